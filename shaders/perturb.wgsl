@@ -1,0 +1,35 @@
+// Weight noise:  y = w + sigma z, or MULTIPLY y = w + sigma w z, z standard normal.
+//   z comes from Philox with key (seed) and counter (index of the vec4, stream, draw, purpose); padding stays zero.
+//   task row: (w, y, count in vec4, hyper), (stream, K, C, stored C) with K the last axis, C the one before it
+//   hyper: (-), (-, -, sigma, -), (seed low, seed high, draw, -) as words
+//   grid: ceil(count / LANES), folded; z = task
+#import task
+#import philox
+@group(0) @binding(1) var<storage, read_write> ws: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> ys: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> hyper: array<vec4<u32>>;
+
+@compute @workgroup_size(${LANES})
+fn main(
+    @builtin(workgroup_id) group_id: vec3<u32>,
+    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let head = rows[group_id.z * 2u];
+    let shape = rows[group_id.z * 2u + 1u];
+    let i = linear_group(group_id, grid) * ${LANES}u + lane;
+    if i >= head.z {
+        return;
+    }
+    let sigma = bitcast<f32>(hyper[head.w + 1u].z);
+    let seed = hyper[head.w + 2u];
+    var z = normal4(philox(vec4<u32>(i, shape.x, seed.z, ${PURPOSE}u), seed.xy));
+    let w = ws[head.x + i];
+#if MULTIPLY
+    z *= w;
+#end
+    let blocks = (shape.y + 3u) / 4u;
+    let k = vec4<u32>(i % blocks * 4u) + vec4<u32>(0u, 1u, 2u, 3u);
+    let real = (k < vec4<u32>(shape.y)) & vec4<bool>(i / blocks % shape.w < shape.z);
+    ys[head.y + i] = select(w, fma(z, vec4<f32>(sigma), w), real);
+}

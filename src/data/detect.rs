@@ -1,0 +1,163 @@
+//! Finds out which layout a folder or archive is in, and reads it.
+
+use super::cifar::Variant;
+use super::source::{Limits, Source};
+use super::{Dataset, cifar, digits, folder, idx, known, npy};
+use crate::error::{Error, Result};
+use std::path::{Path, PathBuf};
+
+/// Where the published archives and common download tools put the files below the folder that a user names.
+const SUBFOLDERS: [&str; 7] =
+    ["", "cifar-10-batches-bin", "cifar-100-binary", "raw", "MNIST/raw", "FashionMNIST/raw", "KMNIST/raw"];
+
+/// A layout that was recognised.
+enum Found {
+    Cifar(Source, Variant),
+    Idx(Source),
+    Npy(Source),
+    Folder(PathBuf),
+}
+
+impl Found {
+    fn describe(&self) -> String {
+        match self {
+            Found::Cifar(s, Variant::Ten) => format!("CIFAR-10 binary in {}", s.root().display()),
+            Found::Cifar(s, Variant::Hundred) => format!("CIFAR-100 binary in {}", s.root().display()),
+            Found::Idx(s) => format!("IDX in {}", s.root().display()),
+            Found::Npy(s) => format!("npy in {}", s.root().display()),
+            Found::Folder(path) => format!("an image folder in {}", path.display()),
+        }
+    }
+
+    fn load(self) -> Result<Dataset> {
+        match self {
+            Found::Cifar(source, variant) => cifar::load(&source, variant),
+            Found::Idx(source) => idx::load(&source),
+            Found::Npy(source) => npy::load(&source),
+            Found::Folder(path) => folder::load(&path),
+        }
+    }
+}
+
+/// Loads a data set: `digits` is the bundled one, anything else is the path of a folder or archive, whose
+/// layout is detected.
+///
+/// # Errors
+/// [`Error::Invalid`] when there is no such path, [`Error::File`] when the layout is not recognised (the
+/// message lists the known ones), not unique, or the files are damaged, [`Error::Io`] when reading fails.
+pub fn load(spec: &str) -> Result<Dataset> {
+    if spec == "digits" {
+        return digits::load();
+    }
+    let path = Path::new(spec);
+    if !path.exists() {
+        let why = format!("`{spec}` is neither `digits`, the bundled set, nor an existing path. {}", layouts());
+        return Err(Error::invalid("data set", why));
+    }
+    let mut found = if path.is_dir() { in_folder(path)? } else { in_archive(path)? };
+    match (found.pop(), found.is_empty()) {
+        (Some(one), true) => one.load(),
+        (Some(last), false) => {
+            found.push(last);
+            let all: Vec<String> = found.iter().map(Found::describe).collect();
+            let why = format!("several data sets: {}; name the folder of one, with nothing else in it", all.join(", "));
+            Err(Error::file(path, None, why))
+        }
+        (None, _) => Err(Error::file(path, None, unrecognised(path))),
+    }
+}
+
+/// A file name of any layout that is made of files.
+fn wanted(name: &str) -> bool {
+    cifar::wanted(name) || idx::wanted(name) || npy::wanted(name)
+}
+
+fn in_folder(root: &Path) -> Result<Vec<Found>> {
+    let mut found = Vec::new();
+    for below in SUBFOLDERS {
+        let folder = if below.is_empty() { root.to_path_buf() } else { root.join(below) };
+        if !folder.is_dir() {
+            continue;
+        }
+        let open = || Source::folder(&folder, wanted);
+        let source = open()?;
+        if let Some(variant) = cifar::detect(&source) {
+            found.push(Found::Cifar(open()?, variant));
+        }
+        if idx::detect(&source) {
+            found.push(Found::Idx(open()?));
+        }
+        if npy::detect(&source) {
+            found.push(Found::Npy(source));
+        }
+        if below.is_empty() && folder::detect(&folder) {
+            found.push(Found::Folder(folder));
+        }
+    }
+    Ok(found)
+}
+
+fn in_archive(path: &Path) -> Result<Vec<Found>> {
+    let source = Source::archive(path, wanted, Limits::default())?;
+    Ok(if let Some(variant) = cifar::detect(&source) {
+        vec![Found::Cifar(source, variant)]
+    } else if idx::detect(&source) {
+        vec![Found::Idx(source)]
+    } else if npy::detect(&source) {
+        vec![Found::Npy(source)]
+    } else {
+        Vec::new()
+    })
+}
+
+/// What to say when no layout matches.
+fn unrecognised(path: &Path) -> String {
+    let python = ["", "cifar-10-batches-py", "cifar-100-python"].iter().any(|below| {
+        let folder = path.join(below);
+        folder.join("data_batch_1").is_file() || (folder.join("train").is_file() && folder.join("meta").is_file())
+    });
+    let hint = match python {
+        true => "this looks like the Python (pickle) version of CIFAR; get the binary version. ",
+        false => "",
+    };
+    format!("no known layout. {hint}{}", layouts())
+}
+
+/// The known layouts, for messages.
+fn layouts() -> String {
+    let mut text = String::from("Known layouts:");
+    for known in known() {
+        text.push_str(&format!("\n  {}: {}", known.name, known.layout));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_known_lists_the_layouts() {
+        let dir = tempfile::tempdir().unwrap();
+        let spec = dir.path().to_str().unwrap();
+        let error = load(spec).unwrap_err().to_string();
+        assert!(error.contains(spec) && error.contains("data_batch_") && error.contains("train/<class>"), "{error}");
+        std::fs::write(dir.path().join("data_batch_1"), "x").unwrap();
+        assert!(load(spec).unwrap_err().to_string().contains("pickle"));
+        for missing in ["digitz", ""] {
+            let error = load(missing).unwrap_err();
+            assert!(error.to_string().contains("`digits`") && error.exit_code() == 2, "{error}");
+        }
+        assert_eq!(load("digits").unwrap().train.classes, 10);
+    }
+
+    #[test]
+    fn two_sets_in_one_folder_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["train_images.npy", "train-images-idx3-ubyte"] {
+            std::fs::write(dir.path().join(name), "x").unwrap();
+        }
+        let error = load(dir.path().to_str().unwrap()).unwrap_err().to_string();
+        assert!(error.contains("several data sets: IDX in") && error.contains("npy in"), "{error}");
+    }
+}

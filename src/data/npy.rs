@@ -1,0 +1,346 @@
+//! NumPy `.npy` files, versions 1 and 2: arrays of bytes as images, arrays of whole numbers as labels, and
+//! writers for bytes and `f32`.
+//!
+//! A data set is a folder (or archive) with `train_images.npy`, `train_labels.npy`, `test_images.npy` and
+//! `test_labels.npy`, or with `x_train.npy`, `y_train.npy`, `x_test.npy` and `y_test.npy`. Images are `uint8`
+//! of shape (N, H, W) or (N, H, W, C); labels are `uint8`, `int32` or `int64` of shape (N,) or (N, 1). The
+//! classes are the lines of `class_names.txt` if it is there, else 0 to the largest training label.
+
+use super::images::{MAX_CLASSES, MAX_PIXEL_BYTES};
+use super::source::{Reader, Source};
+use super::{Dataset, Format, Images, Origin, check_labels};
+use crate::error::{Error, Result};
+use std::path::Path;
+
+/// Train images, train labels, test images, test labels under either convention.
+const FILES: [[&str; 4]; 2] = [
+    ["train_images.npy", "train_labels.npy", "test_images.npy", "test_labels.npy"],
+    ["x_train.npy", "y_train.npy", "x_test.npy", "y_test.npy"],
+];
+const MAX_HEADER: u64 = 1 << 16;
+const MAX_SIDE: usize = 4096;
+const MAX_CHANNELS: usize = 64;
+
+/// Whether a file belongs to the layout.
+pub(super) fn wanted(name: &str) -> bool {
+    FILES.iter().flatten().any(|file| *file == name) || name == "class_names.txt"
+}
+
+/// Whether the training images are there under either name.
+pub(super) fn detect(source: &Source) -> bool {
+    FILES.iter().any(|files| source.has(files[0]))
+}
+
+/// Reads the set.
+pub(super) fn load(source: &Source) -> Result<Dataset> {
+    let files = FILES.iter().find(|files| source.has(files[0])).unwrap_or(&FILES[0]);
+    if let Some(missing) = files.iter().find(|file| !source.has(file)) {
+        return Err(Error::file(source.path(missing), None, format!("missing; expected {}", files.join(", "))));
+    }
+    let mut names = match source.has("class_names.txt") {
+        true => Some(source.lines("class_names.txt")?),
+        false => None,
+    };
+    let train = part(source, files[0], files[1], &mut names)?;
+    let test = part(source, files[2], files[3], &mut names)?;
+    let root = source.root();
+    let name = root.file_stem().map_or_else(|| "npy".into(), |stem| stem.to_string_lossy().into_owned());
+    Dataset::assemble(name, Format::Npy, train, test, Origin::Path(root.into()), &source.path(files[2]))
+}
+
+/// Reads images and their labels. Without class names, makes them from these labels.
+fn part(source: &Source, images: &str, labels: &str, names: &mut Option<Vec<String>>) -> Result<Images> {
+    let mut reader = source.open(images)?;
+    let head = Header::read(&mut reader)?;
+    let (count, shape) = match *head.shape.as_slice() {
+        [n, h, w] => (n, [h, w, 1]),
+        [n, h, w, c] => (n, [h, w, c]),
+        _ => {
+            let why = format!("expected shape (N, H, W) or (N, H, W, C), found {:?}", head.shape);
+            return Err(Error::file(reader.path(), Some(0), why));
+        }
+    };
+    if shape.contains(&0) || shape[0].max(shape[1]) > MAX_SIDE || shape[2] > MAX_CHANNELS {
+        let why = format!("images of shape {shape:?}; at most [{MAX_SIDE}, {MAX_SIDE}, {MAX_CHANNELS}], and no 0");
+        return Err(Error::file(reader.path(), Some(0), why));
+    }
+    if head.dtype != Dtype::U8 {
+        let why = format!("expected images of dtype uint8, found {:?}; convert with .astype('uint8')", head.dtype);
+        return Err(Error::file(reader.path(), Some(0), why));
+    }
+    let size = head.elements().filter(|&size| size <= MAX_PIXEL_BYTES);
+    let Some(size) = size else {
+        let why = format!("shape {:?}; at most {MAX_PIXEL_BYTES} bytes of pixels are read", head.shape);
+        return Err(Error::file(reader.path(), Some(0), why));
+    };
+    let (label_path, label_offset, label_width, values) = read_labels(source, labels, count, images)?;
+    let names = match names {
+        Some(names) => names,
+        None => {
+            let classes = values.iter().max().map_or(1, |&label| usize::from(label) + 1);
+            names.insert((0..classes).map(|i| i.to_string()).collect())
+        }
+    };
+    check_labels(&label_path, &values, names.len(), |i| label_offset + i as u64 * label_width)?;
+    let pixels = reader.exact(size, "the pixels")?;
+    reader.end()?;
+    Images::new(shape, names.clone(), pixels, values)
+}
+
+/// Path, offset of the first label, bytes per label, labels.
+type Labels = (std::path::PathBuf, u64, u64, Vec<u16>);
+
+fn read_labels(source: &Source, file: &str, count: usize, images: &str) -> Result<Labels> {
+    let mut reader = source.open(file)?;
+    let head = Header::read(&mut reader)?;
+    if !matches!(head.shape.as_slice(), [n] | [n, 1] if *n == count) {
+        let why = format!("expected shape ({count},) as in {images}, found {:?}", head.shape);
+        return Err(Error::file(reader.path(), Some(0), why));
+    }
+    let width = match head.dtype {
+        Dtype::U8 => 1,
+        Dtype::I32 { .. } => 4,
+        Dtype::I64 { .. } => 8,
+        Dtype::F32 => {
+            let why = "expected labels of dtype uint8, int32 or int64, found float32";
+            return Err(Error::file(reader.path(), Some(0), why));
+        }
+    };
+    let start = reader.offset();
+    let bytes = reader.exact((count as u64).saturating_mul(width), "the labels")?;
+    reader.end()?;
+    let mut labels = Vec::with_capacity(count);
+    for (i, bytes) in bytes.chunks_exact(width as usize).enumerate() {
+        let value = head.dtype.whole(bytes);
+        match u16::try_from(value) {
+            Ok(label) => labels.push(label),
+            Err(_) => {
+                let why = format!("label {value} of image {i} is outside 0 to {}", MAX_CLASSES - 1);
+                return Err(Error::file(reader.path(), Some(start + i as u64 * width), why));
+            }
+        }
+    }
+    Ok((reader.path().into(), start, width, labels))
+}
+
+/// The element types that are read or written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Dtype {
+    U8,
+    I32 { big: bool },
+    I64 { big: bool },
+    F32,
+}
+
+impl Dtype {
+    fn parse(descr: &str) -> Option<Dtype> {
+        Some(match descr {
+            "|u1" | "<u1" | ">u1" | "u1" => Dtype::U8,
+            "<i4" => Dtype::I32 { big: false },
+            ">i4" => Dtype::I32 { big: true },
+            "<i8" => Dtype::I64 { big: false },
+            ">i8" => Dtype::I64 { big: true },
+            "<f4" => Dtype::F32,
+            _ => return None,
+        })
+    }
+
+    /// The whole number that these bytes stand for.
+    fn whole(self, bytes: &[u8]) -> i64 {
+        let fold = |value: u64, byte: &u8| value << 8 | u64::from(*byte);
+        let big = matches!(self, Dtype::I32 { big: true } | Dtype::I64 { big: true });
+        let bits = if big { bytes.iter().fold(0, fold) } else { bytes.iter().rev().fold(0, fold) };
+        if matches!(self, Dtype::I32 { .. }) { i64::from(bits as u32 as i32) } else { bits as i64 }
+    }
+}
+
+/// What a `.npy` header says.
+#[derive(Debug, PartialEq, Eq)]
+struct Header {
+    dtype: Dtype,
+    shape: Vec<usize>,
+}
+
+impl Header {
+    /// Product of the shape, unless it overflows.
+    fn elements(&self) -> Option<u64> {
+        self.shape.iter().try_fold(1u64, |product, &side| product.checked_mul(side as u64))
+    }
+
+    /// Reads magic, version, header length and header.
+    fn read(reader: &mut Reader<'_>) -> Result<Header> {
+        let start = reader.exact(8, "the npy magic")?;
+        if start[..6] != *b"\x93NUMPY" {
+            return Err(Error::file(reader.path(), Some(0), "expected the magic of a .npy file, \\x93NUMPY"));
+        }
+        let length = match start[6] {
+            1 => reader.exact(2, "the header length")?,
+            2 => reader.exact(4, "the header length")?,
+            other => {
+                let why = format!("expected .npy version 1 or 2, found {other}.{}", start[7]);
+                return Err(Error::file(reader.path(), Some(6), why));
+            }
+        };
+        let length = length.iter().rev().fold(0u64, |value, &byte| value << 8 | u64::from(byte));
+        if length > MAX_HEADER {
+            return Err(reader.error(format!("a header of {length} bytes; at most {MAX_HEADER} are read")));
+        }
+        let at = reader.offset();
+        let text = reader.exact(length, "the header")?;
+        parse_header(&text).map_err(|(offset, why)| Error::file(reader.path(), Some(at + offset as u64), why))
+    }
+}
+
+/// Walks over the Python dictionary of a header.
+struct Cursor<'a> {
+    text: &'a [u8],
+    at: usize,
+}
+
+/// Offset in the header, and what is wrong.
+type Wrong = (usize, String);
+
+impl Cursor<'_> {
+    fn peek(&mut self) -> Option<u8> {
+        while self.text.get(self.at).is_some_and(u8::is_ascii_whitespace) {
+            self.at += 1;
+        }
+        self.text.get(self.at).copied()
+    }
+
+    fn take(&mut self, byte: u8) -> bool {
+        let found = self.peek() == Some(byte);
+        self.at += usize::from(found);
+        found
+    }
+
+    fn expect(&mut self, byte: u8) -> Result<(), Wrong> {
+        match self.take(byte) {
+            true => Ok(()),
+            false => Err((self.at, format!("expected `{}` in the .npy header", char::from(byte)))),
+        }
+    }
+
+    /// A quoted string.
+    fn string(&mut self) -> Result<String, Wrong> {
+        let quote = match self.peek() {
+            Some(quote @ (b'\'' | b'"')) => quote,
+            _ => return Err((self.at, "expected a quoted string in the .npy header".into())),
+        };
+        let start = self.at + 1;
+        match self.text[start..].iter().position(|&byte| byte == quote) {
+            Some(length) => {
+                self.at = start + length + 1;
+                Ok(String::from_utf8_lossy(&self.text[start..start + length]).into_owned())
+            }
+            None => Err((start, "this string of the .npy header has no end".into())),
+        }
+    }
+
+    /// Letters or digits.
+    fn word(&mut self) -> &str {
+        self.peek();
+        let start = self.at;
+        while self.text.get(self.at).is_some_and(u8::is_ascii_alphanumeric) {
+            self.at += 1;
+        }
+        std::str::from_utf8(&self.text[start..self.at]).unwrap_or_default()
+    }
+
+    fn shape(&mut self) -> Result<Vec<usize>, Wrong> {
+        self.expect(b'(')?;
+        let mut shape = Vec::new();
+        while !self.take(b')') {
+            let at = self.at;
+            match self.word().parse() {
+                Ok(side) if shape.len() < 32 => shape.push(side),
+                _ => return Err((at, "expected the shape as whole numbers, like (100, 28, 28)".into())),
+            }
+            if !self.take(b',') && self.peek() != Some(b')') {
+                return Err((self.at, "expected `,` or `)` in the shape".into()));
+            }
+        }
+        Ok(shape)
+    }
+}
+
+/// Parses `{'descr': '|u1', 'fortran_order': False, 'shape': (2, 3), }`, keys in any order.
+fn parse_header(text: &[u8]) -> Result<Header, Wrong> {
+    let mut cursor = Cursor { text, at: 0 };
+    let (mut dtype, mut order, mut shape) = (None, None, None);
+    cursor.expect(b'{')?;
+    while !cursor.take(b'}') {
+        let at = cursor.at;
+        let key = cursor.string()?;
+        cursor.expect(b':')?;
+        cursor.peek();
+        let value_at = cursor.at;
+        match key.as_str() {
+            "descr" if dtype.is_none() => {
+                let descr = cursor.string()?;
+                let known = Dtype::parse(&descr);
+                let why = || (value_at, format!("dtype `{descr}` is not read; expected uint8, or int32/int64 labels"));
+                dtype = Some(known.ok_or_else(why)?);
+            }
+            "fortran_order" if order.is_none() => {
+                match cursor.word() {
+                    "False" => order = Some(()),
+                    "True" => {
+                        let why = "the array is in Fortran order; save it with np.ascontiguousarray(array)";
+                        return Err((value_at, why.into()));
+                    }
+                    _ => return Err((value_at, "expected True or False".into())),
+                };
+            }
+            "shape" if shape.is_none() => shape = Some(cursor.shape()?),
+            _ => return Err((at, format!("unexpected or repeated key `{key}` in the .npy header"))),
+        }
+        if !cursor.take(b',') && cursor.peek() != Some(b'}') {
+            return Err((cursor.at, "expected `,` or `}` in the .npy header".into()));
+        }
+    }
+    match (dtype, order, shape) {
+        (Some(dtype), Some(()), Some(shape)) => Ok(Header { dtype, shape }),
+        _ => Err((cursor.at, "the .npy header lacks descr, fortran_order or shape".into())),
+    }
+}
+
+/// Writes bytes as a version 1 `.npy` file of dtype uint8, C order.
+///
+/// # Errors
+/// [`Error::Shape`] when the product of `shape` is not `data.len()`, [`Error::Io`] when writing fails.
+pub fn write_npy_u8(path: &Path, shape: &[usize], data: &[u8]) -> Result<()> {
+    write(path, "|u1", shape, data.len(), data)
+}
+
+/// Writes numbers as a version 1 `.npy` file of dtype float32 (little-endian), C order.
+///
+/// # Errors
+/// As [`write_npy_u8`].
+pub fn write_npy_f32(path: &Path, shape: &[usize], data: &[f32]) -> Result<()> {
+    let bytes: Vec<u8> = data.iter().flat_map(|x| x.to_le_bytes()).collect();
+    write(path, "<f4", shape, data.len(), &bytes)
+}
+
+fn write(path: &Path, descr: &str, shape: &[usize], elements: usize, data: &[u8]) -> Result<()> {
+    let product = shape.iter().try_fold(1usize, |product, &side| product.checked_mul(side));
+    if product != Some(elements) || shape.len() > 32 {
+        return Err(Error::shape("write npy", format!("{shape:?}"), format!("{elements} elements")));
+    }
+    let sides: String = shape.iter().map(|side| format!("{side}, ")).collect();
+    let sides = if shape.len() > 1 { sides.trim_end_matches(", ") } else { sides.trim_end() };
+    let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({sides}), }}");
+    // Magic, version, length and header end on a multiple of 64 bytes, the last byte a line break.
+    let padding = (64 - (10 + header.len() + 1) % 64) % 64;
+    header.extend(std::iter::repeat_n(' ', padding));
+    header.push('\n');
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((header.len() as u16).to_le_bytes());
+    bytes.extend(header.as_bytes());
+    bytes.extend(data);
+    std::fs::write(path, bytes).map_err(Error::io("write", path))
+}
+
+#[cfg(test)]
+#[path = "npy_tests.rs"]
+mod tests;

@@ -1,0 +1,413 @@
+//! Named files in a folder or in a tar archive, read with limits.
+//!
+//! Every reader of a layout goes through [`Reader`], which checks each request against what is there before
+//! memory is taken, counts bytes for messages, and caps what decompression may produce.
+
+use crate::error::{Error, Result};
+use flate2::read::MultiGzDecoder;
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+/// How much a single file and a whole archive may hold, decompressed, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub file: u64,
+    pub archive: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { file: 2 << 30, archive: 4 << 30 }
+    }
+}
+
+/// A folder, or the members of interest of an archive.
+pub(super) struct Source {
+    root: PathBuf,
+    names: BTreeSet<String>,
+    /// `None` for a folder. Base name to (name in the archive, contents).
+    members: Option<BTreeMap<String, (String, Vec<u8>)>>,
+    limits: Limits,
+}
+
+impl Source {
+    /// The files directly in `root` whose name is `wanted`.
+    pub fn folder(root: &Path, wanted: impl Fn(&str) -> bool) -> Result<Source> {
+        let mut names = BTreeSet::new();
+        for entry in std::fs::read_dir(root).map_err(Error::io("read", root))? {
+            let entry = entry.map_err(Error::io("read", root))?;
+            if let Ok(name) = entry.file_name().into_string()
+                && wanted(&name)
+                && root.join(&name).is_file()
+            {
+                names.insert(name);
+            }
+        }
+        Ok(Source { root: root.to_path_buf(), names, members: None, limits: Limits::default() })
+    }
+
+    /// The members of a `.tar.gz` or `.tar` whose base name is `wanted`. Only plain members count; links,
+    /// devices and extended headers are skipped.
+    pub fn archive(path: &Path, wanted: impl Fn(&str) -> bool, limits: Limits) -> Result<Source> {
+        let mut file = File::open(path).map_err(Error::io("read", path))?;
+        let mut magic = Vec::new();
+        (&mut file).take(512).read_to_end(&mut magic).map_err(Error::io("read", path))?;
+        file.seek(SeekFrom::Start(0)).map_err(Error::io("read", path))?;
+        let file = BufReader::new(file);
+        let inner: Box<dyn Read> = if magic.starts_with(&[0x1f, 0x8b]) {
+            Box::new(MultiGzDecoder::new(file))
+        } else if magic.get(257..262) == Some(b"ustar") {
+            Box::new(file)
+        } else {
+            let why = "neither gzip nor tar; expected a folder or a .tar.gz, .tgz or .tar archive. If this is one \
+                       file of a data set, name its folder";
+            return Err(Error::file(path, Some(0), why));
+        };
+        let position = Rc::new(Cell::new(0));
+        let capped = Capped { inner, position: position.clone(), limit: limits.archive };
+        let members = read_members(path, capped, &position, wanted, limits)?;
+        let names = members.keys().cloned().collect();
+        Ok(Source { root: path.to_path_buf(), names, members: Some(members), limits })
+    }
+
+    /// The folder or archive.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// All wanted names, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(String::as_str)
+    }
+
+    /// Whether there is a file of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.names.contains(name)
+    }
+
+    /// The path of a file, for messages.
+    pub fn path(&self, name: &str) -> PathBuf {
+        match self.members.as_ref().and_then(|m| m.get(name)) {
+            Some((full, _)) => self.root.join(full),
+            None => self.root.join(name),
+        }
+    }
+
+    /// Opens a file; one whose name ends in `.gz` is decompressed.
+    pub fn open(&self, name: &str) -> Result<Reader<'_>> {
+        let path = self.path(name);
+        let mut reader = match &self.members {
+            Some(members) => match members.get(name) {
+                Some((_, bytes)) => Reader::of_bytes(&path, bytes),
+                None => return Err(Error::file(path, None, "this member is missing from the archive")),
+            },
+            None => Reader::of_file(&path)?,
+        };
+        reader.limit = self.limits.file;
+        if name.ends_with(".gz") {
+            let buffered = BufReader::with_capacity(1 << 16, reader.inner);
+            reader.inner = Box::new(MultiGzDecoder::new(buffered));
+            reader.len = None;
+        }
+        Ok(reader)
+    }
+
+    /// The non-empty lines of a small text file, trimmed.
+    pub fn lines(&self, name: &str) -> Result<Vec<String>> {
+        let mut reader = self.open(name)?;
+        reader.limit = reader.limit.min(16 << 20);
+        let bytes = reader.rest()?;
+        match String::from_utf8(bytes) {
+            Ok(text) => Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(String::from).collect()),
+            Err(e) => {
+                let offset = e.utf8_error().valid_up_to() as u64;
+                Err(Error::file(reader.path, Some(offset), "expected UTF-8 text, one name per line"))
+            }
+        }
+    }
+}
+
+/// Collects the wanted members.
+fn read_members(
+    path: &Path,
+    reader: impl Read,
+    position: &Cell<u64>,
+    wanted: impl Fn(&str) -> bool,
+    limits: Limits,
+) -> Result<BTreeMap<String, (String, Vec<u8>)>> {
+    let failed = |e: io::Error| match is_content(&e) {
+        true => Error::file(path, Some(position.get()), format!("not a readable tar archive: {e}")),
+        false => Error::io("read", path)(e),
+    };
+    let mut members = BTreeMap::new();
+    let mut archive = tar::Archive::new(reader);
+    // Raw: long-name and extended headers, whose sizes the crate would trust, are treated as plain entries.
+    for entry in archive.entries().map_err(failed)?.raw(true) {
+        let mut entry = entry.map_err(failed)?;
+        let full = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        let name = full.rsplit('/').next().unwrap_or_default().to_string();
+        if !entry.header().entry_type().is_file() || !wanted(&name) {
+            continue;
+        }
+        let size = entry.size();
+        let start = position.get();
+        let member = path.join(&full);
+        if size > limits.file {
+            let why = format!("{size} bytes; at most {} are read", limits.file);
+            return Err(Error::file(member, None, why));
+        }
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).map_err(failed)?;
+        if bytes.len() as u64 != size {
+            let why = format!("`{full}` is cut off: expected {size} bytes, found {}", bytes.len());
+            return Err(Error::file(path, Some(start + bytes.len() as u64), why));
+        }
+        if members.insert(name.clone(), (full, bytes)).is_some() {
+            let why = format!("`{name}` is in it twice; expected one data set per archive");
+            return Err(Error::file(path, Some(start), why));
+        }
+    }
+    // Up to the end, where gzip keeps the checksum.
+    io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(failed)?;
+    Ok(members)
+}
+
+/// Whether an error is about the bytes and not about the system.
+fn is_content(e: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidData, InvalidInput, Other, UnexpectedEof};
+    matches!(e.kind(), InvalidData | InvalidInput | Other | UnexpectedEof)
+}
+
+/// Counts bytes and fails beyond a limit.
+struct Capped<R> {
+    inner: R,
+    position: Rc<Cell<u64>>,
+    limit: u64,
+}
+
+impl<R: Read> Read for Capped<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        self.position.set(self.position.get() + n as u64);
+        if self.position.get() > self.limit {
+            let why = format!("it holds more than {} bytes, the most that is read of an archive", self.limit);
+            return Err(io::Error::other(why));
+        }
+        Ok(n)
+    }
+}
+
+/// One file, read front to back.
+pub(super) struct Reader<'a> {
+    path: PathBuf,
+    inner: Box<dyn Read + 'a>,
+    offset: u64,
+    /// Total length, unless it comes out of a decompressor.
+    len: Option<u64>,
+    limit: u64,
+}
+
+impl<'a> Reader<'a> {
+    /// Reads from memory; `path` is for messages.
+    pub fn of_bytes(path: &Path, bytes: &'a [u8]) -> Self {
+        let limit = Limits::default().file;
+        Reader { path: path.into(), inner: Box::new(bytes), offset: 0, len: Some(bytes.len() as u64), limit }
+    }
+
+    /// Reads a file, which must be a regular one.
+    pub fn of_file(path: &Path) -> Result<Self> {
+        let metadata = std::fs::metadata(path).map_err(Error::io("read", path))?;
+        if !metadata.is_file() {
+            return Err(Error::file(path, None, "expected a regular file"));
+        }
+        let file = File::open(path).map_err(Error::io("read", path))?;
+        let limit = Limits::default().file;
+        Ok(Reader { path: path.into(), inner: Box::new(file), offset: 0, len: Some(metadata.len()), limit })
+    }
+
+    /// The file, for messages.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bytes read so far.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Total length, unless the file is compressed.
+    pub fn len(&self) -> Option<u64> {
+        self.len
+    }
+
+    /// An error at the current byte.
+    pub fn error(&self, why: impl Into<String>) -> Error {
+        Error::file(&self.path, Some(self.offset), why)
+    }
+
+    /// Exactly `count` bytes; `what` they are is for the message when the file ends before.
+    pub fn exact(&mut self, count: u64, what: &str) -> Result<Vec<u8>> {
+        if self.offset.saturating_add(count) > self.limit {
+            return Err(self.error(format!("{what} takes {count} bytes; at most {} are read", self.limit)));
+        }
+        let mut bytes = Vec::new();
+        if let Some(len) = self.len {
+            let left = len.saturating_sub(self.offset);
+            if count > left {
+                self.offset = len;
+                return Err(self.error(format!("the file ends within {what}: expected {count} bytes, found {left}")));
+            }
+            self.reserve(&mut bytes, count)?;
+        }
+        self.read_up_to(count, &mut bytes)?;
+        if (bytes.len() as u64) < count {
+            let found = bytes.len();
+            return Err(self.error(format!("the file ends within {what}: expected {count} bytes, found {found}")));
+        }
+        Ok(bytes)
+    }
+
+    /// Everything up to the end.
+    pub fn rest(&mut self) -> Result<Vec<u8>> {
+        let too_long = format!("more than {} bytes, the most that is read of one file", self.limit);
+        let mut bytes = Vec::new();
+        if let Some(len) = self.len {
+            if len > self.limit {
+                return Err(self.error(too_long));
+            }
+            self.reserve(&mut bytes, len.saturating_sub(self.offset))?;
+        }
+        let most = self.limit.saturating_sub(self.offset).saturating_add(1);
+        self.read_up_to(most, &mut bytes)?;
+        if self.offset > self.limit {
+            return Err(self.error(too_long));
+        }
+        Ok(bytes)
+    }
+
+    /// Errors unless the file ends here.
+    pub fn end(&mut self) -> Result<()> {
+        let at = self.offset;
+        let mut bytes = Vec::new();
+        self.read_up_to(1, &mut bytes)?;
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        Err(Error::file(&self.path, Some(at), "expected the end of the file here, but there is more"))
+    }
+
+    fn reserve(&self, bytes: &mut Vec<u8>, count: u64) -> Result<()> {
+        let fits = usize::try_from(count).ok().and_then(|count| bytes.try_reserve_exact(count).ok());
+        fits.ok_or_else(|| self.error(format!("{count} bytes do not fit into memory")))
+    }
+
+    fn read_up_to(&mut self, count: u64, bytes: &mut Vec<u8>) -> Result<()> {
+        let outcome = (&mut self.inner).take(count).read_to_end(bytes);
+        self.offset += bytes.len() as u64;
+        outcome.map(|_| ()).map_err(|e| match is_content(&e) {
+            true => self.error(format!("cannot decompress: {e}; the file is damaged, cut off or not gzip")),
+            false => Error::io("read", &self.path)(e),
+        })
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use proptest::prelude::*;
+    use std::io::Write;
+
+    /// Compresses.
+    pub fn gz(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    /// Packs files into a tar archive.
+    pub fn tar_of(files: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        for (name, bytes) in files {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o644);
+            builder.append_data(&mut header, name, *bytes).unwrap();
+        }
+        builder.into_inner().unwrap()
+    }
+
+    fn open(bytes: &[u8], limits: Limits) -> Result<Source> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("set.tar.gz");
+        std::fs::write(&path, bytes).unwrap();
+        Source::archive(&path, |name| name.starts_with('a'), limits)
+    }
+
+    #[test]
+    fn members_are_found_by_base_name() {
+        let tar = tar_of(&[("x/a.txt", b"one\n\n two \n"), ("x/b", b"no")]);
+        for bytes in [gz(&tar), tar] {
+            let source = open(&bytes, Limits::default()).unwrap();
+            assert_eq!(source.names().collect::<Vec<_>>(), ["a.txt"]);
+            assert_eq!(source.lines("a.txt").unwrap(), ["one", "two"]);
+            assert!(source.path("a.txt").ends_with("set.tar.gz/x/a.txt"));
+        }
+    }
+
+    #[test]
+    fn bombs_hit_the_limits() {
+        let bomb = gz(&tar_of(&[("b", &vec![0; 1 << 20]), ("a", b"x")]));
+        let error = open(&bomb, Limits { file: 100, archive: 100_000 }).err().unwrap().to_string();
+        assert!(error.contains("more than 100000 bytes") && error.contains("set.tar.gz"), "{error}");
+        let error = open(&gz(&tar_of(&[("a", &[0; 101])])), Limits { file: 100, archive: 1 << 20 }).err().unwrap();
+        assert!(error.to_string().contains("101 bytes; at most 100"), "{error}");
+        let inner = gz(&[0; 1000]);
+        let source = open(&gz(&tar_of(&[("a.gz", &inner)])), Limits { file: 100, archive: 1 << 20 }).unwrap();
+        let error = source.open("a.gz").unwrap().rest().unwrap_err();
+        assert!(error.to_string().contains("more than 100 bytes"), "{error}");
+    }
+
+    #[test]
+    fn doubled_and_foreign_files_are_refused() {
+        let error = open(&gz(&tar_of(&[("p/a", b"1"), ("q/a", b"2")])), Limits::default()).err().unwrap();
+        assert!(error.to_string().contains("twice"), "{error}");
+        let whole = gz(&tar_of(&[("a", b"1")]));
+        let error = open(&whole[..whole.len() - 1], Limits::default()).err().unwrap();
+        assert!(error.to_string().contains("not a readable tar archive"), "{error}");
+        let error = open(b"PK\x03\x04", Limits::default()).err().unwrap();
+        assert!(error.to_string().contains("neither gzip nor tar"), "{error}");
+        assert!(open(b"", Limits::default()).is_err());
+    }
+
+    #[test]
+    fn requests_beyond_the_end_take_no_memory() {
+        let mut reader = Reader::of_bytes(Path::new("f"), b"abc");
+        let error = reader.exact(1 << 30, "pixels").unwrap_err();
+        assert_eq!(error.to_string(), "f at byte 3: the file ends within pixels: expected 1073741824 bytes, found 3");
+        assert!(Reader::of_bytes(Path::new("f"), b"").exact(u64::MAX, "x").is_err());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+        #[test]
+        fn damaged_archives_never_panic(keep in 0usize..4000, at in 0usize..4000, value: u8, packed: bool) {
+            let tar = tar_of(&[("x/a1", &[7; 600]), ("x/a2", &[9; 20])]);
+            let mut bytes = if packed { gz(&tar) } else { tar };
+            let whole = bytes.len();
+            if let Some(byte) = bytes.get_mut(at) {
+                *byte ^= value;
+            }
+            bytes.truncate(keep);
+            match open(&bytes, Limits::default()) {
+                Err(e) => prop_assert!(e.to_string().contains("set.tar.gz"), "{}", e),
+                Ok(_) => prop_assert!(!packed || keep >= whole, "cut gzip was taken"),
+            }
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Deterministic, stratified splits.
+
+use super::Images;
+use crate::error::{Error, Result};
+use crate::philox::Stream;
+use std::cmp::Ordering;
+
+/// Purpose word of the streams that shuffle each class; the index is the class.
+const SPLIT_PURPOSE: u32 = 0x0073_706C;
+
+/// How large the parts of a split are.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SplitSize {
+    /// Fractions of all images, each in 0..=1 and together at most 1; what is left over is not used.
+    Fractions(Vec<f64>),
+    /// Numbers of images, together at most as many as there are; what is left over is not used.
+    Counts(Vec<usize>),
+}
+
+/// A random order of `0..n`: a function of `seed` and `purpose` alone.
+pub fn permutation(n: usize, seed: u64, purpose: u32) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..n).collect();
+    Stream::new(seed, purpose, 0).shuffle(&mut order);
+    order
+}
+
+/// Splits `images` into disjoint parts, each with the classes in the proportion of the whole (to within about
+/// one image per class), and with exactly the asked-for total. Returns the indices of each part, ascending.
+/// The same images, sizes and seed give the same parts on every machine.
+///
+/// Each class is shuffled; image number r of n in its class sits at (r + 1/2) / n, and the parts are cut from
+/// the images in the order of that position.
+///
+/// # Errors
+/// [`Error::Invalid`] when the sizes are not numbers in range or exceed the number of images.
+pub fn split(images: &Images, size: &SplitSize, seed: u64) -> Result<Vec<Vec<usize>>> {
+    let counts = counts(images.len(), size)?;
+    let mut by_class: Vec<Vec<usize>> = vec![Vec::new(); images.classes];
+    for (i, &label) in images.labels.iter().enumerate() {
+        by_class[usize::from(label)].push(i);
+    }
+    // (rank in class, class size, class, index)
+    let mut order = Vec::with_capacity(images.len());
+    for (class, members) in by_class.iter_mut().enumerate() {
+        Stream::new(seed, SPLIT_PURPOSE, class as u64).shuffle(members);
+        let n = members.len();
+        order.extend(members.iter().enumerate().map(|(rank, &index)| (rank, n, class, index)));
+    }
+    order.sort_unstable_by(|a, b| position_order((a.0, a.1), (b.0, b.1)).then(a.2.cmp(&b.2)));
+    let mut rest = order.as_slice();
+    let mut parts = Vec::with_capacity(counts.len());
+    for count in counts {
+        let (part, after) = rest.split_at(count);
+        let mut indices: Vec<usize> = part.iter().map(|entry| entry.3).collect();
+        indices.sort_unstable();
+        parts.push(indices);
+        rest = after;
+    }
+    Ok(parts)
+}
+
+/// Compares (rank + 1/2) / size of two entries without rounding.
+fn position_order(a: (usize, usize), b: (usize, usize)) -> Ordering {
+    let cross = |x: usize, size: usize| (2 * x as u128 + 1) * size as u128;
+    cross(a.0, b.1).cmp(&cross(b.0, a.1))
+}
+
+/// The size of each part in images.
+fn counts(n: usize, size: &SplitSize) -> Result<Vec<usize>> {
+    match size {
+        SplitSize::Counts(counts) => {
+            let total = counts.iter().try_fold(0usize, |sum, &c| sum.checked_add(c));
+            match total {
+                Some(total) if total <= n => Ok(counts.clone()),
+                _ => Err(Error::invalid("split", format!("parts of {counts:?} images do not fit into {n} images"))),
+            }
+        }
+        SplitSize::Fractions(fractions) => {
+            let mut sum = 0.0;
+            let mut taken = 0;
+            let mut counts = Vec::with_capacity(fractions.len());
+            for &fraction in fractions {
+                // Written so that NaN fails too.
+                if !(0.0..=1.0).contains(&fraction) || sum + fraction > 1.0 + 1e-9 {
+                    let why = format!("fractions {fractions:?} must each be in 0..=1 and together at most 1");
+                    return Err(Error::invalid("split", why));
+                }
+                sum += fraction;
+                let end = ((sum * n as f64).round() as usize).clamp(taken, n);
+                counts.push(end - taken);
+                taken = end;
+            }
+            Ok(counts)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn images(labels: Vec<u16>, classes: usize) -> Images {
+        let names = (0..classes).map(|i| i.to_string()).collect();
+        Images::new([1, 1, 1], names, vec![0; labels.len()], labels).unwrap()
+    }
+
+    #[test]
+    fn counts_are_exact_and_classes_balanced() {
+        let all = images((0..1000).map(|i| i % 10).collect(), 10);
+        let parts = split(&all, &SplitSize::Counts(vec![700, 200]), 5).unwrap();
+        assert_eq!((parts[0].len(), parts[1].len()), (700, 200));
+        assert_eq!(all.select(&parts[0]).per_class(), [70; 10]);
+        assert_eq!(all.select(&parts[1]).per_class(), [20; 10]);
+        assert_eq!(parts, split(&all, &SplitSize::Counts(vec![700, 200]), 5).unwrap());
+        assert_ne!(parts, split(&all, &SplitSize::Counts(vec![700, 200]), 6).unwrap());
+        assert_eq!(parts, split(&all, &SplitSize::Fractions(vec![0.7, 0.2]), 5).unwrap());
+    }
+
+    #[test]
+    fn sizes_out_of_range_are_refused() {
+        let all = images(vec![0; 10], 1);
+        for size in [
+            SplitSize::Counts(vec![8, 3]),
+            SplitSize::Counts(vec![usize::MAX, 2]),
+            SplitSize::Fractions(vec![0.7, 0.4]),
+            SplitSize::Fractions(vec![f64::NAN]),
+            SplitSize::Fractions(vec![-0.1]),
+        ] {
+            assert!(split(&all, &size, 0).is_err(), "{size:?}");
+        }
+    }
+
+    #[test]
+    fn permutations_depend_on_seed_and_purpose() {
+        assert_eq!(permutation(50, 1, 2), permutation(50, 1, 2));
+        assert_ne!(permutation(50, 1, 2), permutation(50, 2, 2));
+        assert_ne!(permutation(50, 1, 2), permutation(50, 1, 3));
+        assert!(permutation(0, 1, 2).is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn parts_are_disjoint_and_proportional(labels in prop::collection::vec(0u16..5, 1..300),
+                                               a in 0.0..0.5f64, b in 0.0..0.5f64, seed: u64) {
+            let all = images(labels, 5);
+            let parts = split(&all, &SplitSize::Fractions(vec![a, b]), seed).unwrap();
+            let mut joined = parts.concat();
+            let total = joined.len();
+            joined.sort_unstable();
+            joined.dedup();
+            prop_assert_eq!(joined.len(), total);
+            let whole = all.per_class();
+            for part in parts {
+                for (got, of) in all.select(&part).per_class().into_iter().zip(&whole) {
+                    let want = *of as f64 * part.len() as f64 / all.len() as f64;
+                    prop_assert!((got as f64 - want).abs() <= 3.0, "{} of {}: {}", got, of, want);
+                }
+            }
+        }
+    }
+}

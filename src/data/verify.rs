@@ -1,0 +1,186 @@
+//! Sums up data sets, and lists the known ones.
+
+use super::{Dataset, Format, Images, load};
+use crate::error::Result;
+use flate2::Crc;
+use serde::Serialize;
+
+/// What a data set holds.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Summary {
+    /// Its short name.
+    pub name: String,
+    /// The layout that it was read from.
+    pub format: Format,
+    /// `bundled`, or the path.
+    pub source: String,
+    /// The training part.
+    pub train: PartSummary,
+    /// The test part; counts only.
+    pub test: PartSummary,
+    /// Rows of each image.
+    pub height: usize,
+    /// Columns of each image.
+    pub width: usize,
+    /// Channels of each image.
+    pub channels: usize,
+    /// Number of classes.
+    pub classes: usize,
+    /// One name per class.
+    pub class_names: Vec<String>,
+    /// CRC-32 over train pixels, train labels, test pixels, test labels (pixels NHWC, labels 16-bit
+    /// little-endian), as 8 hexadecimal digits. Equal for the same images in whatever layout.
+    pub crc32: String,
+    /// Mean of each channel over the training part, in units of pixel / 255.
+    pub mean: Vec<f64>,
+    /// Population standard deviation of each channel over the training part, in units of pixel / 255.
+    pub std: Vec<f64>,
+    /// What a user should know about how it was read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// Sizes of one part.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PartSummary {
+    /// Number of images.
+    pub images: usize,
+    /// Number of images of each class.
+    pub per_class: Vec<usize>,
+}
+
+impl PartSummary {
+    fn of(images: &Images) -> Self {
+        PartSummary { images: images.len(), per_class: images.per_class() }
+    }
+}
+
+/// Loads a data set, which checks every byte of it, and sums it up.
+///
+/// # Errors
+/// Those of [`load`].
+pub fn describe(spec: &str) -> Result<Summary> {
+    Ok(summarize(&load(spec)?))
+}
+
+/// Sums up a loaded data set. Of the test part only counts and the checksum are taken.
+pub fn summarize(set: &Dataset) -> Summary {
+    let (train, test) = (&set.train, set.test.for_checking_files());
+    let mut crc = Crc::new();
+    for part in [train, test] {
+        crc.update(&part.pixels);
+        for labels in part.labels.chunks(4096) {
+            let bytes: Vec<u8> = labels.iter().flat_map(|label| label.to_le_bytes()).collect();
+            crc.update(&bytes);
+        }
+    }
+    let statistics = train.channel_statistics();
+    Summary {
+        name: set.name.clone(),
+        format: set.format,
+        source: set.source.to_string(),
+        train: PartSummary::of(train),
+        test: PartSummary::of(test),
+        height: train.height,
+        width: train.width,
+        channels: train.channels,
+        classes: train.classes,
+        class_names: train.class_names.clone(),
+        crc32: format!("{:08x}", crc.sum()),
+        mean: statistics.mean,
+        std: statistics.std,
+        note: set.note.clone(),
+    }
+}
+
+/// A data set or layout that can be loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Known {
+    /// Its name.
+    pub name: &'static str,
+    /// The layout's name.
+    pub format: Format,
+    /// Which files are expected.
+    pub layout: &'static str,
+    /// Where to get it.
+    pub get: &'static str,
+}
+
+/// The bundled set and all layouts, with where to get the data.
+pub fn known() -> Vec<Known> {
+    let entry = |name, format, layout, get| Known { name, format, layout, get };
+    vec![
+        entry(
+            "digits",
+            Format::Bundled,
+            "bundled; load it by the name `digits`",
+            "part of this program (UCI Optical Recognition of Handwritten Digits, CC BY 4.0)",
+        ),
+        entry(
+            "cifar-10",
+            Format::Cifar10,
+            "data_batch_<n>.bin (any number), test_batch.bin, batches.meta.txt, in a folder, in \
+             cifar-10-batches-bin/ below it, or in a .tar.gz",
+            "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+        ),
+        entry(
+            "cifar-100",
+            Format::Cifar100,
+            "train.bin, test.bin, fine_label_names.txt, in a folder, in cifar-100-binary/ below it, or in a .tar.gz",
+            "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
+        ),
+        entry(
+            "mnist",
+            Format::Idx,
+            "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte, \
+             plain or .gz, in a folder, in MNIST/raw/ below it, or in a .tar.gz",
+            "https://ossci-datasets.s3.amazonaws.com/mnist/ (mirror of http://yann.lecun.com/exdb/mnist/)",
+        ),
+        entry(
+            "fashion-mnist",
+            Format::Idx,
+            "as mnist; the class names are used when the path contains `fashion`",
+            "https://github.com/zalandoresearch/fashion-mnist",
+        ),
+        entry(
+            "npy",
+            Format::Npy,
+            "train_images.npy, train_labels.npy, test_images.npy, test_labels.npy (or x_train, y_train, x_test, \
+             y_test): uint8 (N, H, W[, C]) and uint8/int32/int64 (N,), and optionally class_names.txt",
+            "your own arrays, saved with numpy.save",
+        ),
+        entry(
+            "image folder",
+            Format::ImageFolder,
+            "train/<class>/*.png|jpg|jpeg and test/<class>/ or val/<class>/, all of one size; without test/ and val/ \
+             a fixed 20% is held out",
+            "your own images",
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_summed_up() {
+        let summary = describe("digits").unwrap();
+        assert_eq!((summary.train.images, summary.test.images, summary.classes), (1442, 355, 10));
+        assert_eq!(summary.test.per_class.iter().sum::<usize>(), 355);
+        let json = serde_json::to_value(&summary).unwrap();
+        assert_eq!(json["format"], "bundled");
+        assert_eq!(json["crc32"].as_str().unwrap().len(), 8);
+        assert_eq!(summary, describe("digits").unwrap());
+    }
+
+    #[test]
+    fn every_format_is_listed_under_its_serialized_name() {
+        for format in
+            [Format::Bundled, Format::Cifar10, Format::Cifar100, Format::Idx, Format::Npy, Format::ImageFolder]
+        {
+            assert!(known().iter().any(|k| k.format == format));
+            assert_eq!(serde_json::to_value(format).unwrap(), format.to_string());
+        }
+    }
+}

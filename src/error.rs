@@ -1,0 +1,170 @@
+//! The one error type of the library.
+//!
+//! Every variant says what was wrong, where, and what to do about it. [`Error::exit_code`] maps it to
+//! the command line's convention: 2 for wrong arguments or input, 1 for a failure while running.
+
+use std::path::{Path, PathBuf};
+
+/// What every fallible function of this crate returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A value that a caller or user gave cannot be used.
+    #[error("{what}: {why}")]
+    Invalid {
+        /// The argument, option or field, as the user knows it.
+        what: String,
+        /// What is wrong with it and what would be right.
+        why: String,
+    },
+    /// The contents of a file are not what they should be.
+    #[error("{}{}: {why}", path.display(), offset.map(|o| format!(" at byte {o}")).unwrap_or_default())]
+    File {
+        /// The file (inside an archive: `archive.tar.gz/member`).
+        path: PathBuf,
+        /// Where in the (decompressed) file, when that is known.
+        offset: Option<u64>,
+        /// What is wrong and what was expected.
+        why: String,
+    },
+    /// The operating system refused to read or write.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// A verb: `read`, `write`, `create`, ...
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// Tensors do not fit together.
+    #[error("{op}: expected {expected}, got {got}")]
+    Shape {
+        /// The layer or operation.
+        op: String,
+        /// The shape that it needs.
+        expected: String,
+        /// The shape that it was given.
+        got: String,
+    },
+    /// No adapter, or none that matches.
+    #[error("{0}")]
+    Adapter(String),
+    /// The device or its driver failed.
+    #[error("{doing} on {adapter}: {why}")]
+    Gpu {
+        /// What was being done.
+        doing: String,
+        /// The adapter's name.
+        adapter: String,
+        /// The driver's or the validation's words.
+        why: String,
+    },
+    /// A shader does not preprocess or validate.
+    #[error("shader {shader}: {why}")]
+    Shader {
+        /// Its name and permutation.
+        shader: String,
+        /// Position and reason.
+        why: String,
+    },
+    /// A plan does not fit in memory.
+    #[error("{what} needs {needed} MiB of {limit} MiB; {advice}")]
+    Memory {
+        /// What was to be placed.
+        what: String,
+        /// Mebibytes needed.
+        needed: u64,
+        /// Mebibytes at hand.
+        limit: u64,
+        /// What to do, with the largest size that fits.
+        advice: String,
+    },
+    /// Training left the finite numbers.
+    #[error("{what} became {value} at {at}; lower the learning rate (--lr) or rho, or check the data")]
+    NotFinite {
+        /// `loss`, usually.
+        what: String,
+        /// `NaN` or `inf`.
+        value: f32,
+        /// Epoch and step, or candidate.
+        at: String,
+    },
+    /// The caller's progress callback or a signal asked to stop.
+    #[error("stopped on request; what was finished is saved")]
+    Cancelled,
+}
+
+impl Error {
+    /// A value that cannot be used.
+    pub fn invalid(what: impl Into<String>, why: impl Into<String>) -> Self {
+        Error::Invalid { what: what.into(), why: why.into() }
+    }
+
+    /// A file whose contents are wrong.
+    pub fn file(path: impl Into<PathBuf>, offset: Option<u64>, why: impl Into<String>) -> Self {
+        Error::File { path: path.into(), offset, why: why.into() }
+    }
+
+    /// Wraps an I/O error: `.map_err(Error::io("read", path))`.
+    pub fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.as_ref().to_path_buf();
+        move |source| Error::Io { action, path, source }
+    }
+
+    /// Shapes that do not fit.
+    pub fn shape(op: impl Into<String>, expected: impl ToString, got: impl ToString) -> Self {
+        Error::Shape { op: op.into(), expected: expected.to_string(), got: got.to_string() }
+    }
+
+    /// 2 for wrong arguments or input, 1 for a failure while running.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Error::Invalid { .. } | Error::File { .. } | Error::Shape { .. } | Error::Adapter(_) => 2,
+            Error::Io { action: "read", .. } => 2,
+            _ => 1,
+        }
+    }
+}
+
+/// `given` is not one of `known`: names the nearest ones.
+pub(crate) fn unknown(what: &str, given: &str, known: &[&str]) -> Error {
+    let nearest = known.iter().min_by_key(|k| edit_distance(given, k)).copied().unwrap_or("");
+    let hint = if edit_distance(given, nearest) <= nearest.len().div_ceil(2) {
+        format!("; did you mean `{nearest}`?")
+    } else {
+        String::new()
+    };
+    Error::invalid(what, format!("`{given}` is unknown{hint} (known: {})", known.join(", ")))
+}
+
+/// Levenshtein distance, for suggestions.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, cb) in b.iter().enumerate() {
+            let above = row[j + 1];
+            row[j + 1] = (diagonal + usize::from(ca != *cb)).min(above + 1).min(row[j] + 1);
+            diagonal = above;
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suggests_the_nearest_name() {
+        let message = unknown("space", "nas-bench201", &["nas-bench-201", "darts"]).to_string();
+        assert!(message.contains("did you mean `nas-bench-201`?"), "{message}");
+        assert!(!unknown("space", "zzz", &["nas-bench-201"]).to_string().contains("did you mean"));
+    }
+}

@@ -1,0 +1,212 @@
+//! Finding an adapter, asking for what it really has, and saying why it was chosen.
+
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+
+/// Limits that the engine plans with.
+#[derive(Clone, Debug, Serialize)]
+pub struct Limits {
+    /// Largest binding and largest buffer, whichever is smaller, in bytes.
+    pub slab_bytes: u64,
+    /// Storage buffers per shader.
+    pub storage_buffers: u32,
+    /// Workgroup memory in bytes.
+    pub workgroup_bytes: u32,
+    /// Invocations per workgroup.
+    pub invocations: u32,
+    /// Workgroups per dimension of a dispatch.
+    pub workgroups: u32,
+    /// Alignment of a binding's offset in bytes.
+    pub alignment: u32,
+    /// Smallest and largest subgroup.
+    pub subgroup: (u32, u32),
+}
+
+/// What is known of an adapter.
+#[derive(Clone, Debug, Serialize)]
+pub struct AdapterReport {
+    /// Position in the list of adapters.
+    pub index: usize,
+    /// Name that the driver gives it.
+    pub name: String,
+    /// `vulkan`, `metal` or `dx12`.
+    pub backend: String,
+    /// `discrete`, `integrated`, `virtual`, `software` or `other`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Driver and its version.
+    pub driver: String,
+    /// What can be planned with.
+    pub limits: Limits,
+    /// Optional features that are used if they are there.
+    pub features: Vec<String>,
+    /// Whether this one is chosen.
+    pub chosen: bool,
+}
+
+/// An adapter list and what was made of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Choice {
+    /// All adapters.
+    pub adapters: Vec<AdapterReport>,
+    /// Why the chosen one was chosen, or what to do if there is none.
+    pub why: String,
+}
+
+/// Optional features, with the names used in reports.
+const WANTED: [(wgpu::Features, &str); 2] =
+    [(wgpu::Features::SUBGROUP, "subgroups"), (wgpu::Features::TIMESTAMP_QUERY, "timestamps")];
+
+/// What to do without an adapter.
+const NONE_FOUND: &str = "no graphics adapter with Vulkan, Metal or DX12 was found; on Debian or Ubuntu \
+    `apt-get install mesa-vulkan-drivers` installs drivers for AMD and Intel and a software adapter (lavapipe), \
+    `apt-get install nvidia-driver` NVIDIA's; on Fedora `dnf install mesa-vulkan-drivers`";
+
+impl AdapterReport {
+    /// Whether the processor does the work.
+    pub fn is_software(&self) -> bool {
+        self.kind == "software"
+    }
+
+    fn new(index: usize, info: &wgpu::AdapterInfo, limits: &wgpu::Limits, features: wgpu::Features) -> Self {
+        let kind = match info.device_type {
+            wgpu::DeviceType::DiscreteGpu => "discrete",
+            wgpu::DeviceType::IntegratedGpu => "integrated",
+            wgpu::DeviceType::VirtualGpu => "virtual",
+            wgpu::DeviceType::Cpu => "software",
+            wgpu::DeviceType::Other => "other",
+        };
+        AdapterReport {
+            index,
+            name: info.name.clone(),
+            backend: info.backend.to_string(),
+            kind: kind.into(),
+            driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
+            limits: Limits {
+                // Offsets are counted in vec4 and in u32, so 32 GiB could be addressed; drivers offer less.
+                slab_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size) & !15,
+                storage_buffers: limits.max_storage_buffers_per_shader_stage,
+                workgroup_bytes: limits.max_compute_workgroup_storage_size,
+                invocations: limits.max_compute_invocations_per_workgroup,
+                workgroups: limits.max_compute_workgroups_per_dimension,
+                alignment: limits.min_storage_buffer_offset_alignment,
+                subgroup: (info.subgroup_min_size, info.subgroup_max_size),
+            },
+            features: WANTED.iter().filter(|(f, _)| features.contains(*f)).map(|(_, n)| (*n).to_owned()).collect(),
+            chosen: false,
+        }
+    }
+}
+
+async fn list() -> Vec<(wgpu::Adapter, AdapterReport)> {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
+    let instance = wgpu::Instance::new(descriptor);
+    let found = instance.enumerate_adapters(wgpu::Backends::all()).await;
+    let describe = |(index, adapter): (usize, wgpu::Adapter)| {
+        let report = AdapterReport::new(index, &adapter.get_info(), &adapter.limits(), adapter.features());
+        (adapter, report)
+    };
+    found.into_iter().enumerate().map(describe).collect()
+}
+
+/// Index of the adapter that `wish` names, or of the most capable one, and why.
+fn pick(reports: &[AdapterReport], wish: Option<&str>) -> Result<(usize, String)> {
+    if reports.is_empty() {
+        return Err(Error::Adapter(NONE_FOUND.into()));
+    }
+    if let Some(wish) = wish {
+        let by_index = wish.parse::<usize>().ok().filter(|&i| i < reports.len());
+        let by_name = || reports.iter().position(|r| r.name.to_lowercase().contains(&wish.to_lowercase()));
+        let found = by_index.or_else(by_name);
+        let names: Vec<String> = reports.iter().map(|r| format!("{} {}", r.index, r.name)).collect();
+        return found.map(|i| (i, format!("asked for as `{wish}`"))).ok_or_else(|| {
+            Error::Adapter(format!("no adapter matches --device `{wish}`; there are: {}", names.join(", ")))
+        });
+    }
+    let rank = |r: &AdapterReport| {
+        ["discrete", "integrated", "virtual", "other", "software"].iter().position(|k| *k == r.kind).unwrap_or(9)
+    };
+    let best = reports.iter().min_by_key(|r| (rank(r), r.index)).map_or(0, |r| r.index);
+    let why = match reports[best].kind.as_str() {
+        "software" => "the only kind found: a software adapter, slow but complete",
+        _ => "the most capable kind found",
+    };
+    Ok((best, why.into()))
+}
+
+fn wish(device: Option<&str>) -> Option<String> {
+    device.map(str::to_owned).or_else(|| std::env::var("ALTIPLANO_DEVICE").ok().filter(|d| !d.is_empty()))
+}
+
+/// All adapters and the choice among them.
+///
+/// # Errors
+/// [`Error::Adapter`] if `device` matches none. Having no adapter is no error here: the list is empty then.
+pub async fn adapters(device: Option<&str>) -> Result<Choice> {
+    let mut reports: Vec<AdapterReport> = list().await.into_iter().map(|(_, report)| report).collect();
+    if reports.is_empty() {
+        return Ok(Choice { adapters: reports, why: NONE_FOUND.into() });
+    }
+    let (index, why) = pick(&reports, wish(device).as_deref())?;
+    reports[index].chosen = true;
+    Ok(Choice { adapters: reports, why })
+}
+
+pub(super) async fn choose(device: Option<&str>) -> Result<(wgpu::Adapter, AdapterReport)> {
+    let mut found = list().await;
+    let reports: Vec<AdapterReport> = found.iter().map(|(_, report)| report.clone()).collect();
+    let (index, why) = pick(&reports, wish(device).as_deref())?;
+    let (adapter, mut report) = found.swap_remove(index);
+    report.chosen = true;
+    log::info!("adapter {}: {} ({}), {why}", report.index, report.name, report.driver);
+    Ok((adapter, report))
+}
+
+pub(super) async fn request(adapter: &wgpu::Adapter, report: &AdapterReport) -> Result<(wgpu::Device, wgpu::Queue)> {
+    let wanted = WANTED.iter().fold(wgpu::Features::empty(), |all, (f, _)| all | *f);
+    let descriptor = wgpu::DeviceDescriptor {
+        label: Some("altiplano"),
+        required_features: adapter.features() & wanted,
+        required_limits: adapter.limits(),
+        experimental_features: wgpu::ExperimentalFeatures::disabled(),
+        memory_hints: wgpu::MemoryHints::Performance,
+        trace: wgpu::Trace::Off,
+    };
+    adapter.request_device(&descriptor).await.map_err(|error| Error::Gpu {
+        doing: "opening the device".into(),
+        adapter: report.name.clone(),
+        why: error.to_string(),
+    })
+}
+
+pub(super) fn report_of_device(device: &wgpu::Device) -> AdapterReport {
+    let mut report = AdapterReport::new(0, &device.adapter_info(), &device.limits(), device.features());
+    report.chosen = true;
+    report
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(index: usize, name: &str, kind: wgpu::DeviceType) -> AdapterReport {
+        let mut info = wgpu::AdapterInfo::new(kind, wgpu::Backend::Vulkan);
+        info.name = name.into();
+        AdapterReport::new(index, &info, &wgpu::Limits::default(), wgpu::Features::empty())
+    }
+
+    #[test]
+    fn picks_by_kind_index_and_name() {
+        let list = [report(0, "llvmpipe", wgpu::DeviceType::Cpu), report(1, "Radeon", wgpu::DeviceType::IntegratedGpu)];
+        let index = |wish| pick(&list, wish).map(|(i, _)| i).ok();
+        assert_eq!(index(None), Some(1));
+        assert_eq!(index(Some("0")), Some(0));
+        assert_eq!(index(Some("radeon")), Some(1));
+        let message = pick(&list, Some("geforce")).map_err(|e| e.to_string());
+        assert_eq!(message, Err("no adapter matches --device `geforce`; there are: 0 llvmpipe, 1 Radeon".into()));
+        let none = pick(&[], None).map_err(|e| (e.exit_code(), e.to_string().contains("mesa-vulkan-drivers")));
+        assert_eq!(none, Err((2, true)));
+    }
+}

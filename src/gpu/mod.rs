@@ -1,0 +1,224 @@
+//! The only place that names a `wgpu` type: adapters, buffers, pipelines, submissions, read-back.
+//!
+//! A [`Gpu`] is cheap to clone and holds no global state. It spawns no threads and blocks only in the functions called
+//! `wait`; [`Gpu::from_wgpu`] takes a device that a program already has.
+
+mod adapter;
+mod pipeline;
+mod profiler;
+mod read_back;
+mod record;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub use adapter::{AdapterReport, Choice, adapters};
+pub use pipeline::Pipeline;
+pub use profiler::Timing;
+pub use read_back::ReadBack;
+pub use record::{Dispatch, Recorder};
+/// The graphics library, for programs that share their device.
+pub use wgpu;
+
+use crate::error::{Error, Result};
+use crate::shader::Variant;
+
+/// How to open a device.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Index or part of the name of the adapter; otherwise `ALTIPLANO_DEVICE`, otherwise the most capable one.
+    pub device: Option<String>,
+    /// Whether shaders keep their bounds checks, loop bounds and zeroed workgroup memory.
+    pub checked: bool,
+}
+
+/// An open device with its pipelines.
+#[derive(Clone)]
+pub struct Gpu(Arc<Shared>);
+
+struct Shared {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    report: AdapterReport,
+    checked: bool,
+    pipelines: Mutex<HashMap<Variant, Pipeline>>,
+    /// First error that the driver or the validation reported and nobody has seen yet.
+    fault: Arc<Mutex<Option<String>>>,
+    /// Bytes of the slabs that are alive.
+    allocated: Arc<std::sync::atomic::AtomicU64>,
+}
+
+/// A piece of device memory that one binding can hold.
+#[derive(Clone)]
+pub struct Slab(Arc<SlabInner>);
+
+struct SlabInner {
+    buffer: wgpu::Buffer,
+    bytes: u64,
+    allocated: Arc<std::sync::atomic::AtomicU64>,
+}
+
+impl Drop for SlabInner {
+    fn drop(&mut self) {
+        self.allocated.fetch_sub(self.bytes, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+impl Slab {
+    /// Its size in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.0.bytes
+    }
+
+    /// A number that tells slabs apart.
+    pub(crate) fn id(&self) -> usize {
+        Arc::as_ptr(&self.0) as usize
+    }
+
+    pub(super) fn buffer(&self) -> &wgpu::Buffer {
+        &self.0.buffer
+    }
+}
+
+/// Locks a mutex; a panic elsewhere while it was held does not matter, the data are valid at every moment.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Gpu {
+    /// Opens the chosen adapter with the limits that it really has.
+    ///
+    /// # Errors
+    /// [`Error::Adapter`] if there is none or none matches, [`Error::Gpu`] if it does not open.
+    pub async fn open(options: &Options) -> Result<Self> {
+        let (adapter, report) = adapter::choose(options.device.as_deref()).await?;
+        let (device, queue) = adapter::request(&adapter, &report).await?;
+        Ok(Self::assemble(device, queue, report, options.checked))
+    }
+
+    /// [`Gpu::open`], blocking.
+    ///
+    /// # Errors
+    /// As [`Gpu::open`].
+    pub fn open_wait(options: &Options) -> Result<Self> {
+        pollster::block_on(Self::open(options))
+    }
+
+    /// Runs on a device that the program already has. Its limits must offer 8 storage buffers per stage.
+    pub fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue, checked: bool) -> Self {
+        let report = adapter::report_of_device(&device);
+        Self::assemble(device, queue, report, checked)
+    }
+
+    fn assemble(device: wgpu::Device, queue: wgpu::Queue, report: AdapterReport, checked: bool) -> Self {
+        let fault = Arc::new(Mutex::new(None));
+        let first = fault.clone();
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            lock(&first).get_or_insert_with(|| error.to_string());
+        }));
+        let first = fault.clone();
+        device.set_device_lost_callback(move |reason, message| {
+            if reason != wgpu::DeviceLostReason::Destroyed {
+                lock(&first).get_or_insert_with(|| format!("the device was lost ({message}); --resume goes on from the last save"));
+            }
+        });
+        Gpu(Arc::new(Shared {
+            device,
+            queue,
+            report,
+            checked,
+            pipelines: Mutex::default(),
+            fault,
+            allocated: Arc::default(),
+        }))
+    }
+
+    /// The adapter and its limits.
+    pub fn report(&self) -> &AdapterReport {
+        &self.0.report
+    }
+
+    /// Whether shaders run with their checks.
+    pub fn checked(&self) -> bool {
+        self.0.checked
+    }
+
+    /// Bytes of device memory that are allocated now.
+    pub fn allocated(&self) -> u64 {
+        self.0.allocated.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Reports a fault of the driver, once.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] with the driver's words.
+    pub fn check(&self, doing: &str) -> Result<()> {
+        match lock(&self.0.fault).take() {
+            Some(why) => Err(self.fault(doing, why)),
+            None => Ok(()),
+        }
+    }
+
+    fn fault(&self, doing: &str, why: String) -> Error {
+        Error::Gpu { doing: doing.into(), adapter: self.0.report.name.clone(), why }
+    }
+
+    /// Zeroed memory of `bytes`, rounded up to 16.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] if a binding cannot be that large or the device has no room.
+    pub fn slab(&self, bytes: u64, what: &str) -> Result<Slab> {
+        let bytes = bytes.max(16).next_multiple_of(16);
+        let limit = self.0.report.limits.slab_bytes;
+        let memory = |advice: &str| Error::Memory {
+            what: what.into(),
+            needed: bytes.div_ceil(1 << 20),
+            limit: limit >> 20,
+            advice: advice.into(),
+        };
+        if bytes > limit {
+            return Err(memory("use a smaller --batch, fewer channels, or an adapter with larger bindings"));
+        }
+        let scope = self.0.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let buffer = self.0.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(what),
+            size: bytes,
+            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC,
+            mapped_at_creation: false,
+        });
+        if pollster::block_on(scope.pop()).is_some() {
+            return Err(memory("the device has no room left; use a smaller --batch or close other programs"));
+        }
+        self.check("allocating memory")?;
+        self.0.allocated.fetch_add(bytes, std::sync::atomic::Ordering::Relaxed);
+        Ok(Slab(Arc::new(SlabInner { buffer, bytes, allocated: self.0.allocated.clone() })))
+    }
+
+    /// Writes `data` (a multiple of four bytes) at byte `offset`, before the next submission.
+    ///
+    /// # Errors
+    /// If it does not fit.
+    pub fn write(&self, slab: &Slab, offset: u64, data: &[u8]) -> Result<()> {
+        let end = offset + data.len() as u64;
+        if end > slab.bytes() || !data.len().is_multiple_of(4) || !offset.is_multiple_of(4) {
+            return Err(Error::shape("upload", format!("at most {} bytes", slab.bytes()), end));
+        }
+        self.0.queue.write_buffer(slab.buffer(), offset, data);
+        Ok(())
+    }
+
+    /// Waits until everything submitted has run.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    pub fn wait(&self) -> Result<()> {
+        self.0.device.poll(wgpu::PollType::wait_indefinitely()).map_err(|e| self.fault("waiting", e.to_string()))?;
+        self.check("running")
+    }
+}
+
+impl std::fmt::Debug for Gpu {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Gpu({})", self.0.report.name)
+    }
+}

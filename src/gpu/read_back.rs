@@ -1,0 +1,106 @@
+//! Reading device memory as a future.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+
+use super::{Gpu, lock};
+use crate::error::{Error, Result};
+
+/// Bytes on their way back. Await it after the recording was submitted, or call [`ReadBack::wait`].
+#[derive(Clone)]
+pub struct ReadBack {
+    gpu: Gpu,
+    buffer: wgpu::Buffer,
+    bytes: u64,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    result: Option<std::result::Result<(), String>>,
+    waker: Option<Waker>,
+}
+
+pub(super) fn staging(gpu: &Gpu, bytes: u64) -> ReadBack {
+    let descriptor = wgpu::BufferDescriptor {
+        label: Some("read-back"),
+        size: bytes,
+        usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+        mapped_at_creation: false,
+    };
+    ReadBack { gpu: gpu.clone(), buffer: gpu.0.device.create_buffer(&descriptor), bytes, state: Arc::default() }
+}
+
+impl ReadBack {
+    pub(super) fn buffer(&self) -> &wgpu::Buffer {
+        &self.buffer
+    }
+
+    pub(super) fn map(&self) {
+        let state = self.state.clone();
+        self.buffer.map_async(wgpu::MapMode::Read, .., move |result| {
+            let mut state = lock(&state);
+            state.result = Some(result.map_err(|e| e.to_string()));
+            if let Some(waker) = state.waker.take() {
+                waker.wake();
+            }
+        });
+    }
+
+    /// Waits for the bytes.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn wait(self) -> Result<Vec<u8>> {
+        self.gpu.wait()?;
+        pollster::block_on(self)
+    }
+
+    /// Waits for the values.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn wait_f32(self) -> Result<Vec<f32>> {
+        Ok(bytemuck::pod_collect_to_vec(&self.wait()?))
+    }
+
+    fn take(&self) -> Result<Vec<u8>> {
+        let fail = |why: String| Error::Gpu {
+            doing: format!("reading {} bytes back", self.bytes),
+            adapter: self.gpu.report().name.clone(),
+            why,
+        };
+        let bytes = self.buffer.get_mapped_range(..).map_err(|e| fail(e.to_string()))?.to_vec();
+        self.buffer.unmap();
+        Ok(bytes)
+    }
+}
+
+impl Future for ReadBack {
+    type Output = Result<Vec<u8>>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        // Callbacks run inside poll; there is no thread of ours that could do it.
+        let polled = self.gpu.0.device.poll(wgpu::PollType::Poll);
+        let fail = |why: String| Error::Gpu {
+            doing: format!("reading {} bytes back", self.bytes),
+            adapter: self.gpu.report().name.clone(),
+            why,
+        };
+        if let Err(error) = polled {
+            return Poll::Ready(Err(fail(error.to_string())));
+        }
+        let mut state = lock(&self.state);
+        match state.result.take() {
+            Some(Ok(())) => Poll::Ready(self.gpu.check("reading back").and_then(|()| self.take())),
+            Some(Err(why)) => Poll::Ready(Err(fail(why))),
+            None => {
+                state.waker = Some(context.waker().clone());
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
+    }
+}

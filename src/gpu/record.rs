@@ -1,0 +1,143 @@
+//! Recording dispatches and submitting them.
+
+use super::profiler::Profile;
+use super::{Gpu, Pipeline, ReadBack, Slab, Timing, read_back};
+use crate::error::{Error, Result};
+
+/// A pipeline with its operands bound.
+pub struct Dispatch {
+    pipeline: wgpu::ComputePipeline,
+    group: wgpu::BindGroup,
+    /// For the profiler.
+    pub label: &'static str,
+}
+
+impl Gpu {
+    /// Binds `rows` (slab, first byte, bytes) and one slab per operand.
+    ///
+    /// # Errors
+    /// If the number of operands is not the pipeline's.
+    pub fn dispatch(
+        &self,
+        label: &'static str,
+        pipeline: &Pipeline,
+        rows: (&Slab, u64, u64),
+        operands: &[Slab],
+    ) -> Result<Dispatch> {
+        if operands.len() != pipeline.operands {
+            return Err(Error::shape(label, format!("{} operands", pipeline.operands), operands.len()));
+        }
+        let (slab, offset, size) = rows;
+        let table = wgpu::BufferBinding { buffer: slab.buffer(), offset, size: std::num::NonZeroU64::new(size) };
+        let mut entries = vec![wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(table) }];
+        entries.extend(operands.iter().enumerate().map(|(i, slab)| wgpu::BindGroupEntry {
+            binding: i as u32 + 1,
+            resource: slab.buffer().as_entire_binding(),
+        }));
+        let descriptor =
+            wgpu::BindGroupDescriptor { label: Some(label), layout: &pipeline.layout, entries: &entries };
+        let group = self.0.device.create_bind_group(&descriptor);
+        Ok(Dispatch { pipeline: pipeline.pipeline.clone(), group, label })
+    }
+
+    /// Starts recording.
+    pub fn record(&self) -> Recorder {
+        let encoder = self.0.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
+        Recorder { gpu: self.clone(), encoder: Work { pass: None, encoder }, profile: None, copies: vec![], dispatches: 0 }
+    }
+}
+
+/// An encoder and the pass that is open on it; the pass must end first.
+struct Work {
+    pass: Option<wgpu::ComputePass<'static>>,
+    encoder: wgpu::CommandEncoder,
+}
+
+/// Commands on their way to one submission.
+pub struct Recorder {
+    gpu: Gpu,
+    encoder: Work,
+    profile: Option<Profile>,
+    copies: Vec<ReadBack>,
+    dispatches: usize,
+}
+
+impl Recorder {
+    /// Times every dispatch from here on, each in a pass of its own.
+    pub fn profile(&mut self) {
+        self.profile = Profile::new(&self.gpu.0.device);
+    }
+
+    /// Adds a dispatch of `groups` workgroups for each of `tasks` tasks.
+    pub fn dispatch(&mut self, dispatch: &Dispatch, groups: u32, tasks: u32) {
+        if groups == 0 || tasks == 0 {
+            return;
+        }
+        let most = self.gpu.0.report.limits.workgroups;
+        let (x, y) = if groups <= most { (groups, 1) } else { (most, groups.div_ceil(most)) };
+        self.dispatches += 1;
+        let Work { pass, encoder } = &mut self.encoder;
+        if let Some(profile) = &mut self.profile {
+            *pass = None;
+            let writes = profile.next(dispatch.label);
+            let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes: writes };
+            let mut own = encoder.begin_compute_pass(&descriptor);
+            own.set_pipeline(&dispatch.pipeline);
+            own.set_bind_group(0, &dispatch.group, &[]);
+            own.dispatch_workgroups(x, y, tasks);
+            return;
+        }
+        let pass = pass.get_or_insert_with(|| {
+            encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default()).forget_lifetime()
+        });
+        pass.set_pipeline(&dispatch.pipeline);
+        pass.set_bind_group(0, &dispatch.group, &[]);
+        pass.dispatch_workgroups(x, y, tasks);
+    }
+
+    /// Copies part of a slab out; the result can be awaited once the recording is submitted.
+    pub fn read(&mut self, slab: &Slab, offset: u64, bytes: u64) -> Result<ReadBack> {
+        if offset + bytes > slab.bytes() {
+            return Err(Error::shape("read-back", format!("at most {} bytes", slab.bytes()), offset + bytes));
+        }
+        self.encoder.pass = None;
+        let copy = read_back::staging(&self.gpu, bytes);
+        self.encoder.encoder.copy_buffer_to_buffer(slab.buffer(), offset, copy.buffer(), 0, bytes);
+        self.copies.push(copy.clone());
+        Ok(copy)
+    }
+
+    /// Number of dispatches so far.
+    pub fn dispatches(&self) -> usize {
+        self.dispatches
+    }
+
+    /// Submits; returns at once.
+    pub fn submit(mut self) {
+        self.finish();
+    }
+
+    /// Submits, waits, and returns the time of each profiled dispatch.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn submit_profiled(mut self) -> Result<Vec<Timing>> {
+        let profile = self.profile.take();
+        self.encoder.pass = None;
+        let resolved = profile.map(|p| p.resolve(&self.gpu, &mut self.encoder.encoder));
+        let gpu = self.gpu.clone();
+        self.finish();
+        match resolved {
+            Some(resolved) => resolved.read(&gpu),
+            None => Ok(vec![]),
+        }
+    }
+
+    fn finish(&mut self) {
+        self.encoder.pass = None;
+        let empty = self.gpu.0.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
+        let encoder = std::mem::replace(&mut self.encoder.encoder, empty);
+        self.gpu.0.queue.submit([encoder.finish()]);
+        self.copies.drain(..).for_each(|copy| copy.map());
+    }
+}

@@ -1,0 +1,224 @@
+//! Reverse-mode differentiation: appends the gradients of a graph as operations of the same kind.
+//!
+//! Every consumer of a tensor contributes [`Term`]s to its gradient; they are summed by one [`Op::Combine`] when all
+//! consumers have been seen. So a rectifier's mask, a pool's spreading and a batch norm's correction never cost a pass
+//! of their own: they are views of the terms.
+
+use std::collections::HashMap;
+
+use super::build::Builder;
+use super::ir::*;
+use crate::error::{Error, Result};
+
+/// Gradient tensors by the tensor that they belong to.
+#[derive(Clone, Debug, Default)]
+pub struct Gradients(HashMap<TensorId, TensorId>);
+
+impl Gradients {
+    /// The gradient with respect to `tensor`, if the loss depends on it.
+    pub fn get(&self, tensor: TensorId) -> Option<TensorId> {
+        self.0.get(&tensor).copied()
+    }
+}
+
+/// Contributions collected so far, and the gradients already summed.
+struct Tape {
+    terms: HashMap<TensorId, Vec<Term>>,
+    done: Gradients,
+    wanted: Vec<TensorId>,
+}
+
+impl Builder {
+    /// Appends the gradients of a loss, given its gradient `seed` with respect to `output`.
+    ///
+    /// Weights and batch inputs that the loss does not depend on get a gradient of zeros if they are listed in `wanted`;
+    /// `wanted` tensors are those whose gradient is asked for (weights, or an input for an attack).
+    ///
+    /// # Errors
+    /// If an operation on the way has no gradient here.
+    pub fn backward(&mut self, output: TensorId, seed: TensorId, wanted: &[TensorId]) -> Result<Gradients> {
+        let mut tape = Tape { terms: HashMap::new(), done: Gradients::default(), wanted: wanted.to_vec() };
+        tape.terms.insert(output, vec![Term::new(seed, TermKind::Plain)]);
+        let needs = self.depends_on(wanted);
+        let outer = self.guard;
+        for node in self.graph.nodes.clone().iter().rev() {
+            self.guard = Some(node.guard);
+            self.node_gradient(&node.op, &needs, &mut tape)?;
+        }
+        self.guard = outer;
+        for &tensor in wanted {
+            if self.gradient_of(tensor, &mut tape).is_none() {
+                let zeros = self.sum(self.shape(tensor), vec![]);
+                tape.done.0.insert(tensor, zeros);
+            }
+        }
+        Ok(tape.done)
+    }
+
+    /// Tensors that depend on one of `sources`.
+    fn depends_on(&self, sources: &[TensorId]) -> Vec<bool> {
+        let mut needs = vec![false; self.graph.tensors.len()];
+        sources.iter().for_each(|t| needs[t.0 as usize] = true);
+        for node in &self.graph.nodes {
+            let (reads, writes) = node.op.operands();
+            if reads.iter().any(|t| needs[t.0 as usize]) {
+                writes.iter().for_each(|t| needs[t.0 as usize] = true);
+            }
+        }
+        needs
+    }
+
+    /// Sums what has been contributed to the gradient of `tensor`; `None` if nothing was.
+    fn gradient_of(&mut self, tensor: TensorId, tape: &mut Tape) -> Option<TensorId> {
+        if let Some(gradient) = tape.done.get(tensor) {
+            return Some(gradient);
+        }
+        let terms = tape.terms.remove(&tensor)?;
+        let scope = self.scope_of(tensor);
+        let gradient = match terms[..] {
+            // One plain term that counts wherever the tensor lives is the gradient itself.
+            [Term { guard, a, kind: TermKind::Plain }] if guard == scope || guard == Guard::ALWAYS => a,
+            _ => self.guarded(scope, |b| b.sum(b.shape(tensor), terms)),
+        };
+        tape.done.0.insert(tensor, gradient);
+        Some(gradient)
+    }
+
+    /// The paths on which a tensor matters: those on which it is written or, for a weight, read.
+    pub fn scope_of(&self, tensor: TensorId) -> Guard {
+        let weight = self.graph.tensor(tensor).persistent.is_some();
+        let mut scope: Option<Guard> = None;
+        for node in &self.graph.nodes {
+            let (reads, writes) = node.op.operands();
+            if (if weight { reads } else { writes }).contains(&tensor) {
+                scope = match scope {
+                    None => Some(node.guard),
+                    Some(s) if s.choice == node.guard.choice => Some(Guard::new(s.choice, s.options | node.guard.options)),
+                    Some(_) => return Guard::ALWAYS,
+                };
+            }
+        }
+        scope.unwrap_or(Guard::ALWAYS)
+    }
+
+    fn node_gradient(&mut self, op: &Op, needs: &[bool], tape: &mut Tape) -> Result<()> {
+        let needed = |t: TensorId| needs[t.0 as usize];
+        let guard = self.guard.unwrap_or(Guard::ALWAYS);
+        let give = |tape: &mut Tape, to: TensorId, a: TensorId, kind: TermKind| {
+            tape.terms.entry(to).or_default().push(Term { guard, a, kind });
+        };
+        match op {
+            Op::Conv { x, w, bias, y, geometry, relu } => {
+                let Some(dy) = self.gradient_of(*y, tape) else { return Ok(()) };
+                if needed(*w) {
+                    let dw = self.temporary(self.shape(*w));
+                    self.push(Op::ConvFilter { x: *x, dy, dw, geometry: *geometry, relu: *relu });
+                    give(tape, *w, dw, TermKind::Plain);
+                }
+                if let Some(bias) = bias.filter(|&b| needed(b)) {
+                    let db = self.temporary(self.shape(bias));
+                    self.push(Op::ChannelSum { x: dy, y: db });
+                    give(tape, bias, db, TermKind::Plain);
+                }
+                if needed(*x) {
+                    let dx = self.temporary(self.shape(*x));
+                    self.push(Op::ConvInput { dy, w: *w, dx, geometry: *geometry });
+                    let kind = if *relu { TermKind::Masked { x: *x } } else { TermKind::Plain };
+                    give(tape, *x, dx, kind);
+                }
+            }
+            Op::Combine { terms, y } => {
+                if !terms.iter().any(|t| t.reads().into_iter().any(needed)) {
+                    return Ok(());
+                }
+                let Some(dy) = self.gradient_of(*y, tape) else { return Ok(()) };
+                for term in terms {
+                    self.term_gradient(term, dy, needs, tape)?;
+                }
+            }
+            Op::MaxPool { x, y, window } => {
+                if let Some(dy) = self.gradient_of(*y, tape).filter(|_| needed(*x)) {
+                    let dx = self.temporary(self.shape(*x));
+                    self.push(Op::MaxPoolGrad { x: *x, dy, dx, window: *window });
+                    give(tape, *x, dx, TermKind::Plain);
+                }
+            }
+            Op::GlobalAvgPool { x, y } => {
+                if let Some(dy) = self.gradient_of(*y, tape).filter(|_| needed(*x)) {
+                    let [_, h, w, _] = self.shape(*x).nhwc();
+                    give(tape, *x, dy, TermKind::Spread { factor: 1.0 / (h * w) as f32 });
+                }
+            }
+            // The coefficients' part of the gradient is taken with the term that uses them; losses start from a seed.
+            Op::BatchNorm { .. } | Op::CrossEntropy { .. } | Op::Tally { .. } | Op::Gather { .. } => {}
+            other => {
+                let (_, writes) = other.operands();
+                // What writes a wanted tensor lies before the differentiated part.
+                let reached = |t: &TensorId| tape.terms.contains_key(t) || tape.done.get(*t).is_some();
+                if writes.iter().any(|t| reached(t) && !tape.wanted.contains(t)) {
+                    let name = format!("{other:?}");
+                    let name = name.split([' ', '{']).next().unwrap_or_default().to_owned();
+                    return Err(Error::invalid("backward", format!("{name} has no gradient here")));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Contributions of one summand of a [`Op::Combine`].
+    fn term_gradient(&mut self, term: &Term, dy: TensorId, needs: &[bool], tape: &mut Tape) -> Result<()> {
+        let needed = |t: TensorId| needs[t.0 as usize];
+        if !term.reads().into_iter().any(needed) {
+            return Ok(());
+        }
+        let kind = match term.kind {
+            TermKind::Plain => TermKind::Plain,
+            TermKind::Relu => TermKind::Masked { x: term.a },
+            TermKind::AvgPool(window) => TermKind::AvgPoolGrad(window),
+            TermKind::Affine { coefficients } => self.norm_gradient(term, coefficients, dy, needs, tape)?,
+            other => return Err(Error::invalid("backward", format!("a term {other:?} has no gradient here"))),
+        };
+        if needed(term.a) {
+            tape.terms.entry(term.a).or_default().push(Term { guard: term.guard, a: dy, kind });
+        }
+        Ok(())
+    }
+
+    /// Batch norm seen through its coefficients: gradients of scale and shift, and the term for its input.
+    fn norm_gradient(
+        &mut self,
+        term: &Term,
+        coefficients: TensorId,
+        dy: TensorId,
+        needs: &[bool],
+        tape: &mut Tape,
+    ) -> Result<TermKind> {
+        let norm = self.graph.nodes.iter().find_map(|node| match node.op {
+            Op::BatchNorm { x, gamma, beta, coefficients: own, statistics, .. } if own == coefficients => {
+                Some((x, gamma, beta, statistics))
+            }
+            _ => None,
+        });
+        let Some((x, gamma, beta, statistics)) = norm else {
+            return Err(Error::invalid("backward", "coefficients that no batch norm wrote"));
+        };
+        let dgamma = gamma.filter(|g| needs[g.0 as usize]).map(|g| (g, self.temporary(self.shape(g))));
+        let dbeta = beta.filter(|b| needs[b.0 as usize]).map(|b| (b, self.temporary(self.shape(b))));
+        let grad_coefficients = self.temporary(Shape::Vectors { rows: 4, c: self.shape(x).channels() });
+        let op = Op::BatchNormGrad {
+            dy,
+            x,
+            coefficients,
+            dgamma: dgamma.map(|(_, d)| d),
+            dbeta: dbeta.map(|(_, d)| d),
+            grad_coefficients,
+            statistics,
+        };
+        self.guarded(term.guard, |b| b.push(op));
+        for (tensor, gradient) in dgamma.into_iter().chain(dbeta) {
+            let term = Term { guard: term.guard, a: gradient, kind: TermKind::Plain };
+            tape.terms.entry(tensor).or_default().push(term);
+        }
+        Ok(TermKind::AffineGrad { x, coefficients: grad_coefficients })
+    }
+}

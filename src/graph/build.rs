@@ -1,0 +1,322 @@
+//! Building graphs.
+//!
+//! Element-wise operations are lazy: a [`Value`] is a tensor seen through a [`View`] (rectified, normalised, averaged).
+//! A consumer that can apply the view while loading does so (a convolution rectifies, a sum takes any view); only for
+//! others it is written out by [`Builder::materialise`]. That is all the fusion there is, and it cannot go wrong later.
+
+use super::ir::*;
+use crate::error::{Error, Result};
+
+/// How a tensor is to be seen by its consumer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum View {
+    /// As it is.
+    Plain,
+    /// Rectified.
+    Relu,
+    /// Scaled and shifted per channel.
+    Affine {
+        /// Coefficients from a batch norm.
+        coefficients: TensorId,
+    },
+    /// Averaged over windows.
+    AvgPool(Window),
+}
+
+/// A tensor and how to see it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Value {
+    /// The tensor.
+    pub tensor: TensorId,
+    /// The view.
+    pub view: View,
+}
+
+impl From<TensorId> for Value {
+    fn from(tensor: TensorId) -> Self {
+        Value { tensor, view: View::Plain }
+    }
+}
+
+/// Appends operations to a graph.
+///
+/// Shapes are checked as the graph grows; every error names the layer.
+#[derive(Clone, Debug, Default)]
+pub struct Builder {
+    pub(super) graph: Graph,
+    pub(super) guard: Option<Guard>,
+}
+
+impl Builder {
+    /// An empty graph.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The graph as it stands.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// Ends building.
+    pub fn finish(self) -> Graph {
+        self.graph
+    }
+
+    /// The shape of a tensor.
+    pub fn shape(&self, tensor: TensorId) -> Shape {
+        self.graph.shape(tensor)
+    }
+
+    /// The shape that a consumer of `value` sees.
+    pub fn seen_shape(&self, value: Value) -> Shape {
+        match (value.view, self.shape(value.tensor)) {
+            (View::AvgPool(window), Shape::Map { n, h, w, c }) => {
+                let (h, w) = window.geometry().output(h, w).unwrap_or((0, 0));
+                Shape::map(n, h, w, c)
+            }
+            (_, shape) => shape,
+        }
+    }
+
+    /// A tensor whose memory the planner finds.
+    pub fn temporary(&mut self, shape: Shape) -> TensorId {
+        self.add(Tensor { shape, persistent: None, probe: None })
+    }
+
+    /// A tensor that outlives the plan. The same name in the same group gives the same tensor.
+    ///
+    /// # Errors
+    /// If the name is taken by a tensor of another shape.
+    pub fn persistent(&mut self, group: Group, name: &str, shape: Shape, init: Init, dims: &[usize]) -> Result<TensorId> {
+        let known = self.graph.persistent(group).find(|(_, p)| p.name == name).map(|(id, _)| id);
+        if let Some(id) = known {
+            let have = self.shape(id);
+            return if have == shape { Ok(id) } else { Err(Error::shape(format!("tensor {name}"), have, shape)) };
+        }
+        let persistent = Some(Persistent { group, name: name.into(), init, dims: dims.to_vec() });
+        Ok(self.add(Tensor { shape, persistent, probe: None }))
+    }
+
+    /// Marks a tensor whose values are wanted after the run.
+    pub fn probe(&mut self, tensor: TensorId, name: &str) {
+        self.graph.tensors[tensor.0 as usize].probe = Some(name.into());
+    }
+
+    /// Announces a choice among `options` operations and returns its number.
+    pub fn choice(&mut self, options: u8) -> u16 {
+        self.graph.choices.push(options);
+        (self.graph.choices.len() - 1) as u16
+    }
+
+    /// Everything that `body` appends runs only under `guard`.
+    pub fn guarded<T>(&mut self, guard: Guard, body: impl FnOnce(&mut Self) -> T) -> T {
+        let outer = self.enter(Some(guard));
+        let result = body(self);
+        self.enter(outer);
+        result
+    }
+
+    /// Sets the guard of what follows and returns the one before.
+    pub(crate) fn enter(&mut self, guard: Option<Guard>) -> Option<Guard> {
+        std::mem::replace(&mut self.guard, guard)
+    }
+
+    /// Appends an operation whose tensors exist.
+    pub fn push(&mut self, op: Op) {
+        let guard = self.guard.unwrap_or(Guard::ALWAYS);
+        self.graph.nodes.push(Node { op, guard });
+    }
+
+    /// `conv(x, w)`, written to a new tensor. `name` is the layer's, for errors.
+    ///
+    /// # Errors
+    /// If channels do not fit or nothing is left of the image.
+    pub fn conv(
+        &mut self,
+        name: &str,
+        x: Value,
+        w: TensorId,
+        bias: Option<TensorId>,
+        geometry: Geometry,
+    ) -> Result<TensorId> {
+        let shape = self.conv_shape(name, x, w, geometry)?;
+        let y = self.temporary(shape);
+        self.conv_into(x, w, bias, geometry, y);
+        Ok(y)
+    }
+
+    /// The output shape of a convolution.
+    ///
+    /// # Errors
+    /// As [`Builder::conv`].
+    pub fn conv_shape(&self, name: &str, x: Value, w: TensorId, geometry: Geometry) -> Result<Shape> {
+        let [n, h, wide, channels] = self.seen_shape(x).nhwc();
+        let Shape::Filter { r, s, c, k, groups } = self.shape(w) else {
+            return Err(Error::shape(name, "a filter", self.shape(w)));
+        };
+        if (r, s, groups) != (geometry.r, geometry.s, geometry.groups) || k % groups != 0 {
+            return Err(Error::shape(name, format!("a filter for {geometry:?}"), self.shape(w)));
+        }
+        if c * groups != channels {
+            return Err(Error::shape(name, format!("{} input channels", c * groups), channels));
+        }
+        let (p, q) = geometry.output(h, wide).ok_or_else(|| {
+            Error::shape(name, format!("an image of at least the kernel, {r}x{s}"), format!("{h}x{wide}"))
+        })?;
+        Ok(Shape::map(n, p, q, k))
+    }
+
+    /// `conv(x, w)` written to `y`, which the options of a choice may share.
+    pub fn conv_into(&mut self, x: Value, w: TensorId, bias: Option<TensorId>, geometry: Geometry, y: TensorId) {
+        let (x, relu) = match x.view {
+            View::Relu => (x.tensor, true),
+            _ => (self.materialise(x), false),
+        };
+        self.push(Op::Conv { x, w, bias, y, geometry, relu });
+    }
+
+    /// Rectifies.
+    pub fn relu(&mut self, x: Value) -> Value {
+        match x.view {
+            View::Plain => Value { tensor: x.tensor, view: View::Relu },
+            View::Relu => x,
+            _ => Value { tensor: self.materialise(x), view: View::Relu },
+        }
+    }
+
+    /// Averages over windows.
+    ///
+    /// # Errors
+    /// If nothing is left of the image.
+    pub fn avg_pool(&mut self, name: &str, x: Value, window: Window) -> Result<Value> {
+        let [_, h, w, _] = self.seen_shape(x).nhwc();
+        if window.geometry().output(h, w).is_none() || window.padding * 2 > window.kernel {
+            return Err(Error::shape(name, format!("an image for a window of {}", window.kernel), format!("{h}x{w}")));
+        }
+        Ok(Value { tensor: self.materialise(x), view: View::AvgPool(window) })
+    }
+
+    /// Maximum over windows.
+    ///
+    /// # Errors
+    /// If nothing is left of the image, or a window could lie wholly in the padding.
+    pub fn max_pool(&mut self, name: &str, x: Value, window: Window) -> Result<TensorId> {
+        let [n, h, w, c] = self.seen_shape(x).nhwc();
+        let (p, q) = window
+            .geometry()
+            .output(h, w)
+            .filter(|_| window.padding * 2 <= window.kernel)
+            .ok_or_else(|| Error::shape(name, format!("an image for a window of {}", window.kernel), format!("{h}x{w}")))?;
+        let (x, y) = (self.materialise(x), self.temporary(Shape::map(n, p, q, c)));
+        self.push(Op::MaxPool { x, y, window });
+        Ok(y)
+    }
+
+    /// Mean over all positions of each image.
+    pub fn global_avg_pool(&mut self, x: Value) -> TensorId {
+        let [n, _, _, c] = self.seen_shape(x).nhwc();
+        let (x, y) = (self.materialise(x), self.temporary(Shape::map(n, 1, 1, c)));
+        self.push(Op::GlobalAvgPool { x, y });
+        y
+    }
+
+    /// Batch norm of `x`; see [`Op::BatchNorm`].
+    pub fn batch_norm(&mut self, x: TensorId, norm: BatchNorm) -> Value {
+        let coefficients = self.temporary(Shape::Vectors { rows: 4, c: self.shape(x).channels() });
+        let BatchNorm { gamma, beta, running, hyper, epsilon, statistics } = norm;
+        self.push(Op::BatchNorm { x, gamma, beta, running, hyper, coefficients, epsilon, statistics });
+        Value { tensor: x, view: View::Affine { coefficients } }
+    }
+
+    /// The term that a value is in a sum.
+    pub fn term(&self, value: Value) -> Term {
+        let kind = match value.view {
+            View::Plain => TermKind::Plain,
+            View::Relu => TermKind::Relu,
+            View::Affine { coefficients } => TermKind::Affine { coefficients },
+            View::AvgPool(window) => TermKind::AvgPool(window),
+        };
+        Term { guard: self.guard.unwrap_or(Guard::ALWAYS), a: value.tensor, kind }
+    }
+
+    /// `x` on the paths of `guard`, zeros elsewhere.
+    pub fn gated(&mut self, x: TensorId, guard: Guard) -> TensorId {
+        self.sum(self.shape(x), vec![Term { guard, a: x, kind: TermKind::Plain }])
+    }
+
+    /// Sum of terms of one shape; zeros of that shape if there is none.
+    pub fn sum(&mut self, shape: Shape, terms: Vec<Term>) -> TensorId {
+        let y = self.temporary(shape);
+        self.push(Op::Combine { terms, y });
+        y
+    }
+
+    /// A tensor that holds what the view shows.
+    pub fn materialise(&mut self, value: Value) -> TensorId {
+        if value.view == View::Plain {
+            return value.tensor;
+        }
+        let (shape, term) = (self.seen_shape(value), Term { guard: Guard::ALWAYS, ..self.term(value) });
+        self.sum(shape, vec![term])
+    }
+
+    /// Softmax cross-entropy; with `tally` it is added to the metrics; with `gradient` the gradient of the mean loss is
+    /// there for [`Builder::backward`].
+    ///
+    /// # Errors
+    /// If the metrics are already there with another shape.
+    pub fn cross_entropy(
+        &mut self,
+        logits: TensorId,
+        labels: TensorId,
+        smoothing: f32,
+        gradient: bool,
+        tally: bool,
+    ) -> Result<Loss> {
+        let [n, ..] = self.shape(logits).nhwc();
+        let loss = self.temporary(Shape::map(n, 1, 1, 2));
+        let mean = self.temporary(Shape::vector(2));
+        let dlogits = gradient.then(|| self.temporary(self.shape(logits)));
+        self.push(Op::CrossEntropy { logits, labels, loss, dlogits, smoothing });
+        if tally {
+            let zero = Init::Constant(0.0);
+            let metrics = self.persistent(Group::Metrics, "metrics", Shape::vector(4), zero, &[4])?;
+            self.push(Op::Tally { loss, metrics, mean });
+        }
+        Ok(Loss { mean, per_image: loss, dlogits })
+    }
+
+    fn add(&mut self, tensor: Tensor) -> TensorId {
+        self.graph.tensors.push(tensor);
+        TensorId((self.graph.tensors.len() - 1) as u32)
+    }
+}
+
+/// What a batch norm is made of; see [`Op::BatchNorm`].
+#[derive(Clone, Copy, Debug)]
+pub struct BatchNorm {
+    /// Scale per channel, or none for 1.
+    pub gamma: Option<TensorId>,
+    /// Shift per channel, or none for 0.
+    pub beta: Option<TensorId>,
+    /// Running mean and variance.
+    pub running: Option<(TensorId, TensorId)>,
+    /// Holds the momentum of the running statistics.
+    pub hyper: Option<TensorId>,
+    /// Added to the variance.
+    pub epsilon: f32,
+    /// Which statistics normalise.
+    pub statistics: Statistics,
+}
+
+/// What [`Builder::cross_entropy`] leaves.
+#[derive(Clone, Copy, Debug)]
+pub struct Loss {
+    /// Mean loss and accuracy of the batch.
+    pub mean: TensorId,
+    /// Loss and hit of each image.
+    pub per_image: TensorId,
+    /// Gradient of the mean loss with respect to the logits.
+    pub dlogits: Option<TensorId>,
+}

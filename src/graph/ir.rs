@@ -1,0 +1,552 @@
+//! The intermediate representation: tensors, operations, guards.
+//!
+//! A [`Graph`] is a list of operations in an order in which they may run. Everything is there on purpose:
+//! backward passes and optimiser steps are operations like any other, so one planner serves them all.
+//!
+//! *Shapes.* Activations are channel-last (`N, H, W, C`), filters `R, S, C, K` (kernel row, kernel column, input
+//! channels of a group, output channels). In memory the last axis is padded with zeros to a multiple of four, and so
+//! are the input channels of an ungrouped filter, so that every access is a whole `vec4<f32>`.
+//!
+//! *Guards.* A supernet offers several operations per edge. Each such choice has a number, and what belongs to one
+//! option carries a [`Guard`]: it runs only if the path of its instance takes that option. Options of one choice may
+//! write the same tensor, because at most one of them runs.
+
+/// Number of a tensor in its graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TensorId(pub u32);
+
+/// The shape of a tensor, which also says how it lies in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Shape {
+    /// Images or feature maps: `n` images of `h` x `w` positions with `c` channels.
+    Map {
+        /// Images in the batch.
+        n: usize,
+        /// Rows.
+        h: usize,
+        /// Columns.
+        w: usize,
+        /// Channels.
+        c: usize,
+    },
+    /// A convolution's weights: kernel `r` x `s`, `c` input channels per group, `k` output channels.
+    Filter {
+        /// Kernel rows.
+        r: usize,
+        /// Kernel columns.
+        s: usize,
+        /// Input channels of one group.
+        c: usize,
+        /// Output channels.
+        k: usize,
+        /// Number of groups; with more than one, `c` is not padded.
+        groups: usize,
+    },
+    /// `rows` vectors of `c` channels each (batch-norm coefficients, biases, scalars).
+    Vectors {
+        /// Vectors.
+        rows: usize,
+        /// Channels.
+        c: usize,
+    },
+}
+
+/// Channels counted in groups of four.
+pub const fn blocks(channels: usize) -> usize {
+    channels.div_ceil(4)
+}
+
+impl Shape {
+    /// A map.
+    pub const fn map(n: usize, h: usize, w: usize, c: usize) -> Self {
+        Shape::Map { n, h, w, c }
+    }
+
+    /// One vector of `c` values.
+    pub const fn vector(c: usize) -> Self {
+        Shape::Vectors { rows: 1, c }
+    }
+
+    /// Input channels per group as stored.
+    pub const fn stored_inputs(c: usize, groups: usize) -> usize {
+        if groups == 1 { blocks(c) * 4 } else { c }
+    }
+
+    /// Length in memory, in units of `vec4<f32>` (16 bytes).
+    pub const fn vec4s(&self) -> usize {
+        match *self {
+            Shape::Map { n, h, w, c } => n * h * w * blocks(c),
+            Shape::Filter { r, s, c, k, groups } => r * s * Self::stored_inputs(c, groups) * blocks(k),
+            Shape::Vectors { rows, c } => rows * blocks(c),
+        }
+    }
+
+    /// Number of values without padding.
+    pub const fn len(&self) -> usize {
+        match *self {
+            Shape::Map { n, h, w, c } => n * h * w * c,
+            Shape::Filter { r, s, c, k, .. } => r * s * c * k,
+            Shape::Vectors { rows, c } => rows * c,
+        }
+    }
+
+    /// Whether there is no value at all.
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Channels: the padded axis.
+    pub const fn channels(&self) -> usize {
+        match *self {
+            Shape::Map { c, .. } | Shape::Vectors { c, .. } => c,
+            Shape::Filter { k, .. } => k,
+        }
+    }
+
+    /// `n, h, w, c` of a map; vectors count as `rows` images of one position.
+    pub const fn nhwc(&self) -> [usize; 4] {
+        match *self {
+            Shape::Map { n, h, w, c } => [n, h, w, c],
+            Shape::Vectors { rows, c } => [rows, 1, 1, c],
+            Shape::Filter { r, s, c, k, groups } => [r, s, Self::stored_inputs(c, groups), k],
+        }
+    }
+
+    /// Indices into memory (in values) of the values in row-major order of the logical axes.
+    pub fn storage_indices(&self) -> impl Iterator<Item = usize> {
+        let (outer, inner, stored_inner, last) = match *self {
+            Shape::Map { n, h, w, c } => (n * h * w, 1, 1, c),
+            Shape::Vectors { rows, c } => (rows, 1, 1, c),
+            Shape::Filter { r, s, c, k, groups } => (r * s, c, Self::stored_inputs(c, groups), k),
+        };
+        let stride = blocks(last) * 4;
+        (0..outer).flat_map(move |o| {
+            (0..inner).flat_map(move |i| (0..last).map(move |k| (o * stored_inner + i) * stride + k))
+        })
+    }
+}
+
+impl std::fmt::Display for Shape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match *self {
+            Shape::Map { n, h, w, c } => write!(f, "{n} images of {h}x{w} with {c} channels"),
+            Shape::Filter { r, s, c, k, groups } => write!(f, "filter {r}x{s}, {c} to {k} channels, {groups} groups"),
+            Shape::Vectors { rows, c } => write!(f, "{rows} x {c} values"),
+        }
+    }
+}
+
+/// Where a tensor outlives the plan: its values are in a store that the caller binds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Group {
+    /// Weights, biases, batch-norm scales and shifts.
+    Weights,
+    /// The unperturbed weights that noise is added to.
+    Source,
+    /// Running means and variances.
+    Running,
+    /// Momentum buffers, one per weight tensor.
+    Momentum,
+    /// Images and labels of the current batch.
+    Batch,
+    /// Learning rate and its like, written by the host between steps.
+    Hyper,
+    /// Sums of losses and counts, read back now and then.
+    Metrics,
+    /// The resident data set (packed bytes) and the descriptors of the batch.
+    Data,
+}
+
+/// How a fresh weight tensor is filled.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Init {
+    /// Uniform in `-b..b`, `b = 1 / sqrt(fan_in)`: PyTorch's default for convolutions, linear layers and their biases.
+    Uniform {
+        /// Inputs that one output sums.
+        fan_in: usize,
+    },
+    /// Normal with deviation `sqrt(2 / fan_out)`.
+    KaimingNormal {
+        /// Outputs times kernel area.
+        fan_out: usize,
+    },
+    /// One value everywhere.
+    Constant(f32),
+}
+
+/// A tensor that outlives the plan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Persistent {
+    /// The store that it lives in.
+    pub group: Group,
+    /// Its name there: for weights and running statistics the official one.
+    pub name: String,
+    /// Its first value.
+    pub init: Init,
+    /// The axes as PyTorch has them (`OIHW`, or fewer).
+    pub dims: Vec<usize>,
+}
+
+/// One tensor of a graph.
+#[derive(Clone, Debug)]
+pub struct Tensor {
+    /// Shape and memory layout.
+    pub shape: Shape,
+    /// Set if it outlives the plan; otherwise the planner finds memory for it.
+    pub persistent: Option<Persistent>,
+    /// Set if its values are wanted after the run: its memory is then not used again.
+    pub probe: Option<String>,
+}
+
+/// When something runs: always, or only if a choice took one of some options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Guard {
+    /// Number of the choice; [`Guard::ALWAYS`] has none.
+    pub choice: u16,
+    /// Bit `i` is set if option `i` runs this.
+    pub options: u32,
+}
+
+impl Guard {
+    /// Runs on every path.
+    pub const ALWAYS: Guard = Guard { choice: u16::MAX, options: u32::MAX };
+
+    /// Runs if `choice` took one of the options in the bit set.
+    pub const fn new(choice: u16, options: u32) -> Self {
+        Guard { choice, options }
+    }
+
+    /// Whether this runs on `path`, the option taken by each choice.
+    pub fn active(&self, path: &[u8]) -> bool {
+        path.get(usize::from(self.choice)).is_none_or(|&option| self.options >> option & 1 == 1)
+    }
+}
+
+/// Kernel, stride, padding, dilation and groups of a convolution (equal in both directions but for the kernel).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Geometry {
+    /// Kernel rows.
+    pub r: usize,
+    /// Kernel columns.
+    pub s: usize,
+    /// Step between outputs.
+    pub stride: usize,
+    /// Zeros added on each side.
+    pub padding: usize,
+    /// Step between kernel taps.
+    pub dilation: usize,
+    /// Channel groups.
+    pub groups: usize,
+}
+
+impl Geometry {
+    /// A square kernel.
+    pub const fn square(kernel: usize, stride: usize, padding: usize) -> Self {
+        Geometry { r: kernel, s: kernel, stride, padding, dilation: 1, groups: 1 }
+    }
+
+    /// Output rows and columns; `None` if nothing is left.
+    pub fn output(&self, h: usize, w: usize) -> Option<(usize, usize)> {
+        let side = |input: usize, kernel: usize| {
+            let reach = self.dilation * (kernel - 1) + 1;
+            (input + 2 * self.padding).checked_sub(reach).map(|room| room / self.stride + 1)
+        };
+        Some((side(h, self.r)?, side(w, self.s)?))
+    }
+}
+
+/// A pooling window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Window {
+    /// Side of the window.
+    pub kernel: usize,
+    /// Step between outputs.
+    pub stride: usize,
+    /// Positions added on each side.
+    pub padding: usize,
+    /// Whether padded positions count in an average's divisor.
+    pub count_include_pad: bool,
+}
+
+impl Window {
+    /// The same window as a convolution's geometry.
+    pub const fn geometry(&self) -> Geometry {
+        Geometry::square(self.kernel, self.stride, self.padding)
+    }
+}
+
+/// One summand of [`Op::Combine`]: a function of one or two tensors at the output's position.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Term {
+    /// When it counts.
+    pub guard: Guard,
+    /// Its first tensor.
+    pub a: TensorId,
+    /// What is made of it.
+    pub kind: TermKind,
+}
+
+/// What a [`Term`] makes of its tensors; `a` is the term's own.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum TermKind {
+    /// `a`
+    Plain,
+    /// `max(a, 0)`
+    Relu,
+    /// `scale * (a - mean) + beta`, with the coefficients of [`Op::BatchNorm`]. Subtracting first keeps the rounding small
+    /// where the result is: near a rectifier's kink it decides on which side a value falls.
+    Affine {
+        /// `scale, beta, mean, 1/deviation` per channel.
+        coefficients: TensorId,
+    },
+    /// `p * a + q * (x - mean) + t`: the gradient that [`Op::BatchNormGrad`] prepared; `a` is the gradient above.
+    AffineGrad {
+        /// The normalised tensor.
+        x: TensorId,
+        /// `p, q, t, mean` per channel.
+        coefficients: TensorId,
+    },
+    /// `a` where `x > 0`, else zero: the gradient of a rectifier.
+    Masked {
+        /// What was rectified.
+        x: TensorId,
+    },
+    /// Average over a window of `a`.
+    AvgPool(Window),
+    /// Gradient of [`TermKind::AvgPool`]; `a` is the gradient of the pool's output.
+    AvgPoolGrad(Window),
+    /// `factor * a`, where `a` has one position per image: the gradient of a global average.
+    Spread {
+        /// `1 / (H * W)`
+        factor: f32,
+    },
+}
+
+/// Which statistics a batch norm uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Statistics {
+    /// The batch's own; running ones are updated if `update`.
+    Batch {
+        /// Whether running statistics move.
+        update: bool,
+    },
+    /// The running ones.
+    Running,
+}
+
+/// How weights are disturbed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Noise {
+    /// `w + sigma z`
+    Additive,
+    /// `w + sigma w z`
+    Multiplicative,
+}
+
+/// Where the host's numbers for a step lie in the [`Group::Hyper`] tensor ([`hyper::SHAPE`], 32-bit words).
+pub mod hyper {
+    use super::Shape;
+    /// Three rows of four words.
+    pub const SHAPE: Shape = Shape::Vectors { rows: 3, c: 4 };
+    /// Learning rate.
+    pub const RATE: usize = 0;
+    /// Momentum of SGD.
+    pub const MOMENTUM: usize = 1;
+    /// Weight decay.
+    pub const DECAY: usize = 2;
+    /// Weight of the new statistics in the running ones.
+    pub const STATISTICS_MOMENTUM: usize = 3;
+    /// Radius of SAM.
+    pub const RHO: usize = 4;
+    /// Largest norm of a gradient.
+    pub const CLIP: usize = 5;
+    /// Deviation of weight noise.
+    pub const SIGMA: usize = 6;
+    /// Seed (u32), low half.
+    pub const SEED_LOW: usize = 8;
+    /// Seed (u32), high half.
+    pub const SEED_HIGH: usize = 9;
+    /// Number of the draw (u32).
+    pub const DRAW: usize = 10;
+}
+
+/// Last counter word of weight noise, which keeps its numbers apart from all others.
+pub const NOISE_PURPOSE: u32 = 0x4E4F_4953;
+
+/// An operation. Field names say what is read; outputs are named `y`, `d..` or said to be written.
+#[allow(missing_docs, reason = "each variant's formula names its fields")]
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    /// `y = conv(x, w) + bias`, with `max(x, 0)` in place of `x` if `relu`. Cross-correlation, as everywhere.
+    Conv { x: TensorId, w: TensorId, bias: Option<TensorId>, y: TensorId, geometry: Geometry, relu: bool },
+    /// Gradient of a convolution with respect to its input (before the rectifier).
+    ConvInput { dy: TensorId, w: TensorId, dx: TensorId, geometry: Geometry },
+    /// Gradient of a convolution with respect to its weights.
+    ConvFilter { x: TensorId, dy: TensorId, dw: TensorId, geometry: Geometry, relu: bool },
+    /// `y[c] = sum over n, h, w of x`: the gradient of a bias.
+    ChannelSum { x: TensorId, y: TensorId },
+    /// Writes `coefficients` (`scale, beta, mean, 1/deviation` per channel) from the batch's or the running
+    /// statistics. `running` is mean and variance; they move by [`hyper::STATISTICS_MOMENTUM`], the variance towards
+    /// the unbiased one, while the normalisation uses the biased one.
+    BatchNorm {
+        x: TensorId,
+        gamma: Option<TensorId>,
+        beta: Option<TensorId>,
+        running: Option<(TensorId, TensorId)>,
+        hyper: Option<TensorId>,
+        coefficients: TensorId,
+        epsilon: f32,
+        statistics: Statistics,
+    },
+    /// Writes the coefficients of [`TermKind::AffineGrad`], and the gradients of scale and shift.
+    BatchNormGrad {
+        dy: TensorId,
+        x: TensorId,
+        coefficients: TensorId,
+        dgamma: Option<TensorId>,
+        dbeta: Option<TensorId>,
+        grad_coefficients: TensorId,
+        statistics: Statistics,
+    },
+    /// `y = sum of terms`, in their order; zero if there is none.
+    Combine { terms: Vec<Term>, y: TensorId },
+    /// Maximum over a window; padding never wins.
+    MaxPool { x: TensorId, y: TensorId, window: Window },
+    /// Gradient of [`Op::MaxPool`]: to the first maximum of each window, in row-major order.
+    MaxPoolGrad { x: TensorId, dy: TensorId, dx: TensorId, window: Window },
+    /// `y[n, c] = mean over h, w of x`
+    GlobalAvgPool { x: TensorId, y: TensorId },
+    /// Softmax cross-entropy per image: `labels` holds class numbers (one channel), `loss` (two channels) has `loss, 1 if the top class is right` per image; `dlogits` is the
+    /// gradient of the mean loss. An image whose label is no class counts nothing. Label smoothing `a`: target `1 - a + a/C` for the label and `a/C` elsewhere.
+    CrossEntropy { logits: TensorId, labels: TensorId, loss: TensorId, dlogits: Option<TensorId>, smoothing: f32 },
+    /// Adds the sums over images of `loss` to `metrics`: `sum of losses, right answers, images, batches that were not
+    /// finite`; `mean` (written) has this batch's mean loss and accuracy.
+    Tally { loss: TensorId, metrics: TensorId, mean: TensorId },
+    /// Writes `norm`: `|g|` over all listed gradients, or `| |w| g |` where the weights stand beside them.
+    GlobalNorm { gradients: Vec<(Guard, TensorId, Option<TensorId>)>, norm: TensorId },
+    /// SAM's ascent (Foret et al. 2021, eq. 2): `y = w + rho g / |g|`; adaptive (Kwon et al. 2021, eq. 9, element-wise)
+    /// `y = w + rho w^2 g / | |w| g |`.
+    Ascend { w: TensorId, g: TensorId, norm: TensorId, hyper: TensorId, y: TensorId, adaptive: bool },
+    /// One step of SGD in PyTorch's order: `g += decay w; m = momentum m + g; w -= lr m` (Nesterov: `lr (g + momentum
+    /// m)`); the gradient is first scaled by `min(1, clip / norm)` if a norm is given.
+    Sgd { w: TensorId, g: TensorId, m: TensorId, norm: Option<TensorId>, hyper: TensorId, nesterov: bool },
+    /// Disturbs weights by normal numbers `z`: Philox 4x32-10 with key (seed low, seed high) and counter (index of the
+    /// `vec4`, `stream`, draw, [`NOISE_PURPOSE`]) gives four words `x`; with `u = (x >> 8) / 2^24`, words 0 and 1 give
+    /// `sqrt(-2 ln(1 - u0)) (cos, sin)(2 pi u1)` for components 0 and 1, words 2 and 3 the other two. Padding stays zero.
+    Perturb { w: TensorId, y: TensorId, hyper: TensorId, stream: u32, noise: Noise },
+    /// Crops, flips, averages down and normalises images of the resident data set into a batch.
+    Gather { data: TensorId, batch: TensorId, statistics: TensorId, x: TensorId, labels: TensorId, source: [usize; 3] },
+}
+
+/// An operation and when it runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// What is done.
+    pub op: Op,
+    /// On which paths.
+    pub guard: Guard,
+}
+
+/// Tensors and operations, in an order in which they may run.
+#[derive(Clone, Debug, Default)]
+pub struct Graph {
+    /// All tensors.
+    pub tensors: Vec<Tensor>,
+    /// All operations.
+    pub nodes: Vec<Node>,
+    /// Number of options of each choice.
+    pub choices: Vec<u8>,
+}
+
+impl Graph {
+    /// The tensor with this number.
+    pub fn tensor(&self, id: TensorId) -> &Tensor {
+        &self.tensors[id.0 as usize]
+    }
+
+    /// The shape of the tensor with this number.
+    pub fn shape(&self, id: TensorId) -> Shape {
+        self.tensor(id).shape
+    }
+
+    /// Numbers of all tensors.
+    pub fn ids(&self) -> impl Iterator<Item = TensorId> + use<> {
+        (0..self.tensors.len() as u32).map(TensorId)
+    }
+
+    /// Persistent tensors of one group, in order.
+    pub fn persistent(&self, group: Group) -> impl Iterator<Item = (TensorId, &Persistent)> {
+        self.ids().filter_map(move |id| match &self.tensor(id).persistent {
+            Some(info) if info.group == group => Some((id, info)),
+            _ => None,
+        })
+    }
+
+    /// The tensor that carries this probe.
+    pub fn probe(&self, name: &str) -> Option<TensorId> {
+        self.ids().find(|&id| self.tensor(id).probe.as_deref() == Some(name))
+    }
+}
+
+impl Op {
+    /// Tensors that are read, the guarded ones with their guard, and tensors that are written.
+    pub fn operands(&self) -> (Vec<TensorId>, Vec<TensorId>) {
+        let some = |list: &[Option<TensorId>]| list.iter().flatten().copied().collect::<Vec<_>>();
+        match self {
+            Op::Conv { x, w, bias, y, .. } => (some(&[Some(*x), Some(*w), *bias]), vec![*y]),
+            Op::ConvInput { dy, w, dx, .. } => (vec![*dy, *w], vec![*dx]),
+            Op::ConvFilter { x, dy, dw, .. } => (vec![*x, *dy], vec![*dw]),
+            Op::ChannelSum { x, y } | Op::GlobalAvgPool { x, y } | Op::MaxPool { x, y, .. } => (vec![*x], vec![*y]),
+            Op::BatchNorm { x, gamma, beta, running, hyper, coefficients, statistics, .. } => {
+                let (mean, var) = (running.map(|r| r.0), running.map(|r| r.1));
+                let mut writes = vec![*coefficients];
+                if let Statistics::Batch { update: true } = statistics {
+                    writes.extend(some(&[mean, var]));
+                }
+                let x = (*statistics != Statistics::Running).then_some(*x);
+                (some(&[x, *gamma, *beta, mean, var, *hyper]), writes)
+            }
+            Op::BatchNormGrad { dy, x, coefficients, dgamma, dbeta, grad_coefficients, .. } => {
+                (vec![*dy, *x, *coefficients], some(&[*dgamma, *dbeta, Some(*grad_coefficients)]))
+            }
+            Op::Combine { terms, y } => (terms.iter().flat_map(|t| t.reads()).collect(), vec![*y]),
+            Op::MaxPoolGrad { x, dy, dx, .. } => (vec![*x, *dy], vec![*dx]),
+            Op::CrossEntropy { logits, labels, loss, dlogits, .. } => {
+                (vec![*logits, *labels], some(&[Some(*loss), *dlogits]))
+            }
+            Op::Tally { loss, metrics, mean } => (vec![*loss, *metrics], vec![*metrics, *mean]),
+            Op::GlobalNorm { gradients, norm } => {
+                (gradients.iter().flat_map(|(_, g, w)| some(&[Some(*g), *w])).collect(), vec![*norm])
+            }
+            Op::Ascend { w, g, norm, hyper, y, .. } => (vec![*w, *g, *norm, *hyper], vec![*y]),
+            Op::Sgd { w, g, m, norm, hyper, .. } => {
+                (some(&[Some(*w), Some(*g), Some(*m), *norm, Some(*hyper)]), vec![*w, *m])
+            }
+            Op::Perturb { w, y, hyper, .. } => (vec![*w, *hyper], vec![*y]),
+            Op::Gather { data, batch, statistics, x, labels, .. } => {
+                (vec![*data, *batch, *statistics], vec![*x, *labels])
+            }
+        }
+    }
+}
+
+impl Term {
+    /// A term that always counts.
+    pub const fn new(a: TensorId, kind: TermKind) -> Self {
+        Term { guard: Guard::ALWAYS, a, kind }
+    }
+
+    /// All tensors that this term reads.
+    pub fn reads(&self) -> Vec<TensorId> {
+        match self.kind {
+            TermKind::Affine { coefficients } => vec![self.a, coefficients],
+            TermKind::AffineGrad { x, coefficients } => vec![self.a, x, coefficients],
+            TermKind::Masked { x } => vec![self.a, x],
+            TermKind::Plain
+            | TermKind::Relu
+            | TermKind::AvgPool(_)
+            | TermKind::AvgPoolGrad(_)
+            | TermKind::Spread { .. } => vec![self.a],
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! Networks as graphs: representation, construction, differentiation, planning.
+//!
+//! [`Builder`] makes a [`Graph`]; [`Builder::backward`] appends its gradients as operations of the same kind;
+//! [`Plan`](plan::Plan) compiles any number of instances of graphs into one list of dispatches.
+
+mod backward;
+mod build;
+mod ir;
+pub mod memory;
+pub mod plan;
+pub mod store;
+
+pub use backward::Gradients;
+pub use build::{BatchNorm, Builder, Loss, Value, View};
+pub use ir::*;

@@ -1,0 +1,544 @@
+//! Compiling instances of graphs into one list of dispatches.
+//!
+//! An [`Instance`] is a graph with its own path, memory and stores. All instances are lowered to calls, calls are laid
+//! out in levels (a call comes one level after what it reads), and equal shaders of one level become one dispatch with a
+//! task per call: the edges of a cell, the draws of a noise measure, the candidates of a population. Life times are
+//! counted in merged dispatches, so nothing that a task writes overlaps what a sibling reads or writes.
+//!
+//! A path is data: [`Plan::choose`] rewrites task rows and counts and compiles nothing.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::ir::{Graph, Group, Shape, TensorId};
+use super::memory::{Interval, pack};
+use super::store::Store;
+use crate::error::{Error, Result};
+use crate::gpu::{Dispatch, Gpu, Recorder, Slab};
+use crate::kernels::{Call, Lowering, Preset, Word};
+use crate::shader::Variant;
+
+/// Slabs that a shader with a pool can see at once.
+const POOL: usize = 4;
+
+/// Stores that an instance uses: for each group one, and the number of the copy.
+pub type Bindings = BTreeMap<Group, (Store, usize)>;
+
+/// A graph that runs with its own memory.
+#[derive(Clone)]
+pub struct Instance {
+    /// The network, shared by instances of the same shape.
+    pub graph: Arc<Graph>,
+    /// Where its persistent tensors live.
+    pub bindings: Bindings,
+    /// Option taken by each choice.
+    pub path: Vec<u8>,
+}
+
+/// One task of a dispatch.
+struct Task {
+    instance: usize,
+    call: Arc<Call>,
+    /// Words of the row, resolved but for the terms.
+    head: Vec<Resolved>,
+    terms: Vec<Vec<u32>>,
+}
+
+/// A word whose value is known, or that the active terms decide.
+#[derive(Clone, Copy)]
+enum Resolved {
+    Word(u32),
+    FirstTerm,
+    Terms,
+}
+
+/// A dispatch with its tasks, and what the current paths make of it.
+struct Step {
+    dispatch: Dispatch,
+    tasks: Vec<Task>,
+    /// First word of its rows in the table.
+    rows: usize,
+    active: u32,
+    workgroups: u32,
+}
+
+/// Compiled dispatches of any number of instances.
+pub struct Plan {
+    gpu: Gpu,
+    instances: Vec<Instance>,
+    groups: Vec<Step>,
+    table: Vec<u32>,
+    table_slab: Slab,
+    layouts: Vec<Arc<GraphLayout>>,
+    /// Layout and base places of each instance's bins.
+    homes: Vec<(usize, Vec<(Slab, u64)>)>,
+    /// Bytes of device memory that this plan took for itself.
+    bytes: u64,
+}
+
+/// Calls of one graph and where its temporaries lie.
+struct GraphLayout {
+    calls: Vec<Arc<Call>>,
+    levels: Vec<usize>,
+    /// Shape of each tensor, the kernels' own included.
+    shapes: Vec<Shape>,
+    /// Bin and offset in `vec4` of each temporary.
+    places: Vec<(usize, u64)>,
+    bins: Vec<u64>,
+}
+
+impl Plan {
+    /// Compiles `instances`, which run side by side.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] if the memory does not suffice, [`Error::Shader`] if a shader does not compile, or an error that
+    /// names the tensor that a store lacks.
+    pub fn compile(gpu: &Gpu, instances: Vec<Instance>, preset: Preset) -> Result<Self> {
+        let (mut layouts, graph_of) = lower_graphs(&instances, preset);
+        let merged = merge(&layouts, &graph_of);
+        let slab_vec4s = gpu.report().limits.slab_bytes / 16;
+        for (index, layout) in layouts.iter_mut().enumerate() {
+            let graph = instances[graph_of.iter().position(|&g| g == index).unwrap_or(0)].graph.clone();
+            let own = |instance: usize| graph_of[instance] == index;
+            place(layout, &graph, &own, &merged, slab_vec4s)?;
+        }
+        let (homes, bytes) = allocate(gpu, &layouts, &graph_of)?;
+        let layouts: Vec<_> = layouts.into_iter().map(Arc::new).collect();
+        let homes: Vec<_> = graph_of.iter().copied().zip(homes).collect();
+        let mut plan = Plan {
+            gpu: gpu.clone(),
+            table_slab: gpu.slab(16, "task rows")?,
+            instances,
+            groups: vec![],
+            table: vec![],
+            layouts,
+            homes,
+            bytes,
+        };
+        plan.bind(&merged)?;
+        plan.refresh()?;
+        Ok(plan)
+    }
+
+    /// Takes new paths for all instances; nothing is compiled.
+    ///
+    /// # Errors
+    /// If a path has another length than the graph has choices, or an option does not exist.
+    pub fn choose(&mut self, paths: &[Vec<u8>]) -> Result<()> {
+        if paths.len() != self.instances.len() {
+            return Err(Error::shape("paths", self.instances.len(), paths.len()));
+        }
+        for (instance, path) in self.instances.iter_mut().zip(paths) {
+            check_path(&instance.graph, path)?;
+            instance.path.clone_from(path);
+        }
+        self.refresh()
+    }
+
+    /// Records all dispatches.
+    pub fn record(&self, recorder: &mut Recorder) {
+        for group in &self.groups {
+            recorder.dispatch(&group.dispatch, group.workgroups, group.active);
+        }
+    }
+
+    /// Records, submits, and returns without waiting.
+    pub fn submit(&self) {
+        let mut recorder = self.gpu.record();
+        self.record(&mut recorder);
+        recorder.submit();
+    }
+
+    /// Number of dispatches that the current paths need.
+    pub fn dispatches(&self) -> usize {
+        self.groups.iter().filter(|g| g.active > 0).count()
+    }
+
+    /// Bytes of device memory that the plan took for temporaries and task rows.
+    pub fn bytes(&self) -> u64 {
+        self.bytes + self.table_slab.bytes()
+    }
+
+    /// Number of instances.
+    pub fn instances(&self) -> usize {
+        self.instances.len()
+    }
+
+    /// Arithmetic operations of one run on the current paths.
+    pub fn flops(&self) -> u64 {
+        self.active_tasks().map(|task| task.call.flops).sum()
+    }
+
+    /// Arithmetic operations by shader.
+    pub fn flops_by_shader(&self) -> BTreeMap<&'static str, u64> {
+        let mut sums = BTreeMap::new();
+        self.active_tasks().for_each(|task| *sums.entry(task.call.variant.shader).or_default() += task.call.flops);
+        sums
+    }
+
+    fn active_tasks(&self) -> impl Iterator<Item = &Task> {
+        let tasks = self.groups.iter().flat_map(|g| &g.tasks);
+        tasks.filter(|t| t.call.guard.active(&self.instances[t.instance].path))
+    }
+
+    /// Variants in use.
+    pub fn variants(&self) -> Vec<Variant> {
+        let mut list: Vec<_> =
+            self.groups.iter().flat_map(|g| g.tasks.iter().map(|t| t.call.variant.clone())).collect();
+        list.sort();
+        list.dedup();
+        list
+    }
+
+    /// Where the values of a tensor of an instance lie, for reading or writing: slab, offset in `vec4`, shape.
+    ///
+    /// A temporary keeps its values after a run only if it is a probe.
+    ///
+    /// # Errors
+    /// If a store lacks the tensor.
+    pub fn place(&self, instance: usize, tensor: TensorId) -> Result<(Slab, u64, Shape)> {
+        let shape = self.instances[instance].graph.shape(tensor);
+        let (slab, offset) = self.locate(instance, tensor)?;
+        Ok((slab, offset, shape))
+    }
+
+    /// Reads the values of a tensor in logical row-major order, waiting for them.
+    ///
+    /// # Errors
+    /// If the device fails or there is no such tensor.
+    pub fn read_wait(&self, instance: usize, tensor: TensorId) -> Result<Vec<f32>> {
+        let (slab, offset, shape) = self.place(instance, tensor)?;
+        let mut recorder = self.gpu.record();
+        let values = recorder.read(&slab, offset * 16, shape.vec4s() as u64 * 16)?;
+        recorder.submit();
+        let stored = values.wait_f32()?;
+        Ok(shape.storage_indices().map(|i| stored[i]).collect())
+    }
+
+    /// Writes the values of a tensor, given in logical row-major order.
+    ///
+    /// # Errors
+    /// If their number is wrong.
+    pub fn write(&self, instance: usize, tensor: TensorId, values: &[f32]) -> Result<()> {
+        let (slab, offset, shape) = self.place(instance, tensor)?;
+        if values.len() != shape.len() {
+            return Err(Error::shape("tensor", shape, format!("{} values", values.len())));
+        }
+        let mut stored = vec![0.0f32; shape.vec4s() * 4];
+        shape.storage_indices().zip(values).for_each(|(i, value)| stored[i] = *value);
+        self.gpu.write(&slab, offset * 16, bytemuck::cast_slice(&stored))
+    }
+
+    /// Slab and offset of a tensor of an instance.
+    fn locate(&self, instance: usize, tensor: TensorId) -> Result<(Slab, u64)> {
+        let own = &self.instances[instance];
+        let info = own.graph.tensors.get(tensor.0 as usize).and_then(|t| t.persistent.as_ref());
+        if let Some(info) = info {
+            let (store, copy) = own.bindings.get(&info.group).ok_or_else(|| {
+                Error::invalid(&info.name, format!("no store is bound for {:?}", info.group))
+            })?;
+            return store.place(*copy, &info.name);
+        }
+        let (layout, home) = &self.homes[instance];
+        let (bin, offset) = self.layouts[*layout].places[tensor.0 as usize];
+        let (slab, base) = home.get(bin).ok_or_else(|| Error::invalid("plan", "a tensor has no memory"))?;
+        Ok((slab.clone(), base + offset))
+    }
+
+    /// All slabs of the store that a pool's tensor lives in.
+    fn pool_slabs(&self, instance: usize, tensor: TensorId) -> Result<Vec<Slab>> {
+        let own = &self.instances[instance];
+        match own.graph.tensors.get(tensor.0 as usize).and_then(|t| t.persistent.as_ref()) {
+            Some(info) if info.group == Group::Data => {
+                Ok(own.bindings.get(&info.group).map(|(store, _)| store.slabs()).unwrap_or_default())
+            }
+            _ => Ok(vec![self.locate(instance, tensor)?.0]),
+        }
+    }
+
+    /// Makes dispatches of merged calls: those whose operands share slabs.
+    fn bind(&mut self, merged: &[Merged]) -> Result<()> {
+        let alignment = self.gpu.report().limits.alignment.max(16) as usize / 4;
+        let mut pending: Vec<(Variant, Vec<Slab>, Vec<(usize, Arc<Call>)>)> = vec![];
+        for group in merged {
+            let mut index: HashMap<Vec<usize>, usize> = HashMap::new();
+            for &(instance, call) in &group.tasks {
+                let call = self.layouts[self.homes[instance].0].calls[call].clone();
+                let mut slabs =
+                    call.slots.iter().map(|&t| Ok(self.locate(instance, t)?.0)).collect::<Result<Vec<_>>>()?;
+                let pool = self.pool_of(instance, &call)?;
+                let mut variant = call.variant.clone();
+                if !call.pool.is_empty() {
+                    let size = if pool.len() == 1 { 1 } else { POOL };
+                    variant = variant.with("POOL", size as i64);
+                    slabs.extend((0..size).map(|i| pool[i.min(pool.len() - 1)].clone()));
+                }
+                let key: Vec<usize> = slabs.iter().map(Slab::id).collect();
+                let at = *index.entry(key).or_insert_with(|| {
+                    pending.push((variant, slabs, vec![]));
+                    pending.len() - 1
+                });
+                pending[at].2.push((instance, call));
+            }
+        }
+        let variants: Vec<_> = pending.iter().map(|(variant, slabs, _)| (variant.clone(), slabs.len())).collect();
+        let pipelines = self.gpu.pipelines(&variants)?;
+        // Rows: heads of all tasks, then room for all terms.
+        let mut length = 0;
+        let mut spans = vec![];
+        for (_, _, tasks) in &pending {
+            let words: usize =
+                tasks.iter().map(|(_, call)| call.head.len() + call.terms.iter().map(|t| t.1.len()).sum::<usize>()).sum();
+            spans.push((length, words));
+            length = (length + words).next_multiple_of(alignment);
+        }
+        self.table = vec![0; length];
+        self.table_slab = self.gpu.slab(length as u64 * 4, "task rows")?;
+        for (((variant, slabs, tasks), pipeline), (rows, words)) in pending.into_iter().zip(&pipelines).zip(spans) {
+            let table = (&self.table_slab, rows as u64 * 4, words as u64 * 4);
+            let dispatch = self.gpu.dispatch(variant.shader, pipeline, table, &slabs)?;
+            let tasks = tasks.into_iter().map(|(i, call)| self.resolve(i, call)).collect::<Result<_>>()?;
+            self.groups.push(Step { dispatch, tasks, rows, active: 0, workgroups: 0 });
+        }
+        Ok(())
+    }
+
+    /// Slabs of a call's pool, each once.
+    fn pool_of(&self, instance: usize, call: &Call) -> Result<Vec<Slab>> {
+        let mut pool: Vec<Slab> = vec![];
+        for &tensor in &call.pool {
+            for slab in self.pool_slabs(instance, tensor)? {
+                if pool.iter().all(|p| p.id() != slab.id()) {
+                    pool.push(slab);
+                }
+            }
+        }
+        pool.sort_by_key(Slab::id);
+        if pool.len() > POOL {
+            return Err(Error::Memory {
+                what: format!("{} over {} bindings", call.variant.shader, pool.len()),
+                needed: pool.iter().map(Slab::bytes).sum::<u64>() >> 20,
+                limit: (POOL as u64 * self.gpu.report().limits.slab_bytes) >> 20,
+                advice: "use a smaller --batch".into(),
+            });
+        }
+        Ok(pool)
+    }
+
+    /// Turns tensors into offsets, and checks that each lies inside its slab.
+    fn resolve(&self, instance: usize, call: Arc<Call>) -> Result<Task> {
+        let shapes = &self.layouts[self.homes[instance].0].shapes;
+        let pool = self.pool_of(instance, &call)?;
+        let word = |word: &Word| -> Result<Resolved> {
+            Ok(Resolved::Word(match *word {
+                Word::Value(value) => value,
+                Word::None => u32::MAX,
+                Word::At(tensor) => {
+                    let (slab, offset) = self.locate(instance, tensor)?;
+                    let end = (offset + shapes[tensor.0 as usize].vec4s() as u64) * 16;
+                    if end > slab.bytes() {
+                        return Err(Error::shape(call.variant.shader, format!("{} bytes", slab.bytes()), end));
+                    }
+                    offset as u32
+                }
+                Word::Slab(tensor) => {
+                    let (slab, _) = self.locate(instance, tensor)?;
+                    pool.iter().position(|p| p.id() == slab.id()).unwrap_or(0) as u32
+                }
+                Word::FirstTerm => return Ok(Resolved::FirstTerm),
+                Word::Terms => return Ok(Resolved::Terms),
+            }))
+        };
+        let head = call.head.iter().map(word).collect::<Result<_>>()?;
+        let plain = |w: &Word| {
+            Ok(match word(w)? {
+                Resolved::Word(value) => value,
+                _ => 0,
+            })
+        };
+        let terms = call.terms.iter().map(|(_, words)| words.iter().map(plain).collect()).collect::<Result<_>>()?;
+        Ok(Task { instance, call, head, terms })
+    }
+
+    /// Writes the rows of the tasks that the paths take, and counts them.
+    fn refresh(&mut self) -> Result<()> {
+        for group in &mut self.groups {
+            let active: Vec<&Task> =
+                group.tasks.iter().filter(|t| t.call.guard.active(&self.instances[t.instance].path)).collect();
+            let heads: usize = active.iter().map(|t| t.head.len()).sum();
+            let (mut at, mut terms_at) = (group.rows, group.rows + heads);
+            group.active = active.len() as u32;
+            group.workgroups = active.iter().map(|t| t.call.groups).max().unwrap_or(0) as u32;
+            for task in active {
+                let path = &self.instances[task.instance].path;
+                let first = (terms_at - group.rows) / 4;
+                let mut terms = 0;
+                for ((guard, _), words) in task.call.terms.iter().zip(&task.terms) {
+                    if guard.active(path) {
+                        self.table[terms_at..terms_at + words.len()].copy_from_slice(words);
+                        terms_at += words.len();
+                        terms += 1;
+                    }
+                }
+                for word in &task.head {
+                    self.table[at] = match word {
+                        Resolved::Word(value) => *value,
+                        Resolved::FirstTerm => first as u32,
+                        Resolved::Terms => terms,
+                    };
+                    at += 1;
+                }
+            }
+        }
+        self.gpu.write(&self.table_slab, 0, bytemuck::cast_slice(&self.table))
+    }
+}
+
+/// Whether `path` takes an existing option of each choice.
+fn check_path(graph: &Graph, path: &[u8]) -> Result<()> {
+    if path.len() != graph.choices.len() {
+        return Err(Error::shape("path", format!("{} choices", graph.choices.len()), path.len()));
+    }
+    match path.iter().zip(&graph.choices).position(|(option, options)| option >= options) {
+        Some(i) => Err(Error::invalid("path", format!("choice {i} has no option {}", path[i]))),
+        None => Ok(()),
+    }
+}
+
+/// Lowers each distinct graph once; returns the layouts and which one each instance has.
+fn lower_graphs(instances: &[Instance], preset: Preset) -> (Vec<GraphLayout>, Vec<usize>) {
+    let mut seen: Vec<*const Graph> = vec![];
+    let mut layouts = vec![];
+    let mut graph_of = vec![];
+    for instance in instances {
+        let pointer = Arc::as_ptr(&instance.graph);
+        let index = seen.iter().position(|&p| p == pointer).unwrap_or_else(|| {
+            seen.push(pointer);
+            let lowering = Lowering::of(&instance.graph, preset);
+            let mut shapes: Vec<Shape> = instance.graph.tensors.iter().map(|t| t.shape).collect();
+            shapes.extend(&lowering.scratch);
+            let levels = levels(&lowering.calls, shapes.len());
+            let calls = lowering.calls.into_iter().map(Arc::new).collect();
+            layouts.push(GraphLayout { calls, levels, shapes, places: vec![], bins: vec![] });
+            seen.len() - 1
+        });
+        graph_of.push(index);
+    }
+    (layouts, graph_of)
+}
+
+/// The earliest level of each call: after what it reads was written, and after what it overwrites was used.
+fn levels(calls: &[Call], tensors: usize) -> Vec<usize> {
+    let mut written = vec![0; tensors];
+    let mut read = vec![0; tensors];
+    // Options of one choice may write the same tensor at the same level.
+    let mut writer: Vec<Option<crate::graph::Guard>> = vec![None; tensors];
+    calls
+        .iter()
+        .map(|call| {
+            let after_writes = call.reads.iter().map(|t| written[t.0 as usize]).max().unwrap_or(0);
+            let after_uses = call.writes.iter().map(|t| {
+                let t = t.0 as usize;
+                let sibling = writer[t].is_some_and(|g| g.choice == call.guard.choice && g.options & call.guard.options == 0);
+                if sibling { read[t] } else { read[t].max(written[t]) }
+            });
+            let level = after_writes.max(after_uses.max().unwrap_or(0)) + 1;
+            call.reads.iter().for_each(|t| read[t.0 as usize] = read[t.0 as usize].max(level));
+            for t in &call.writes {
+                written[t.0 as usize] = written[t.0 as usize].max(level);
+                writer[t.0 as usize] = Some(call.guard);
+            }
+            level
+        })
+        .collect()
+}
+
+/// Calls of one level and variant, from all instances.
+struct Merged {
+    tasks: Vec<(usize, usize)>,
+}
+
+fn merge(layouts: &[GraphLayout], graph_of: &[usize]) -> Vec<Merged> {
+    let mut groups: BTreeMap<(usize, &Variant), Vec<(usize, usize)>> = BTreeMap::new();
+    for (instance, &graph) in graph_of.iter().enumerate() {
+        for (index, call) in layouts[graph].calls.iter().enumerate() {
+            groups.entry((layouts[graph].levels[index], &call.variant)).or_default().push((instance, index));
+        }
+    }
+    groups.into_values().map(|tasks| Merged { tasks }).collect()
+}
+
+/// Finds memory for the temporaries of one graph.
+fn place(
+    layout: &mut GraphLayout,
+    graph: &Graph,
+    own: &dyn Fn(usize) -> bool,
+    merged: &[Merged],
+    limit: u64,
+) -> Result<()> {
+    let mut first = vec![usize::MAX; layout.shapes.len()];
+    let mut last = vec![0; layout.shapes.len()];
+    let mut dispatch_of = vec![0; layout.calls.len()];
+    for (position, group) in merged.iter().enumerate() {
+        for &(_, call) in group.tasks.iter().filter(|(instance, _)| own(*instance)) {
+            dispatch_of[call] = position;
+        }
+    }
+    for (call, &position) in layout.calls.iter().zip(&dispatch_of) {
+        for t in call.reads.iter().chain(&call.writes) {
+            let t = t.0 as usize;
+            first[t] = first[t].min(position);
+            last[t] = last[t].max(position);
+        }
+    }
+    let mut tensors = vec![];
+    let mut intervals = vec![];
+    for (t, shape) in layout.shapes.iter().enumerate() {
+        let tensor = graph.tensors.get(t);
+        let probed = tensor.is_some_and(|t| t.probe.is_some());
+        if tensor.is_some_and(|t| t.persistent.is_some()) || (first[t] == usize::MAX && !probed) {
+            continue;
+        }
+        // A probe that nothing reads or writes is an input that the caller fills: it must live from the start.
+        let (from, to) = if probed { (0, usize::MAX) } else { (first[t], last[t]) };
+        tensors.push(t);
+        intervals.push(Interval { size: shape.vec4s() as u64, first: from, last: to });
+    }
+    let packed = pack(&intervals, limit).map_err(|size| Error::Memory {
+        what: "one tensor".into(),
+        needed: size * 16 >> 20,
+        limit: limit * 16 >> 20,
+        advice: "use a smaller --batch or fewer channels".into(),
+    })?;
+    layout.places = vec![(usize::MAX, 0); layout.shapes.len()];
+    for (t, place) in tensors.into_iter().zip(packed.places) {
+        layout.places[t] = place;
+    }
+    layout.bins = packed.bins;
+    Ok(())
+}
+
+/// Slabs for the bins of all instances, as few as fit; returns the place of each bin and the bytes taken.
+#[allow(clippy::type_complexity, reason = "one list of places per instance, no type of its own deserves a name")]
+fn allocate(gpu: &Gpu, layouts: &[GraphLayout], graph_of: &[usize]) -> Result<(Vec<Vec<(Slab, u64)>>, u64)> {
+    let limit = gpu.report().limits.slab_bytes / 16;
+    let mut sizes: Vec<u64> = vec![];
+    let mut homes: Vec<Vec<(usize, u64)>> = vec![];
+    for &graph in graph_of {
+        let bins = layouts[graph].bins.iter().map(|&size| {
+            if sizes.last().is_none_or(|used| used + size > limit) {
+                sizes.push(0);
+            }
+            let slab = sizes.len() - 1;
+            let at = sizes[slab];
+            sizes[slab] += size;
+            (slab, at)
+        });
+        homes.push(bins.collect());
+    }
+    let slabs: Vec<Slab> =
+        sizes.iter().map(|&size| gpu.slab(size * 16, "activations")).collect::<Result<_>>()?;
+    let bytes = slabs.iter().map(Slab::bytes).sum();
+    let homes = homes.into_iter().map(|bins| bins.into_iter().map(|(s, at)| (slabs[s].clone(), at)).collect());
+    Ok((homes.collect(), bytes))
+}

@@ -1,0 +1,160 @@
+//! Stores: where tensors live that outlive a plan.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::ir::{Graph, Group, Persistent, Shape};
+use crate::error::{Error, Result};
+use crate::gpu::{Gpu, Slab};
+
+/// One tensor of a store.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Offset in `vec4<f32>` from the start of a copy.
+    pub offset: u64,
+    /// Shape and layout.
+    pub shape: Shape,
+    /// Name, first value, axes.
+    pub info: Persistent,
+}
+
+/// Names and places of the tensors of a store; the same in each of its copies.
+#[derive(Clone, Debug, Default)]
+pub struct Contents {
+    /// Tensors by name.
+    pub entries: BTreeMap<String, Entry>,
+    /// Length of a copy in `vec4<f32>`.
+    pub vec4s: u64,
+}
+
+impl Contents {
+    /// The tensors of `groups` in `graph`.
+    ///
+    /// # Errors
+    /// If two groups have the same name with different shapes.
+    pub fn of(graph: &Graph, groups: &[Group]) -> Result<Self> {
+        let mut contents = Contents::default();
+        for &group in groups {
+            for (id, info) in graph.persistent(group) {
+                let shape = graph.shape(id);
+                match contents.entries.get(&info.name) {
+                    Some(entry) if entry.shape == shape => continue,
+                    Some(entry) => return Err(Error::shape(format!("tensor {}", info.name), entry.shape, shape)),
+                    None => {}
+                }
+                let entry = Entry { offset: contents.vec4s, shape, info: info.clone() };
+                contents.vec4s += shape.vec4s() as u64;
+                contents.entries.insert(info.name.clone(), entry);
+            }
+        }
+        Ok(contents)
+    }
+}
+
+/// Several copies of the same tensors in device memory: one per network, or one per noise draw.
+#[derive(Clone)]
+pub struct Store {
+    contents: Arc<Contents>,
+    copies: Vec<(Slab, u64)>,
+}
+
+impl Store {
+    /// `copies` zeroed copies.
+    ///
+    /// # Errors
+    /// If they do not fit.
+    pub fn new(gpu: &Gpu, contents: Contents, copies: usize, what: &str) -> Result<Self> {
+        let bytes = contents.vec4s.max(1) * 16;
+        let per_slab = (gpu.report().limits.slab_bytes / bytes).clamp(1, copies.max(1) as u64);
+        let mut list = Vec::with_capacity(copies);
+        while list.len() < copies {
+            let here = per_slab.min((copies - list.len()) as u64);
+            let slab = gpu.slab(here * bytes, what)?;
+            list.extend((0..here).map(|i| (slab.clone(), i * bytes / 16)));
+        }
+        Ok(Store { contents: Arc::new(contents), copies: list })
+    }
+
+    /// A store around slabs that someone else fills.
+    pub fn of_slabs(contents: Contents, slabs: Vec<Slab>) -> Self {
+        Store { contents: Arc::new(contents), copies: slabs.into_iter().map(|slab| (slab, 0)).collect() }
+    }
+
+    /// Names and places.
+    pub fn contents(&self) -> &Contents {
+        &self.contents
+    }
+
+    /// Number of copies.
+    pub fn copies(&self) -> usize {
+        self.copies.len()
+    }
+
+    /// Slab and offset (in `vec4<f32>`) of a tensor in a copy.
+    ///
+    /// # Errors
+    /// If there is no such tensor or copy.
+    pub fn place(&self, copy: usize, name: &str) -> Result<(Slab, u64)> {
+        let entry = self.entry(name)?;
+        let (slab, base) = self.copy(copy)?;
+        Ok((slab.clone(), base + entry.offset))
+    }
+
+    fn entry(&self, name: &str) -> Result<&Entry> {
+        self.contents.entries.get(name).ok_or_else(|| Error::invalid(name, "there is no tensor of this name"))
+    }
+
+    fn copy(&self, copy: usize) -> Result<&(Slab, u64)> {
+        self.copies.get(copy).ok_or_else(|| Error::invalid("copy", format!("{copy} of {}", self.copies.len())))
+    }
+
+    /// All slabs, each once.
+    pub fn slabs(&self) -> Vec<Slab> {
+        let mut slabs: Vec<Slab> = vec![];
+        for (slab, _) in &self.copies {
+            if slabs.last().is_none_or(|last| last.id() != slab.id()) {
+                slabs.push(slab.clone());
+            }
+        }
+        slabs
+    }
+
+    /// Writes a whole copy, in the memory layout.
+    ///
+    /// # Errors
+    /// If the length is not a copy's.
+    pub fn write(&self, gpu: &Gpu, copy: usize, values: &[f32]) -> Result<()> {
+        if values.len() as u64 != self.contents.vec4s * 4 {
+            return Err(Error::shape("store", self.contents.vec4s * 4, values.len()));
+        }
+        let (slab, base) = self.copy(copy)?;
+        gpu.write(slab, base * 16, bytemuck::cast_slice(values))
+    }
+
+    /// Writes words of one tensor, in the memory layout.
+    ///
+    /// # Errors
+    /// If there is no such tensor or it is not that long.
+    pub fn write_words(&self, gpu: &Gpu, copy: usize, name: &str, words: &[u32]) -> Result<()> {
+        let length = self.entry(name)?.shape.vec4s() * 4;
+        if words.len() > length {
+            return Err(Error::shape(format!("tensor {name}"), length, words.len()));
+        }
+        let (slab, offset) = self.place(copy, name)?;
+        gpu.write(&slab, offset * 16, bytemuck::cast_slice(words))
+    }
+
+    /// Reads a whole copy, waiting for it.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn read_wait(&self, gpu: &Gpu, copy: usize) -> Result<Vec<f32>> {
+        let (slab, base) = self.copy(copy)?;
+        let mut recorder = gpu.record();
+        let values = recorder.read(slab, base * 16, self.contents.vec4s.max(1) * 16)?;
+        recorder.submit();
+        let mut values = values.wait_f32()?;
+        values.truncate(self.contents.vec4s as usize * 4);
+        Ok(values)
+    }
+}

@@ -1,0 +1,206 @@
+//! Convolutions: `conv2d.wgsl`, `conv2d_filter.wgsl`, `grouped.wgsl`, `grouped_filter.wgsl`, `sum_parts.wgsl`.
+
+use super::{Lowering, Word};
+use crate::graph::{Geometry, Op, Shape, TensorId, blocks};
+use crate::shader::Variant;
+
+/// Image rows of one split of a weight gradient's reduction.
+const ROWS_PER_SPLIT: usize = 128;
+/// Most splits.
+const MOST_SPLITS: usize = 64;
+
+pub(super) fn lower(to: &mut Lowering, op: &Op) {
+    match *op {
+        Op::Conv { x, w, bias, y, geometry, relu } => match geometry.groups {
+            1 => dense(to, Dense { from: x, w, bias, to: y, geometry, relu, input: false }),
+            _ => grouped(to, Dense { from: x, w, bias, to: y, geometry, relu, input: false }),
+        },
+        Op::ConvInput { dy, w, dx, geometry } => match geometry.groups {
+            1 => dense(to, Dense { from: dy, w, bias: None, to: dx, geometry, relu: false, input: true }),
+            _ => grouped(to, Dense { from: dy, w, bias: None, to: dx, geometry, relu: false, input: true }),
+        },
+        Op::ConvFilter { x, dy, dw, geometry, relu } => match geometry.groups {
+            1 => filter(to, x, dy, dw, geometry, relu),
+            _ => grouped_filter(to, x, dy, dw, geometry, relu),
+        },
+        _ => {}
+    }
+}
+
+/// A convolution or its gradient with respect to the input (`input`).
+struct Dense {
+    from: TensorId,
+    w: TensorId,
+    bias: Option<TensorId>,
+    to: TensorId,
+    geometry: Geometry,
+    relu: bool,
+    input: bool,
+}
+
+impl Dense {
+    fn call(&self, lowering: &mut Lowering, variant: Variant, images: usize, groups: usize) {
+        let slots = vec![self.from, self.w, self.bias.unwrap_or(self.w), self.to];
+        let none = Word::Value(0);
+        let head =
+            vec![self.from.into(), self.w.into(), self.bias.into(), self.to.into(), images.into(), none, none, none];
+        lowering.call(variant, slots, &[self.to], head, groups);
+        let Geometry { r, s, groups, .. } = self.geometry;
+        let small = if self.input { self.from } else { self.to };
+        let [n, h, w, k] = lowering.shape(small).nhwc();
+        let c = lowering.shape(if self.input { self.to } else { self.from }).channels();
+        lowering.flops(2 * n * h * w * k * r * s * c / groups);
+    }
+}
+
+/// Constants of a geometry.
+fn constants(shader: &'static str, g: Geometry, relu: bool) -> Variant {
+    let variant = Variant::new(
+        shader,
+        [("R", g.r), ("S", g.s), ("STRIDE", g.stride), ("PAD", g.padding), ("DIL", g.dilation), ("RELU", relu.into())],
+    );
+    variant
+}
+
+/// A kernel of one tap without stride sees an image as one long row.
+fn flattened(g: Geometry, h: usize, w: usize) -> (usize, usize) {
+    if (g.r, g.s, g.stride, g.padding) == (1, 1, 1, 0) { (1, h * w) } else { (h, w) }
+}
+
+fn dense(to: &mut Lowering, conv: Dense) {
+    let g = conv.geometry;
+    let [images, ih, iw, inputs] = to.shape(conv.from).nhwc();
+    let [_, oh, ow, outputs] = to.shape(conv.to).nhwc();
+    let ((ih, iw), (oh, ow)) = (flattened(g, ih, iw), flattened(g, oh, ow));
+    let (in4, out4) = (blocks(inputs), blocks(outputs));
+    let tile = to.preset;
+    // A tile no wider than the row; for the input's gradient a multiple of the stride, so that taps fall evenly.
+    let mut px = tile.positions.min(ow.next_power_of_two());
+    if conv.input {
+        px = px.div_ceil(g.stride) * g.stride;
+    }
+    let kb = tile.blocks.min(out4);
+    // Positions of the window that some tap of some output touches.
+    let (pad, reach) = (g.padding as i64, ((g.s - 1) * g.dilation) as i64);
+    let mut need = 0u64;
+    for p in 0..px as i64 {
+        for s in 0..g.s {
+            let tap = (s * g.dilation) as i64;
+            if !conv.input {
+                need |= 1 << (p * g.stride as i64 + tap);
+            } else if (p + pad - tap).rem_euclid(g.stride as i64) == 0 {
+                let stride = g.stride as i64;
+                need |= 1 << ((p + pad - tap).div_euclid(stride) - (pad - reach).div_euclid(stride));
+            }
+        }
+    }
+    let span = 64 - need.leading_zeros() as usize;
+    let broadcast = tile.broadcast && g.s * 4 * kb >= tile.conv_lanes;
+    let mut variant = constants("conv2d", g, conv.relu).with("INPUT", conv.input).with("NEED", need as i64);
+    for (name, value) in [
+        ("IH", ih),
+        ("IW", iw),
+        ("IN4", in4),
+        ("OH", oh),
+        ("OW", ow),
+        ("OUT4", out4),
+        ("PX", px),
+        ("KB", kb),
+        ("SPAN", span),
+        ("LANES", tile.conv_lanes),
+        ("BROADCAST", broadcast.into()),
+    ] {
+        variant = variant.with(name, value as i64);
+    }
+    let segments = images * oh * ow.div_ceil(px);
+    conv.call(to, variant, images, segments.div_ceil(tile.conv_lanes) * out4.div_ceil(kb));
+}
+
+fn grouped(to: &mut Lowering, conv: Dense) {
+    let g = conv.geometry;
+    let [images, ih, iw, inputs] = to.shape(conv.from).nhwc();
+    let [_, oh, ow, outputs] = to.shape(conv.to).nhwc();
+    let Shape::Filter { c: cg, k, groups, .. } = to.shape(conv.w) else { return };
+    let mut variant = constants("grouped", g, conv.relu).with("INPUT", conv.input);
+    for (name, value) in [
+        ("IH", ih),
+        ("IW", iw),
+        ("IN4", blocks(inputs)),
+        ("OH", oh),
+        ("OW", ow),
+        ("OUT4", blocks(outputs)),
+        ("K4", blocks(k)),
+        ("CG", cg),
+        ("KG", k / groups),
+        ("GROUPS", groups),
+        ("LANES", to.preset.lanes),
+    ] {
+        variant = variant.with(name, value as i64);
+    }
+    let groups = (images * oh * ow * blocks(outputs)).div_ceil(to.preset.lanes);
+    conv.call(to, variant, images, groups);
+}
+
+fn filter(to: &mut Lowering, x: TensorId, dy: TensorId, dw: TensorId, g: Geometry, relu: bool) {
+    let [images, h, w, inputs] = to.shape(x).nhwc();
+    let [_, p, q, outputs] = to.shape(dy).nhwc();
+    let ((h, w), (p, q)) = (flattened(g, h, w), flattened(g, p, q));
+    let (c4, out4) = (blocks(inputs), blocks(outputs));
+    let kb = to.preset.blocks.min(out4);
+    let qx = 4.min(q.next_power_of_two());
+    let lanes = to.preset.conv_lanes.min(32);
+    let need = (0..qx).flat_map(|p| (0..g.s).map(move |s| 1i64 << (p * g.stride + s * g.dilation))).fold(0, |a, b| a | b);
+    let lines = images * p;
+    let splits = lines.div_ceil(ROWS_PER_SPLIT).min(MOST_SPLITS);
+    let per_split = lines.div_ceil(splits);
+    let mut variant = constants("conv2d_filter", g, relu).with("NEED", need);
+    for (name, value) in [
+        ("H", h),
+        ("W", w),
+        ("C4", c4),
+        ("P", p),
+        ("Q", q),
+        ("OUT4", out4),
+        ("KB", kb),
+        ("QX", qx),
+        ("LANES", lanes),
+    ] {
+        variant = variant.with(name, value as i64);
+    }
+    let vec4s = to.shape(dw).vec4s();
+    let parts = if splits == 1 { dw } else { to.temporary(splits * vec4s) };
+    let none = Word::Value(0);
+    let head = vec![x.into(), dy.into(), parts.into(), lines.into(), per_split.into(), splits.into(), none, none];
+    to.call(variant, vec![x, dy, parts], &[parts], head, g.r * c4 * out4.div_ceil(kb) * splits);
+    to.flops(2 * images * p * q * inputs * outputs * g.r * g.s);
+    if splits > 1 {
+        let head = vec![parts.into(), dw.into(), vec4s.into(), splits.into()];
+        let lanes = to.preset.lanes;
+        let variant = Variant::new("sum_parts", [("LANES", lanes)]);
+        to.call(variant, vec![parts, dw], &[dw], head, vec4s.div_ceil(lanes));
+    }
+}
+
+fn grouped_filter(to: &mut Lowering, x: TensorId, dy: TensorId, dw: TensorId, g: Geometry, relu: bool) {
+    let [images, h, w, inputs] = to.shape(x).nhwc();
+    let [_, p, q, outputs] = to.shape(dy).nhwc();
+    let Shape::Filter { c: cg, k, groups, .. } = to.shape(dw) else { return };
+    let mut variant = constants("grouped_filter", g, relu);
+    for (name, value) in [
+        ("H", h),
+        ("W", w),
+        ("C4", blocks(inputs)),
+        ("P", p),
+        ("Q", q),
+        ("K4", blocks(k)),
+        ("CG", cg),
+        ("KG", k / groups),
+        ("GROUPS", groups),
+        ("LANES", to.preset.reduce_lanes),
+    ] {
+        variant = variant.with(name, value as i64);
+    }
+    let head = vec![x.into(), dy.into(), dw.into(), (images * p).into()];
+    to.call(variant, vec![x, dy, dw], &[dw], head, g.r * g.s * cg * blocks(k));
+    to.flops(2 * images * p * q * outputs * g.r * g.s * cg);
+}

@@ -1,0 +1,37 @@
+//! Losses and their sums: `cross_entropy.wgsl`, `tally.wgsl`.
+
+use super::{Lowering, Word};
+use crate::graph::Op;
+use crate::shader::Variant;
+
+pub(super) fn lower(to: &mut Lowering, op: &Op) {
+    let none = Word::Value(0);
+    let lanes = to.preset.reduce_lanes;
+    match *op {
+        Op::CrossEntropy { logits, labels, loss, dlogits, smoothing } => {
+            let [n, _, _, classes] = to.shape(logits).nhwc();
+            let variant = Variant::new("cross_entropy", [("LANES", lanes)]);
+            let slots = vec![logits, labels, loss, dlogits.unwrap_or(loss)];
+            let mut writes = vec![loss];
+            writes.extend(dlogits);
+            let head = vec![
+                logits.into(),
+                labels.into(),
+                loss.into(),
+                dlogits.into(),
+                n.into(),
+                classes.into(),
+                smoothing.into(),
+                none,
+            ];
+            to.call(variant, slots, &writes, head, n.div_ceil(lanes));
+        }
+        Op::Tally { loss, metrics, mean } => {
+            let [n, ..] = to.shape(loss).nhwc();
+            let variant = Variant::new("tally", [("LANES", lanes)]);
+            let head = vec![loss.into(), n.into(), metrics.into(), mean.into()];
+            to.call(variant, vec![loss, metrics, mean], &[metrics, mean], head, 1);
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,193 @@
+//! From operations to shader calls.
+//!
+//! Each file is the twin of a shader family: it knows the constants that the shader wants baked in, the layout of its
+//! task row, its grid, and what it costs. [`lower`] turns one operation into [`Call`]s; the planner merges equal ones of
+//! many networks into dispatches.
+
+mod batch_norm;
+mod combine;
+mod conv2d;
+mod loss;
+mod optimizer;
+mod pool;
+
+use crate::graph::{Graph, Guard, Node, Op, Shape, TensorId};
+use crate::shader::Variant;
+
+/// What a word of a task row holds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Word {
+    /// A number.
+    Value(u32),
+    /// Where a tensor starts in its slab, in `vec4<f32>`.
+    At(TensorId),
+    /// Which of the pool's slabs a tensor lies in.
+    Slab(TensorId),
+    /// Index of the task's first listed term, in rows of the table.
+    FirstTerm,
+    /// Number of the task's active terms.
+    Terms,
+    /// No such operand.
+    None,
+}
+
+impl From<usize> for Word {
+    fn from(value: usize) -> Self {
+        Word::Value(value as u32)
+    }
+}
+
+impl From<f32> for Word {
+    fn from(value: f32) -> Self {
+        Word::Value(value.to_bits())
+    }
+}
+
+impl From<TensorId> for Word {
+    fn from(tensor: TensorId) -> Self {
+        Word::At(tensor)
+    }
+}
+
+impl From<Option<TensorId>> for Word {
+    fn from(tensor: Option<TensorId>) -> Self {
+        tensor.map_or(Word::None, Word::At)
+    }
+}
+
+/// One task: a shader with constants, its operands, its row.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The shader; tasks of one variant may share a dispatch.
+    pub variant: Variant,
+    /// Operand of each storage binding from 1 on.
+    pub slots: Vec<TensorId>,
+    /// Tensors that the bindings after the slots offer through [`Word::Slab`]; empty if the shader has no pool.
+    pub pool: Vec<TensorId>,
+    /// The row's words.
+    pub head: Vec<Word>,
+    /// Listed terms, those with an inactive guard left out.
+    pub terms: Vec<(Guard, Vec<Word>)>,
+    /// Workgroups.
+    pub groups: usize,
+    /// When it runs.
+    pub guard: Guard,
+    /// Tensors that are read.
+    pub reads: Vec<TensorId>,
+    /// Tensors that are written.
+    pub writes: Vec<TensorId>,
+    /// Arithmetic operations, a multiply-add counting two.
+    pub flops: u64,
+}
+
+/// Tile sizes for a kind of adapter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Preset {
+    /// For reports.
+    pub name: &'static str,
+    /// Lanes of a workgroup in element-wise kernels.
+    pub lanes: usize,
+    /// Lanes of a workgroup in reductions.
+    pub reduce_lanes: usize,
+    /// Lanes of a workgroup in convolutions.
+    pub conv_lanes: usize,
+    /// Neighbouring positions per lane in convolutions.
+    pub positions: usize,
+    /// Blocks of four output channels per lane in convolutions.
+    pub blocks: usize,
+    /// Whether the lanes of a convolution's workgroup are one subgroup and share weights by broadcast.
+    pub broadcast: bool,
+}
+
+impl Preset {
+    /// The one that suits an adapter.
+    pub fn for_adapter(report: &crate::gpu::AdapterReport) -> Self {
+        if report.is_software() { Self::CPU } else { Self::GPU }
+    }
+
+    /// For adapters that run on the processor: few lanes, wide tiles.
+    pub const CPU: Preset =
+        Preset { name: "cpu", lanes: 64, reduce_lanes: 8, conv_lanes: 8, positions: 8, blocks: 2, broadcast: false };
+    /// For graphics processors.
+    pub const GPU: Preset =
+        Preset { name: "gpu", lanes: 64, reduce_lanes: 64, conv_lanes: 64, positions: 4, blocks: 2, broadcast: false };
+}
+
+/// Collects the calls of a graph; temporary tensors that kernels need are numbered after the graph's own.
+pub struct Lowering<'a> {
+    graph: &'a Graph,
+    preset: Preset,
+    guard: Guard,
+    /// Calls in an order in which they may run.
+    pub calls: Vec<Call>,
+    /// Shapes of the kernels' own temporaries.
+    pub scratch: Vec<Shape>,
+}
+
+impl<'a> Lowering<'a> {
+    /// Lowers a whole graph.
+    pub fn of(graph: &'a Graph, preset: Preset) -> Self {
+        let mut lowering = Lowering { graph, preset, guard: Guard::ALWAYS, calls: vec![], scratch: vec![] };
+        for node in &graph.nodes {
+            lowering.node(node);
+        }
+        lowering
+    }
+
+    fn node(&mut self, node: &Node) {
+        self.guard = node.guard;
+        match &node.op {
+            Op::Conv { .. } | Op::ConvInput { .. } | Op::ConvFilter { .. } => conv2d::lower(self, &node.op),
+            Op::BatchNorm { .. } | Op::BatchNormGrad { .. } | Op::ChannelSum { .. } => batch_norm::lower(self, &node.op),
+            Op::Combine { .. } => combine::lower(self, &node.op),
+            Op::MaxPool { .. } | Op::MaxPoolGrad { .. } | Op::GlobalAvgPool { .. } | Op::Gather { .. } => {
+                pool::lower(self, &node.op);
+            }
+            Op::CrossEntropy { .. } | Op::Tally { .. } => loss::lower(self, &node.op),
+            Op::GlobalNorm { .. } | Op::Ascend { .. } | Op::Sgd { .. } | Op::Perturb { .. } => {
+                optimizer::lower(self, &node.op);
+            }
+        }
+    }
+
+    fn shape(&self, tensor: TensorId) -> Shape {
+        let own = self.graph.tensors.len();
+        match self.graph.tensors.get(tensor.0 as usize) {
+            Some(tensor) => tensor.shape,
+            None => self.scratch[tensor.0 as usize - own],
+        }
+    }
+
+    fn temporary(&mut self, vec4s: usize) -> TensorId {
+        self.scratch.push(Shape::Vectors { rows: vec4s, c: 4 });
+        TensorId((self.graph.tensors.len() + self.scratch.len() - 1) as u32)
+    }
+
+    /// A call with slots only; what is written is listed, the other slots are read.
+    fn call(&mut self, variant: Variant, slots: Vec<TensorId>, writes: &[TensorId], head: Vec<Word>, groups: usize) {
+        let reads = slots.iter().copied().filter(|t| !writes.contains(t)).collect();
+        self.push(Call {
+            variant,
+            slots,
+            pool: vec![],
+            head,
+            terms: vec![],
+            groups,
+            guard: self.guard,
+            reads,
+            writes: writes.to_vec(),
+            flops: 0,
+        });
+    }
+
+    fn push(&mut self, call: Call) {
+        self.calls.push(call);
+    }
+
+    /// Notes the cost of the call made last.
+    fn flops(&mut self, flops: usize) {
+        if let Some(call) = self.calls.last_mut() {
+            call.flops = flops as u64;
+        }
+    }
+}

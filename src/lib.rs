@@ -1,0 +1,18 @@
+//! altiplano
+
+pub mod data;
+pub mod error;
+pub mod gpu;
+pub mod graph;
+pub mod kernels;
+pub mod measure;
+pub mod nn;
+pub mod philox;
+pub mod reference;
+pub mod report;
+pub mod search;
+pub mod shader;
+pub mod space;
+pub mod train;
+
+pub use error::{Error, Result};

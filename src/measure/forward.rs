@@ -1,0 +1,191 @@
+//! Forward passes of many networks over the same images: evaluation, and recalibration of batch-norm statistics.
+//!
+//! Each [`Subject`] has its own path, weights and statistics; all see the same batch, which is made once. Images come in
+//! chunks of fixed size, whatever the memory, and sums are taken in order, so a result does not depend on how many
+//! subjects run side by side.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::gpu::Gpu;
+use crate::graph::plan::{Instance, Plan};
+use crate::graph::store::{Contents, Store};
+use crate::graph::{Graph, Group, Statistics};
+use crate::nn::Model;
+use crate::train::feed::{Feed, Pick};
+use crate::train::step::{Rates, StepOptions, build};
+use crate::train::trainer::Setting;
+
+/// A network among others: where its weights and statistics are, and its path.
+#[derive(Clone)]
+pub struct Subject {
+    /// Weights: store and number of the copy.
+    pub weights: (Store, usize),
+    /// Running statistics: store and number of the copy.
+    pub running: (Store, usize),
+    /// Option of each choice.
+    pub path: Vec<u8>,
+}
+
+/// Loss and accuracy over some images.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Score {
+    /// Mean cross-entropy.
+    pub loss: f64,
+    /// Share of right answers.
+    pub accuracy: f64,
+}
+
+/// How recalibration weighs batches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Averaging {
+    /// All alike: the exact mean over batches.
+    #[default]
+    Exact,
+    /// A moving average with momentum 0.1 that starts from mean 0 and variance 1, as released code has it.
+    Moving,
+}
+
+/// Compiled forward passes of a number of subjects.
+pub struct Forward {
+    gpu: Gpu,
+    plan: Plan,
+    feed: Feed,
+    metrics: Store,
+    hyper: Store,
+    running: Vec<(Store, usize)>,
+}
+
+/// The graph of a forward pass of `model`.
+///
+/// # Errors
+/// If shapes do not fit.
+pub fn graph(model: &dyn Model, batch: usize, statistics: Statistics) -> Result<Arc<Graph>> {
+    let options = StepOptions { batch, statistics, smoothing: 0.0, update: None, gradients: false };
+    Ok(Arc::new(build(model, &options)?.graph))
+}
+
+/// The store of running statistics that `graph` wants, with `copies` copies.
+///
+/// # Errors
+/// If the device has no room.
+pub fn running_store(gpu: &Gpu, graph: &Graph, copies: usize) -> Result<Store> {
+    Store::new(gpu, Contents::of(graph, &[Group::Running])?, copies, "running statistics")
+}
+
+impl Forward {
+    /// Compiles passes of `graph` for the subjects.
+    ///
+    /// # Errors
+    /// If the device has no room, or a store lacks a tensor.
+    pub fn new(
+        setting: &Setting,
+        input: [usize; 3],
+        batch: usize,
+        graph: &Arc<Graph>,
+        subjects: &[Subject],
+    ) -> Result<Self> {
+        let gpu = setting.gpu;
+        let feed = Feed::new(gpu, setting.data, setting.statistics, input, batch, 1, setting.preset)?;
+        let hyper = Store::new(gpu, Contents::of(graph, &[Group::Hyper])?, 1, "rates")?;
+        let metrics = Store::new(gpu, Contents::of(graph, &[Group::Metrics])?, subjects.len(), "metrics")?;
+        let instance = |(number, subject): (usize, &Subject)| Instance {
+            graph: graph.clone(),
+            bindings: [
+                (Group::Weights, subject.weights.clone()),
+                (Group::Running, subject.running.clone()),
+                (Group::Batch, (feed.store().clone(), 0)),
+                (Group::Hyper, (hyper.clone(), 0)),
+                (Group::Metrics, (metrics.clone(), number)),
+            ]
+            .into(),
+            path: subject.path.clone(),
+        };
+        let plan = Plan::compile(gpu, subjects.iter().enumerate().map(instance).collect(), setting.preset)?;
+        let running = subjects.iter().map(|s| s.running.clone()).collect();
+        Ok(Forward { gpu: gpu.clone(), plan, feed, metrics, hyper, running })
+    }
+
+    /// Takes other paths.
+    ///
+    /// # Errors
+    /// If one does not fit.
+    pub fn choose(&mut self, paths: &[Vec<u8>]) -> Result<()> {
+        self.plan.choose(paths)
+    }
+
+    /// The compiled pass.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Submits one batch of images; does not wait.
+    ///
+    /// # Errors
+    /// If an image does not exist.
+    pub fn submit(&self, picks: &[Pick]) -> Result<()> {
+        self.feed.set(0, picks)?;
+        let mut recorder = self.gpu.record();
+        self.feed.record(&mut recorder);
+        self.plan.record(&mut recorder);
+        recorder.submit();
+        self.gpu.check("evaluating")
+    }
+
+    /// Mean loss and accuracy of all subjects over the listed images, waiting for them.
+    ///
+    /// # Errors
+    /// If the list is empty or the device fails. A loss that is not finite is returned as it is.
+    pub fn evaluate_wait(&self, images: &[usize]) -> Result<Vec<Score>> {
+        if images.is_empty() {
+            return Err(Error::invalid("images", "there are none to evaluate on"));
+        }
+        for copy in 0..self.metrics.copies() {
+            self.metrics.write(&self.gpu, copy, &[0.0; 4])?;
+        }
+        for chunk in images.chunks(self.feed.batch()) {
+            self.submit(&chunk.iter().map(|&i| Pick::plain(i)).collect::<Vec<_>>())?;
+        }
+        let count = images.len() as f64;
+        let mut recorder = self.gpu.record();
+        let mut reads = vec![];
+        for copy in 0..self.metrics.copies() {
+            let (slab, offset) = self.metrics.place(copy, "metrics")?;
+            reads.push(recorder.read(&slab, offset * 16, 16)?);
+        }
+        recorder.submit();
+        let score = |values: Vec<f32>| Score { loss: f64::from(values[0]) / count, accuracy: f64::from(values[1]) / count };
+        reads.into_iter().map(|read| Ok(score(read.wait_f32()?))).collect()
+    }
+
+    /// Sets the running statistics of all subjects from batches of images; does not wait. The pass must have been built
+    /// with `Statistics::Batch { update: true }`.
+    ///
+    /// # Errors
+    /// If an image does not exist.
+    pub fn recalibrate(&self, batches: &[Vec<Pick>], averaging: Averaging) -> Result<()> {
+        for (store, copy) in &self.running {
+            let mut values = vec![0.0f32; store.contents().vec4s as usize * 4];
+            for (name, entry) in &store.contents().entries {
+                if name.ends_with("running_var") {
+                    let base = entry.offset as usize * 4;
+                    entry.shape.storage_indices().for_each(|i| values[base + i] = 1.0);
+                }
+            }
+            store.write(&self.gpu, *copy, &values)?;
+        }
+        for (number, picks) in batches.iter().enumerate() {
+            let momentum = match averaging {
+                Averaging::Exact => 1.0 / (number + 1) as f64,
+                Averaging::Moving => 0.1,
+            };
+            let rates = Rates { statistics_momentum: momentum, ..Rates::default() };
+            self.hyper.write_words(&self.gpu, 0, "hyper", &rates.words())?;
+            self.submit(picks)?;
+        }
+        Ok(())
+    }
+}

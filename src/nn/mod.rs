@@ -1,0 +1,165 @@
+//! Networks, built as graphs from blocks.
+//!
+//! [`Layers`] is a [`Builder`] that names weights as PyTorch does; a [`Model`] says how layers follow each other;
+//! [`tensors`] moves weights between files, host and device.
+
+pub mod nas_bench_201;
+pub mod tensors;
+
+use std::collections::HashMap;
+
+use crate::error::Result;
+use crate::graph::{BatchNorm, Builder, Geometry, Group, Guard, Init, Shape, Statistics, TensorId, Value, hyper};
+
+/// Added to variances, as PyTorch does.
+pub const EPSILON: f32 = 1e-5;
+
+/// Something that turns images into logits.
+pub trait Model: Send + Sync {
+    /// Rows, columns and channels of the images.
+    fn input(&self) -> [usize; 3];
+    /// Number of classes.
+    fn classes(&self) -> usize;
+    /// Appends the network to `layers` and returns the logits for the images `x`.
+    ///
+    /// # Errors
+    /// If shapes do not fit.
+    fn forward(&self, layers: &mut Layers, x: TensorId) -> Result<TensorId>;
+}
+
+/// Appends named layers to a graph.
+pub struct Layers {
+    /// The graph under construction.
+    pub builder: Builder,
+    /// Statistics that batch norms use.
+    pub statistics: Statistics,
+    /// Weights that stand in for those of the store (perturbed ones).
+    pub substitutes: HashMap<String, TensorId>,
+    /// Weights used so far, with their names, in order.
+    pub weights: Vec<(String, TensorId)>,
+    hyper: TensorId,
+}
+
+impl Layers {
+    /// An empty network whose batch norms use `statistics`.
+    ///
+    /// # Errors
+    /// Never for a new graph.
+    pub fn new(statistics: Statistics) -> Result<Self> {
+        let mut builder = Builder::new();
+        let hyper = builder.persistent(Group::Hyper, "hyper", hyper::SHAPE, Init::Constant(0.0), &[12])?;
+        Ok(Layers { builder, statistics, substitutes: HashMap::new(), weights: vec![], hyper })
+    }
+
+    /// The tensor of the host's numbers for a step; see [`hyper`].
+    pub fn hyper(&self) -> TensorId {
+        self.hyper
+    }
+
+    /// Everything that `body` appends runs only under `guard`.
+    pub fn within<T>(&mut self, guard: Guard, body: impl FnOnce(&mut Self) -> T) -> T {
+        let outer = self.builder.enter(Some(guard));
+        let result = body(self);
+        self.builder.enter(outer);
+        result
+    }
+
+    /// The images and labels of a batch of `n`.
+    ///
+    /// # Errors
+    /// If they are already there with another shape.
+    pub fn batch(&mut self, n: usize, input: [usize; 3]) -> Result<(TensorId, TensorId)> {
+        let [h, w, c] = input;
+        let zero = Init::Constant(0.0);
+        let x = self.builder.persistent(Group::Batch, "x", Shape::map(n, h, w, c), zero, &[n, c, h, w])?;
+        let y = self.builder.persistent(Group::Batch, "y", Shape::map(n, 1, 1, 1), zero, &[n])?;
+        Ok((x, y))
+    }
+
+    /// A weight tensor, or its substitute.
+    ///
+    /// # Errors
+    /// If the name is taken by another shape.
+    pub fn weight(&mut self, name: &str, shape: Shape, init: Init, dims: &[usize]) -> Result<TensorId> {
+        let tensor = match self.substitutes.get(name) {
+            Some(&tensor) => tensor,
+            None => self.builder.persistent(Group::Weights, name, shape, init, dims)?,
+        };
+        if !self.weights.iter().any(|(_, t)| *t == tensor) {
+            self.weights.push((name.to_owned(), tensor));
+        }
+        Ok(tensor)
+    }
+
+    /// Weights of a convolution from `c` to `k` channels, called `name.weight`.
+    ///
+    /// # Errors
+    /// If the name is taken by another shape.
+    pub fn filter(&mut self, name: &str, c: usize, k: usize, geometry: Geometry) -> Result<TensorId> {
+        let Geometry { r, s, groups, .. } = geometry;
+        let shape = Shape::Filter { r, s, c: c / groups, k, groups };
+        let init = Init::Uniform { fan_in: c / groups * r * s };
+        self.weight(&format!("{name}.weight"), shape, init, &[k, c / groups, r, s])
+    }
+
+    /// A convolution without bias to `k` channels.
+    ///
+    /// # Errors
+    /// If shapes do not fit.
+    pub fn conv(&mut self, name: &str, x: impl Into<Value>, k: usize, geometry: Geometry) -> Result<TensorId> {
+        let x = x.into();
+        let c = self.builder.seen_shape(x).channels();
+        let w = self.filter(name, c, k, geometry)?;
+        self.builder.conv(name, x, w, None, geometry)
+    }
+
+    /// A fully connected layer with bias from the channels of `x`, which has one position per image.
+    ///
+    /// # Errors
+    /// If shapes do not fit.
+    pub fn linear(&mut self, name: &str, x: impl Into<Value>, outputs: usize) -> Result<TensorId> {
+        let x = x.into();
+        let c = self.builder.seen_shape(x).channels();
+        let init = Init::Uniform { fan_in: c };
+        let shape = Shape::Filter { r: 1, s: 1, c, k: outputs, groups: 1 };
+        let w = self.weight(&format!("{name}.weight"), shape, init, &[outputs, c])?;
+        let b = self.weight(&format!("{name}.bias"), Shape::vector(outputs), init, &[outputs])?;
+        self.builder.conv(name, x, w, Some(b), Geometry::square(1, 1, 0))
+    }
+
+    /// A batch norm called `name`, with or without scale and shift.
+    ///
+    /// # Errors
+    /// If the name is taken by another shape.
+    pub fn batch_norm(&mut self, name: &str, x: TensorId, affine: bool) -> Result<Value> {
+        let c = self.builder.shape(x).channels();
+        let shape = Shape::vector(c);
+        let mut vector = |suffix: &str, value| {
+            self.weight(&format!("{name}.{suffix}"), shape, Init::Constant(value), &[c]).map(Some)
+        };
+        let (gamma, beta) = if affine { (vector("weight", 1.0)?, vector("bias", 0.0)?) } else { (None, None) };
+        let mut state = |suffix: &str, value| {
+            self.builder.persistent(Group::Running, &format!("{name}.{suffix}"), shape, Init::Constant(value), &[c])
+        };
+        let running = Some((state("running_mean", 0.0)?, state("running_var", 1.0)?));
+        let norm = BatchNorm {
+            gamma,
+            beta,
+            running,
+            hyper: Some(self.hyper),
+            epsilon: EPSILON,
+            statistics: self.statistics,
+        };
+        Ok(self.builder.batch_norm(x, norm))
+    }
+
+    /// ReLU, convolution, batch norm: the block that most spaces are made of. Its parts are `name.op.1` and `name.op.2`.
+    ///
+    /// # Errors
+    /// If shapes do not fit.
+    pub fn relu_conv_norm(&mut self, name: &str, x: Value, k: usize, geometry: Geometry) -> Result<Value> {
+        let x = self.builder.relu(x);
+        let y = self.conv(&format!("{name}.op.1"), x, k, geometry)?;
+        self.batch_norm(&format!("{name}.op.2"), y, true)
+    }
+}

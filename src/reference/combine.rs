@@ -1,0 +1,75 @@
+//! Sums of terms: everything that is computed position by position, and average pools.
+//!
+//! ```text
+//! y = sum of the terms whose guard is active, zero if there is none
+//! ```
+//!
+//! | term | value at position `i` of channel `c` |
+//! |---|---|
+//! | plain, relu | `a[i]`, `max(a[i], 0)` |
+//! | affine | `scale[c] (a[i] - mean[c]) + beta[c]` |
+//! | affine gradient | `p[c] a[i] + q[c] (x[i] - mean[c]) + t[c]` |
+//! | masked | `a[i]` if `x[i] > 0`, else zero |
+//! | spread | `factor a[n, c]` |
+
+use super::{Context, View, agree, pool};
+use crate::error::Result;
+use crate::graph::{Term, TermKind};
+
+/// `y = sum of terms`
+pub(super) fn combine(cx: &Context<'_>, terms: &[Term], y: [usize; 4]) -> Result<Vec<f64>> {
+    let mut sums = vec![0.0; y.iter().product()];
+    for term in terms.iter().filter(|term| term.guard.active(cx.path)) {
+        for (sum, value) in sums.iter_mut().zip(values(cx, term, y)?) {
+            *sum += value;
+        }
+    }
+    Ok(sums)
+}
+
+/// The value of one term at every position of `y`.
+fn values(cx: &Context<'_>, term: &Term, y: [usize; 4]) -> Result<Vec<f64>> {
+    let a = cx.view(term.a);
+    match term.kind {
+        TermKind::Plain => map(a, y, |_, a| a),
+        TermKind::Relu => map(a, y, |_, a| a.max(0.0)),
+        TermKind::Affine { coefficients } => {
+            let rows = rows(cx.view(coefficients), y[3])?;
+            map(a, y, |i, a| rows(0, i) * (a - rows(2, i)) + rows(1, i))
+        }
+        TermKind::AffineGrad { x, coefficients } => {
+            let (x, rows) = (same(cx.view(x), y)?, rows(cx.view(coefficients), y[3])?);
+            map(a, y, |i, a| rows(0, i) * a + rows(1, i) * (x[i] - rows(3, i)) + rows(2, i))
+        }
+        TermKind::Masked { x } => {
+            let x = same(cx.view(x), y)?;
+            map(a, y, |i, a| if x[i] > 0.0 { a } else { 0.0 })
+        }
+        TermKind::AvgPool(window) => pool::average_pool(a, y, &window),
+        TermKind::AvgPoolGrad(window) => pool::average_pool_grad(a, y, &window),
+        TermKind::Spread { factor } => {
+            let [images, rows, columns, channels] = y;
+            agree("spread term", [images, 1, 1, channels], a.axes)?;
+            let of_image = |n: usize| &a.values[n * channels..(n + 1) * channels];
+            let copies = (0..images).flat_map(|n| (0..rows * columns).flat_map(move |_| of_image(n)));
+            Ok(copies.map(|a| f64::from(factor) * a).collect())
+        }
+    }
+}
+
+/// The tensor's values, if it has the output's shape.
+fn same<'a>(tensor: View<'a>, y: [usize; 4]) -> Result<&'a [f64]> {
+    agree("term", y, tensor.axes)?;
+    Ok(tensor.values)
+}
+
+/// A function of each index and value of `a`.
+fn map(a: View<'_>, y: [usize; 4], f: impl Fn(usize, f64) -> f64) -> Result<Vec<f64>> {
+    Ok(same(a, y)?.iter().enumerate().map(|(i, &a)| f(i, a)).collect())
+}
+
+/// Reads row `row` of four rows of coefficients, in the channel of value `i`.
+fn rows(coefficients: View<'_>, channels: usize) -> Result<impl Fn(usize, usize) -> f64> {
+    agree("coefficients of a term", [4, channels], [coefficients.axes[0], coefficients.axes[3]])?;
+    Ok(move |row: usize, i: usize| coefficients.values[row * channels + i % channels])
+}

@@ -1,0 +1,179 @@
+//! Every backward operation against central differences of its forward operation.
+//!
+//! The loss is `L = sum u y` with given upstream gradients `u`; the gradient of value `i` of an input is compared with
+//! `(L(x + h e_i) - L(x - h e_i)) / 2h`.
+
+use super::Memory;
+use super::tests::{Bench, close};
+use crate::graph::{Geometry, Op, Shape, Statistics, TensorId, Term, TermKind, Window};
+
+/// Differences of `sum upstream * output` with respect to each value of `input`.
+fn differences(bench: &Bench, input: TensorId, output: TensorId, upstream: &[f64]) -> Vec<f64> {
+    let step = 1e-5;
+    let loss = |memory: Memory| {
+        let mut bench = Bench { memory, ..bench.clone() };
+        bench.run().unwrap();
+        bench.memory.get(output).iter().zip(upstream).map(|(y, u)| y * u).sum::<f64>()
+    };
+    let moved = |i: usize, by: f64| {
+        let mut memory = bench.memory.clone();
+        memory.values[input.0 as usize][i] += by;
+        loss(memory)
+    };
+    (0..bench.memory.get(input).len()).map(|i| (moved(i, step) - moved(i, -step)) / (2.0 * step)).collect()
+}
+
+/// Runs the forward operations of `bench` and then `backward`, and compares each pair of input and gradient.
+#[track_caller]
+fn compare(bench: &Bench, backward: Vec<Op>, y: TensorId, dy: TensorId, pairs: &[(TensorId, TensorId)]) {
+    let mut full = bench.clone();
+    for op in backward {
+        full.push(op);
+    }
+    full.run().unwrap();
+    for &(input, gradient) in pairs {
+        let expected = differences(bench, input, y, bench.memory.get(dy));
+        assert!(expected.iter().any(|d| d.abs() > 1e-3), "the test would pass with zeros");
+        close(full.memory.get(gradient), &expected, 1e-7);
+    }
+}
+
+#[test]
+fn convolutions() {
+    let base = Geometry::square(3, 1, 1);
+    let cases = [
+        ((5, 4), (3, 5), base),
+        ((7, 5), (2, 3), Geometry { stride: 2, ..base }),
+        ((6, 7), (4, 4), Geometry { dilation: 2, padding: 2, groups: 2, ..base }),
+        ((7, 6), (3, 6), Geometry { stride: 2, dilation: 2, padding: 1, groups: 3, ..base }),
+        ((4, 5), (5, 5), Geometry { r: 1, s: 5, padding: 2, groups: 5, ..base }),
+        ((6, 6), (3, 2), Geometry { r: 2, s: 3, stride: 3, padding: 0, ..base }),
+        ((1, 1), (7, 3), Geometry::square(1, 1, 0)),
+    ];
+    for ((h, w), (c, k), geometry) in cases {
+        for relu in [false, true] {
+            let (rows, columns) = geometry.output(h, w).unwrap();
+            let Geometry { r, s, groups, .. } = geometry;
+            let mut b = Bench::new();
+            let x = b.filled(Shape::map(2, h, w, c));
+            let w = b.filled(Shape::Filter { r, s, c: c / groups, k, groups });
+            let bias = b.filled(Shape::vector(k));
+            let (y, dy) = (b.zeros(Shape::map(2, rows, columns, k)), b.filled(Shape::map(2, rows, columns, k)));
+            let (above, dx) = (b.zeros(b.graph.shape(x)), b.zeros(b.graph.shape(x)));
+            let (dw, dbias) = (b.zeros(b.graph.shape(w)), b.zeros(Shape::vector(k)));
+            b.push(Op::Conv { x, w, bias: Some(bias), y, geometry, relu });
+            let kind = if relu { TermKind::Masked { x } } else { TermKind::Plain };
+            let backward = vec![
+                Op::ConvInput { dy, w, dx: above, geometry },
+                Op::Combine { terms: vec![Term::new(above, kind)], y: dx },
+                Op::ConvFilter { x, dy, dw, geometry, relu },
+                Op::ChannelSum { x: dy, y: dbias },
+            ];
+            compare(&b, backward, y, dy, &[(x, dx), (w, dw), (bias, dbias)]);
+        }
+    }
+}
+
+#[test]
+fn batch_norms() {
+    for statistics in [Statistics::Batch { update: false }, Statistics::Running] {
+        for affine in [true, false] {
+            let (map, vector) = (Shape::map(3, 3, 2, 5), Shape::vector(5));
+            let mut b = Bench::new();
+            let (x, y, dy, dx) = (b.filled(map), b.zeros(map), b.filled(map), b.zeros(map));
+            let (gamma, beta, dgamma, dbeta) = (b.filled(vector), b.filled(vector), b.zeros(vector), b.zeros(vector));
+            let (mean, variance) = (b.filled(vector), b.of(vector, &[0.5, 1.0, 1.5, 2.0, 0.7]));
+            let rows = Shape::Vectors { rows: 4, c: 5 };
+            let (coefficients, grad_coefficients) = (b.zeros(rows), b.zeros(rows));
+            b.push(Op::BatchNorm {
+                x,
+                gamma: affine.then_some(gamma),
+                beta: affine.then_some(beta),
+                running: Some((mean, variance)),
+                hyper: None,
+                coefficients,
+                epsilon: 0.01,
+                statistics,
+            });
+            b.push(Op::Combine { terms: vec![Term::new(x, TermKind::Affine { coefficients })], y });
+            let (scale, shift) = (affine.then_some(dgamma), affine.then_some(dbeta));
+            let kind = TermKind::AffineGrad { x, coefficients: grad_coefficients };
+            let backward = vec![
+                Op::BatchNormGrad { dy, x, coefficients, dgamma: scale, dbeta: shift, grad_coefficients, statistics },
+                Op::Combine { terms: vec![Term::new(dy, kind)], y: dx },
+            ];
+            let pairs = [(x, dx), (gamma, dgamma), (beta, dbeta)];
+            compare(&b, backward, y, dy, if affine { &pairs } else { &pairs[..1] });
+        }
+    }
+}
+
+fn windows() -> [(usize, usize, Window); 5] {
+    let window = |kernel, stride, padding| Window { kernel, stride, padding, count_include_pad: false };
+    [
+        (5, 4, window(3, 1, 1)),
+        (7, 5, window(3, 2, 1)),
+        (5, 6, window(2, 2, 0)),
+        (5, 7, window(2, 1, 1)),
+        (8, 7, window(5, 3, 2)),
+    ]
+}
+
+#[test]
+fn pools() {
+    for (h, w, window) in windows() {
+        let (rows, columns) = window.geometry().output(h, w).unwrap();
+        let (input, output) = (Shape::map(2, h, w, 3), Shape::map(2, rows, columns, 3));
+        let mut b = Bench::new();
+        let (x, y, dy, dx) = (b.filled(input), b.zeros(output), b.filled(output), b.zeros(input));
+        let forward = b.clone();
+        b.push(Op::MaxPool { x, y, window });
+        compare(&b, vec![Op::MaxPoolGrad { x, dy, dx, window }], y, dy, &[(x, dx)]);
+        for count_include_pad in [false, true] {
+            let window = Window { count_include_pad, ..window };
+            let mut b = forward.clone();
+            b.push(Op::Combine { terms: vec![Term::new(x, TermKind::AvgPool(window))], y });
+            let backward = Op::Combine { terms: vec![Term::new(dy, TermKind::AvgPoolGrad(window))], y: dx };
+            compare(&b, vec![backward], y, dy, &[(x, dx)]);
+        }
+    }
+}
+
+#[test]
+fn global_averages() {
+    let (map, means) = (Shape::map(2, 2, 4, 3), Shape::map(2, 1, 1, 3));
+    let mut b = Bench::new();
+    let (x, y, dy, dx) = (b.filled(map), b.zeros(means), b.filled(means), b.zeros(map));
+    b.push(Op::GlobalAvgPool { x, y });
+    let backward = Op::Combine { terms: vec![Term::new(dy, TermKind::Spread { factor: 0.125 })], y: dx };
+    compare(&b, vec![backward], y, dy, &[(x, dx)]);
+}
+
+#[test]
+fn sums_and_rectifiers() {
+    let map = Shape::map(2, 3, 3, 5);
+    let mut b = Bench::new();
+    let (x, z, y, dy) = (b.filled(map), b.filled(map), b.zeros(map), b.filled(map));
+    let (dx, dz) = (b.zeros(map), b.zeros(map));
+    b.push(Op::Combine { terms: vec![Term::new(x, TermKind::Relu), Term::new(z, TermKind::Plain)], y });
+    let backward = vec![
+        Op::Combine { terms: vec![Term::new(dy, TermKind::Masked { x })], y: dx },
+        Op::Combine { terms: vec![Term::new(dy, TermKind::Plain)], y: dz },
+    ];
+    compare(&b, backward, y, dy, &[(x, dx), (z, dz)]);
+}
+
+#[test]
+fn cross_entropies() {
+    for smoothing in [0.0, 0.1] {
+        let (scores, points) = (Shape::map(3, 1, 1, 5), Shape::map(3, 1, 1, 2));
+        let mut b = Bench::new();
+        let (logits, dlogits) = (b.filled(scores), b.zeros(scores));
+        let (labels, loss) = (b.of(Shape::map(3, 1, 1, 1), &[4.0, 0.0, 2.0]), b.zeros(points));
+        // The mean over three images of the loss alone.
+        let upstream = b.of(points, &[1.0 / 3.0, 0.0, 1.0 / 3.0, 0.0, 1.0 / 3.0, 0.0]);
+        b.push(Op::CrossEntropy { logits, labels, loss, dlogits: None, smoothing });
+        let backward = Op::CrossEntropy { logits, labels, loss, dlogits: Some(dlogits), smoothing };
+        compare(&b, vec![backward], loss, upstream, &[(logits, dlogits)]);
+    }
+}

@@ -1,0 +1,193 @@
+//! Tests of the run folder, among them its faults.
+
+use super::*;
+
+fn folder() -> (tempfile::TempDir, RunFolder) {
+    let temp = tempfile::tempdir().unwrap();
+    let run = RunFolder::create(temp.path().join("deep/run"), Existing::Refuse).unwrap();
+    (temp, run)
+}
+
+fn listing(path: &Path) -> Vec<String> {
+    let mut all = names(path).unwrap();
+    all.sort();
+    all
+}
+
+#[test]
+fn an_empty_folder_is_taken_and_a_full_one_refused() {
+    let (_temp, run) = folder();
+    assert!(RunFolder::create(run.path(), Existing::Refuse).is_ok());
+    run.write("config.toml", b"a = 1\n").unwrap();
+    let why = RunFolder::create(run.path(), Existing::Refuse).unwrap_err().to_string();
+    assert!(why.contains("--resume") && why.contains("--force"), "{why}");
+    assert!(RunFolder::create(run.path(), Existing::Resume).is_ok());
+    assert_eq!(listing(run.path()), ["config.toml"]);
+    let why = RunFolder::create(run.path().join("config.toml"), Existing::Force)
+        .unwrap_err()
+        .to_string();
+    assert!(why.contains("expected a folder"), "{why}");
+}
+
+#[test]
+fn force_removes_our_files_alone() {
+    let (_temp, mut run) = folder();
+    for name in FILES {
+        run.write(name, b"{}").unwrap();
+    }
+    fs::remove_file(run.path().join(HISTORY)).unwrap();
+    run.append_history("{}").unwrap();
+    run.checkpoint("last", b"x").unwrap();
+    fs::write(run.path().join("thesis.docx"), b"years").unwrap();
+    fs::create_dir(run.path().join("photos")).unwrap();
+    fs::write(run.path().join(".x.altiplano-tmp"), b"left over").unwrap();
+    fs::write(run.path().join("checkpoint/notes.txt"), b"mine").unwrap();
+    RunFolder::create(run.path(), Existing::Force).unwrap();
+    assert_eq!(listing(run.path()), ["checkpoint", "photos", "thesis.docx"]);
+    assert_eq!(listing(&run.path().join(CHECKPOINTS)), ["notes.txt"]);
+    fs::remove_file(run.path().join("checkpoint/notes.txt")).unwrap();
+    RunFolder::create(run.path(), Existing::Force).unwrap();
+    assert_eq!(listing(run.path()), ["photos", "thesis.docx"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn force_does_not_follow_links() {
+    let (temp, run) = folder();
+    let elsewhere = temp.path().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    fs::write(elsewhere.join("other.ckpt"), b"of another run").unwrap();
+    std::os::unix::fs::symlink(&elsewhere, run.path().join(CHECKPOINTS)).unwrap();
+    RunFolder::create(run.path(), Existing::Force).unwrap();
+    assert_eq!(listing(&elsewhere), ["other.ckpt"]);
+}
+
+#[test]
+fn writing_replaces_and_leaves_nothing_behind() {
+    let (_temp, run) = folder();
+    let path = run.path().join("result.json");
+    for bytes in [&b"first"[..], b"", b"the third and longest"] {
+        atomic_write(&path, bytes).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), bytes);
+        assert_eq!(listing(run.path()), ["result.json"]);
+    }
+    // A folder in the way: the scratch file is written and cannot be renamed.
+    fs::create_dir_all(run.path().join("report.html/inside")).unwrap();
+    let why = run.write("report.html", b"x").unwrap_err().to_string();
+    assert!(why.contains("cannot write") && why.contains("report.html"), "{why}");
+    assert_eq!(listing(run.path()), ["report.html", "result.json"]);
+    // Below a file nothing can be written.
+    let why = atomic_write(path.join("below"), b"x").unwrap_err().to_string();
+    assert!(why.contains("cannot write") && why.contains("result.json"), "{why}");
+    assert!(
+        RunFolder::create(path.join("below"), Existing::Refuse)
+            .unwrap_err()
+            .to_string()
+            .contains("cannot create")
+    );
+    assert!(atomic_write("/", b"x").unwrap_err().to_string().contains("has no name"));
+}
+
+#[test]
+fn a_failed_checkpoint_keeps_the_one_before() {
+    let (_temp, run) = folder();
+    assert_eq!(run.read_checkpoint("last").unwrap(), None);
+    run.checkpoint("last", b"one").unwrap();
+    let scratch = run.path().join("checkpoint/.last.ckpt.altiplano-tmp");
+    fs::create_dir(&scratch).unwrap();
+    assert!(run.checkpoint("last", b"two").is_err());
+    assert_eq!(run.read_checkpoint("last").unwrap().unwrap(), b"one");
+    fs::remove_dir(&scratch).unwrap();
+    // A crash before the rename leaves a scratch file, which the next opening removes.
+    fs::write(&scratch, b"half").unwrap();
+    let run = RunFolder::create(run.path(), Existing::Resume).unwrap();
+    assert_eq!(listing(&run.path().join(CHECKPOINTS)), ["last.ckpt"]);
+    run.checkpoint("last", b"two").unwrap();
+    run.checkpoint("other_1", b"").unwrap();
+    assert_eq!(run.read_checkpoint("last").unwrap().unwrap(), b"two");
+    assert_eq!(run.read_checkpoint("other_1").unwrap().unwrap(), b"");
+    for name in ["", "../last", "a/b", "a.b", "\u{e9}"] {
+        assert!(
+            run.checkpoint(name, b"x").is_err() && run.read_checkpoint(name).is_err(),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn every_truncation_and_every_flipped_bit_is_detected() {
+    let (_temp, run) = folder();
+    let payload: Vec<u8> = (0..256 - HEADER).map(|i| (i * 37 % 251) as u8).collect();
+    run.checkpoint("last", &payload).unwrap();
+    let path = run.path().join("checkpoint/last.ckpt");
+    let whole = fs::read(&path).unwrap();
+    assert_eq!(whole.len(), 256);
+    for length in 0..whole.len() {
+        fs::write(&path, &whole[..length]).unwrap();
+        let why = run.read_checkpoint("last").unwrap_err().to_string();
+        assert!(
+            why.contains("last.ckpt at byte") && why.contains("remove the file"),
+            "{why}"
+        );
+    }
+    for bit in 0..8 * whole.len() {
+        let mut damaged = whole.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        assert!(unseal(&damaged).is_err(), "bit {bit}");
+    }
+    let mut longer = whole.clone();
+    longer.push(0);
+    assert!(unseal(&longer).is_err());
+    fs::write(&path, &whole).unwrap();
+    assert_eq!(run.read_checkpoint("last").unwrap().unwrap(), payload);
+}
+
+#[test]
+fn a_torn_history_is_cut_at_every_byte() {
+    let (_temp, mut run) = folder();
+    let lines = [
+        r#"{"arch":"a","fitness":1.5}"#,
+        r#"{"arch":"b"}"#,
+        r#"{"arch":"caf\u00e9"}"#,
+    ];
+    for line in lines {
+        run.append_history(line).unwrap();
+    }
+    let path = run.path().join(HISTORY);
+    let whole = fs::read(&path).unwrap();
+    assert_eq!(run.history().unwrap(), lines);
+    for length in 0..=whole.len() {
+        fs::write(&path, &whole[..length]).unwrap();
+        let mut opened = RunFolder::create(run.path(), Existing::Resume).unwrap();
+        let kept = whole[..length].iter().filter(|b| **b == b'\n').count();
+        assert_eq!(opened.history().unwrap(), lines[..kept]);
+        assert_eq!(
+            opened.torn_bytes() as usize,
+            length - lines[..kept].iter().map(|l| l.len() + 1).sum::<usize>()
+        );
+        opened.append_history("{\"arch\":\"next\"}").unwrap();
+        assert_eq!(opened.history().unwrap().len(), kept + 1);
+    }
+    // A finished last line of zeros, as some file systems leave it, is torn too.
+    fs::write(&path, [&whole[..], &[0, 0, 0, b'\n']].concat()).unwrap();
+    assert_eq!(RunFolder::create(run.path(), Existing::Resume).unwrap().torn_bytes(), 4);
+    // Damage before the end is not to be cut away.
+    fs::write(&path, [b"{]\n", &whole[..]].concat()).unwrap();
+    let why = RunFolder::create(run.path(), Existing::Resume).unwrap_err().to_string();
+    assert!(why.contains("history.jsonl at byte 0"), "{why}");
+}
+
+#[test]
+fn history_takes_lines_of_json_alone() {
+    let (_temp, mut run) = folder();
+    assert!(run.append_history("{}\n{}").is_err());
+    assert!(run.append_history("plain words").is_err());
+    assert!(run.history().unwrap().is_empty());
+    fs::create_dir(run.path().join(HISTORY)).unwrap();
+    assert!(
+        run.append_history("{}")
+            .unwrap_err()
+            .to_string()
+            .contains("cannot write")
+    );
+}

@@ -1,0 +1,4 @@
+//! Search.
+pub mod archive;
+pub mod evolution;
+pub mod random;

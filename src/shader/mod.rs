@@ -1,0 +1,122 @@
+//! Shader sources, their permutations, and their validation.
+//!
+//! A [`Variant`] is a shader of `shaders/` with constants baked in. [`Variant::wgsl`] is its text; [`validate`] runs
+//! naga over it, which needs no GPU.
+
+mod preprocess;
+
+use std::collections::BTreeMap;
+
+pub use preprocess::{Defs, preprocess};
+
+use crate::error::{Error, Result};
+
+macro_rules! sources {
+    ($($folder:literal: $($name:literal)*;)*) => {
+        &[$($(($name, include_str!(concat!("../../shaders/", $folder, $name, ".wgsl"))),)*)*]
+    };
+}
+
+/// Every shader by name.
+const SHADERS: &[(&str, &str)] = sources! {
+    "": "batch_norm" "batch_norm_grad" "channel_sum" "combine" "conv2d" "conv2d_filter" "cross_entropy" "gather"
+        "global_norm" "global_pool" "grouped" "grouped_filter" "max_pool" "moments" "optimizer" "perturb" "sum_parts"
+        "tally";
+};
+
+/// Snippets for `#import`.
+const SNIPPETS: &[(&str, &str)] = sources! { "shared/": "philox" "task" "terms"; };
+
+/// The plain list of representative permutations that is checked on every platform's compiler.
+const PERMUTATIONS: &str = include_str!("../../shaders/permutations");
+
+/// A shader with its constants.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Variant {
+    /// File name in `shaders/`, without `.wgsl`.
+    pub shader: &'static str,
+    /// Constants and flags.
+    pub defs: BTreeMap<&'static str, i64>,
+}
+
+impl Variant {
+    /// A shader with constants.
+    pub fn new<const N: usize>(shader: &'static str, defs: [(&'static str, usize); N]) -> Self {
+        Variant { shader, defs: defs.into_iter().map(|(name, value)| (name, value as i64)).collect() }
+    }
+
+    /// The same with one more constant.
+    pub fn with(mut self, name: &'static str, value: impl Into<i64>) -> Self {
+        self.defs.insert(name, value.into());
+        self
+    }
+
+    /// Value of a constant, 0 if it is not set.
+    pub fn def(&self, name: &str) -> i64 {
+        self.defs.get(name).copied().unwrap_or(0)
+    }
+
+    /// The WGSL text.
+    ///
+    /// # Errors
+    /// If the preprocessor refuses the source.
+    pub fn wgsl(&self) -> Result<String> {
+        let find = |list: &'static [(&str, &'static str)], name: &str| {
+            list.iter().find(|(n, _)| *n == name).map(|(_, text)| *text)
+        };
+        let fail = |why: String| Error::Shader { shader: self.to_string(), why };
+        let source = find(SHADERS, self.shader).ok_or_else(|| fail("no such shader".into()))?;
+        let defs = self.defs.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+        preprocess(source, &defs, &|name| find(SNIPPETS, name)).map_err(fail)
+    }
+}
+
+impl std::fmt::Display for Variant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.shader)?;
+        self.defs.iter().try_for_each(|(name, value)| write!(f, " {name}={value}"))
+    }
+}
+
+/// Parses and validates a variant.
+///
+/// # Errors
+/// naga's own report, with the position in the preprocessed text.
+pub fn validate(variant: &Variant) -> Result<(naga::Module, naga::valid::ModuleInfo)> {
+    let text = variant.wgsl()?;
+    let fail = |why: String| Error::Shader { shader: variant.to_string(), why };
+    let module = naga::front::wgsl::parse_str(&text).map_err(|e| fail(e.emit_to_string(&text)))?;
+    let mut validator =
+        naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::SUBGROUP);
+    validator
+        .subgroup_stages(naga::valid::ShaderStages::COMPUTE)
+        .subgroup_operations(naga::valid::SubgroupOperationSet::all());
+    let info = validator.validate(&module).map_err(|e| fail(e.emit_to_string(&text)))?;
+    Ok((module, info))
+}
+
+/// The variants of `shaders/permutations`.
+///
+/// # Errors
+/// The line that is not of the form `shader NAME=VALUE ...`.
+pub fn permutations() -> Result<Vec<Variant>> {
+    let lines = PERMUTATIONS.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines
+        .map(|line| {
+            let fail = || Error::Shader { shader: line.into(), why: "expected `shader NAME=VALUE ...`".into() };
+            let mut words = line.split_whitespace();
+            let name = words.next().ok_or_else(fail)?;
+            let shader = SHADERS.iter().find(|(n, _)| *n == name).ok_or_else(fail)?.0;
+            let defs = words.map(|word| {
+                let (name, value) = word.split_once('=').ok_or_else(fail)?;
+                Ok((name, value.parse().map_err(|_| fail())?))
+            });
+            Ok(Variant { shader, defs: defs.collect::<Result<_>>()? })
+        })
+        .collect()
+}
+
+/// Names of all shaders.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    SHADERS.iter().map(|(name, _)| *name)
+}

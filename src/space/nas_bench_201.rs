@@ -1,0 +1,420 @@
+//! NAS-Bench-201 (Dong and Yang, ICLR 2020): a cell of four nodes and six edges, five operations each.
+//!
+//! An architecture is written `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`: the nodes 1 to 3, each with its
+//! incoming edges and their source nodes. Six operation codes in the same order (`303101`) are read too.
+//! The [index](Arch::index) here is lexicographic in these codes; the benchmark's own numbering is a fixed
+//! shuffled order, which only its tables know.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::OnceLock;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Draw, MutationScope, Space};
+use crate::error::{Error, Result, unknown};
+
+mod count;
+pub use count::{Macro, conv_macs, macs, params};
+
+/// What an edge computes. The discriminant is the code, in the benchmark's order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Op {
+    /// Zeros: no connection.
+    None = 0,
+    /// The identity.
+    SkipConnect = 1,
+    /// ReLU, 1x1 convolution, batch norm.
+    Conv1x1 = 2,
+    /// ReLU, 3x3 convolution, batch norm.
+    Conv3x3 = 3,
+    /// 3x3 average with stride 1; padding is not counted.
+    AvgPool3x3 = 4,
+}
+
+impl Op {
+    /// All operations, by code.
+    pub const ALL: [Op; 5] = [Op::None, Op::SkipConnect, Op::Conv1x1, Op::Conv3x3, Op::AvgPool3x3];
+    /// Their names, by code.
+    pub const NAMES: [&'static str; 5] = ["none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"];
+
+    /// 0 to 4.
+    pub fn code(self) -> usize {
+        self as usize
+    }
+
+    /// The operation of a code below 5.
+    pub fn from_code(code: usize) -> Option<Op> {
+        Op::ALL.get(code).copied()
+    }
+
+    /// The benchmark's name.
+    pub fn name(self) -> &'static str {
+        Op::NAMES[self.code()]
+    }
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Op {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let code = Op::NAMES.iter().position(|name| *name == text);
+        code.and_then(Op::from_code)
+            .ok_or_else(|| unknown("operation", &shorten(text), &Op::NAMES))
+    }
+}
+
+/// Source and target node of each edge, in the order of the string.
+pub const EDGES: [(usize, usize); 6] = [(0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3)];
+
+/// How many architectures there are: five to the sixth.
+pub const SIZE: usize = 15_625;
+
+/// How many of them differ, see [`Arch::canonical`].
+pub const CLASSES: usize = 6_466;
+
+/// An architecture: the operation on each of [`EDGES`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Arch(pub [Op; 6]);
+
+impl Arch {
+    /// The lexicographic index, 0 (all `none`) to 15,624 (all `avg_pool_3x3`).
+    pub fn index(&self) -> usize {
+        self.0.iter().fold(0, |index, op| index * 5 + op.code())
+    }
+
+    /// The architecture of an index below [`SIZE`].
+    pub fn from_index(index: usize) -> Option<Arch> {
+        let mut rest = index;
+        let mut ops = [Op::None; 6];
+        for op in ops.iter_mut().rev() {
+            *op = Op::ALL[rest % 5];
+            rest /= 5;
+        }
+        (rest == 0).then_some(Arch(ops))
+    }
+
+    /// All 15,625, by index.
+    pub fn all() -> impl Iterator<Item = Arch> {
+        (0..SIZE).filter_map(Arch::from_index)
+    }
+
+    /// The six operation codes as digits, such as `303101`.
+    pub fn codes(&self) -> String {
+        self.0.iter().map(|op| char::from(b'0' + op.code() as u8)).collect()
+    }
+
+    /// How many edges carry `op`.
+    pub fn count(&self, op: Op) -> usize {
+        self.0.iter().filter(|o| **o == op).count()
+    }
+
+    /// The benchmark's isomorphism key: equal for architectures that it holds for the same.
+    ///
+    /// The input is `0`. An edge is `#` if its operation is `none` or its source is exactly `#`, its source
+    /// if it is a skip, else `(source)@op`. A node is its sorted edges joined by `+`, every `#` kept. The
+    /// key is that of the last node (the unique string of the benchmark's API).
+    pub fn canonical(&self) -> String {
+        let mut nodes: [String; 4] = ["0".into(), String::new(), String::new(), String::new()];
+        for target in 1..4 {
+            let mut terms: Vec<String> = Vec::with_capacity(target);
+            for ((from, to), op) in EDGES.iter().zip(self.0) {
+                if *to == target {
+                    let source = &nodes[*from];
+                    terms.push(match op {
+                        Op::None => "#".into(),
+                        _ if source == "#" => "#".into(),
+                        Op::SkipConnect => source.clone(),
+                        _ => format!("({source})@{op}"),
+                    });
+                }
+            }
+            terms.sort();
+            nodes[target] = terms.join("+");
+        }
+        let [.., last] = nodes;
+        last
+    }
+
+    /// The number of its isomorphism class, 0 to 6,465, in the order of the classes' lowest indices.
+    pub fn class(&self) -> usize {
+        classes().class[self.index()]
+    }
+
+    /// The member of its class with the lowest index.
+    pub fn representative(&self) -> Arch {
+        Arch::from_index(classes().first[self.class()]).unwrap_or(*self)
+    }
+
+    /// Whether the input reaches the output over edges that are not `none`. 341 architectures have no such
+    /// path, and are at chance in the benchmark.
+    pub fn has_path(&self) -> bool {
+        self.live_edges().contains(&true)
+    }
+
+    /// Which edges lie on a path from input to output without `none`. The others change no output.
+    pub fn live_edges(&self) -> [bool; 6] {
+        let mut reached = [true, false, false, false];
+        for ((from, to), op) in EDGES.iter().zip(self.0) {
+            reached[*to] |= reached[*from] && op != Op::None;
+        }
+        let mut needed = [false, false, false, true];
+        for ((from, to), op) in EDGES.iter().zip(self.0).rev() {
+            needed[*from] |= needed[*to] && op != Op::None;
+        }
+        let mut live = [false; 6];
+        for (edge, (from, to)) in EDGES.iter().enumerate() {
+            live[edge] = self.0[edge] != Op::None && reached[*from] && needed[*to];
+        }
+        live
+    }
+
+    /// Draws uniformly.
+    pub fn sample(draw: &mut dyn Draw) -> Arch {
+        Arch([(); 6].map(|()| random_op(draw)))
+    }
+
+    /// Draws each edge anew with `probability`, uniformly over the five operations (it may repeat).
+    pub fn mutate(&self, probability: f64, draw: &mut dyn Draw) -> Arch {
+        Arch(self.0.map(|op| {
+            if draw.uniform() < probability {
+                random_op(draw)
+            } else {
+                op
+            }
+        }))
+    }
+
+    /// Takes each edge from `self` or `other` by a fair coin.
+    pub fn cross(&self, other: &Arch, draw: &mut dyn Draw) -> Arch {
+        let mut child = *self;
+        for (mine, theirs) in child.0.iter_mut().zip(other.0) {
+            if draw.below(2) == 1 {
+                *mine = theirs;
+            }
+        }
+        child
+    }
+}
+
+fn random_op(draw: &mut dyn Draw) -> Op {
+    // A source that breaks its contract still gives a valid operation.
+    Op::ALL[draw.below(5) as usize % 5]
+}
+
+/// Class of each index, and lowest index of each class.
+struct Classes {
+    class: Vec<usize>,
+    first: Vec<usize>,
+}
+
+/// Computed once, in some 20 ms.
+fn classes() -> &'static Classes {
+    static CLASSES: OnceLock<Classes> = OnceLock::new();
+    CLASSES.get_or_init(|| {
+        let mut known: HashMap<String, usize> = HashMap::new();
+        let mut first = Vec::new();
+        let class = Arch::all()
+            .map(|arch| {
+                *known.entry(arch.canonical()).or_insert_with(|| {
+                    first.push(arch.index());
+                    first.len() - 1
+                })
+            })
+            .collect();
+        Classes { class, first }
+    })
+}
+
+impl fmt::Display for Arch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (edge, ((from, _), op)) in EDGES.iter().zip(self.0).enumerate() {
+            if *from == 0 {
+                f.write_str(if edge == 0 { "|" } else { "+|" })?;
+            }
+            write!(f, "{op}~{from}|")?;
+        }
+        Ok(())
+    }
+}
+
+impl From<Arch> for String {
+    fn from(arch: Arch) -> String {
+        arch.to_string()
+    }
+}
+
+impl TryFrom<String> for Arch {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl FromStr for Arch {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let text = text.trim();
+        if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+            return parse_codes(text);
+        }
+        let nodes: Vec<&str> = text.split('+').collect();
+        if nodes.len() != 3 {
+            return Err(wrong(format!(
+                "`{}` has {} node(s) joined by `+`, expected 3: `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|` or six digits 0 to 4",
+                shorten(text),
+                if text.is_empty() { 0 } else { nodes.len() }
+            )));
+        }
+        let mut ops = [Op::None; 6];
+        let mut edge = 0;
+        for (target, node) in (1..).zip(nodes) {
+            let inner = node
+                .strip_prefix('|')
+                .and_then(|n| n.strip_suffix('|'))
+                .ok_or_else(|| {
+                    wrong(format!(
+                        "node {target} is `{}`, expected it to begin and end with `|`",
+                        shorten(node)
+                    ))
+                })?;
+            let terms: Vec<&str> = inner.split('|').collect();
+            if terms.len() < target {
+                return Err(wrong(format!(
+                    "node {target} has {} of {target} edges: edge {}->{target} is missing",
+                    terms.len(),
+                    terms.len()
+                )));
+            }
+            if terms.len() > target {
+                return Err(wrong(format!(
+                    "node {target} has {} edges, expected {target}",
+                    terms.len()
+                )));
+            }
+            for (from, term) in terms.iter().enumerate() {
+                let place = format!("edge {from}->{target}");
+                let (name, source) = term.split_once('~').ok_or_else(|| {
+                    wrong(format!(
+                        "{place} is `{}`, expected `op~{from}` with its source node",
+                        shorten(term)
+                    ))
+                })?;
+                if source != from.to_string() {
+                    let source = shorten(source);
+                    return Err(wrong(format!("{place} names source node `{source}`, expected {from}")));
+                }
+                let code = Op::NAMES.iter().position(|n| *n == name);
+                let op = code
+                    .and_then(Op::from_code)
+                    .ok_or_else(|| unknown(&place, &shorten(name), &Op::NAMES))?;
+                ops[edge] = op;
+                edge += 1;
+            }
+        }
+        Ok(Arch(ops))
+    }
+}
+
+fn parse_codes(text: &str) -> Result<Arch> {
+    if text.len() != 6 {
+        return Err(wrong(format!(
+            "`{}` has {} digits, expected 6 operation codes",
+            shorten(text),
+            text.len()
+        )));
+    }
+    let mut ops = [Op::None; 6];
+    for (at, (op, byte)) in ops.iter_mut().zip(text.bytes()).enumerate() {
+        let code = usize::from(byte.wrapping_sub(b'0'));
+        *op = Op::from_code(code).ok_or_else(|| {
+            let known = Op::NAMES.join(", ");
+            wrong(format!(
+                "digit {} of `{text}` is {code}, expected an operation code 0 to 4 ({known})",
+                at + 1
+            ))
+        })?;
+    }
+    Ok(Arch(ops))
+}
+
+fn wrong(why: String) -> Error {
+    Error::invalid("NAS-Bench-201 architecture", why)
+}
+
+/// At most 60 characters of something that a user gave.
+fn shorten(text: &str) -> String {
+    let mut short: String = text.chars().take(60).collect();
+    if short.len() < text.len() {
+        short.push_str("...");
+    }
+    short
+}
+
+/// The space with the network around its cells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NasBench201 {
+    /// Channels, cells, image and classes.
+    pub macro_: Macro,
+}
+
+impl NasBench201 {
+    /// Checks the network's sizes.
+    pub fn new(macro_: Macro) -> Result<Self> {
+        macro_.validate()?;
+        Ok(Self { macro_ })
+    }
+}
+
+impl Space for NasBench201 {
+    type Arch = Arch;
+
+    fn name(&self) -> &'static str {
+        "nas-bench-201"
+    }
+
+    fn size(&self) -> Option<u64> {
+        Some(SIZE as u64)
+    }
+
+    fn parse(&self, text: &str) -> Result<Arch> {
+        text.parse()
+    }
+
+    fn sample(&self, draw: &mut dyn Draw) -> Arch {
+        Arch::sample(draw)
+    }
+
+    fn mutate(&self, parent: &Arch, probability: f64, _scope: MutationScope, draw: &mut dyn Draw) -> Arch {
+        parent.mutate(probability, draw)
+    }
+
+    fn cross(&self, a: &Arch, b: &Arch, draw: &mut dyn Draw) -> Arch {
+        a.cross(b, draw)
+    }
+
+    fn canonical(&self, arch: &Arch) -> String {
+        arch.canonical()
+    }
+
+    fn params(&self, arch: &Arch) -> u64 {
+        params(arch, &self.macro_)
+    }
+
+    fn macs(&self, arch: &Arch) -> u64 {
+        macs(arch, &self.macro_)
+    }
+}
+
+#[cfg(test)]
+mod tests;

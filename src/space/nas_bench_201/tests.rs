@@ -1,0 +1,145 @@
+//! Tests of the encoding, its isomorphisms and its operators.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::super::testing::Philox;
+use super::*;
+
+fn arch(codes: &str) -> Arch {
+    codes.parse().unwrap()
+}
+
+fn message(text: &str) -> String {
+    text.parse::<Arch>().unwrap_err().to_string()
+}
+
+#[test]
+fn names_indices_and_serde_agree_on_all() {
+    let mut previous = None;
+    for (index, a) in Arch::all().enumerate() {
+        assert_eq!(a.index(), index);
+        assert_eq!(a.to_string().parse::<Arch>().unwrap(), a);
+        assert_eq!(arch(&a.codes()), a);
+        assert!(previous < Some(a), "the order is that of the index");
+        previous = Some(a);
+    }
+    assert_eq!(previous.map(|a| a.index()), Some(SIZE - 1));
+    assert_eq!(Arch::from_index(SIZE), None);
+    assert_eq!(Arch::from_index(usize::MAX), None);
+    let resnet = arch("303101");
+    let text = "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|";
+    assert_eq!(resnet.to_string(), text);
+    assert_eq!(serde_json::to_string(&resnet).unwrap(), format!("\"{text}\""));
+    assert_eq!(serde_json::from_str::<Arch>(&format!("\"{text}\"")).unwrap(), resnet);
+    assert!(serde_json::from_str::<Arch>("\"|none~0|\"").is_err());
+    assert_eq!("avg_pool_3x3".parse::<Op>().unwrap(), Op::AvgPool3x3);
+}
+
+#[test]
+fn errors_say_what_and_where() {
+    let missing = message("|none~0|+|none~0|+|none~0|none~1|none~2|");
+    assert!(missing.contains("edge 1->2 is missing"), "{missing}");
+    let name = message("|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_conect~0|none~1|none~2|");
+    assert!(
+        name.contains("edge 0->3") && name.contains("did you mean `skip_connect`?"),
+        "{name}"
+    );
+    let source = message("|none~0|+|none~0|none~0|+|none~0|none~1|none~2|");
+    assert!(
+        source.contains("edge 1->2 names source node `0`, expected 1"),
+        "{source}"
+    );
+    assert!(message("|none~0|+|none~0|none|+|none~0|none~1|none~2|").contains("expected `op~1`"));
+    assert!(message("|none~0|+none~0|none~1|+|none~0|none~1|none~2|").contains("begin and end with `|`"));
+    assert!(message("|none~0|+|none~0|none~1|").contains("has 2 node(s)"));
+    assert!(message("|none~0|none~1|+|none~0|none~1|+|none~0|none~1|none~2|").contains("node 1 has 2 edges"));
+    assert!(message("").contains("has 0 node(s)"));
+    assert!(message("30310").contains("5 digits"));
+    assert!(message("303501").contains("digit 4 of `303501` is 5"));
+    assert!(message(&"x".repeat(1 << 20)).len() < 300);
+}
+
+#[test]
+fn there_are_6466_classes() {
+    let mut members: BTreeMap<usize, Vec<Arch>> = BTreeMap::new();
+    for a in Arch::all() {
+        members.entry(a.class()).or_default().push(a);
+    }
+    assert_eq!(members.len(), CLASSES);
+    assert_eq!(members.values().map(Vec::len).max(), Some(275));
+    assert_eq!(members.values().filter(|m| m.len() == 1).count(), 5_116);
+    for class in members.values() {
+        let first = class.iter().min().unwrap();
+        assert!(
+            class
+                .iter()
+                .all(|a| a.representative() == *first && a.canonical() == first.canonical())
+        );
+    }
+}
+
+#[test]
+fn canonical_by_hand() {
+    assert_eq!(arch("000000").canonical(), "#+#+#");
+    assert_eq!(arch("111111").canonical(), "0+0+0+0");
+    assert_eq!(arch("303101").canonical(), "#+#+((0)@nor_conv_3x3)@nor_conv_3x3+0");
+    // Node 1 is cut off, so what leaves it does not matter.
+    assert_eq!(arch("013302").canonical(), arch("010342").canonical());
+}
+
+#[test]
+fn dead_architectures() {
+    let dead: Vec<Arch> = Arch::all().filter(|a| !a.has_path()).collect();
+    assert_eq!(dead.len(), 341);
+    assert_eq!(dead.iter().map(Arch::class).collect::<BTreeSet<_>>().len(), 5);
+    assert_eq!(arch("303101").live_edges(), [true, false, true, true, false, true]);
+    // 0->1 leads to a node that nothing leaves, 2->3 comes from one that nothing enters.
+    assert_eq!(arch("300202").live_edges(), [false, false, false, true, false, false]);
+}
+
+#[test]
+fn operators_draw_as_they_say() {
+    let mut draw = Philox::new(7, 0, 0);
+    let (a, b) = (arch("000000"), arch("444444"));
+    let (mut mutated, mut changed, mut crossed) = (0, 0, 0);
+    let mut ops = [0usize; 5];
+    for _ in 0..20_000 {
+        for op in Arch::sample(&mut draw).0 {
+            ops[op.code()] += 1;
+        }
+        mutated += usize::from(a.mutate(0.1, &mut draw) != a);
+        changed += a.mutate(0.1, &mut draw).0.iter().filter(|op| **op != Op::None).count();
+        let child = a.cross(&b, &mut draw);
+        assert_eq!(child.count(Op::None) + child.count(Op::AvgPool3x3), 6);
+        crossed += child.count(Op::AvgPool3x3);
+    }
+    // Four standard deviations around 24,000; 1 - .92^6 = .3936; .08 of 120,000; half of 120,000.
+    assert!(ops.iter().all(|n| n.abs_diff(24_000) < 560), "{ops:?}");
+    assert!(mutated.abs_diff(7_872) < 280, "{mutated}");
+    assert!(changed.abs_diff(9_600) < 380, "{changed}");
+    assert!(crossed.abs_diff(60_000) < 700, "{crossed}");
+    assert_eq!(b.mutate(0.0, &mut draw), b);
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics(text in "[|+~a-z_0-9 ]{0,80}") {
+        if let Ok(a) = text.parse::<Arch>() {
+            prop_assert!(a.to_string() == text.trim() || a.codes() == text.trim());
+        }
+    }
+
+    #[test]
+    fn broken_names_are_refused(index in 0..SIZE, at in 0usize..200, byte in any::<u8>()) {
+        let whole = Arch::from_index(index).unwrap();
+        let mut text = whole.to_string().into_bytes();
+        let at = at % text.len();
+        text[at] = byte;
+        let text = String::from_utf8_lossy(&text).into_owned();
+        if let Ok(a) = text.parse::<Arch>() {
+            prop_assert_eq!(a.to_string(), text.trim());
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! From a resident data set to batches: uploads once, then crops, flips, averages down and normalises on the device.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::data::{ChannelStatistics, Images};
+use crate::error::{Error, Result};
+use crate::gpu::{Gpu, Recorder, Slab};
+use crate::graph::plan::{Instance, Plan};
+use crate::graph::store::{Contents, Store};
+use crate::graph::{Builder, Group, Init, Op, Shape};
+use crate::kernels::Preset;
+use crate::philox::Stream;
+
+/// Purpose word of augmentation.
+const AUGMENT_PURPOSE: u32 = 0x4155_474D;
+/// Purpose word of shuffling.
+const SHUFFLE_PURPOSE: u32 = 0x5348_5546;
+/// Label of an image that only fills up a batch.
+const NO_LABEL: u32 = 0xFFFF;
+
+/// One image of a batch and how it is seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pick {
+    /// Number of the image in the set; `None` fills up the batch.
+    pub image: Option<usize>,
+    /// Shift to the right, in source pixels.
+    pub dx: i8,
+    /// Shift downwards.
+    pub dy: i8,
+    /// Mirrored left to right.
+    pub flip: bool,
+}
+
+impl Pick {
+    /// An image as it is.
+    pub fn plain(image: usize) -> Self {
+        Pick { image: Some(image), ..Pick::default() }
+    }
+}
+
+/// Random crops and flips.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Augmentation {
+    /// Zeros around the image before a crop of its own size.
+    pub padding: u8,
+    /// Whether half of the images are mirrored.
+    pub flip: bool,
+}
+
+impl Augmentation {
+    /// What is usual for images of this side: for photographs of 16 pixels and more crops padded by an eighth, and flips;
+    /// for smaller ones shifts by one pixel and no flips (digits have a side).
+    pub fn usual(side: usize) -> Self {
+        match side {
+            0..16 => Augmentation { padding: 1, flip: false },
+            _ => Augmentation { padding: (side / 8).min(100) as u8, flip: true },
+        }
+    }
+}
+
+/// The images of an epoch in random order, augmented; keyed by seed, epoch and image, nothing else.
+pub fn epoch(indices: &[usize], seed: u64, epoch: u64, augmentation: Option<Augmentation>) -> Vec<Pick> {
+    let mut order = indices.to_vec();
+    Stream::new(seed, SHUFFLE_PURPOSE, epoch).shuffle(&mut order);
+    let pick = |image: usize| {
+        let Some(Augmentation { padding, flip }) = augmentation else { return Pick::plain(image) };
+        let mut draw = Stream::new(seed, AUGMENT_PURPOSE, epoch << 32 | image as u64);
+        let mut shift = || draw.below(2 * u64::from(padding) + 1) as i64 - i64::from(padding);
+        let (dx, dy) = (shift() as i8, shift() as i8);
+        Pick { image: Some(image), dx, dy, flip: flip && draw.below(2) == 1 }
+    };
+    order.into_iter().map(pick).collect()
+}
+
+/// A data set on the device.
+#[derive(Clone)]
+pub struct Resident {
+    slabs: Vec<Slab>,
+    per_slab: usize,
+    labels: Arc<Vec<u16>>,
+    /// Rows, columns, channels.
+    source: [usize; 3],
+    classes: usize,
+}
+
+impl Resident {
+    /// Uploads all images.
+    ///
+    /// # Errors
+    /// If a label is not a class, or the device has no room.
+    pub fn new(gpu: &Gpu, images: &Images) -> Result<Self> {
+        if let Some(i) = images.labels.iter().position(|&l| usize::from(l) >= images.classes) {
+            let why = format!("label {} of image {i} is not one of the {} classes", images.labels[i], images.classes);
+            return Err(Error::invalid("data", why));
+        }
+        let source = [images.height, images.width, images.channels];
+        let length = source.iter().product::<usize>();
+        let limit = gpu.report().limits.slab_bytes as usize;
+        let per_slab = (limit / length.max(1)).clamp(1, images.len().max(1));
+        let mut slabs = vec![];
+        for chunk in images.pixels.chunks(per_slab * length) {
+            let slab = gpu.slab(chunk.len() as u64, "data set")?;
+            let mut padded = chunk.to_vec();
+            padded.resize(chunk.len().next_multiple_of(4), 0);
+            gpu.write(&slab, 0, &padded)?;
+            slabs.push(slab);
+        }
+        Ok(Resident { slabs, per_slab, labels: Arc::new(images.labels.clone()), source, classes: images.classes })
+    }
+
+    /// Number of images.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// Number of classes.
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+}
+
+/// Makes batches of a resident data set, for one or several networks that see their own images.
+pub struct Feed {
+    gpu: Gpu,
+    plan: Plan,
+    store: Store,
+    data: Resident,
+    batch: usize,
+}
+
+impl Feed {
+    /// Batches of `batch` images of `input` size (rows, columns, channels) for `copies` networks, normalised by
+    /// `statistics`.
+    ///
+    /// # Errors
+    /// If the channels differ, the input is larger than the images, or the device has no room.
+    pub fn new(
+        gpu: &Gpu,
+        data: &Resident,
+        statistics: &ChannelStatistics,
+        input: [usize; 3],
+        batch: usize,
+        copies: usize,
+        preset: Preset,
+    ) -> Result<Self> {
+        let ([h, w, c], [sh, sw, sc]) = (input, data.source);
+        if c != sc || h > sh || w > sw || h == 0 || w == 0 {
+            return Err(Error::shape("--image", format!("at most {sh}x{sw} with {sc} channels"), format!("{h}x{w} with {c}")));
+        }
+        let mut b = Builder::new();
+        let zero = Init::Constant(0.0);
+        let x = b.persistent(Group::Batch, "x", Shape::map(batch, h, w, c), zero, &[batch, c, h, w])?;
+        let labels = b.persistent(Group::Batch, "y", Shape::map(batch, 1, 1, 1), zero, &[batch])?;
+        let descriptors = b.persistent(Group::Batch, "descriptors", Shape::Vectors { rows: batch, c: 4 }, zero, &[])?;
+        let moments = b.persistent(Group::Batch, "statistics", Shape::Vectors { rows: 2, c }, zero, &[])?;
+        let all = b.persistent(Group::Data, "data", Shape::vector(4), zero, &[])?;
+        b.push(Op::Gather { data: all, batch: descriptors, statistics: moments, x, labels, source: data.source });
+        let graph = Arc::new(b.finish());
+        let store = Store::new(gpu, Contents::of(&graph, &[Group::Batch])?, copies, "batches")?;
+        let resident = Store::of_slabs(Contents::of(&graph, &[Group::Data])?, data.slabs.clone());
+        let mut words = vec![0.0f32; 8 * c.div_ceil(4)];
+        for channel in 0..c {
+            words[channel] = statistics.mean[channel] as f32;
+            words[4 * c.div_ceil(4) + channel] = (1.0 / statistics.std[channel].max(1e-8)) as f32;
+        }
+        let mut instances = vec![];
+        for copy in 0..copies {
+            store.write_words(gpu, copy, "statistics", bytemuck::cast_slice(&words))?;
+            let bindings =
+                BTreeMap::from([(Group::Batch, (store.clone(), copy)), (Group::Data, (resident.clone(), 0))]);
+            instances.push(Instance { graph: graph.clone(), bindings, path: vec![] });
+        }
+        let plan = Plan::compile(gpu, instances, preset)?;
+        Ok(Feed { gpu: gpu.clone(), plan, store, data: data.clone(), batch })
+    }
+
+    /// Where the networks find their images and labels.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Images in a batch.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// Chooses the images of network `copy`; fewer than a batch are filled up with images that count nothing.
+    ///
+    /// # Errors
+    /// If there are more than a batch, or an image does not exist.
+    pub fn set(&self, copy: usize, picks: &[Pick]) -> Result<()> {
+        if picks.len() > self.batch {
+            return Err(Error::shape("batch", self.batch, picks.len()));
+        }
+        let mut words = Vec::with_capacity(4 * self.batch);
+        for i in 0..self.batch {
+            let pick = picks.get(i).copied().unwrap_or_default();
+            let (slab, index, label) = match pick.image {
+                None => (0, 0, NO_LABEL),
+                Some(image) => {
+                    let label = self.data.labels.get(image).ok_or_else(|| {
+                        Error::invalid("batch", format!("image {image} of {} does not exist", self.data.len()))
+                    })?;
+                    (image / self.data.per_slab, image % self.data.per_slab, u32::from(*label))
+                }
+            };
+            let shift = |d: i8| (i32::from(d) + 128) as u32;
+            // A shift of the picture by d is a look at the source d to the other side.
+            let packed = shift(pick.dx.saturating_neg()) | shift(pick.dy.saturating_neg()) << 8 | u32::from(pick.flip) << 16;
+            words.extend([index as u32, label, packed, slab as u32]);
+        }
+        self.store.write_words(&self.gpu, copy, "descriptors", &words)
+    }
+
+    /// Records the making of the batches.
+    pub fn record(&self, recorder: &mut Recorder) {
+        self.plan.record(recorder);
+    }
+}

@@ -1,0 +1,90 @@
+//! One step on given tensors: what `altiplano step` does, to compare with another framework.
+
+use std::sync::Arc;
+
+use super::step::{Rates, StepOptions, build};
+use super::stores::Stores;
+use crate::error::{Error, Result};
+use crate::gpu::Gpu;
+use crate::graph::Group;
+use crate::graph::plan::{Instance, Plan};
+use crate::kernels::Preset;
+use crate::nn::Model;
+use crate::nn::tensors::{Named, Values, download_wait, to_torch};
+
+/// What a step gave.
+#[derive(Debug)]
+pub struct Outcome {
+    /// `logits`, `loss`, `grad.<name>`, `state.<name>`, `param.<name>`, and with SAM `ascended.<name>`.
+    pub tensors: Named,
+    /// Mean loss of the batch.
+    pub loss: f32,
+    /// Share of right answers.
+    pub accuracy: f32,
+    /// Seconds from submission to the end, a second run after the pipelines are warm not being taken.
+    pub seconds: f64,
+}
+
+/// Runs one step of `model` on `weights` (with running statistics) and `batch` (`x` normalised `N, C, H, W`; `y`).
+///
+/// # Errors
+/// If tensors are missing, do not fit, or are not finite, or the device fails.
+pub fn run(
+    gpu: &Gpu,
+    preset: Preset,
+    model: &dyn Model,
+    options: &StepOptions,
+    rates: &Rates,
+    weights: &Named,
+    batch: &Named,
+) -> Result<Outcome> {
+    let get = |name: &str| batch.get(name).ok_or_else(|| Error::invalid(format!("batch tensor {name}"), "is missing"));
+    let (x, y) = (get("x")?, get("y")?);
+    let mut step = build(model, options)?;
+    step.probe_all();
+    let graph = Arc::new(step.graph.clone());
+    let stores = Stores::new(gpu, &graph, 1)?;
+    stores.load(0, weights)?;
+    stores.set_batch(0, x, y, model.classes())?;
+    stores.set_rates(0, rates)?;
+    let path = vec![0; graph.choices.len()];
+    let instance = Instance { graph: graph.clone(), bindings: stores.bindings(0), path };
+    let plan = Plan::compile(gpu, vec![instance], preset)?;
+    let start = std::time::Instant::now();
+    plan.submit();
+    gpu.wait()?;
+    let seconds = start.elapsed().as_secs_f64();
+
+    let read = |tensor| -> Result<Values> {
+        let shape = graph.shape(tensor);
+        let data = to_torch(shape, &plan.read_wait(0, tensor)?);
+        Ok(Values { dims: vec![data.len()], data })
+    };
+    let mean = read(step.mean)?.data;
+    let mut tensors = Named::new();
+    let mut logits = read(step.logits)?;
+    logits.dims = vec![options.batch, model.classes()];
+    tensors.insert("logits".into(), logits);
+    tensors.insert("loss".into(), Values { dims: vec![], data: vec![mean[0]] });
+    for (prefix, list) in [("grad", &step.gradients), ("ascended", &step.ascended)] {
+        for (name, tensor) in list {
+            let mut values = read(*tensor)?;
+            if let Some(weight) = weights.get(name) {
+                values.dims.clone_from(&weight.dims);
+            }
+            tensors.insert(format!("{prefix}.{name}"), values);
+        }
+    }
+    let mut after = |group: Group, prefix: &str| -> Result<()> {
+        for (name, values) in download_wait(gpu, stores.group(group)?, 0)? {
+            tensors.insert(format!("{prefix}.{name}"), values);
+        }
+        Ok(())
+    };
+    after(Group::Running, "state")?;
+    if options.update.is_some() {
+        after(Group::Weights, "param")?;
+    }
+    Ok(Outcome { tensors, loss: mean[0], accuracy: mean[1], seconds })
+}
+

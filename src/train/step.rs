@@ -1,0 +1,249 @@
+//! One step as a graph: forward, backward, the optimiser's ascent, update.
+//!
+//! A step with SAM holds two passes; everything between (norm, perturbation, clipping, update) are operations too, so a
+//! step is one submission and nothing is read back inside it.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Gradients, Group, Guard, Init, Op, Shape, Statistics, TensorId, hyper};
+use crate::nn::{Layers, Model};
+
+/// Which optimiser takes the step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Optimizer {
+    /// Stochastic gradient descent with momentum.
+    #[default]
+    Sgd,
+    /// Sharpness-aware minimisation (Foret et al. 2021).
+    Sam,
+    /// Adaptive SAM, element-wise (Kwon et al. 2021); biases and batch norms take part.
+    Asam,
+}
+
+impl std::str::FromStr for Optimizer {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "sgd" => Ok(Optimizer::Sgd),
+            "sam" => Ok(Optimizer::Sam),
+            "asam" => Ok(Optimizer::Asam),
+            _ => Err(crate::error::unknown("--optimizer", text, &["sgd", "sam", "asam"])),
+        }
+    }
+}
+
+impl Optimizer {
+    /// The radius used if none is given: 0.05 for SAM, 2 for ASAM.
+    pub fn default_rho(self) -> f64 {
+        match self {
+            Optimizer::Sgd => 0.0,
+            Optimizer::Sam => 0.05,
+            Optimizer::Asam => 2.0,
+        }
+    }
+}
+
+/// The numbers of a step, which the host may change between steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Rates {
+    /// Learning rate.
+    pub rate: f64,
+    /// Momentum.
+    pub momentum: f64,
+    /// Weight decay.
+    pub decay: f64,
+    /// Weight of the batch's statistics in the running ones.
+    pub statistics_momentum: f64,
+    /// Radius of the ascent.
+    pub rho: f64,
+    /// Largest gradient norm.
+    pub clip: f64,
+    /// Deviation of weight noise.
+    pub sigma: f64,
+    /// Seed of weight noise.
+    pub seed: u64,
+    /// Number of the noise draw.
+    pub draw: u32,
+}
+
+impl Rates {
+    /// The words of the [`Group::Hyper`] tensor.
+    pub fn words(&self) -> [u32; 12] {
+        let mut words = [0; 12];
+        for (at, value) in [
+            (hyper::RATE, self.rate),
+            (hyper::MOMENTUM, self.momentum),
+            (hyper::DECAY, self.decay),
+            (hyper::STATISTICS_MOMENTUM, self.statistics_momentum),
+            (hyper::RHO, self.rho),
+            (hyper::CLIP, self.clip),
+            (hyper::SIGMA, self.sigma),
+        ] {
+            words[at] = (value as f32).to_bits();
+        }
+        words[hyper::SEED_LOW] = self.seed as u32;
+        words[hyper::SEED_HIGH] = (self.seed >> 32) as u32;
+        words[hyper::DRAW] = self.draw;
+        words
+    }
+}
+
+/// What a step does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepOptions {
+    /// Images in the batch.
+    pub batch: usize,
+    /// Whose statistics normalise; an evaluation uses the running ones.
+    pub statistics: Statistics,
+    /// Label smoothing of the loss.
+    pub smoothing: f32,
+    /// The optimiser, or none for a forward pass.
+    pub update: Option<Update>,
+    /// Whether gradients are computed and kept, update or not.
+    pub gradients: bool,
+}
+
+/// How weights are updated.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Update {
+    /// The optimiser.
+    pub optimizer: Optimizer,
+    /// Whether momentum looks ahead.
+    pub nesterov: bool,
+    /// Whether the gradient's norm is limited.
+    pub clip: bool,
+    /// Whether decay and momentum also move weights that the path does not use (released GeNAS).
+    pub touch_all: bool,
+}
+
+/// A step's graph and the tensors that one may want to see.
+pub struct Step {
+    /// The graph.
+    pub graph: Graph,
+    /// The logits of the first pass.
+    pub logits: TensorId,
+    /// Mean loss and accuracy of the first pass.
+    pub mean: TensorId,
+    /// Loss and hit of each image.
+    pub per_image: TensorId,
+    /// Gradients by weight name; with SAM those of the second pass.
+    pub gradients: Vec<(String, TensorId)>,
+    /// Perturbed weights by name, with SAM.
+    pub ascended: Vec<(String, TensorId)>,
+}
+
+/// Forward pass and loss, and the gradients if they are wanted.
+struct Pass {
+    logits: TensorId,
+    mean: TensorId,
+    per_image: TensorId,
+    weights: Vec<(String, TensorId)>,
+    gradients: Gradients,
+}
+
+fn pass(layers: &mut Layers, model: &dyn Model, options: &StepOptions, tally: bool, gradients: bool) -> Result<Pass> {
+    let (x, y) = layers.batch(options.batch, model.input())?;
+    layers.weights.clear();
+    let logits = model.forward(layers, x)?;
+    let weights = layers.weights.clone();
+    let loss = layers.builder.cross_entropy(logits, y, options.smoothing, gradients, tally)?;
+    let wanted: Vec<TensorId> = weights.iter().map(|(_, tensor)| *tensor).collect();
+    let gradients = match loss.dlogits {
+        Some(seed) => layers.builder.backward(logits, seed, &wanted)?,
+        None => Gradients::default(),
+    };
+    Ok(Pass { logits, mean: loss.mean, per_image: loss.per_image, weights, gradients })
+}
+
+/// The graph of a step of `model`.
+///
+/// # Errors
+/// If the model's shapes do not fit, or the batch is empty.
+pub fn build(model: &dyn Model, options: &StepOptions) -> Result<Step> {
+    if options.batch == 0 {
+        return Err(Error::invalid("--batch", "0 images; a batch needs at least one"));
+    }
+    let mut layers = Layers::new(options.statistics)?;
+    let want = options.gradients || options.update.is_some();
+    let first = pass(&mut layers, model, options, true, want)?;
+    let scope = |layers: &Layers, w: TensorId| layers.builder.scope_of(w);
+    let hyper = layers.hyper();
+    let mut gradients: Vec<(String, TensorId, TensorId)> = vec![];
+    let collect = |pass: &Pass| {
+        let list = pass.weights.iter().filter_map(|(name, w)| Some((name.clone(), *w, pass.gradients.get(*w)?)));
+        list.collect::<Vec<_>>()
+    };
+    if want {
+        gradients = collect(&first);
+    }
+    let mut ascended = vec![];
+    if let Some(update) = options.update {
+        if update.optimizer != Optimizer::Sgd {
+            let adaptive = update.optimizer == Optimizer::Asam;
+            let norm = layers.builder.temporary(Shape::vector(1));
+            let terms = gradients.iter().map(|&(_, w, g)| (scope(&layers, w), g, adaptive.then_some(w))).collect();
+            layers.builder.push(Op::GlobalNorm { gradients: terms, norm });
+            let mut substitutes = HashMap::new();
+            for (name, w, g) in &gradients {
+                let y = layers.builder.temporary(layers.builder.shape(*w));
+                let op = Op::Ascend { w: *w, g: *g, norm, hyper, y, adaptive };
+                let guard = scope(&layers, *w);
+                layers.builder.guarded(guard, |b| b.push(op));
+                substitutes.insert(name.clone(), y);
+                ascended.push((name.clone(), y));
+            }
+            layers.substitutes = substitutes;
+            // Running statistics move in the first pass only.
+            if let Statistics::Batch { .. } = options.statistics {
+                layers.statistics = Statistics::Batch { update: false };
+            }
+            let second = pass(&mut layers, model, options, false, true)?;
+            let originals = std::mem::take(&mut gradients);
+            gradients = collect(&second)
+                .into_iter()
+                .zip(originals)
+                .map(|((name, _, gradient), (_, original, _))| (name, original, gradient))
+                .collect();
+        }
+        let mut norm = None;
+        if update.clip {
+            let total = layers.builder.temporary(Shape::vector(1));
+            let terms = gradients.iter().map(|&(_, w, g)| (scope(&layers, w), g, None)).collect();
+            layers.builder.push(Op::GlobalNorm { gradients: terms, norm: total });
+            norm = Some(total);
+        }
+        for (name, w, g) in &gradients {
+            let shape = layers.builder.shape(*w);
+            let m = layers.builder.persistent(Group::Momentum, name, shape, Init::Constant(0.0), &[])?;
+            let mut guard = scope(&layers, *w);
+            let mut g = *g;
+            if update.touch_all && guard != Guard::ALWAYS {
+                // Off the path the gradient is zero, and decay and momentum still act.
+                g = layers.builder.gated(g, guard);
+                guard = Guard::ALWAYS;
+            }
+            let op = Op::Sgd { w: *w, g, m, norm, hyper, nesterov: update.nesterov };
+            layers.builder.guarded(guard, |b| b.push(op));
+        }
+    }
+    let gradients: Vec<(String, TensorId)> = gradients.into_iter().map(|(name, _, g)| (name, g)).collect();
+    let Pass { logits, mean, per_image, .. } = first;
+    Ok(Step { graph: layers.builder.finish(), logits, mean, per_image, gradients, ascended })
+}
+
+impl Step {
+    /// Marks logits, loss, gradients and perturbed weights, so that they can be read after a run.
+    pub fn probe_all(&mut self) {
+        let marks = [("logits", self.logits), ("mean", self.mean), ("per_image", self.per_image)];
+        let named = self.gradients.iter().map(|(n, t)| (format!("grad.{n}"), *t));
+        let named = named.chain(self.ascended.iter().map(|(n, t)| (format!("ascended.{n}"), *t)));
+        for (name, tensor) in named.chain(marks.map(|(n, t)| (n.to_owned(), t))) {
+            self.graph.tensors[tensor.0 as usize].probe = Some(name);
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! The training loop: one network, several side by side, or a supernet on random paths.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::feed::{Augmentation, Feed, Pick, Resident, epoch};
+use super::schedule::Schedule;
+use super::step::{Optimizer, Rates, StepOptions, Update, build};
+use super::stores::Stores;
+use crate::data::ChannelStatistics;
+use crate::error::{Error, Result};
+use crate::gpu::Gpu;
+use crate::graph::plan::{Instance, Plan};
+use crate::graph::store::Contents;
+use crate::graph::{Group, Statistics};
+use crate::kernels::Preset;
+use crate::nn::tensors::{Named, fresh};
+use crate::nn::Model;
+
+/// Everything that decides what training does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// Passes over the training images.
+    pub epochs: usize,
+    /// Images per step.
+    pub batch: usize,
+    /// The optimiser.
+    pub optimizer: Optimizer,
+    /// Learning rate at the start.
+    pub lr: f64,
+    /// How it falls.
+    pub schedule: Schedule,
+    /// Momentum.
+    pub momentum: f64,
+    /// Whether momentum looks ahead.
+    pub nesterov: bool,
+    /// Weight decay.
+    pub weight_decay: f64,
+    /// Radius of SAM or ASAM.
+    pub rho: f64,
+    /// Largest gradient norm, if it is limited.
+    pub clip: Option<f64>,
+    /// Label smoothing.
+    pub smoothing: f64,
+    /// Random crops and flips.
+    pub augmentation: Option<Augmentation>,
+    /// Whether decay and momentum move weights off the path too (released GeNAS).
+    pub touch_all: bool,
+}
+
+impl Recipe {
+    /// A sound recipe for small networks on images of this side.
+    pub fn usual(optimizer: Optimizer, epochs: usize, side: usize) -> Self {
+        Recipe {
+            epochs,
+            batch: 64,
+            optimizer,
+            lr: 0.1,
+            schedule: Schedule::Cosine { minimum: 0.0, per_epoch_ahead: false },
+            momentum: 0.9,
+            nesterov: true,
+            weight_decay: 5e-4,
+            rho: optimizer.default_rho(),
+            clip: Some(5.0),
+            smoothing: 0.0,
+            augmentation: Some(Augmentation::usual(side)),
+            touch_all: false,
+        }
+    }
+
+    /// Checks all numbers.
+    ///
+    /// # Errors
+    /// Names the option that cannot be used.
+    pub fn validate(&self, images: usize) -> Result<()> {
+        let range = |what: &str, value: f64, low: f64, high: f64| {
+            let good = value.is_finite() && (low..=high).contains(&value);
+            if good { Ok(()) } else { Err(Error::invalid(what, format!("{value} is outside {low} to {high}"))) }
+        };
+        range("--lr", self.lr, 0.0, 1e3)?;
+        range("--momentum", self.momentum, 0.0, 1.0)?;
+        range("--weight-decay", self.weight_decay, 0.0, 10.0)?;
+        range("--rho", self.rho, 0.0, 1e3)?;
+        range("--smoothing", self.smoothing, 0.0, 1.0)?;
+        range("--clip", self.clip.unwrap_or(1.0), 1e-12, 1e12)?;
+        if self.batch == 0 {
+            return Err(Error::invalid("--batch", "0 images; a batch needs at least one"));
+        }
+        if self.batch > images {
+            return Err(Error::invalid("--batch", format!("{} is more than the {images} training images", self.batch)));
+        }
+        if self.batch == 1 {
+            return Err(Error::invalid("--batch", "1 image has no batch statistics; use at least 2"));
+        }
+        self.schedule.validate()
+    }
+
+    /// Steps of one epoch; an incomplete last batch is left out.
+    pub fn steps_per_epoch(&self, images: usize) -> usize {
+        images / self.batch
+    }
+
+    /// The numbers of step `step` of all.
+    pub fn rates(&self, step: usize, steps_per_epoch: usize) -> Rates {
+        let total = self.epochs * steps_per_epoch;
+        Rates {
+            rate: self.schedule.rate(self.lr, step as u64, total as u64, steps_per_epoch as u64),
+            momentum: self.momentum,
+            decay: self.weight_decay,
+            statistics_momentum: 0.1,
+            rho: self.rho,
+            clip: self.clip.unwrap_or(f64::from(f32::MAX)),
+            ..Rates::default()
+        }
+    }
+}
+
+/// Loss and accuracy of an epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Epochs done.
+    pub epoch: usize,
+    /// Mean training loss of the last one.
+    pub loss: f64,
+    /// Training accuracy of the last one.
+    pub accuracy: f64,
+}
+
+/// What training needs besides the model.
+#[derive(Clone)]
+pub struct Setting<'a> {
+    /// The device.
+    pub gpu: &'a Gpu,
+    /// Tile sizes.
+    pub preset: Preset,
+    /// The data set on the device.
+    pub data: &'a Resident,
+    /// Its channel statistics.
+    pub statistics: &'a ChannelStatistics,
+}
+
+/// Networks of one model that train side by side; with a supernet, one network whose path changes every step.
+pub struct Trainer<'a> {
+    setting: Setting<'a>,
+    recipe: Recipe,
+    indices: Vec<usize>,
+    /// Seed of each network's images.
+    seeds: Vec<u64>,
+    plan: Plan,
+    feed: Feed,
+    stores: Stores,
+    order: Vec<Vec<Pick>>,
+    step: usize,
+}
+
+impl<'a> Trainer<'a> {
+    /// Fresh networks of `models`, one per seed; they train on the images listed in `indices`.
+    ///
+    /// # Errors
+    /// If the recipe cannot be used or the device has no room.
+    pub fn new(
+        setting: Setting<'a>,
+        model: &dyn Model,
+        recipe: &Recipe,
+        indices: &[usize],
+        seeds: &[u64],
+        paths: &[Vec<u8>],
+    ) -> Result<Self> {
+        recipe.validate(indices.len())?;
+        let options = StepOptions {
+            batch: recipe.batch,
+            statistics: Statistics::Batch { update: true },
+            smoothing: recipe.smoothing as f32,
+            update: Some(Update {
+                optimizer: recipe.optimizer,
+                nesterov: recipe.nesterov,
+                clip: recipe.clip.is_some(),
+                touch_all: recipe.touch_all,
+            }),
+            gradients: false,
+        };
+        let graph = Arc::new(build(model, &options)?.graph);
+        let Setting { gpu, preset, data, statistics } = setting;
+        let feed = Feed::new(gpu, data, statistics, model.input(), recipe.batch, seeds.len(), preset)?;
+        let stores = Stores::new(gpu, &graph, seeds.len())?.with(Group::Batch, feed.store().clone());
+        let first = vec![0; graph.choices.len()];
+        let instance = |copy: usize| Instance {
+            graph: graph.clone(),
+            bindings: stores.bindings(copy),
+            path: paths.get(copy).unwrap_or(&first).clone(),
+        };
+        let plan = Plan::compile(gpu, (0..seeds.len()).map(instance).collect(), preset)?;
+        let trainer = Trainer {
+            setting,
+            recipe: recipe.clone(),
+            indices: indices.to_vec(),
+            seeds: seeds.to_vec(),
+            plan,
+            feed,
+            stores,
+            order: vec![],
+            step: 0,
+        };
+        for (copy, &seed) in seeds.iter().enumerate() {
+            trainer.stores.load(copy, &trainer.fresh(seed)?)?;
+        }
+        Ok(trainer)
+    }
+
+    /// Fresh weights and running statistics.
+    fn fresh(&self, seed: u64) -> Result<Named> {
+        let mut named = fresh(self.stores.group(Group::Weights)?.contents(), seed);
+        named.extend(fresh(self.stores.group(Group::Running)?.contents(), seed));
+        Ok(named)
+    }
+
+    /// Steps per epoch.
+    pub fn steps_per_epoch(&self) -> usize {
+        self.recipe.steps_per_epoch(self.indices.len())
+    }
+
+    /// Steps done.
+    pub fn step(&self) -> usize {
+        self.step
+    }
+
+    /// Whether all steps are done.
+    pub fn is_done(&self) -> bool {
+        self.step >= self.recipe.epochs * self.steps_per_epoch()
+    }
+
+    /// The networks' memory.
+    pub fn stores(&self) -> &Stores {
+        &self.stores
+    }
+
+    /// The compiled step.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Takes other paths from the next step on.
+    ///
+    /// # Errors
+    /// If a path does not fit.
+    pub fn choose(&mut self, paths: &[Vec<u8>]) -> Result<()> {
+        self.plan.choose(paths)
+    }
+
+    /// Submits one step of all networks; does not wait.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn submit_step(&mut self) -> Result<()> {
+        let per_epoch = self.steps_per_epoch();
+        let (number, within) = (self.step / per_epoch, self.step % per_epoch);
+        if within == 0 || self.order.is_empty() {
+            let augmentation = self.recipe.augmentation;
+            let order = |&seed: &u64| epoch(&self.indices, seed, number as u64, augmentation);
+            self.order = self.seeds.iter().map(order).collect();
+        }
+        let rates = self.recipe.rates(self.step, per_epoch);
+        let batch = self.recipe.batch;
+        for (copy, order) in self.order.iter().enumerate() {
+            self.feed.set(copy, &order[within * batch..(within + 1) * batch])?;
+            self.stores.set_rates(copy, &rates)?;
+        }
+        let mut recorder = self.setting.gpu.record();
+        self.feed.record(&mut recorder);
+        self.plan.record(&mut recorder);
+        recorder.submit();
+        self.step += 1;
+        self.setting.gpu.check("training")
+    }
+
+    /// Loss and accuracy of each network since this was last asked, waiting for them.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] if a loss was not.
+    pub fn progress_wait(&self) -> Result<Vec<Progress>> {
+        let epoch = self.step.div_ceil(self.steps_per_epoch().max(1));
+        let metrics = self.stores.take_metrics_wait()?;
+        let progress = metrics.into_iter().enumerate().map(|(network, [loss, hits, images, wild])| {
+            if wild > 0.0 {
+                let which = if self.seeds.len() > 1 { format!(" of network {network}") } else { String::new() };
+                return Err(Error::NotFinite {
+                    what: format!("the training loss{which}"),
+                    value: loss,
+                    at: format!("epoch {epoch}, step {}", self.step),
+                });
+            }
+            let images = f64::from(images.max(1.0));
+            Ok(Progress { epoch, loss: f64::from(loss) / images, accuracy: f64::from(hits) / images })
+        });
+        progress.collect()
+    }
+
+    /// The state from which [`Trainer::restore`] goes on to the same bits: weights, statistics, momentum, metrics.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn state_wait(&self) -> Result<Vec<u8>> {
+        let mut bytes = (self.step as u64).to_le_bytes().to_vec();
+        for group in [Group::Weights, Group::Running, Group::Momentum, Group::Metrics] {
+            let store = self.stores.group(group)?;
+            for copy in 0..store.copies() {
+                bytes.extend_from_slice(bytemuck::cast_slice(&store.read_wait(self.setting.gpu, copy)?));
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// Goes on from a state of the same networks.
+    ///
+    /// # Errors
+    /// If the state is of other networks.
+    pub fn restore(&mut self, state: &[u8]) -> Result<()> {
+        let fail = || Error::invalid("checkpoint", "it belongs to other networks; start anew with --force");
+        let (step, mut rest) = state.split_first_chunk::<8>().ok_or_else(fail)?;
+        for group in [Group::Weights, Group::Running, Group::Momentum, Group::Metrics] {
+            let store = self.stores.group(group)?;
+            let length = store.contents().vec4s as usize * 16;
+            for copy in 0..store.copies() {
+                let (values, more) = rest.split_at_checked(length).ok_or_else(fail)?;
+                store.write(self.setting.gpu, copy, &bytemuck::pod_collect_to_vec::<u8, f32>(values))?;
+                rest = more;
+            }
+        }
+        if !rest.is_empty() {
+            return Err(fail());
+        }
+        self.step = u64::from_le_bytes(*step) as usize;
+        self.order.clear();
+        Ok(())
+    }
+
+    /// Weights and statistics of a network, waiting for them.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn weights_wait(&self, network: usize) -> Result<Named> {
+        self.stores.save_wait(network)
+    }
+
+    /// Replaces weights and statistics of a network by given ones, where the names are known; the rest stays.
+    ///
+    /// # Errors
+    /// If axes differ or values are not finite.
+    pub fn inherit(&self, network: usize, named: &Named) -> Result<()> {
+        let mut all = self.weights_wait(network)?;
+        all.extend(named.iter().filter(|(name, _)| self.knows(name)).map(|(n, v)| (n.clone(), v.clone())));
+        self.stores.load(network, &all)
+    }
+
+    fn knows(&self, name: &str) -> bool {
+        let has = |contents: &Contents| contents.entries.contains_key(name);
+        [Group::Weights, Group::Running].iter().any(|g| self.stores.group(*g).is_ok_and(|s| has(s.contents())))
+    }
+}
