@@ -16,7 +16,7 @@ pub use adapter::{AdapterReport, Choice, adapters};
 pub use pipeline::Pipeline;
 pub use profiler::Timing;
 pub use read_back::ReadBack;
-pub use record::{Dispatch, Recorder};
+pub use record::{Dispatch, Recorder, Ticket};
 /// The graphics library, for programs that share their device.
 pub use wgpu;
 
@@ -205,6 +205,16 @@ impl Gpu {
         }
         self.0.queue.write_buffer(slab.buffer(), offset, data);
         Ok(())
+    }
+
+    /// Waits until one submission and all before it have run.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    pub fn wait_for(&self, ticket: Ticket) -> Result<()> {
+        let wait = wgpu::PollType::Wait { submission_index: Some(ticket.0), timeout: None };
+        self.0.device.poll(wait).map_err(|e| self.fault("waiting", e.to_string()))?;
+        self.check("running")
     }
 
     /// Waits until everything submitted has run.

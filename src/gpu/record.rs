@@ -53,6 +53,10 @@ struct Work {
     encoder: wgpu::CommandEncoder,
 }
 
+/// A submission, to wait for.
+#[derive(Clone, Debug)]
+pub struct Ticket(pub(super) wgpu::SubmissionIndex);
+
 /// Commands on their way to one submission.
 pub struct Recorder {
     gpu: Gpu,
@@ -113,8 +117,8 @@ impl Recorder {
     }
 
     /// Submits; returns at once.
-    pub fn submit(mut self) {
-        self.finish();
+    pub fn submit(mut self) -> Ticket {
+        self.finish()
     }
 
     /// Submits, waits, and returns the time of each profiled dispatch.
@@ -133,11 +137,12 @@ impl Recorder {
         }
     }
 
-    fn finish(&mut self) {
+    fn finish(&mut self) -> Ticket {
         self.encoder.pass = None;
         let empty = self.gpu.0.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
         let encoder = std::mem::replace(&mut self.encoder.encoder, empty);
-        self.gpu.0.queue.submit([encoder.finish()]);
+        let index = self.gpu.0.queue.submit([encoder.finish()]);
         self.copies.drain(..).for_each(|copy| copy.map());
+        Ticket(index)
     }
 }

@@ -9,21 +9,21 @@ use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::graph::plan::{Instance, Plan};
 use crate::graph::store::{Contents, Store};
-use crate::graph::{Builder, Group, Init, Noise, Op, hyper};
+use crate::graph::{Builder, Graph, Group, Init, Noise, Op, hyper};
 use crate::kernels::Preset;
 use crate::train::step::Rates;
 
 /// Makes perturbed copies of one network's weights.
 pub struct Perturbation {
     gpu: Gpu,
+    graph: Arc<Graph>,
     plan: Plan,
     copies: Store,
     hyper: Store,
 }
 
 impl Perturbation {
-    /// Room for `draws` perturbed copies of copy `source.1` of `source.0`. With `cumulative`, copy `k` is made from copy
-    /// `k - 1`, one after the other, as released GeNAS does: then only one draw at a time may be asked for.
+    /// Room for `draws` perturbed copies of copy `source.1` of `source.0`.
     ///
     /// # Errors
     /// If the device has no room.
@@ -38,11 +38,31 @@ impl Perturbation {
         }
         let graph = Arc::new(b.finish());
         let copies = Store::new(gpu, Contents::of(&graph, &[Group::Weights])?, draws, "perturbed weights")?;
-        let hyper = Store::new(gpu, Contents::of(&graph, &[Group::Hyper])?, draws, "rates")?;
+        Self::between(gpu, preset, &graph, &|_| source.clone(), copies)
+    }
+
+    /// The same, but each copy gets noise on top of what it has.
+    ///
+    /// # Errors
+    /// If the device has no room.
+    pub fn onto_itself(&self, preset: Preset) -> Result<Self> {
+        let copies = self.copies.clone();
+        Self::between(&self.gpu, preset, &self.graph, &|draw| (copies.clone(), draw), self.copies.clone())
+    }
+
+    fn between(
+        gpu: &Gpu,
+        preset: Preset,
+        graph: &Arc<Graph>,
+        source: &dyn Fn(usize) -> (Store, usize),
+        copies: Store,
+    ) -> Result<Self> {
+        let draws = copies.copies();
+        let hyper = Store::new(gpu, Contents::of(graph, &[Group::Hyper])?, draws, "rates")?;
         let instance = |draw: usize| Instance {
             graph: graph.clone(),
             bindings: [
-                (Group::Source, source.clone()),
+                (Group::Source, source(draw)),
                 (Group::Weights, (copies.clone(), draw)),
                 (Group::Hyper, (hyper.clone(), draw)),
             ]
@@ -50,7 +70,7 @@ impl Perturbation {
             path: vec![],
         };
         let plan = Plan::compile(gpu, (0..draws).map(instance).collect(), preset)?;
-        Ok(Perturbation { gpu: gpu.clone(), plan, copies, hyper })
+        Ok(Perturbation { gpu: gpu.clone(), graph: graph.clone(), plan, copies, hyper })
     }
 
     /// The perturbed copies.

@@ -3,7 +3,9 @@
 //! [`Layers`] is a [`Builder`] that names weights as PyTorch does; a [`Model`] says how layers follow each other;
 //! [`tensors`] moves weights between files, host and device.
 
+pub mod card;
 pub mod nas_bench_201;
+pub mod space;
 pub mod tensors;
 
 use std::collections::HashMap;

@@ -365,14 +365,14 @@ fn shorten(text: &str) -> String {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NasBench201 {
     /// Channels, cells, image and classes.
-    pub macro_: Macro,
+    pub sizes: Macro,
 }
 
 impl NasBench201 {
     /// Checks the network's sizes.
-    pub fn new(macro_: Macro) -> Result<Self> {
-        macro_.validate()?;
-        Ok(Self { macro_ })
+    pub fn new(sizes: Macro) -> Result<Self> {
+        sizes.validate()?;
+        Ok(Self { sizes })
     }
 }
 
@@ -408,11 +408,11 @@ impl Space for NasBench201 {
     }
 
     fn params(&self, arch: &Arch) -> u64 {
-        params(arch, &self.macro_)
+        params(arch, &self.sizes)
     }
 
     fn macs(&self, arch: &Arch) -> u64 {
-        macs(arch, &self.macro_)
+        macs(arch, &self.sizes)
     }
 }
 

@@ -5,3 +5,4 @@ pub mod single;
 pub mod stores;
 pub mod feed;
 pub mod trainer;
+pub mod job;

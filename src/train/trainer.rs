@@ -10,7 +10,7 @@ use super::step::{Optimizer, Rates, StepOptions, Update, build};
 use super::stores::Stores;
 use crate::data::ChannelStatistics;
 use crate::error::{Error, Result};
-use crate::gpu::Gpu;
+use crate::gpu::{Gpu, Ticket};
 use crate::graph::plan::{Instance, Plan};
 use crate::graph::store::Contents;
 use crate::graph::{Group, Statistics};
@@ -153,6 +153,7 @@ pub struct Trainer<'a> {
     stores: Stores,
     order: Vec<Vec<Pick>>,
     step: usize,
+    submitted: Vec<Ticket>,
 }
 
 impl<'a> Trainer<'a> {
@@ -202,6 +203,7 @@ impl<'a> Trainer<'a> {
             stores,
             order: vec![],
             step: 0,
+            submitted: vec![],
         };
         for (copy, &seed) in seeds.iter().enumerate() {
             trainer.stores.load(copy, &trainer.fresh(seed)?)?;
@@ -226,9 +228,27 @@ impl<'a> Trainer<'a> {
         self.step
     }
 
+    /// Steps of the whole training.
+    pub fn total_steps(&self) -> usize {
+        self.recipe.epochs * self.steps_per_epoch()
+    }
+
+    /// Waits until all submitted steps but the last have run, so that the queue stays short.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn wait_for_previous(&mut self) -> Result<()> {
+        let last = self.submitted.split_off(self.submitted.len().saturating_sub(1));
+        if let Some(ticket) = self.submitted.pop() {
+            self.setting.gpu.wait_for(ticket)?;
+        }
+        self.submitted = last;
+        Ok(())
+    }
+
     /// Whether all steps are done.
     pub fn is_done(&self) -> bool {
-        self.step >= self.recipe.epochs * self.steps_per_epoch()
+        self.step >= self.total_steps()
     }
 
     /// The networks' memory.
@@ -270,7 +290,7 @@ impl<'a> Trainer<'a> {
         let mut recorder = self.setting.gpu.record();
         self.feed.record(&mut recorder);
         self.plan.record(&mut recorder);
-        recorder.submit();
+        self.submitted.push(recorder.submit());
         self.step += 1;
         self.setting.gpu.check("training")
     }

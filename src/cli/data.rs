@@ -1,0 +1,63 @@
+//! `altiplano data list|info|verify`
+
+use clap::Subcommand;
+
+use super::Global;
+use crate::data::{describe, known};
+use crate::error::Result;
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Sub,
+}
+
+#[derive(Subcommand)]
+enum Sub {
+    /// The formats that are read, and where to get data in them.
+    List,
+    /// What a data set holds.
+    Info {
+        /// `digits`, or a folder or archive.
+        data: String,
+    },
+    /// Read a data set whole and print its checksum.
+    Verify {
+        /// `digits`, or a folder or archive.
+        data: String,
+    },
+}
+
+pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
+    match &args.command {
+        Sub::List => {
+            let list = known();
+            global.print(&list, || {
+                list.iter().map(|k| format!("{} ({})\n    {}\n    {}\n", k.name, k.format, k.layout, k.get)).collect()
+            })
+        }
+        Sub::Info { data } | Sub::Verify { data } => {
+            let s = describe(data)?;
+            global.print(&s, || {
+                let verified = if matches!(args.command, Sub::Verify { .. }) { "whole: yes\n" } else { "" };
+                format!(
+                    "{} ({}), {}\n{}x{} with {} channels, {} classes: {}\ntraining {} images, test {} images\nmean {:.4?}, deviation {:.4?}\nCRC-32 {}\n{verified}{}",
+                    s.name,
+                    s.format,
+                    s.source,
+                    s.height,
+                    s.width,
+                    s.channels,
+                    s.classes,
+                    s.class_names.join(", "),
+                    s.train.images,
+                    s.test.images,
+                    s.mean,
+                    s.std,
+                    s.crc32,
+                    s.note.as_deref().unwrap_or_default(),
+                )
+            })
+        }
+    }
+}

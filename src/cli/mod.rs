@@ -1,0 +1,146 @@
+//! The command line: one file per subcommand, from raw arguments to a call into the library.
+//!
+//! Progress and logs go to stderr, results to stdout; with `--json` stdout has one JSON document and nothing else. Exit
+//! codes: 0 done, 1 failed while running, 2 wrong arguments or input.
+
+mod args;
+mod bench;
+mod data;
+mod devices;
+mod flatness;
+mod progress;
+mod search;
+mod selftest;
+mod space;
+mod step;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::gpu::{Gpu, Options};
+use crate::kernels::Preset;
+
+/// Robust neural-architecture search on any GPU.
+#[derive(Parser)]
+#[command(name = "altiplano", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(clap::Args, Clone)]
+pub(crate) struct Global {
+    /// Adapter: its index or part of its name (`altiplano devices` lists them).
+    #[arg(long, global = true)]
+    device: Option<String>,
+    /// Seed of all random numbers.
+    #[arg(long, global = true, default_value_t = 1)]
+    seed: u64,
+    /// Run shaders with bounds checks and loop bounds.
+    #[arg(long, global = true)]
+    checked: bool,
+    /// Print one JSON document and nothing else on stdout.
+    #[arg(long, global = true)]
+    json: bool,
+    /// More log lines; twice for even more.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// No progress.
+    #[arg(short, long, global = true)]
+    quiet: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// List adapters, their limits, and which one is chosen and why.
+    Devices,
+    /// Parameters and multiply-adds of architectures.
+    Space(space::Args),
+    /// Search for an architecture.
+    Search(search::Args),
+    /// Train one architecture from scratch, or from a supernet's weights.
+    Train(train::Args),
+    /// One forward pass, on request backward and update, on given tensors.
+    Step(step::Args),
+    /// Loss of a trained model under weight noise.
+    Flatness(flatness::Args),
+    /// Time kernels, steps and populations.
+    Bench(bench::Args),
+    /// List, describe and verify data sets.
+    Data(data::Args),
+    /// Check kernels, gradients and determinism on this adapter.
+    Selftest,
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to stdout with code 0, everything else to stderr with code 2.
+            let code = error.exit_code();
+            return if error.print().is_ok() { ExitCode::from(code as u8) } else { ExitCode::from(1) };
+        }
+    };
+    let level = match (cli.global.quiet, cli.global.verbose) {
+        (true, _) => "error",
+        (_, 0) => "warn",
+        (_, 1) => "altiplano=info",
+        _ => "altiplano=debug,wgpu_core=warn,wgpu_hal=warn",
+    };
+    // A driver's complaints about the desktop are of no use to anybody here.
+    let quiet_drivers = format!("{level},wgpu_hal=error,wgpu_core=error");
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(quiet_drivers)).init();
+    let global = cli.global;
+    let result = match cli.command {
+        Command::Devices => devices::run(&global),
+        Command::Space(args) => space::run(&global, &args),
+        Command::Search(args) => search::run(&global, &args),
+        Command::Train(args) => train::run(&global, &args),
+        Command::Step(args) => step::run(&global, &args),
+        Command::Flatness(args) => flatness::run(&global, &args),
+        Command::Bench(args) => bench::run(&global, &args),
+        Command::Data(args) => data::run(&global, &args),
+        Command::Selftest => selftest::run(&global),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+impl Global {
+    /// Opens the adapter.
+    fn gpu(&self) -> Result<(Gpu, Preset)> {
+        let gpu = Gpu::open_wait(&Options { device: self.device.clone(), checked: self.checked })?;
+        let preset = Preset::for_adapter(gpu.report());
+        Ok((gpu, preset))
+    }
+
+    /// Prints a result: as JSON, or as `text` says.
+    fn print<T: Serialize>(&self, value: &T, text: impl FnOnce() -> String) -> Result<()> {
+        use std::io::Write;
+        let mut out = std::io::stdout().lock();
+        let written = if self.json {
+            let json = serde_json::to_string_pretty(value).map_err(|e| Error::invalid("--json", e.to_string()))?;
+            writeln!(out, "{json}")
+        } else {
+            writeln!(out, "{}", text().trim_end())
+        };
+        match written {
+            // Who reads only the beginning has seen what they wanted.
+            Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            other => other.map_err(Error::io("write", "stdout")),
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! `altiplano search`
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::Global;
+use super::args::{Sizes, parse_time};
+use super::progress::{Display, duration};
+use super::train::Training;
+use crate::data::load;
+use crate::error::{Error, Result, unknown};
+use crate::report::folder::{Existing, RunFolder};
+use crate::search::config::{Preset, SearchConfig};
+use crate::search::finals::files;
+use crate::search::run::{SearchResult, search};
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// random or genas.
+    #[arg(long, default_value = "genas")]
+    method: String,
+    #[command(flatten)]
+    sizes: Sizes,
+    /// `digits`, or a folder or archive (`altiplano data list`).
+    #[arg(long, default_value = "digits")]
+    data: String,
+    /// Folder for results; must not exist.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// quick or paper.
+    #[arg(long, default_value = "quick")]
+    preset: String,
+    /// Behave as the authors' released code where it differs from the sound form.
+    #[arg(long)]
+    compat: bool,
+    /// Evaluate no further candidate after this time, such as 20m or 2h.
+    #[arg(long, value_parser = parse_time)]
+    time: Option<f64>,
+    /// Candidates to evaluate at most.
+    #[arg(long)]
+    evaluations: Option<usize>,
+    /// Draws of weight noise per deviation.
+    #[arg(long)]
+    draws: Option<usize>,
+    /// Deviations of weight noise, rising; found on the supernet if left out.
+    #[arg(long, value_delimiter = ',')]
+    sigmas: Option<Vec<f64>>,
+    #[command(flatten)]
+    training: Training,
+    /// Epochs of the supernet.
+    #[arg(long)]
+    supernet_epochs: Option<usize>,
+    /// TOML file with any of the numbers of config.toml.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// Print the numbers and the estimated work, and do nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Go on with the run in the folder.
+    #[arg(long, conflicts_with = "force")]
+    resume: bool,
+    /// Overwrite the run in the folder.
+    #[arg(long)]
+    force: bool,
+}
+
+/// A value as TOML text.
+pub(super) fn to_toml<T: Serialize>(value: &T) -> Result<String> {
+    toml::to_string(value).map_err(|e| Error::invalid("config.toml", e.to_string()))
+}
+
+/// The configuration that a run's folder holds, if it has one.
+pub(super) fn stored_config<T: DeserializeOwned>(folder: &Path) -> Result<Option<T>> {
+    let path = folder.join("config.toml");
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+    toml::from_str(&text).map(Some).map_err(|e| Error::file(&path, None, e.to_string()))
+}
+
+/// `default` with the values of a TOML file put over it; an unknown key is an error that names the nearest.
+pub(super) fn merge_file<T: Serialize + DeserializeOwned>(default: T, path: Option<&Path>) -> Result<T> {
+    let Some(path) = path else { return Ok(default) };
+    let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+    let given: toml::Table = toml::from_str(&text).map_err(|e| Error::file(path, None, e.to_string()))?;
+    let mut all = toml::Table::try_from(&default).map_err(|e| Error::invalid("config", e.to_string()))?;
+    merge(&mut all, given, "").map_err(|e| Error::file(path, None, e.to_string()))?;
+    all.try_into().map_err(|e: toml::de::Error| Error::file(path, None, e.to_string()))
+}
+
+fn merge(into: &mut toml::Table, given: toml::Table, prefix: &str) -> Result<()> {
+    for (key, value) in given {
+        let name = format!("{prefix}{key}");
+        let known: Vec<String> = into.keys().cloned().collect();
+        match (into.get_mut(&key), value) {
+            // A schedule is one of several kinds, so it is replaced as a whole.
+            (Some(toml::Value::Table(inner)), toml::Value::Table(given)) if key != "schedule" => {
+                merge(inner, given, &format!("{name}."))?;
+            }
+            (Some(slot), value) => *slot = value,
+            (None, _) => {
+                let known: Vec<&str> = known.iter().map(String::as_str).collect();
+                return Err(unknown(&format!("key {name}"), &key, &known));
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Args {
+    fn config(&self, global: &Global, data: &crate::data::Dataset) -> Result<SearchConfig> {
+        self.sizes.check_space()?;
+        let (method, preset) = (self.method.parse()?, self.preset.parse::<Preset>()?);
+        let side = (data.train.height, data.train.width);
+        let mut config = SearchConfig::preset(method, preset, &self.data, data.train.len(), side, self.compat);
+        config.seed = global.seed;
+        config = merge_file(config, self.config.as_deref())?;
+        let space = self.sizes.for_data(data, config.channels, config.cells, (config.image[0], config.image[1]))?;
+        config.channels = space.sizes.channels;
+        config.cells = space.sizes.cells;
+        config.image = [space.sizes.height, space.sizes.width];
+        self.training.apply(&mut config.training)?;
+        let Args { time, evaluations, draws, sigmas, supernet_epochs, .. } = self;
+        time.iter().for_each(|v| config.time = *v);
+        evaluations.iter().for_each(|v| config.evaluations = *v);
+        draws.iter().for_each(|v| config.evaluation.flatness.draws = *v);
+        sigmas.iter().for_each(|v| config.evaluation.flatness.sigmas.clone_from(v));
+        supernet_epochs.iter().for_each(|v| config.supernet.epochs = *v);
+        config.validate(data.train.len())?;
+        Ok(config)
+    }
+}
+
+pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
+    let stored = match (&args.out, args.resume) {
+        (Some(out), true) => stored_config::<SearchConfig>(out)?,
+        _ => None,
+    };
+    let spec = stored.as_ref().map_or(&args.data, |c| &c.data).clone();
+    let data = load(&spec)?;
+    let config = match stored {
+        Some(config) => config,
+        None => args.config(global, &data)?,
+    };
+    let image = (config.image[0], config.image[1]);
+    let sizes = Sizes { image: Some(image), classes: None, in_channels: None, ..args.sizes.clone() };
+    let sizes = Sizes { channels: Some(config.channels), cells: Some(config.cells), ..sizes };
+    let space = sizes.for_data(&data, config.channels, config.cells, image)?;
+    if args.dry_run {
+        return dry_run(global, &config, &space, data.train.len());
+    }
+    let out = args.out.as_deref().ok_or_else(|| Error::invalid("--out", "is needed: a folder for the results"))?;
+    let (gpu, preset) = global.gpu()?;
+    let existing = match (args.resume, args.force) {
+        (true, _) => Existing::Resume,
+        (_, true) => Existing::Force,
+        _ => Existing::Refuse,
+    };
+    let mut folder = RunFolder::create(out, existing)?;
+    folder.write("config.toml", to_toml(&config)?.as_bytes())?;
+    let mut display = Display::new(global)?;
+    let result =
+        search(&gpu, preset, &space, &data, &config, &mut folder, &mut |event| display.event(event));
+    display.finish();
+    let result = result?;
+    global.print(&result, || text(&result, &config, &folder, global))
+}
+
+fn text(result: &SearchResult, config: &SearchConfig, folder: &RunFolder, global: &Global) -> String {
+    let best = &result.best;
+    let measure = |name: &str| best.measures.get(name).copied().unwrap_or(f64::NAN);
+    let baseline = match &result.baselines.best_of_random {
+        Some(random) => format!(
+            "best of as many random architectures: fitness {:.4} ({} parameters)\n",
+            random.fitness, random.params
+        ),
+        None => String::new(),
+    };
+    let correlation = |value: Option<f64>| value.map_or("-".into(), |v| format!("{v:.2}"));
+    let c = &result.correlations;
+    let files: String = files(folder).iter().map(|f| format!("    {}\n", f.display())).collect();
+    format!(
+        "found {}\n    fitness {:.4}: loss {:.3} without noise, {:.3} at the largest (deviation {:.3}), accuracy {:.1} % with the supernet's weights\n    {} parameters, {} multiply-adds, best of {} candidates\n{baseline}rank correlation of fitness with loss {}, of slopes alone with loss {}, of fitness with parameters {}\ntrained {} epochs with {:?}: {:.2} % of {} test images right (loss {:.4})\nfiles:\n{files}train it again:\n    altiplano train --arch '{}' --data {} --channels {} --cells {} --image {}x{} --optimizer {} --epochs {} --batch {} --seed {} --out {}-again\n{} in all",
+        best.arch,
+        best.fitness,
+        measure("loss"),
+        measure(&format!("loss_at_sigma_{}", result.sigmas.len())),
+        result.sigmas.last().copied().unwrap_or_default(),
+        100.0 * measure("accuracy"),
+        best.params,
+        best.macs,
+        result.evaluated,
+        correlation(c.fitness_loss),
+        correlation(c.slope_loss),
+        correlation(c.fitness_params),
+        result.trained.epochs,
+        result.trained.optimizer,
+        100.0 * result.trained.clean_accuracy,
+        result.trained.test_images,
+        result.trained.clean_loss,
+        best.arch,
+        config.data,
+        config.channels,
+        config.cells,
+        config.image[0],
+        config.image[1],
+        format!("{:?}", config.training.optimizer).to_lowercase(),
+        config.training.epochs,
+        config.training.batch,
+        global.seed,
+        folder.path().display(),
+        duration(result.seconds),
+    )
+}
+
+#[derive(Serialize)]
+struct Plan<'a> {
+    config: &'a SearchConfig,
+    supernet_steps: usize,
+    candidates: usize,
+    candidate_images: usize,
+    training_steps: usize,
+    /// Arithmetic operations of the whole search.
+    gflop: f64,
+    /// Estimated at a sustained rate.
+    seconds_at_10_gflops: f64,
+    seconds_at_1000_gflops: f64,
+}
+
+/// Prints the numbers and what they cost.
+fn dry_run(global: &Global, config: &SearchConfig, space: &crate::space::nas_bench_201::NasBench201, images: usize) -> Result<()> {
+    use crate::space::Space;
+    let training = (images as f64 * config.train_share) as usize;
+    let validation = images - training;
+    // The mean architecture has each operation on a fifth of the edges.
+    let archs = crate::space::nas_bench_201::Arch::all();
+    let mean = archs.step_by(97).map(|a| space.macs(&a) as f64).sum::<f64>() / (15_625f64 / 97.0).ceil();
+    let steps = config.supernet.steps_per_epoch(training) * config.supernet.epochs;
+    let each = if config.evaluation.images == 0 { validation } else { config.evaluation.images.min(validation) };
+    let f = &config.evaluation.flatness;
+    let levels = if f.sigmas.is_empty() { 3 } else { f.sigmas.len() };
+    let passes = each * (1 + levels * f.draws) + config.evaluation.recalibration_batches * config.evaluation.batch;
+    let candidates = config.candidates() * if config.baseline { 2 } else { 1 };
+    let final_steps = config.training.steps_per_epoch(images) * config.training.epochs;
+    let passes_final = if config.training.optimizer == crate::train::step::Optimizer::Sgd { 1.0 } else { 2.0 };
+    let flop = 2.0
+        * mean
+        * (3.0 * (steps * config.supernet.batch) as f64
+            + (candidates * passes) as f64
+            + 3.0 * passes_final * (final_steps * config.training.batch) as f64);
+    let plan = Plan {
+        config,
+        supernet_steps: steps,
+        candidates,
+        candidate_images: passes,
+        training_steps: final_steps,
+        gflop: flop / 1e9,
+        seconds_at_10_gflops: flop / 1e10,
+        seconds_at_1000_gflops: flop / 1e12,
+    };
+    let toml = to_toml(config)?;
+    global.print(&plan, || {
+        format!(
+            "{toml}\n# {} supernet steps, {} candidates (baseline included) of {} forward images each, {} training steps\n# about {:.0} GFLOP: {} at 10 GFLOP/s (a software adapter), {} at 1 TFLOP/s",
+            plan.supernet_steps,
+            plan.candidates,
+            plan.candidate_images,
+            plan.training_steps,
+            plan.gflop,
+            duration(plan.seconds_at_10_gflops),
+            duration(plan.seconds_at_1000_gflops),
+        )
+    })
+}

@@ -1,0 +1,251 @@
+//! `altiplano train`
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::Global;
+use super::args::Sizes;
+use super::progress::Display;
+use super::search::{merge_file, to_toml};
+use crate::data::load;
+use crate::error::{Error, Result};
+use crate::nn::card::ModelCard;
+use crate::nn::space::NetworkSpace;
+use crate::nn::tensors;
+use crate::report::folder::{Existing, RunFolder};
+use crate::search::finals::{Final, train_and_test};
+use crate::space::Space;
+use crate::train::feed::Resident;
+use crate::train::step::Optimizer;
+use crate::train::trainer::{Recipe, Setting};
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    sizes: Sizes,
+    /// The architecture's name in its space.
+    #[arg(long)]
+    arch: Option<String>,
+    /// `digits`, or a folder or archive (`altiplano data list`).
+    #[arg(long)]
+    data: Option<String>,
+    #[command(flatten)]
+    training: Training,
+    /// Folder for results; must not exist.
+    #[arg(long)]
+    out: PathBuf,
+    /// Weights to start from: a model, or a supernet's.
+    #[arg(long)]
+    from: Option<PathBuf>,
+    /// TOML file with any of the numbers of config.toml.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// Go on with the run in the folder.
+    #[arg(long, conflicts_with = "force")]
+    resume: bool,
+    /// Overwrite the run in the folder.
+    #[arg(long)]
+    force: bool,
+}
+
+/// Options of every command that trains.
+#[derive(clap::Args, Clone, Debug)]
+pub(super) struct Training {
+    /// Passes over the training images.
+    #[arg(long)]
+    pub epochs: Option<usize>,
+    /// Images per step.
+    #[arg(long)]
+    pub batch: Option<usize>,
+    /// sgd, sam or asam.
+    #[arg(long)]
+    pub optimizer: Option<String>,
+    /// Learning rate.
+    #[arg(long)]
+    pub lr: Option<f64>,
+    /// Momentum.
+    #[arg(long)]
+    pub momentum: Option<f64>,
+    /// Weight decay.
+    #[arg(long)]
+    pub weight_decay: Option<f64>,
+    /// Radius of SAM (default 0.05) or ASAM (default 2).
+    #[arg(long)]
+    pub rho: Option<f64>,
+}
+
+impl Training {
+    /// Puts the given options into a recipe.
+    pub fn apply(&self, recipe: &mut Recipe) -> Result<()> {
+        if let Some(text) = &self.optimizer {
+            recipe.optimizer = text.parse()?;
+            recipe.rho = recipe.optimizer.default_rho();
+        }
+        let Training { epochs, batch, lr, momentum, weight_decay, rho, .. } = self;
+        epochs.iter().for_each(|v| recipe.epochs = *v);
+        batch.iter().for_each(|v| recipe.batch = *v);
+        lr.iter().for_each(|v| recipe.lr = *v);
+        momentum.iter().for_each(|v| recipe.momentum = *v);
+        weight_decay.iter().for_each(|v| recipe.weight_decay = *v);
+        rho.iter().for_each(|v| recipe.rho = *v);
+        Ok(())
+    }
+}
+
+/// Everything that decides a training; written as `config.toml`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TrainConfig {
+    space: String,
+    arch: String,
+    data: String,
+    seed: u64,
+    channels: usize,
+    cells: usize,
+    image: [usize; 2],
+    training: Recipe,
+}
+
+#[derive(Serialize)]
+struct TrainResult {
+    method: &'static str,
+    space: String,
+    arch: String,
+    params: u64,
+    macs: u64,
+    dataset: String,
+    seed: u64,
+    device: String,
+    seconds: f64,
+    #[serde(rename = "final")]
+    trained: Final,
+}
+
+pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
+    let start = std::time::Instant::now();
+    let resumed = if args.resume { super::search::stored_config::<TrainConfig>(&args.out)? } else { None };
+    let need = |value: &Option<String>, what: &str, stored: Option<String>| {
+        value.clone().or(stored).ok_or_else(|| Error::invalid(what, "is needed"))
+    };
+    let spec = need(&args.data, "--data", resumed.as_ref().map(|c| c.data.clone()))?;
+    let data = load(&spec)?;
+    let config = match resumed {
+        Some(config) => config,
+        None => {
+            let side = (data.train.height, data.train.width);
+            let small = side.0.max(side.1) < 16;
+            let mut training = Recipe::usual(Optimizer::Sgd, if small { 40 } else { 30 }, side.0);
+            if data.train.len() < 4_000 {
+                training.batch = 32;
+            }
+            let space = args.sizes.for_data(&data, if small { 8 } else { 16 }, 1, (side.0 / 4 * 4, side.1 / 4 * 4))?;
+            let default = TrainConfig {
+                space: args.sizes.space.clone(),
+                arch: args.arch.clone().unwrap_or_default(),
+                data: spec,
+                seed: global.seed,
+                channels: space.sizes.channels,
+                cells: space.sizes.cells,
+                image: [space.sizes.height, space.sizes.width],
+                training,
+            };
+            let mut config = merge_file(default, args.config.as_deref())?;
+            args.training.apply(&mut config.training)?;
+            config
+        }
+    };
+    if config.arch.is_empty() {
+        return Err(Error::invalid("--arch", "is needed: the architecture's name in its space"));
+    }
+    let sizes = Sizes { image: Some((config.image[0], config.image[1])), ..args.sizes.clone() };
+    let space = sizes.for_data(&data, config.channels, config.cells, (config.image[0], config.image[1]))?;
+    let arch = space.parse(&config.arch)?;
+    config.training.validate(data.train.len())?;
+    let inherit = match &args.from {
+        Some(path) => {
+            let (named, _) = tensors::load(path)?;
+            Some(from_supernet(&space, &arch, &named))
+        }
+        None => None,
+    };
+    let (gpu, preset) = global.gpu()?;
+    let existing = match (args.resume, args.force) {
+        (true, _) => Existing::Resume,
+        (_, true) => Existing::Force,
+        _ => Existing::Refuse,
+    };
+    let folder = RunFolder::create(&args.out, existing)?;
+    folder.write("config.toml", to_toml(&config)?.as_bytes())?;
+    let statistics = data.train.channel_statistics();
+    let resident = Resident::new(&gpu, &data.train)?;
+    let setting = Setting { gpu: &gpu, preset, data: &resident, statistics: &statistics };
+    let model = space.network(&arch);
+    let s = space.sizes;
+    let card = ModelCard {
+        space: config.space.clone(),
+        arch: arch.to_string(),
+        sizes: [s.channels, s.cells, s.in_channels, s.height, s.width, s.classes],
+        classes: data.train.class_names.clone(),
+    };
+    let mut display = Display::new(global)?;
+    let trained = train_and_test(
+        &setting,
+        &*model,
+        &config.training,
+        &data,
+        config.seed,
+        None,
+        inherit.as_ref(),
+        &folder,
+        &card,
+        ("training", 0.0, 1.0),
+        &mut |event| display.event(event),
+    );
+    display.finish();
+    let result = TrainResult {
+        method: "train",
+        space: config.space.clone(),
+        arch: arch.to_string(),
+        params: space.params(&arch),
+        macs: space.macs(&arch),
+        dataset: data.name.clone(),
+        seed: config.seed,
+        device: format!("{} ({})", gpu.report().name, gpu.report().driver),
+        seconds: start.elapsed().as_secs_f64(),
+        trained: trained?,
+    };
+    let json = serde_json::to_vec_pretty(&result).map_err(|e| Error::invalid("result.json", e.to_string()))?;
+    folder.write("result.json", &json)?;
+    global.print(&result, || {
+        let t = &result.trained;
+        format!(
+            "{}\n{} parameters, trained {} epochs with {:?} on {} images\naccuracy {:.2} % on {} test images (loss {:.4}), {:.2} % on the last training epoch\nmodel: {}",
+            result.arch,
+            result.params,
+            t.epochs,
+            t.optimizer,
+            t.training_images,
+            100.0 * t.clean_accuracy,
+            t.test_images,
+            t.clean_loss,
+            100.0 * t.training.accuracy,
+            args.out.join("best.safetensors").display(),
+        )
+    })
+}
+
+/// Weights under the network's names: those of a supernet are renamed, others kept.
+fn from_supernet<S: NetworkSpace>(space: &S, arch: &S::Arch, named: &tensors::Named) -> tensors::Named {
+    let mut renamed = named.clone();
+    for (name, values) in named {
+        // The network's name is the supernet's without the operation.
+        for op in crate::space::nas_bench_201::Op::NAMES {
+            let own = name.replace(&format!(".{op}.op.1"), ".op.1");
+            if own != *name && space.inherited(&own, arch).as_deref() == Some(name) {
+                renamed.insert(own, values.clone());
+            }
+        }
+    }
+    renamed
+}

@@ -1,0 +1,47 @@
+//! What long jobs tell their caller, and how the caller stops them.
+
+use std::ops::ControlFlow;
+
+use crate::error::{Error, Result};
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub enum Event<'a> {
+    /// A stage begins.
+    Stage {
+        /// What it does.
+        name: &'a str,
+        /// Units of work in it.
+        units: u64,
+        /// Share of the whole job's work that stages before it had, from 0 to 1.
+        from: f64,
+        /// Share that is done when it ends.
+        to: f64,
+    },
+    /// So many units of the stage are done.
+    Advance {
+        /// Units done.
+        done: u64,
+        /// A figure worth showing: the latest loss, the best so far.
+        note: String,
+    },
+}
+
+/// Receives events; [`ControlFlow::Break`] asks the job to stop at the next save.
+pub type Observer<'a> = dyn FnMut(&Event) -> ControlFlow<()> + 'a;
+
+/// Sends an event.
+///
+/// # Errors
+/// [`Error::Cancelled`] if the observer asks to stop.
+pub fn tell(observer: &mut Observer, event: Event) -> Result<()> {
+    match observer(&event) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(Error::Cancelled),
+    }
+}
+
+/// An observer that shows nothing.
+pub fn silent() -> impl FnMut(&Event) -> ControlFlow<()> {
+    |_| ControlFlow::Continue(())
+}

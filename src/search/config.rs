@@ -1,0 +1,209 @@
+//! Everything that decides what a search does, as one value that is written into the run.
+
+use serde::{Deserialize, Serialize};
+
+use super::evolution::{EvolutionProtocol, EvolutionSettings};
+use crate::error::{Error, Result};
+use crate::measure::flatness::FlatnessProtocol;
+use crate::measure::forward::Averaging;
+use crate::train::schedule::Schedule;
+use crate::train::step::Optimizer;
+use crate::train::trainer::Recipe;
+
+/// How candidates are proposed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// Distinct random architectures.
+    Random,
+    /// Evolution by flatness (Jeong et al. 2023).
+    Genas,
+}
+
+impl std::str::FromStr for Method {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "random" => Ok(Method::Random),
+            "genas" => Ok(Method::Genas),
+            _ => Err(crate::error::unknown("--method", text, &["random", "genas"])),
+        }
+    }
+}
+
+/// How large a search is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Preset {
+    /// Minutes on any machine.
+    Quick,
+    /// The paper's sizes.
+    Paper,
+}
+
+impl std::str::FromStr for Preset {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "quick" => Ok(Preset::Quick),
+            "paper" => Ok(Preset::Paper),
+            _ => Err(crate::error::unknown("--preset", text, &["quick", "paper"])),
+        }
+    }
+}
+
+/// How a candidate inherits from the supernet and what is measured on it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Evaluation {
+    /// Batches that set a candidate's batch-norm statistics.
+    pub recalibration_batches: usize,
+    /// How these batches are weighed.
+    pub averaging: Averaging,
+    /// Validation images, the first of the validation part; 0 for all.
+    pub images: usize,
+    /// Images per batch.
+    pub batch: usize,
+    /// The flatness measure, which is the fitness.
+    pub flatness: FlatnessProtocol,
+}
+
+/// A whole search.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SearchConfig {
+    /// How candidates are proposed.
+    pub method: Method,
+    /// Name of the space.
+    pub space: String,
+    /// The data set, as given to `--data`.
+    pub data: String,
+    /// Seed of everything.
+    pub seed: u64,
+    /// Whether the released code's behaviour was asked for.
+    pub compat: bool,
+    /// Channels after the stem.
+    pub channels: usize,
+    /// Cells per stage.
+    pub cells: usize,
+    /// Rows and columns that the network sees.
+    pub image: [usize; 2],
+    /// Share of the training images that trains; the rest validates.
+    pub train_share: f64,
+    /// Candidates to evaluate at most; 0 for all generations.
+    pub evaluations: usize,
+    /// Seconds after which no further candidate is evaluated; 0 for no limit.
+    pub time: f64,
+    /// Whether as many random architectures are evaluated beside the search, as a baseline.
+    pub baseline: bool,
+    /// Training of the supernet.
+    pub supernet: Recipe,
+    /// What is measured on a candidate.
+    pub evaluation: Evaluation,
+    /// Sizes of the evolution.
+    pub evolution: EvolutionSettings,
+    /// How the evolution behaves.
+    pub protocol: EvolutionProtocol,
+    /// Training of the network that was found.
+    pub training: Recipe,
+}
+
+impl SearchConfig {
+    /// The sizes of a preset for data of so many images of this side.
+    pub fn preset(method: Method, preset: Preset, data: &str, images: usize, side: (usize, usize), compat: bool) -> Self {
+        let small = side.0.max(side.1) < 16;
+        let quick = preset == Preset::Quick;
+        // Pictures of more than 16 pixels are seen at half their size in a quick run; sides are multiples of four.
+        let see = |side: usize| if quick && side > 16 { 16 } else { (side / 4 * 4).max(4) };
+        let image = [see(side.0), see(side.1)];
+        let batch = if quick && images < 4_000 { 32 } else { 64 };
+        let (supernet_epochs, training_epochs) = match (quick, small) {
+            (true, true) => (25, 40),
+            (true, false) => (15, 8),
+            (false, _) => (250, 200),
+        };
+        let supernet = Recipe {
+            epochs: supernet_epochs,
+            batch,
+            lr: if quick { 0.05 } else { 0.025 },
+            schedule: Schedule::Cosine { minimum: 0.001, per_epoch_ahead: compat },
+            nesterov: !compat,
+            weight_decay: 3e-4,
+            touch_all: compat,
+            ..Recipe::usual(Optimizer::Sgd, supernet_epochs, image[0])
+        };
+        let training = Recipe { batch, ..Recipe::usual(Optimizer::Sam, training_epochs, image[0]) };
+        let evolution = match (quick, method) {
+            (true, _) => EvolutionSettings {
+                population: 10,
+                generations: 5,
+                parents: 5,
+                mutations: 5,
+                crossovers: 5,
+                mutation_probability: 0.1,
+            },
+            (false, _) => EvolutionSettings::default(),
+        };
+        SearchConfig {
+            method,
+            space: "nas-bench-201".into(),
+            data: data.into(),
+            seed: 1,
+            compat,
+            channels: if quick { 8 } else { 16 },
+            cells: if quick { 1 } else { 5 },
+            image,
+            train_share: if quick { 0.75 } else { 0.5 },
+            evaluations: 0,
+            time: 0.0,
+            baseline: true,
+            supernet,
+            evaluation: Evaluation {
+                recalibration_batches: if quick && !compat { 6 } else { 14 },
+                averaging: if compat { Averaging::Moving } else { Averaging::Exact },
+                images: if quick { 500 } else { 0 },
+                batch,
+                flatness: if compat { FlatnessProtocol::released() } else { FlatnessProtocol::sound() },
+            },
+            evolution,
+            protocol: if compat { EvolutionProtocol::released() } else { EvolutionProtocol::sound() },
+            training,
+        }
+    }
+
+    /// Checks all numbers.
+    ///
+    /// # Errors
+    /// Names what cannot be used.
+    pub fn validate(&self, images: usize) -> Result<()> {
+        if self.space != "nas-bench-201" {
+            return Err(crate::error::unknown("--space", &self.space, &["nas-bench-201"]));
+        }
+        if !(0.05..=0.95).contains(&self.train_share) {
+            return Err(Error::invalid("train_share", format!("{} is outside 0.05 to 0.95", self.train_share)));
+        }
+        if self.evaluation.recalibration_batches == 0 || self.evaluation.batch < 2 {
+            return Err(Error::invalid("evaluation", "needs at least one recalibration batch of two images"));
+        }
+        if !self.time.is_finite() || self.time < 0.0 {
+            return Err(Error::invalid("--time", "must be positive"));
+        }
+        let training = (images as f64 * self.train_share) as usize;
+        if self.evaluation.batch > training {
+            let why = format!("{} is more than the {training} images that train", self.evaluation.batch);
+            return Err(Error::invalid("evaluation.batch", why));
+        }
+        self.evaluation.flatness.validate()?;
+        self.evolution.validate()?;
+        self.supernet.validate(training)?;
+        self.training.validate(images)
+    }
+
+    /// Candidates that will be evaluated by the method.
+    pub fn candidates(&self) -> usize {
+        let all = self.evolution.population * self.evolution.generations as usize;
+        if self.evaluations == 0 { all } else { self.evaluations.min(all) }
+    }
+}

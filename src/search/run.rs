@@ -1,0 +1,366 @@
+//! A search from end to end: supernet, candidates, baselines, the final network.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use super::archive::{Archive, Entry};
+use super::candidates::{Evaluator, Parent};
+use super::config::{Method, SearchConfig};
+use super::evolution::Evolution;
+use super::finals::{Final, train_and_test};
+use super::random;
+use crate::data::{Dataset, SplitSize, split};
+use crate::error::{Error, Result};
+use crate::gpu::Gpu;
+use crate::graph::Group;
+use crate::kernels::Preset;
+use crate::nn::card::ModelCard;
+use crate::nn::space::NetworkSpace;
+use crate::philox::Stream;
+use crate::progress::{Event, Observer, tell};
+use crate::report::folder::RunFolder;
+use crate::report::statistics::spearman;
+use crate::space::Draw;
+use crate::train::feed::Resident;
+use crate::train::job::{self, Saving};
+use crate::train::trainer::{Setting, Trainer};
+
+/// Purpose words of the search's random numbers.
+const PATH_PURPOSE: u32 = 0x5041_5448;
+const PROPOSE_PURPOSE: u32 = 0x5052_4F50;
+/// Generation numbers of the baseline's candidates lie above all of the search's.
+const BASELINE: u64 = 1 << 40;
+
+impl Draw for Stream {
+    fn below(&mut self, n: u32) -> u32 {
+        Stream::below(self, u64::from(n)) as u32
+    }
+
+    fn uniform(&mut self) -> f64 {
+        Stream::uniform(self)
+    }
+}
+
+/// What a run found; written as `result.json`.
+#[derive(Debug, Serialize)]
+pub struct SearchResult {
+    /// `random` or `genas`.
+    pub method: Method,
+    /// Name of the space.
+    pub space: String,
+    /// Name of the data set.
+    pub dataset: String,
+    /// Seed of everything.
+    pub seed: u64,
+    /// Whether the released code's behaviour was asked for.
+    pub compat: bool,
+    /// Adapter and driver.
+    pub device: String,
+    /// Whether the same seed gives the same bits on this adapter.
+    pub reproducible: bool,
+    /// Seconds since the start, those before an interruption included.
+    pub seconds: f64,
+    /// Candidates that the method evaluated.
+    pub evaluated: usize,
+    /// Deviations of the weight noise.
+    pub sigmas: Vec<f64>,
+    /// The best candidate.
+    pub best: Best,
+    /// Candidates that none beats in both fitness and parameters.
+    pub front: Vec<Entry>,
+    /// What to hold the result against.
+    pub baselines: Baselines,
+    /// How far flatness is more than loss.
+    pub correlations: Correlations,
+    /// The trained network.
+    #[serde(rename = "final")]
+    pub trained: Final,
+}
+
+/// An architecture with its figures.
+#[derive(Clone, Debug, Serialize)]
+pub struct Best {
+    /// Its name.
+    pub arch: String,
+    /// Parameters of the network.
+    pub params: u64,
+    /// Multiply-adds for one image.
+    pub macs: u64,
+    /// The search's fitness.
+    pub fitness: f64,
+    /// Everything measured on it.
+    pub measures: BTreeMap<String, f64>,
+}
+
+/// What the best is held against.
+#[derive(Debug, Serialize)]
+pub struct Baselines {
+    /// Best of as many random architectures, by the same fitness.
+    pub best_of_random: Option<Best>,
+    /// The candidate with the most parameters.
+    pub most_params: Option<Best>,
+}
+
+/// Spearman rank correlations over all candidates.
+#[derive(Debug, Serialize)]
+pub struct Correlations {
+    /// Of the fitness with the loss without noise.
+    pub fitness_loss: Option<f64>,
+    /// Of the slope alone with the loss without noise.
+    pub slope_loss: Option<f64>,
+    /// Of the fitness with parameters.
+    pub fitness_params: Option<f64>,
+    /// Candidates that they are taken over.
+    pub n: usize,
+}
+
+/// What a search must remember besides its history.
+#[derive(Default, Serialize, Deserialize)]
+struct State {
+    sigmas: Vec<f64>,
+    seconds: f64,
+}
+
+impl Best {
+    fn of(entry: &Entry) -> Self {
+        Best {
+            arch: entry.arch.clone(),
+            params: entry.params,
+            macs: entry.macs,
+            fitness: entry.fitness,
+            measures: entry.measures.clone(),
+        }
+    }
+}
+
+/// Runs a search, or goes on with one whose folder is there.
+///
+/// # Errors
+/// What the device, the disk or the data have to say; [`Error::Cancelled`] if the observer asks to stop.
+pub fn search<S: NetworkSpace>(
+    gpu: &Gpu,
+    preset: Preset,
+    space: &S,
+    data: &Dataset,
+    config: &SearchConfig,
+    folder: &mut RunFolder,
+    observer: &mut Observer,
+) -> Result<SearchResult> {
+    let start = Instant::now();
+    config.validate(data.train.len())?;
+    let mut state: State = match folder.read_checkpoint("search")? {
+        Some(bytes) => serde_json::from_slice(&bytes)
+            .map_err(|e| Error::file(folder.path().join("checkpoint"), None, format!("search state: {e}")))?,
+        None => State::default(),
+    };
+    let shares = SplitSize::Fractions(vec![config.train_share, 1.0 - config.train_share]);
+    let parts = split(&data.train, &shares, config.seed)?;
+    let [training, validation] = &parts[..] else {
+        return Err(Error::invalid("train_share", "the data cannot be split"));
+    };
+    let statistics = data.train.channel_statistics();
+    let resident = Resident::new(gpu, &data.train)?;
+    let setting = Setting { gpu, preset, data: &resident, statistics: &statistics };
+
+    // The supernet, on a random path in every step.
+    let supernet = space.supernet();
+    let mut trainer = Trainer::new(setting.clone(), &*supernet, &config.supernet, training, &[config.seed], &[])?;
+    let saving = Saving { folder, name: "supernet", every: 50 };
+    let mut choose = |trainer: &mut Trainer| {
+        let mut draw = Stream::new(config.seed, PATH_PURPOSE, trainer.step() as u64);
+        trainer.choose(&[space.path(&space.sample(&mut draw))])
+    };
+    let baseline = config.baseline && config.method != Method::Random;
+    job::run(&mut trainer, Some(saving), ("training the supernet", 0.0, 0.35), observer, &mut choose)?;
+    let weights = trainer.stores().group(Group::Weights)?.clone();
+    drop(trainer);
+
+    let parent =
+        Parent { model: &*supernet, weights, training_images: training, validation_images: validation };
+    let mut evaluator = Evaluator::new(
+        setting.clone(),
+        &parent,
+        &config.evaluation,
+        config.evolution.population,
+        config.seed,
+    )?;
+    let streams = |generation: u64, slot: u64| -> Box<dyn Draw> {
+        Box::new(Stream::new(config.seed, PROPOSE_PURPOSE, generation << 20 ^ slot))
+    };
+    if state.sigmas.is_empty() {
+        let probes = random::distinct(space, config.protocol.dedupe, 8, &|_, slot| streams(BASELINE - 1, slot));
+        evaluator.find_sigmas_wait(&probes.iter().map(|a| space.path(a)).collect::<Vec<_>>())?;
+        state.sigmas = evaluator.sigmas().to_vec();
+        save(folder, &state)?;
+    }
+    evaluator.set_sigmas(state.sigmas.clone());
+
+    // Candidates, generation by generation; what an interrupted run has measured stands in its history.
+    let (mut archive, mut others) = read_history(folder)?;
+    let mut judge = Judge { space, config, evaluator: &mut evaluator, folder, start, before: state.seconds };
+    let units = config.candidates() as u64;
+    let middle = if baseline { 0.55 } else { 0.7 };
+    tell(observer, Event::Stage { name: "evaluating candidates", units, from: 0.35, to: middle })?;
+    let evolution = Evolution::new(space, config.evolution, config.protocol, &streams)?;
+    for generation in 0..config.evolution.generations {
+        if judge.is_late() {
+            break;
+        }
+        let left = config.candidates().saturating_sub(archive.len());
+        let mut asked = match config.method {
+            Method::Genas => evolution.ask(&archive, generation)?,
+            Method::Random => {
+                let wanted = (generation as usize + 1) * config.evolution.population;
+                random::ask(space, config.protocol.dedupe, wanted, &archive, &streams)?
+            }
+        };
+        asked.truncate(left);
+        judge.measure(&asked, generation, &mut archive, observer)?;
+    }
+    if baseline {
+        tell(observer, Event::Stage { name: "evaluating as many random ones", units, from: middle, to: 0.7 })?;
+        let wanted = random::distinct(space, config.protocol.dedupe, archive.len(), &|g, s| streams(BASELINE + g, s));
+        // What the search has measured already need not be measured again.
+        let mut unknown = vec![];
+        for arch in wanted {
+            match archive.get(&arch.to_string()) {
+                Some(entry) if !others.contains(&entry.arch) => {
+                    others.insert(Entry { generation: BASELINE, ..entry.clone() })?;
+                }
+                Some(_) => {}
+                None => unknown.push(arch),
+            }
+        }
+        unknown.retain(|arch| !others.contains(&arch.to_string()));
+        judge.measure(&unknown, BASELINE, &mut others, observer)?;
+    }
+    drop(judge);
+    let sigmas = evaluator.sigmas().to_vec();
+    drop(evaluator);
+    state.seconds += start.elapsed().as_secs_f64();
+    save(folder, &state)?;
+
+    let best = archive.best().cloned().ok_or_else(|| {
+        Error::invalid("search", "no candidate could be measured: all losses left the finite numbers")
+    })?;
+    let arch = space.parse(&best.arch)?;
+    let model = space.network(&arch);
+    let [height, width, in_channels] = model.input();
+    let card = ModelCard {
+        space: config.space.clone(),
+        arch: best.arch.clone(),
+        sizes: [config.channels, config.cells, in_channels, height, width, model.classes()],
+        classes: data.train.class_names.clone(),
+    };
+    let stage = ("training the network found", 0.7, 1.0);
+    let trained = train_and_test(
+        &setting, &*model, &config.training, data, config.seed, None, None, folder, &card, stage, observer,
+    )?;
+    let result = SearchResult {
+        method: config.method,
+        space: config.space.clone(),
+        dataset: data.name.clone(),
+        seed: config.seed,
+        compat: config.compat,
+        device: format!("{} ({})", gpu.report().name, gpu.report().driver),
+        reproducible: true,
+        seconds: state.seconds + start.elapsed().as_secs_f64(),
+        evaluated: archive.len(),
+        sigmas,
+        baselines: Baselines {
+            best_of_random: others.best().map(Best::of),
+            most_params: archive.entries().iter().max_by_key(|e| e.params).map(Best::of),
+        },
+        correlations: correlations(&archive)?,
+        front: archive.front().into_iter().cloned().collect(),
+        best: Best::of(&best),
+        trained,
+    };
+    let json = serde_json::to_vec_pretty(&result).map_err(|e| Error::invalid("result.json", e.to_string()))?;
+    folder.write("result.json", &json)?;
+    Ok(result)
+}
+
+fn save(folder: &RunFolder, state: &State) -> Result<()> {
+    let bytes = serde_json::to_vec(state).map_err(|e| Error::invalid("search state", e.to_string()))?;
+    folder.checkpoint("search", &bytes)
+}
+
+/// Entries of the search and of the baseline that the history holds.
+fn read_history(folder: &RunFolder) -> Result<(Archive, Archive)> {
+    let (mut archive, mut others) = (Archive::new(), Archive::new());
+    for (number, line) in folder.history()?.iter().enumerate() {
+        let entry: Entry = serde_json::from_str(line).map_err(|e| {
+            Error::file(folder.path().join("history.jsonl"), None, format!("line {}: {e}", number + 1))
+        })?;
+        let to = if entry.generation >= BASELINE { &mut others } else { &mut archive };
+        to.insert(entry)?;
+    }
+    Ok((archive, others))
+}
+
+/// Measures candidates and writes them down.
+struct Judge<'a, 'b, S: NetworkSpace> {
+    space: &'a S,
+    config: &'a SearchConfig,
+    evaluator: &'a mut Evaluator<'b>,
+    folder: &'a mut RunFolder,
+    start: Instant,
+    before: f64,
+}
+
+impl<S: NetworkSpace> Judge<'_, '_, S> {
+    fn is_late(&self) -> bool {
+        self.config.time > 0.0 && self.before + self.start.elapsed().as_secs_f64() > self.config.time
+    }
+
+    fn measure(
+        &mut self,
+        asked: &[S::Arch],
+        generation: u64,
+        archive: &mut Archive,
+        observer: &mut Observer,
+    ) -> Result<()> {
+        for group in asked.chunks(self.evaluator.width()) {
+            if self.is_late() {
+                return Ok(());
+            }
+            let paths: Vec<Vec<u8>> = group.iter().map(|arch| self.space.path(arch)).collect();
+            let measured = self.evaluator.measure_wait(&paths, archive.len() as u64)?;
+            for (arch, measured) in group.iter().zip(measured) {
+                let entry = Entry {
+                    arch: arch.to_string(),
+                    generation,
+                    fitness: measured.flatness,
+                    params: self.space.params(arch),
+                    macs: self.space.macs(arch),
+                    measures: measured.figures(),
+                };
+                let line = serde_json::to_string(&entry).map_err(|e| Error::invalid("history", e.to_string()))?;
+                self.folder.append_history(&line)?;
+                archive.insert(entry)?;
+            }
+            let best = archive.best().map(|e| format!("best {:.4}, loss {:.3}", e.fitness, e.measures["loss"]));
+            let done = archive.len() as u64;
+            tell(observer, Event::Advance { done, note: best.unwrap_or_default() })?;
+        }
+        Ok(())
+    }
+}
+
+fn correlations(archive: &Archive) -> Result<Correlations> {
+    let column = |name: &str| -> Vec<f64> {
+        archive.entries().iter().map(|e| e.measures.get(name).copied().unwrap_or(f64::NAN)).collect()
+    };
+    let (loss, slope) = (column("loss"), column("slope"));
+    let fitness: Vec<f64> = archive.entries().iter().map(|e| e.fitness).collect();
+    let params: Vec<f64> = archive.entries().iter().map(|e| e.params as f64).collect();
+    Ok(Correlations {
+        fitness_loss: spearman(&fitness, &loss)?.value,
+        slope_loss: spearman(&slope, &loss)?.value,
+        fitness_params: spearman(&fitness, &params)?.value,
+        n: archive.len(),
+    })
+}

@@ -1,0 +1,66 @@
+//! Training to the end: epochs, saves, progress.
+
+use crate::error::Result;
+use crate::progress::{Event, Observer, tell};
+use crate::report::folder::RunFolder;
+
+use super::trainer::{Progress, Trainer};
+
+/// Where and how often a job saves.
+pub struct Saving<'a> {
+    /// The run's folder.
+    pub folder: &'a RunFolder,
+    /// Name of the checkpoint.
+    pub name: &'a str,
+    /// Steps between saves, besides one at the end of every epoch.
+    pub every: usize,
+}
+
+/// Trains until all steps are done. With `saving`, goes on from a checkpoint if there is one, to the same bits.
+/// `before_step` may choose paths. Returns the progress of every network after the last epoch.
+///
+/// # Errors
+/// [`crate::Error::NotFinite`] if a loss is not finite, [`crate::Error::Cancelled`] if the observer asks to stop (the
+/// last finished step is saved), or what the device and the disk have to say.
+pub fn run(
+    trainer: &mut Trainer,
+    saving: Option<Saving>,
+    stage: (&str, f64, f64),
+    observer: &mut Observer,
+    before_step: &mut dyn FnMut(&mut Trainer) -> Result<()>,
+) -> Result<Vec<Progress>> {
+    if let Some(saving) = &saving
+        && let Some(state) = saving.folder.read_checkpoint(saving.name)?
+    {
+        trainer.restore(&state)?;
+    }
+    let per_epoch = trainer.steps_per_epoch();
+    let (name, from, to) = stage;
+    let total = trainer.total_steps() as u64;
+    tell(observer, Event::Stage { name, units: total, from, to })?;
+    let mut progress = vec![];
+    // Steps are queued ahead of the device, but not by more than it can hold.
+    let mut queued = 0;
+    let mut note = String::new();
+    while !trainer.is_done() {
+        before_step(trainer)?;
+        trainer.submit_step()?;
+        queued += 1;
+        if queued >= 4 {
+            trainer.wait_for_previous()?;
+        }
+        let epoch_ends = trainer.step().is_multiple_of(per_epoch);
+        if epoch_ends {
+            progress = trainer.progress_wait()?;
+            note = progress.first().map(|p| format!("loss {:.3}, accuracy {:.1} %", p.loss, 100.0 * p.accuracy)).unwrap_or_default();
+        }
+        let asked = tell(observer, Event::Advance { done: trainer.step() as u64, note: note.clone() });
+        if let Some(saving) = &saving
+            && (epoch_ends || asked.is_err() || (saving.every > 0 && trainer.step().is_multiple_of(saving.every)))
+        {
+            saving.folder.checkpoint(saving.name, &trainer.state_wait()?)?;
+        }
+        asked?;
+    }
+    Ok(progress)
+}

@@ -1,0 +1,128 @@
+//! Every operation on the GPU against the f64 reference: a table of shapes generates the tests.
+//!
+//! `ALTIPLANO_CASES=text` runs only the cases whose name contains the text.
+
+mod common;
+#[path = "kernels/convolutions.rs"]
+mod convolutions;
+#[path = "kernels/gather.rs"]
+mod gather;
+#[path = "kernels/harness.rs"]
+mod harness;
+#[path = "kernels/networks.rs"]
+mod networks;
+#[path = "kernels/statistics.rs"]
+mod statistics;
+#[path = "kernels/sums.rs"]
+mod sums;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use altiplano::graph::Statistics;
+use altiplano::nn::nas_bench_201::{Network, Supernet};
+use altiplano::space::nas_bench_201::Macro;
+
+#[test]
+fn table() {
+    let (gpu, preset) = (common::gpu(), common::preset());
+    let wanted = std::env::var("ALTIPLANO_CASES").unwrap_or_default();
+    let mut cases = [convolutions::cases(), sums::cases(), statistics::cases()].into_iter().flatten().collect::<Vec<_>>();
+    cases.retain(|case| case.name.contains(&wanted));
+    let (next, executed, runs) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+    let failed: Mutex<Vec<String>> = Mutex::default();
+    let worst: Mutex<(f64, String)> = Mutex::default();
+    std::thread::scope(|scope| {
+        let work = || {
+            while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                match catch_unwind(AssertUnwindSafe(|| harness::check(gpu, preset, case))) {
+                    Ok((count, share)) => {
+                        executed.fetch_add(1, Ordering::Relaxed);
+                        runs.fetch_add(count, Ordering::Relaxed);
+                        let mut worst = worst.lock().unwrap();
+                        if share > worst.0 {
+                            *worst = (share, case.name.clone());
+                        }
+                    }
+                    Err(_) => failed.lock().unwrap().push(case.name.clone()),
+                }
+            }
+        };
+        for _ in 0..2 {
+            scope.spawn(work);
+        }
+    });
+    let (failed, worst) = (failed.into_inner().unwrap(), worst.into_inner().unwrap());
+    let executed = executed.into_inner();
+    println!(
+        "{executed} of {} cases in {} runs on {} ({}); largest error {:.2} of its bound, in {}",
+        cases.len(),
+        runs.into_inner(),
+        gpu.report().name,
+        preset.name,
+        worst.0,
+        worst.1,
+    );
+    assert!(failed.is_empty(), "{} failed: {failed:#?}", failed.len());
+    assert!(executed > 0 && executed >= cases.len(), "only {executed} of {} cases ran", cases.len());
+}
+
+/// Slab, image, label, shift right, shift down, mirrored.
+const PICKS: [[i32; 6]; 7] = [
+    [0, 0, 3, 0, 0, 0],
+    [0, 4, 0, 2, -3, 0],
+    [1, 2, 9, 0, 0, 1],
+    [1, 0, 1, -4, 1, 1],
+    [0, 2, 255, 7, 7, 1],
+    [1, 1, 2, -1, 0, 0],
+    [0, 3, 5, 0, 5, 1],
+];
+
+#[test]
+fn gather_crops_mirrors_averages_and_normalises() {
+    let (gpu, preset) = (common::gpu(), common::preset());
+    let picks = PICKS.map(|[_, index, rest @ ..]| [0, index, rest[0], rest[1], rest[2], rest[3]]);
+    for (source, target) in [
+        ([8, 8, 1], [8, 8]),
+        ([32, 32, 3], [16, 16]),
+        ([32, 32, 3], [32, 32]),
+        ([10, 13, 3], [7, 6]),
+        ([11, 9, 5], [4, 8]),
+        ([5, 41, 4], [5, 41]),
+    ] {
+        gather::check(gpu, preset, source, target, &picks, false);
+    }
+}
+
+/// A descriptor names a slab by its number in the store, wherever the slab was allocated.
+#[test]
+fn gather_takes_slabs_in_any_order() {
+    for reversed in [false, true] {
+        gather::check(common::gpu(), common::preset(), [8, 8, 3], [8, 8], &PICKS, reversed);
+    }
+}
+
+const BATCH: Statistics = Statistics::Batch { update: true };
+
+#[test]
+fn gradients_of_a_mixed_network() {
+    networks::check(common::gpu(), common::preset(), &networks::Mixed, &[], BATCH);
+    networks::check(common::gpu(), common::preset(), &networks::Mixed, &[], Statistics::Running);
+}
+
+const SMALL: Macro = Macro { channels: 4, cells: 1, in_channels: 3, height: 8, width: 8, classes: 5 };
+
+#[test]
+fn gradients_of_nas_bench_201() {
+    for arch in ["303141", "234321", "412103"] {
+        let model = Network { arch: arch.parse().unwrap(), sizes: SMALL };
+        networks::check(common::gpu(), common::preset(), &model, &[], BATCH);
+    }
+}
+
+#[test]
+fn gradients_of_a_path_of_the_supernet() {
+    let path = Supernet::path(&"324113".parse().unwrap());
+    networks::check(common::gpu(), common::preset(), &Supernet { sizes: SMALL }, &path, BATCH);
+}

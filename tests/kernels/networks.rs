@@ -1,0 +1,146 @@
+//! Gradients of whole networks: against the f64 reference, and against finite differences of its loss.
+
+use std::sync::Arc;
+
+use altiplano::error::Result;
+use altiplano::gpu::Gpu;
+use altiplano::graph::plan::{Instance, Plan};
+use altiplano::graph::{Geometry, Graph, Group, Statistics, TensorId, View, Window};
+use altiplano::kernels::Preset;
+use altiplano::nn::tensors::{Named, Values, fresh, to_logical};
+use altiplano::nn::{Layers, Model};
+use altiplano::philox::Stream;
+use altiplano::reference::{Memory, run};
+use altiplano::train::step::{Rates, Step, StepOptions, build};
+use altiplano::train::stores::Stores;
+
+/// Every differentiable operation in mid-graph.
+pub struct Mixed;
+
+impl Model for Mixed {
+    fn input(&self) -> [usize; 3] {
+        [9, 11, 3]
+    }
+
+    fn classes(&self) -> usize {
+        5
+    }
+
+    fn forward(&self, layers: &mut Layers, x: TensorId) -> Result<TensorId> {
+        let y = layers.conv("stem", x, 6, Geometry::square(3, 1, 1))?;
+        let y = layers.batch_norm("stem_norm", y, true)?;
+        let y = layers.builder.relu(y);
+        let depthwise = Geometry { groups: 6, ..Geometry::square(3, 2, 1) };
+        let a = layers.conv("depthwise", y, 6, depthwise)?;
+        let a = layers.batch_norm("depthwise_norm", a, false)?;
+        let window = |stride, count_include_pad| Window { kernel: 3, stride, padding: 1, count_include_pad };
+        let b = layers.builder.avg_pool("average", y, window(2, false))?;
+        let c = layers.builder.max_pool("maximum", y, window(2, false))?;
+        let shape = layers.builder.shape(c);
+        let terms = [a, b, c.into()].map(|value| layers.builder.term(value)).into();
+        let sum = layers.builder.sum(shape, terms);
+        let grouped = Geometry { groups: 3, ..Geometry { dilation: 2, ..Geometry::square(3, 1, 2) } };
+        let y = layers.relu_conv_norm("block", sum.into(), 9, grouped)?;
+        let y = layers.builder.materialise(y);
+        let y = layers.builder.global_avg_pool(altiplano::graph::Value { tensor: y, view: View::Relu });
+        layers.linear("head", y, 5)
+    }
+}
+
+/// Fills the reference's memory with everything that lives in stores.
+fn memory(graph: &Graph, named: &Named, rates: &Rates) -> Memory {
+    let mut memory = Memory::new(graph);
+    for group in [Group::Weights, Group::Running, Group::Batch] {
+        for (id, info) in graph.persistent(group) {
+            let values = to_logical(graph.shape(id), &named[&info.name].data);
+            memory.set(id, values.into_iter().map(f64::from).collect()).unwrap();
+        }
+    }
+    for (id, _) in graph.persistent(Group::Hyper) {
+        let value = |(i, word): (usize, u32)| if i < 8 { f64::from(f32::from_bits(word)) } else { f64::from(word) };
+        memory.set(id, rates.words().into_iter().enumerate().map(value).collect()).unwrap();
+    }
+    memory
+}
+
+fn norm(values: impl IntoIterator<Item = f64>) -> f64 {
+    values.into_iter().map(|v| v * v).sum::<f64>().sqrt()
+}
+
+/// Gradients of `model` on the GPU: each tensor within 1e-4 of the reference in norm, and some of its values within
+/// 1e-3 of central differences of the reference's loss.
+pub fn check(gpu: &Gpu, preset: Preset, model: &dyn Model, path: &[u8], statistics: Statistics) {
+    let batch = 6;
+    let options = StepOptions { batch, statistics, smoothing: 0.1, update: None, gradients: true };
+    let mut step: Step = build(model, &options).unwrap();
+    step.probe_all();
+    let graph = Arc::new(step.graph.clone());
+    let stores = Stores::new(gpu, &graph, 1).unwrap();
+    let rates = Rates { statistics_momentum: 0.1, ..Rates::default() };
+    let mut named = fresh(stores.group(Group::Weights).unwrap().contents(), 11);
+    let mut stream = Stream::new(5, 6, 7);
+    // Scales and shifts of a fresh network are all alike, and so hide mistakes.
+    for values in named.values_mut().filter(|v| v.dims.len() == 1) {
+        values.data.iter_mut().for_each(|v| *v += 0.3 * stream.normal() as f32);
+    }
+    if let Ok(running) = stores.group(Group::Running) {
+        named.extend(fresh(running.contents(), 11));
+    }
+    let [h, w, c] = model.input();
+    let x = (0..batch * h * w * c).map(|_| stream.normal() as f32).collect();
+    let y = (0..batch).map(|_| stream.below(model.classes() as u64) as f32).collect();
+    named.insert("x".into(), Values { dims: vec![batch, c, h, w], data: x });
+    named.insert("y".into(), Values { dims: vec![batch], data: y });
+    stores.load(0, &named).unwrap();
+    stores.set_batch(0, &named["x"], &named["y"], model.classes()).unwrap();
+    stores.set_rates(0, &rates).unwrap();
+    let instance = Instance { graph: graph.clone(), bindings: stores.bindings(0), path: path.to_vec() };
+    let plan = Plan::compile(gpu, vec![instance], preset).unwrap();
+    plan.submit();
+    gpu.wait().unwrap();
+
+    let start = memory(&graph, &named, &rates);
+    let mut after = start.clone();
+    run(&graph, path, &mut after).unwrap();
+    let gradients: Vec<_> =
+        step.gradients.iter().filter(|(_, g)| graph_runs(&graph, path, *g)).map(|(n, g)| (n.as_str(), *g)).collect();
+    assert!(gradients.len() > 5);
+    let whole = norm(gradients.iter().flat_map(|(_, g)| after.get(*g).iter().copied()));
+    let loss = f64::from(plan.read_wait(0, step.mean).unwrap()[0]);
+    assert!((loss / after.get(step.mean)[0] - 1.0).abs() < 1e-5, "loss {loss}, not {}", after.get(step.mean)[0]);
+    let mut differences = 0;
+    for (name, gradient) in gradients {
+        let got: Vec<f64> = plan.read_wait(0, gradient).unwrap().into_iter().map(f64::from).collect();
+        let want = after.get(gradient);
+        let (error, size) = (norm(got.iter().zip(want).map(|(a, b)| a - b)), norm(want.iter().copied()));
+        assert!(error <= 1e-4 * size + 1e-6 * whole, "{name}: relative distance {:.1e}", error / size);
+        // Three values per tensor.
+        let weights = graph.persistent(Group::Weights).find(|(_, info)| info.name == name).unwrap().0;
+        for _ in 0..3 {
+            let at = stream.below(want.len() as u64) as usize;
+            let shifted = |delta: f64| {
+                let mut memory = start.clone();
+                let mut values = memory.get(weights).to_vec();
+                values[at] += delta;
+                memory.set(weights, values).unwrap();
+                run(&graph, path, &mut memory).unwrap();
+                memory.get(step.mean)[0]
+            };
+            // Where a rectifier or a maximum switches in between, the slopes on both sides differ: take a smaller step.
+            let middle = shifted(0.0);
+            let sides = |delta: f64| ((shifted(delta) - middle) / delta, (middle - shifted(-delta)) / delta);
+            let smooth = |(right, left): (f64, f64)| (right - left).abs() <= 1e-4 * size / (want.len() as f64).sqrt();
+            let delta = [1e-5, 1e-6, 1e-7].into_iter().find(|delta| smooth(sides(*delta))).unwrap_or(1e-7);
+            let slope = (shifted(delta) - shifted(-delta)) / (2.0 * delta);
+            let allowed = 1e-3 * (slope.abs() + size / (want.len() as f64).sqrt()) + 1e-6 * whole;
+            assert!((got[at] - slope).abs() <= allowed, "{name}[{at}]: {:e}, but the loss rises by {slope:e}", got[at]);
+            differences += 1;
+        }
+    }
+    println!("{differences} finite differences agree");
+}
+
+/// Whether something on the path writes the tensor.
+fn graph_runs(graph: &Graph, path: &[u8], tensor: TensorId) -> bool {
+    graph.nodes.iter().any(|node| node.guard.active(path) && node.op.operands().1.contains(&tensor))
+}
