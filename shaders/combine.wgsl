@@ -1,14 +1,17 @@
-// Sum of terms, each a function of one or two tensors:  y[i] = sum_t term_t(i), in the order listed.
+// Sum of terms, each a function of one or two tensors:  y[i] = sum_t term_t(i).
 //   kind 0 a   1 max(a,0)   2 scale*(a - mean) + beta   3 p*a + q*(b - mean) + t   4 a where b > 0
 //        5 average over a window of a   6 its gradient (a: gradient of the pool's output)   7 factor * a[n, c]
-//   task row: (y, count in vec4, first term, terms), (H, W, C4, -) of y
-//   term: (kind, a, b, coefficients), (kernel | stride << 8 | padding << 16 | include << 24, HA, WA, factor), (slabs of a, b, coefficients, -)
-//   grid: ceil(count / LANES), folded; z = task
+//   Terms are sorted into CLASSES of one kind (and window), whose code is fixed; the task says how many of each there are.
+//   Branches on data would cost a software adapter all their sides, and divisors that are no constants a division each.
+//   A lane computes POSITIONS neighbouring positions of one block of four channels, so that coefficients are loaded once.
+//   task row: (y, positions, first term, -), (terms of class 0, 1, 2, 3)
+//   term: (a, b, coefficients, factor), (slabs of a, b, coefficients, -)
+//   grid: ceil(ceil(positions / POSITIONS) * C4 / LANES), folded; z = task
 #import task
 @group(0) @binding(1) var<storage, read_write> ys: array<vec4<f32>>;
 #import terms
 
-// Positions along one side that count for the average whose window starts at `from`.
+// Positions along one side that count for the average over the window that starts at `start`.
 fn counted(start: i32, kernel: i32, padding: i32, side: i32, include: bool) -> i32 {
     if include {
         return min(start + kernel, side + padding) - start;
@@ -16,46 +19,53 @@ fn counted(start: i32, kernel: i32, padding: i32, side: i32, include: bool) -> i
     return min(start + kernel, side) - max(start, 0);
 }
 
-// Average over the window of `a` (HA x WA) that makes position (h, w).
-fn average(slab: u32, a: u32, pool: vec4<u32>, image: u32, h: i32, w: i32, channels: u32, block: u32) -> vec4<f32> {
-    let kernel = i32(pool.x & 255u);
-    let stride = i32(pool.x >> 8u & 255u);
-    let padding = i32(pool.x >> 16u & 255u);
-    let include = (pool.x >> 24u) != 0u;
-    let size = vec2<i32>(pool.yz);
-    let start = vec2<i32>(h, w) * stride - padding;
-    let low = max(start, vec2<i32>(0));
-    let high = min(start + kernel, size);
+#for j in 0..CLASSES
+#if KIND@j == 5
+// Average over the window that makes `position`.
+fn average${j}(slab: u32, a: u32, position: u32, block: u32) -> vec4<f32> {
+    let start = vec2<i32>(vec2<u32>(position / ${W}u % ${H}u, position % ${W}u)) * ${STRIDE@j} - ${PAD@j};
+    let base = a + position / ${H * W}u * ${HA@j * WA@j * C4}u + block;
     var sum = vec4<f32>(0.0);
-    for (var y = low.x; y < high.x; y++) {
-        for (var x = low.y; x < high.y; x++) {
-            sum += load(slab, a + ((image * pool.y + u32(y)) * pool.z + u32(x)) * channels + block);
-        }
+#for y in 0..KERNEL@j
+#for x in 0..KERNEL@j
+    {
+        let from_at = start + vec2<i32>(${y}, ${x});
+        let inside = all(from_at >= vec2<i32>(0)) && all(from_at < vec2<i32>(${HA@j}, ${WA@j}));
+        let value = load(slab, base + select(0u, u32(from_at.x * ${WA@j} + from_at.y), inside) * ${C4}u);
+        sum += select(vec4<f32>(0.0), value, inside);
     }
-    let count = counted(start.x, kernel, padding, size.x, include) * counted(start.y, kernel, padding, size.y, include);
-    return sum / f32(max(count, 1));
+#end
+#end
+    let size = counted(start.x, ${KERNEL@j}, ${PAD@j}, ${HA@j}, ${INCLUDE@j} == 1)
+        * counted(start.y, ${KERNEL@j}, ${PAD@j}, ${WA@j}, ${INCLUDE@j} == 1);
+    return sum / f32(max(size, 1));
 }
 
-// What position (h, w) of an H x W map gets from the gradients `a` (HA x WA) of the windows that cover it.
-fn average_grad(slab: u32, a: u32, pool: vec4<u32>, size: vec2<i32>, image: u32, h: i32, w: i32, channels: u32, block: u32) -> vec4<f32> {
-    let kernel = i32(pool.x & 255u);
-    let stride = i32(pool.x >> 8u & 255u);
-    let padding = i32(pool.x >> 16u & 255u);
-    let include = (pool.x >> 24u) != 0u;
-    let at = vec2<i32>(h, w) + padding;
-    let low = max((at - kernel + stride) / stride, vec2<i32>(0));
-    let high = min(at / stride + 1, vec2<i32>(pool.yz));
+#end
+#if KIND@j == 6
+// What `position` gets from the gradients of the windows that cover it: those that start at its own place less an offset
+// that leaves a multiple of the stride.
+fn average_grad${j}(slab: u32, a: u32, position: u32, block: u32) -> vec4<f32> {
+    let own = vec2<i32>(vec2<u32>(position / ${W}u % ${H}u, position % ${W}u)) + ${PAD@j};
+    let base = a + position / ${H * W}u * ${HA@j * WA@j * C4}u + block;
     var sum = vec4<f32>(0.0);
-    for (var y = low.x; y < high.x; y++) {
-        let rows_counted = counted(y * stride - padding, kernel, padding, size.x, include);
-        for (var x = low.y; x < high.y; x++) {
-            let count = rows_counted * counted(x * stride - padding, kernel, padding, size.y, include);
-            sum += load(slab, a + ((image * pool.y + u32(y)) * pool.z + u32(x)) * channels + block) / f32(count);
+    for (var y = 0; y < ${KERNEL@j}; y++) {
+        for (var x = 0; x < ${KERNEL@j}; x++) {
+            let start = own - vec2<i32>(y, x);
+            let window = start / ${STRIDE@j};
+            let there = all(start >= vec2<i32>(0)) && all(window * ${STRIDE@j} == start)
+                && all(window < vec2<i32>(${HA@j}, ${WA@j}));
+            let index = base + select(0u, u32(window.x * ${WA@j} + window.y), there) * ${C4}u;
+            let size = counted(start.x - ${PAD@j}, ${KERNEL@j}, ${PAD@j}, ${H}, ${INCLUDE@j} == 1)
+                * counted(start.y - ${PAD@j}, ${KERNEL@j}, ${PAD@j}, ${W}, ${INCLUDE@j} == 1);
+            sum += select(vec4<f32>(0.0), load(slab, index) / f32(max(size, 1)), there);
         }
     }
     return sum;
 }
 
+#end
+#end
 @compute @workgroup_size(${LANES})
 fn main(
     @builtin(workgroup_id) group_id: vec3<u32>,
@@ -63,57 +73,70 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let head = rows[group_id.z * 2u];
-    let shape = rows[group_id.z * 2u + 1u];
-    let i = linear_group(group_id, grid) * ${LANES}u + lane;
-    if i >= head.y {
+    let counts = rows[group_id.z * 2u + 1u];
+    let item = linear_group(group_id, grid) * ${LANES}u + lane;
+    let block = item % ${C4}u;
+    let first = item / ${C4}u * ${POSITIONS}u;
+    if first >= head.y {
         return;
     }
-    let channels = shape.z;
-    let block = i % channels;
-    let position = i / channels;
-    var total = vec4<f32>(0.0);
-    for (var t = 0u; t < head.w; t++) {
-        let term = rows[head.z + t * 3u];
-        let pool = rows[head.z + t * 3u + 1u];
-        let slabs = rows[head.z + t * 3u + 2u];
-        switch term.x {
-            case 1u: {
-                total += max(load(slabs.x, term.y + i), vec4<f32>(0.0));
-            }
-            case 2u: {
-                let scale = load(slabs.z, term.w + block);
-                let beta = load(slabs.z, term.w + channels + block);
-                let mean = load(slabs.z, term.w + 2u * channels + block);
-                total += fma(load(slabs.x, term.y + i) - mean, scale, beta);
-            }
-            case 3u: {
-                let p = load(slabs.z, term.w + block);
-                let q = load(slabs.z, term.w + channels + block);
-                let s = load(slabs.z, term.w + 2u * channels + block);
-                let mean = load(slabs.z, term.w + 3u * channels + block);
-                total += fma(p, load(slabs.x, term.y + i), fma(q, load(slabs.y, term.z + i) - mean, s));
-            }
-            case 4u: {
-                total += select(vec4<f32>(0.0), load(slabs.x, term.y + i), load(slabs.y, term.z + i) > vec4<f32>(0.0));
-            }
-            case 5u: {
-                let w = i32(position % shape.y);
-                let h = i32(position / shape.y % shape.x);
-                total += average(slabs.x, term.y, pool, position / (shape.x * shape.y), h, w, channels, block);
-            }
-            case 6u: {
-                let w = i32(position % shape.y);
-                let h = i32(position / shape.y % shape.x);
-                let size = vec2<i32>(shape.xy);
-                total += average_grad(slabs.x, term.y, pool, size, position / (shape.x * shape.y), h, w, channels, block);
-            }
-            case 7u: {
-                total += bitcast<f32>(pool.w) * load(slabs.x, term.y + position / (shape.x * shape.y) * channels + block);
-            }
-            default: {
-                total += load(slabs.x, term.y + i);
-            }
-        }
+#for p in 0..POSITIONS
+    let position${p} = min(first + ${p}u, head.y - 1u);
+    let i${p} = position${p} * ${C4}u + block;
+    var total${p} = vec4<f32>(0.0);
+#end
+    var at = head.z;
+#for j in 0..CLASSES
+    for (var t = 0u; t < counts[${j}]; t++) {
+        let term = rows[at];
+#if POOL > 1
+        let slabs = rows[at + 1u];
+#else
+        let slabs = vec4<u32>(0u);
+#end
+        at += 2u;
+#if KIND@j == 2
+        let scale = load(slabs.z, term.z + block);
+        let beta = load(slabs.z, term.z + ${C4}u + block);
+        let mean = load(slabs.z, term.z + ${2 * C4}u + block);
+#end
+#if KIND@j == 3
+        let p = load(slabs.z, term.z + block);
+        let q = load(slabs.z, term.z + ${C4}u + block);
+        let s = load(slabs.z, term.z + ${2 * C4}u + block);
+        let mean = load(slabs.z, term.z + ${3 * C4}u + block);
+#end
+#for p in 0..POSITIONS
+#if KIND@j == 0
+        total${p} += load(slabs.x, term.x + i${p});
+#end
+#if KIND@j == 1
+        total${p} += max(load(slabs.x, term.x + i${p}), vec4<f32>(0.0));
+#end
+#if KIND@j == 2
+        total${p} += fma(load(slabs.x, term.x + i${p}) - mean, scale, beta);
+#end
+#if KIND@j == 3
+        total${p} += fma(p, load(slabs.x, term.x + i${p}), fma(q, load(slabs.y, term.y + i${p}) - mean, s));
+#end
+#if KIND@j == 4
+        total${p} += select(vec4<f32>(0.0), load(slabs.x, term.x + i${p}), load(slabs.y, term.y + i${p}) > vec4<f32>(0.0));
+#end
+#if KIND@j == 5
+        total${p} += average${j}(slabs.x, term.x, position${p}, block);
+#end
+#if KIND@j == 6
+        total${p} += average_grad${j}(slabs.x, term.x, position${p}, block);
+#end
+#if KIND@j == 7
+        total${p} += bitcast<f32>(term.w) * load(slabs.x, term.x + position${p} / ${H * W}u * ${C4}u + block);
+#end
+#end
     }
-    ys[head.x + i] = total;
+#end
+#for p in 0..POSITIONS
+    if first + ${p}u < head.y {
+        ys[head.x + i${p}] = total${p};
+    }
+#end
 }

@@ -1,5 +1,6 @@
 //! altiplano
 
+pub mod bench;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod data;

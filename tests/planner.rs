@@ -95,7 +95,8 @@ fn a_population_needs_hardly_more_dispatches_than_the_union_of_its_paths() {
     // Five instances that take option 0, 1, ... everywhere run every operation there is.
     let every_option: Vec<Vec<u8>> = (0..5).map(|option| vec![option; graph.choices.len()]).collect();
     let union = plan(gpu, preset, &graph, &every_option).0;
-    let single: Vec<usize> = paths(8).iter().map(|path| plan(gpu, preset, &graph, &[path.clone()]).0.dispatches()).collect();
+    let single: Vec<usize> =
+        paths(8).iter().map(|path| plan(gpu, preset, &graph, std::slice::from_ref(path)).0.dispatches()).collect();
     println!("8 paths: {} dispatches; union: {}; alone: {single:?}", population.dispatches(), union.dispatches());
     assert!(population.dispatches() as f64 <= 1.5 * union.dispatches() as f64);
     assert!(population.dispatches() as f64 <= 1.5 * *single.iter().max().unwrap() as f64, "{single:?}");
@@ -204,13 +205,8 @@ fn too_large_a_batch_is_refused() {
     let gpu = common::gpu();
     // The stem's output alone, 8 channels of 8x8, is larger than a binding.
     let batch = gpu.report().limits.slab_bytes as usize / (8 * 8 * 8 * 4) + 1;
-    let options = StepOptions {
-        batch,
-        statistics: Statistics::Running,
-        smoothing: 0.0,
-        update: None,
-        gradients: false,
-    };
+    let options =
+        StepOptions { batch, statistics: Statistics::Running, smoothing: 0.0, update: None, gradients: false };
     let graph = Arc::new(build(&Supernet { sizes: SIZES }, &options).unwrap().graph);
     let instance = Instance { graph, bindings: Bindings::new(), path: vec![1; 6] };
     match Plan::compile(gpu, vec![instance], common::preset()).map(|_| ()) {

@@ -19,7 +19,7 @@ use crate::kernels::{Call, Lowering, Preset, Word};
 use crate::shader::Variant;
 
 /// Slabs that a shader with a pool can see at once.
-const POOL: usize = 4;
+const POOL: usize = 3;
 
 /// Stores that an instance uses: for each group one, and the number of the copy.
 pub type Bindings = BTreeMap<Group, (Store, usize)>;
@@ -49,7 +49,7 @@ struct Task {
 enum Resolved {
     Word(u32),
     FirstTerm,
-    Terms,
+    Terms(u32),
 }
 
 /// A dispatch with its tasks, and what the current paths make of it.
@@ -256,6 +256,11 @@ impl Plan {
         }
     }
 
+    fn is_data(&self, instance: usize, tensor: TensorId) -> bool {
+        let info = self.instances[instance].graph.tensors.get(tensor.0 as usize).and_then(|t| t.persistent.as_ref());
+        info.is_some_and(|info| info.group == Group::Data)
+    }
+
     /// Makes dispatches of merged calls: those whose operands share slabs.
     fn bind(&mut self, merged: &[Merged]) -> Result<()> {
         let alignment = self.gpu.report().limits.alignment.max(16) as usize / 4;
@@ -288,7 +293,7 @@ impl Plan {
         let mut spans = vec![];
         for (_, _, tasks) in &pending {
             let words: usize =
-                tasks.iter().map(|(_, call)| call.head.len() + call.terms.iter().map(|t| t.1.len()).sum::<usize>()).sum();
+                tasks.iter().map(|(_, call)| call.head.len() + call.terms.iter().map(|t| t.2.len()).sum::<usize>()).sum();
             spans.push((length, words));
             length = (length + words).next_multiple_of(alignment);
         }
@@ -313,7 +318,10 @@ impl Plan {
                 }
             }
         }
-        pool.sort_by_key(Slab::id);
+        // Descriptors of a data set count its slabs in the order of the store; elsewhere any fixed order will do.
+        if call.pool.iter().all(|&t| !self.is_data(instance, t)) {
+            pool.sort_by_key(Slab::id);
+        }
         if pool.len() > POOL {
             return Err(Error::Memory {
                 what: format!("{} over {} bindings", call.variant.shader, pool.len()),
@@ -346,7 +354,7 @@ impl Plan {
                     pool.iter().position(|p| p.id() == slab.id()).unwrap_or(0) as u32
                 }
                 Word::FirstTerm => return Ok(Resolved::FirstTerm),
-                Word::Terms => return Ok(Resolved::Terms),
+                Word::Terms(class) => return Ok(Resolved::Terms(class)),
             }))
         };
         let head = call.head.iter().map(word).collect::<Result<_>>()?;
@@ -356,7 +364,7 @@ impl Plan {
                 _ => 0,
             })
         };
-        let terms = call.terms.iter().map(|(_, words)| words.iter().map(plain).collect()).collect::<Result<_>>()?;
+        let terms = call.terms.iter().map(|(_, _, words)| words.iter().map(plain).collect()).collect::<Result<_>>()?;
         Ok(Task { instance, call, head, terms })
     }
 
@@ -372,19 +380,19 @@ impl Plan {
             for task in active {
                 let path = &self.instances[task.instance].path;
                 let first = (terms_at - group.rows) / 4;
-                let mut terms = 0;
-                for ((guard, _), words) in task.call.terms.iter().zip(&task.terms) {
+                let mut terms = [0; 8];
+                for ((guard, class, _), words) in task.call.terms.iter().zip(&task.terms) {
                     if guard.active(path) {
                         self.table[terms_at..terms_at + words.len()].copy_from_slice(words);
                         terms_at += words.len();
-                        terms += 1;
+                        terms[*class as usize % terms.len()] += 1;
                     }
                 }
                 for word in &task.head {
                     self.table[at] = match word {
                         Resolved::Word(value) => *value,
                         Resolved::FirstTerm => first as u32,
-                        Resolved::Terms => terms,
+                        Resolved::Terms(class) => terms[*class as usize % terms.len()],
                     };
                     at += 1;
                 }

@@ -4,66 +4,114 @@ use super::{Call, Lowering, Word};
 use crate::graph::{Op, Shape, Term, TermKind, Window, blocks};
 use crate::shader::Variant;
 
+/// Most classes of terms in one call; the row counts each in a word.
+const MOST_CLASSES: usize = 4;
+
+/// Neighbouring positions that a lane computes.
+const POSITIONS: usize = 4;
+
+/// Names of a class's constants, by its number.
+const NAMES: [[&str; 7]; MOST_CLASSES] = [
+    ["KIND0", "KERNEL0", "STRIDE0", "PAD0", "INCLUDE0", "HA0", "WA0"],
+    ["KIND1", "KERNEL1", "STRIDE1", "PAD1", "INCLUDE1", "HA1", "WA1"],
+    ["KIND2", "KERNEL2", "STRIDE2", "PAD2", "INCLUDE2", "HA2", "WA2"],
+    ["KIND3", "KERNEL3", "STRIDE3", "PAD3", "INCLUDE3", "HA3", "WA3"],
+];
+
+/// Constants of a term's code: kind, and for pools the window and the pooled sides.
+type Class = [usize; 7];
+
 pub(super) fn lower(to: &mut Lowering, op: &Op) {
     let Op::Combine { terms, y } = op else { return };
+    let mut classes: Vec<Class> = terms.iter().map(|term| class(term, to.shape(term.a))).collect();
+    let of_term = classes.clone();
+    classes.sort_unstable();
+    classes.dedup();
     let shape = to.shape(*y);
     let [_, h, w, c] = shape.nhwc();
     let lanes = to.preset.lanes;
     let none = Word::Value(0);
-    let mut pool: Vec<_> = terms.iter().flat_map(Term::reads).collect();
-    let reads = pool.clone();
-    if pool.is_empty() {
-        pool.push(*y);
+    // A sum of more classes than a row counts goes on with what the call before has written.
+    let chunks: Vec<&[Class]> = if classes.is_empty() { vec![&[]] } else { classes.chunks(MOST_CLASSES - 1).collect() };
+    for (number, chunk) in chunks.into_iter().enumerate() {
+        let mut chunk = chunk.to_vec();
+        let mut own: Vec<(Class, Term)> =
+            of_term.iter().copied().zip(terms.iter().copied()).filter(|(class, _)| chunk.contains(class)).collect();
+        if number > 0 {
+            let before = Term::new(*y, TermKind::Plain);
+            let plain = class(&before, shape);
+            own.push((plain, before));
+            if !chunk.contains(&plain) {
+                chunk.push(plain);
+            }
+        }
+        let position = |class: &Class| chunk.iter().position(|c| c == class).unwrap_or(0);
+        own.sort_by_key(|(class, _)| position(class));
+        let pools = chunk.iter().any(|class| class[0] >= 5);
+        let mut variant = Variant::new("combine", [("LANES", lanes), ("FIRST", 2), ("CLASSES", chunk.len()), ("C4", blocks(c)), ("POSITIONS", POSITIONS)]);
+        if pools {
+            variant = variant.with("H", h as i64).with("W", w as i64);
+        }
+        for (class, names) in chunk.iter().zip(NAMES) {
+            for (value, name) in class.iter().zip(names) {
+                variant = variant.with(name, *value as i64);
+            }
+        }
+        let mut pool: Vec<_> = own.iter().flat_map(|(_, term)| term.reads()).collect();
+        let reads = pool.clone();
+        if pool.is_empty() {
+            pool.push(*y);
+        }
+        let positions = shape.vec4s() / blocks(c);
+        let mut head = vec![(*y).into(), positions.into(), Word::FirstTerm, none];
+        head.extend((0..MOST_CLASSES as u32).map(Word::Terms));
+        to.push(Call {
+            variant,
+            slots: vec![*y],
+            pool,
+            head,
+            terms: own.iter().map(|(class, term)| (term.guard, position(class) as u32, words(term))).collect(),
+            groups: (positions.div_ceil(POSITIONS) * blocks(c)).div_ceil(lanes),
+            guard: to.guard,
+            reads,
+            writes: vec![*y],
+            flops: (2 * own.len() * shape.len()) as u64,
+        });
     }
-    to.push(Call {
-        variant: Variant::new("combine", [("LANES", lanes), ("FIRST", 2)]),
-        slots: vec![*y],
-        pool,
-        head: vec![
-            (*y).into(),
-            shape.vec4s().into(),
-            Word::FirstTerm,
-            Word::Terms,
-            h.into(),
-            w.into(),
-            blocks(c).into(),
-            none,
-        ],
-        terms: terms.iter().map(|term| (term.guard, words(term, to.shape(term.a)))).collect(),
-        groups: shape.vec4s().div_ceil(lanes),
-        guard: to.guard,
-        reads,
-        writes: vec![*y],
-        flops: (2 * terms.len() * shape.len()) as u64,
-    });
 }
 
-/// Three rows: kind and operands, pool and factor, slabs.
-fn words(term: &Term, a: Shape) -> Vec<Word> {
-    let none = Word::Value(0);
+fn class(term: &Term, a: Shape) -> Class {
     let [_, h, w, _] = a.nhwc();
-    let (kind, b, coefficients, window, factor) = match term.kind {
-        TermKind::Plain => (0, None, None, None, 0.0),
-        TermKind::Relu => (1, None, None, None, 0.0),
-        TermKind::Affine { coefficients } => (2, None, Some(coefficients), None, 0.0),
-        TermKind::AffineGrad { x, coefficients } => (3, Some(x), Some(coefficients), None, 0.0),
-        TermKind::Masked { x } => (4, Some(x), None, None, 0.0),
-        TermKind::AvgPool(window) => (5, None, None, Some(window), 0.0),
-        TermKind::AvgPoolGrad(window) => (6, None, None, Some(window), 0.0),
-        TermKind::Spread { factor } => (7, None, None, None, factor),
+    let pool = |kind, Window { kernel, stride, padding, count_include_pad }| {
+        [kind, kernel, stride, padding, usize::from(count_include_pad), h, w]
     };
+    match term.kind {
+        TermKind::Plain => [0; 7],
+        TermKind::Relu => [1, 0, 0, 0, 0, 0, 0],
+        TermKind::Affine { .. } => [2, 0, 0, 0, 0, 0, 0],
+        TermKind::AffineGrad { .. } => [3, 0, 0, 0, 0, 0, 0],
+        TermKind::Masked { .. } => [4, 0, 0, 0, 0, 0, 0],
+        TermKind::AvgPool(window) => pool(5, window),
+        TermKind::AvgPoolGrad(window) => pool(6, window),
+        TermKind::Spread { .. } => [7, 0, 0, 0, 0, 0, 0],
+    }
+}
+
+/// Two rows: operands and factor, slabs.
+fn words(term: &Term) -> Vec<Word> {
+    let (b, coefficients, factor) = match term.kind {
+        TermKind::Affine { coefficients } => (None, Some(coefficients), 0.0),
+        TermKind::AffineGrad { x, coefficients } => (Some(x), Some(coefficients), 0.0),
+        TermKind::Masked { x } => (Some(x), None, 0.0),
+        TermKind::Spread { factor } => (None, None, factor),
+        TermKind::Plain | TermKind::Relu | TermKind::AvgPool(_) | TermKind::AvgPoolGrad(_) => (None, None, 0.0),
+    };
+    let none = Word::Value(0);
     let slab = |t: Option<_>| t.map_or(none, Word::Slab);
-    let packed = window.map_or(0, |Window { kernel, stride, padding, count_include_pad }| {
-        kernel | stride << 8 | padding << 16 | usize::from(count_include_pad) << 24
-    });
     vec![
-        Word::Value(kind),
         term.a.into(),
         b.into(),
         coefficients.into(),
-        packed.into(),
-        h.into(),
-        w.into(),
         factor.into(),
         Word::Slab(term.a),
         slab(b),

@@ -6,6 +6,10 @@ use crate::shader::Variant;
 
 /// Image rows of one split of a weight gradient's reduction.
 const ROWS_PER_SPLIT: usize = 128;
+/// Blocks of four output channels per lane in a weight gradient.
+const FILTER_BLOCKS: usize = 4;
+/// Workgroup memory that every adapter has.
+const WORKGROUP_BYTES: usize = 16 << 10;
 /// Most splits.
 const MOST_SPLITS: usize = 64;
 
@@ -146,9 +150,11 @@ fn filter(to: &mut Lowering, x: TensorId, dy: TensorId, dw: TensorId, g: Geometr
     let [_, p, q, outputs] = to.shape(dy).nhwc();
     let ((h, w), (p, q)) = (flattened(g, h, w), flattened(g, p, q));
     let (c4, out4) = (blocks(inputs), blocks(outputs));
-    let kb = to.preset.blocks.min(out4);
+    let kb = FILTER_BLOCKS.min(out4);
     let qx = 4.min(q.next_power_of_two());
-    let lanes = to.preset.conv_lanes.min(32);
+    // The lanes' sums must fit into the workgroup memory that every adapter has.
+    let most_lanes = WORKGROUP_BYTES / (g.s * 4 * kb * 16);
+    let lanes = to.preset.conv_lanes.min(32).min(if most_lanes < 2 { 1 } else { 1 << most_lanes.ilog2() });
     let need = (0..qx).flat_map(|p| (0..g.s).map(move |s| 1i64 << (p * g.stride + s * g.dilation))).fold(0, |a, b| a | b);
     let lines = images * p;
     let splits = lines.div_ceil(ROWS_PER_SPLIT).min(MOST_SPLITS);

@@ -25,8 +25,8 @@ pub enum Word {
     Slab(TensorId),
     /// Index of the task's first listed term, in rows of the table.
     FirstTerm,
-    /// Number of the task's active terms.
-    Terms,
+    /// Number of the task's active terms of a class.
+    Terms(u32),
     /// No such operand.
     None,
 }
@@ -66,8 +66,8 @@ pub struct Call {
     pub pool: Vec<TensorId>,
     /// The row's words.
     pub head: Vec<Word>,
-    /// Listed terms, those with an inactive guard left out.
-    pub terms: Vec<(Guard, Vec<Word>)>,
+    /// Listed terms: guard, class, words; those with an inactive guard are left out.
+    pub terms: Vec<(Guard, u32, Vec<Word>)>,
     /// Workgroups.
     pub groups: usize,
     /// When it runs.
@@ -102,12 +102,16 @@ pub struct Preset {
 impl Preset {
     /// The one that suits an adapter.
     pub fn for_adapter(report: &crate::gpu::AdapterReport) -> Self {
-        if report.is_software() { Self::CPU } else { Self::GPU }
+        let preset = if report.is_software() { Self::CPU } else { Self::GPU };
+        // Weights are shared by broadcast only where a workgroup is sure to be one subgroup.
+        let lanes = preset.conv_lanes as u32;
+        let whole = report.limits.subgroup == (lanes, lanes) && report.features.iter().any(|f| f == "subgroups");
+        Preset { broadcast: preset.broadcast && whole, ..preset }
     }
 
     /// For adapters that run on the processor: few lanes, wide tiles.
     pub const CPU: Preset =
-        Preset { name: "cpu", lanes: 64, reduce_lanes: 8, conv_lanes: 8, positions: 8, blocks: 2, broadcast: false };
+        Preset { name: "cpu", lanes: 64, reduce_lanes: 8, conv_lanes: 8, positions: 8, blocks: 2, broadcast: true };
     /// For graphics processors.
     pub const GPU: Preset =
         Preset { name: "gpu", lanes: 64, reduce_lanes: 64, conv_lanes: 64, positions: 4, blocks: 2, broadcast: false };

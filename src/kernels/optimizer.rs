@@ -64,7 +64,7 @@ fn global_norm(to: &mut Lowering, gradients: &[(Guard, TensorId, Option<TensorId
         let head = vec![g.into(), w.into(), parts.into(), count.into()];
         let variant = Variant::new("global_norm", [("LANES", lanes), ("CHUNK", CHUNK)]);
         to.call(variant, vec![g, w.unwrap_or(g), parts], &[parts], head, chunks);
-        terms.push((guard, vec![parts.into(), chunks.into(), Word::Slab(parts), none]));
+        terms.push((guard, 0, vec![parts.into(), chunks.into(), Word::Slab(parts), none]));
         pool.push(parts);
     }
     to.guard = outer;
@@ -73,7 +73,7 @@ fn global_norm(to: &mut Lowering, gradients: &[(Guard, TensorId, Option<TensorId
         slots: vec![norm],
         reads: pool.clone(),
         pool,
-        head: vec![norm.into(), Word::FirstTerm, Word::Terms, none],
+        head: vec![norm.into(), Word::FirstTerm, Word::Terms(0), none],
         terms,
         groups: 1,
         guard: outer,

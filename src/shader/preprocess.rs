@@ -5,6 +5,7 @@
 //! #if EXPR / #else / #end   lines kept if EXPR is not zero; an unknown name counts as zero
 //! #for NAME in A..B / #end  lines repeated, NAME counting from A to B - 1
 //! ${EXPR}                   the value; an unknown name is an error
+//! NAME@I in an expression   the name NAME with the value of I behind it
 //! ```
 //!
 //! Expressions are integers, names, parentheses, and `! - * / % + - << >> < <= > >= == != & && ||` with C's precedence;
@@ -48,7 +49,7 @@ impl State<'_> {
                 }
             } else if let Some(condition) = line.strip_prefix("#if ") {
                 let (other, end) = matching(lines, at, to).map_err(fail)?;
-                let value = evaluate(condition, scope, true).map_err(fail)?;
+                let value = substitute(condition, scope).and_then(|c| evaluate(&c, scope, true)).map_err(fail)?;
                 match (value != 0, other) {
                     (true, other) => self.block(lines, at + 1, other.unwrap_or(end), scope)?,
                     (false, Some(other)) => self.block(lines, other + 1, end, scope)?,
@@ -83,18 +84,23 @@ impl State<'_> {
 
     /// Copies a line with its `${}` replaced.
     fn line(&mut self, line: &str, scope: &Defs) -> Result<(), String> {
-        let mut rest = line;
-        while let Some(start) = rest.find("${") {
-            let length = rest[start..].find('}').ok_or("`${` without `}`")?;
-            self.out.push_str(&rest[..start]);
-            let value = evaluate(&rest[start + 2..start + length], scope, false)?;
-            self.out.push_str(&value.to_string());
-            rest = &rest[start + length + 1..];
-        }
-        self.out.push_str(rest);
+        self.out.push_str(&substitute(line, scope)?);
         self.out.push('\n');
         Ok(())
     }
+}
+
+/// Replaces every `${}`.
+fn substitute(line: &str, scope: &Defs) -> Result<String, String> {
+    let (mut rest, mut out) = (line, String::with_capacity(line.len()));
+    while let Some(start) = rest.find("${") {
+        let length = rest[start..].find('}').ok_or("`${` without `}`")?;
+        out.push_str(&rest[..start]);
+        out.push_str(&evaluate(&rest[start + 2..start + length], scope, false)?.to_string());
+        rest = &rest[start + length + 1..];
+    }
+    out.push_str(rest);
+    Ok(out)
 }
 
 /// Lines of the `#else` (if any) and the `#end` that belong to the block opened at `at`.
@@ -194,6 +200,16 @@ impl Parser<'_> {
         }
         let end = self.rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(self.rest.len());
         let word = &self.rest[..end];
+        // `NAME@i` is the name with the value of `i` behind it.
+        let (numbered, end) = match self.rest[end..].strip_prefix('@') {
+            Some(tail) => {
+                let length = tail.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(tail.len());
+                let index = self.scope.get(&tail[..length]).ok_or_else(|| format!("`{}` is not defined", &tail[..length]))?;
+                (Some(format!("{word}{index}")), end + 1 + length)
+            }
+            None => (None, end),
+        };
+        let word = numbered.as_deref().unwrap_or(word);
         let value = if word.starts_with(|c: char| c.is_ascii_digit()) {
             word.parse().map_err(|_| format!("`{word}` is no integer"))?
         } else {
@@ -213,7 +229,7 @@ mod tests {
     use super::*;
 
     fn run(source: &str) -> Result<String, String> {
-        let defs = Defs::from([("N".into(), 3), ("FLAG".into(), 1)]);
+        let defs = Defs::from([("N".into(), 3), ("FLAG".into(), 1), ("WIDTH0".into(), 7)]);
         preprocess(source, &defs, &|name| (name == "twice").then_some("let twice = ${2 * N};"))
     }
 
@@ -224,6 +240,7 @@ mod tests {
         assert_eq!(run("#if N > 3 || (N & 1) == 0\nyes\n#else\nno\n#end").as_deref(), Ok("no\n"));
         assert_eq!(run("#import twice\n#import twice\n").as_deref(), Ok("let twice = 6;\n"));
         assert_eq!(run("#for i in 0..2\n#for j in i..2\n${i}${j}\n#end\n#end").as_deref(), Ok("00\n01\n11\n"));
+        assert_eq!(run("#for i in 0..1\n${WIDTH@i + 1}\n#end").as_deref(), Ok("8\n"));
         assert_eq!(run("${-7 / 2} ${-7 % 2}").as_deref(), Ok("-4 1\n"));
     }
 

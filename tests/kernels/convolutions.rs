@@ -72,7 +72,10 @@ const ROWS: &[Row] = &[
 const FOLDED: &[(Row, [bool; 3])] = &[
     (("folded 1x1", [524_299, 1, 1, 1, 2], square(1, 1, 0), false), [true, true, false]),
     (("folded 1x1 filter", [2, 1, 1, 2052, 1024], square(1, 1, 0), false), [false, false, true]),
-    (("folded depthwise filter", [1, 5, 5, 10_492, 10_492], grouped(square(5, 1, 2), 10_492), false), [false, false, true]),
+    (
+        ("folded depthwise filter", [1, 5, 5, 10_492, 10_492], grouped(square(5, 1, 2), 10_492), false),
+        [false, false, true],
+    ),
 ];
 
 pub fn cases() -> Vec<Case> {
@@ -133,7 +136,11 @@ fn conv_input(row: &Row) -> Case {
     let dx = case.output(shapes.x, Bound::Sum(geometry.r * geometry.s * k / geometry.groups));
     case.push(Op::ConvInput { dy, w, dx, geometry });
     // A kernel no wider than the stride does not reach all of the input, nor does one with gaps.
-    case.dense(if geometry.r < geometry.stride || geometry.dilation == geometry.stride && geometry.stride > 1 { 0.2 } else { 0.5 })
+    case.dense(if geometry.r < geometry.stride || geometry.dilation == geometry.stride && geometry.stride > 1 {
+        0.2
+    } else {
+        0.5
+    })
 }
 
 fn conv_filter(row: &Row) -> Case {

@@ -50,7 +50,10 @@ impl Tolerance {
                 continue;
             }
             let error = (f64::from(got) - want).abs();
-            assert!(error <= bound, "{what}: value {i} is {got:e}, the reference has {want:e}; {error:.2e} > {bound:.2e}");
+            assert!(
+                error <= bound,
+                "{what}: value {i} is {got:e}, the reference has {want:e}; {error:.2e} > {bound:.2e}"
+            );
             worst = worst.max(error / bound);
         }
         worst
@@ -89,6 +92,9 @@ pub fn itself(_: usize, _: usize, value: f64) -> f64 {
     value
 }
 
+/// Bounds from the reference's results and the magnitudes' results.
+type Bounds = dyn Fn(&Memory, &Memory) -> Vec<f64> + Send + Sync;
+
 /// How the bound of an output is found.
 pub enum Bound {
     /// No rounding at all: equal to the reference for any numbers.
@@ -96,7 +102,7 @@ pub enum Bound {
     /// A sum of so many products.
     Sum(usize),
     /// Computed from the reference's results and the magnitudes' results.
-    Of(Box<dyn Fn(&Memory, &Memory) -> Vec<f64> + Send + Sync>),
+    Of(Box<Bounds>),
 }
 
 struct Input {

@@ -40,7 +40,11 @@ pub fn cases() -> Vec<Case> {
             cases.extend(pair.map(|case| if exact { case } else { case.inexact() }));
         }
         for window in [window(2, 2, 0, false), window(3, 1, 1, false), window(3, 2, 1, false), window(5, 3, 2, false)] {
-            cases.extend([max_pool(x, window, Fill::Numbers), max_pool(x, window, Fill::Negative), max_pool_grad(x, window)]);
+            cases.extend([
+                max_pool(x, window, Fill::Numbers),
+                max_pool(x, window, Fill::Negative),
+                max_pool_grad(x, window),
+            ]);
         }
     }
     cases.extend([nothing(), everything(), guarded(), folded_combine()]);
@@ -159,7 +163,8 @@ fn guarded() -> Case {
         case.input(shape, Fill::Positive),
         case.input(shape, Fill::Positive),
     ];
-    let guards = [Guard::new(choices[0], 0b001), Guard::new(choices[0], 0b110), Guard::new(choices[1], 0b10), Guard::ALWAYS];
+    let guards =
+        [Guard::new(choices[0], 0b001), Guard::new(choices[0], 0b110), Guard::new(choices[1], 0b10), Guard::ALWAYS];
     let terms = guards.into_iter().zip(inputs).map(|(guard, a)| Term { guard, a, kind: TermKind::Plain }).collect();
     let y = case.output(shape, Bound::Sum(4));
     case.push(Op::Combine { terms, y });
