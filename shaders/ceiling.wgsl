@@ -1,5 +1,5 @@
 // What the adapter can do at best: independent chains of multiply-adds (FMA), or a copy.
-//   FMA:  16 accumulators of 4 lanes, ROUNDS times a = a * x + y: ROUNDS * 16 * 8 operations per invocation
+//   FMA:  16 accumulators of 4 lanes, ROUNDS times a = a / 2 + 1: ROUNDS * 16 * 8 operations per invocation
 //   COPY: y[i] = x[i]
 //   task row: (x, y, count in vec4, -)
 //   grid: ceil(count / LANES), folded; z = task
@@ -27,7 +27,7 @@ fn main(
 #end
     for (var round = 0; round < ${ROUNDS}; round++) {
 #for a in 0..16
-        a${a} = fma(a${a}, vec4<f32>(0.5), x);
+        a${a} = fma(a${a}, vec4<f32>(0.5), vec4<f32>(1.0));
 #end
     }
 #for a in 1..16

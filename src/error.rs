@@ -141,20 +141,24 @@ pub(crate) fn unknown(what: &str, given: &str, known: &[&str]) -> Error {
     Error::invalid(what, format!("`{given}` is unknown{hint} (known: {})", known.join(", ")))
 }
 
-/// Levenshtein distance, for suggestions.
+/// Edit distance for suggestions; two neighbouring letters in the wrong order count as one mistake.
 fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, cb) in b.iter().enumerate() {
-            let above = row[j + 1];
-            row[j + 1] = (diagonal + usize::from(ca != *cb)).min(above + 1).min(row[j] + 1);
-            diagonal = above;
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut table = vec![vec![0; b.len() + 1]; a.len() + 1];
+    for i in 0..=a.len() {
+        for j in 0..=b.len() {
+            table[i][j] = match (i, j) {
+                (0, n) | (n, 0) => n,
+                _ => {
+                    let replaced = table[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+                    let swapped = (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+                        .then(|| table[i - 2][j - 2] + 1);
+                    replaced.min(table[i - 1][j] + 1).min(table[i][j - 1] + 1).min(swapped.unwrap_or(usize::MAX))
+                }
+            };
         }
     }
-    row[b.len()]
+    table[a.len()][b.len()]
 }
 
 #[cfg(test)]
@@ -165,6 +169,7 @@ mod tests {
     fn suggests_the_nearest_name() {
         let message = unknown("space", "nas-bench201", &["nas-bench-201", "darts"]).to_string();
         assert!(message.contains("did you mean `nas-bench-201`?"), "{message}");
+        assert!(unknown("optimizer", "sma", &["sgd", "sam"]).to_string().contains("did you mean `sam`?"));
         assert!(!unknown("space", "zzz", &["nas-bench-201"]).to_string().contains("did you mean"));
     }
 }

@@ -48,7 +48,13 @@ const ARCHS: [&str; 3] = [
 ];
 
 impl Case {
-    fn new(gpu: &Gpu, model: &dyn Model, update: Option<Update>, statistics: Statistics, copies: usize) -> Result<Self> {
+    fn new(
+        gpu: &Gpu,
+        model: &dyn Model,
+        update: Option<Update>,
+        statistics: Statistics,
+        copies: usize,
+    ) -> Result<Self> {
         let gradients = statistics != Statistics::Running;
         let options = StepOptions { batch: BATCH, statistics, smoothing: 0.1, update, gradients };
         let mut step = build(model, &options)?;
@@ -173,26 +179,36 @@ pub fn run(gpu: &Gpu, preset: Preset) -> Vec<Check> {
             note(format!("network {number}, {optimizer:?} step"), compare(&model, with(optimizer), batch, &[]));
         }
         let supernet = Supernet { sizes: SIZES };
-        note(format!("supernet on path {number}"), compare(&supernet, with(Optimizer::Sgd), batch, &Supernet::path(&arch)));
+        note(
+            format!("supernet on path {number}"),
+            compare(&supernet, with(Optimizer::Sgd), batch, &Supernet::path(&arch)),
+        );
     }
     let paths: Vec<Vec<u8>> = ARCHS.iter().filter_map(|a| a.parse::<Arch>().ok()).map(|a| Supernet::path(&a)).collect();
     let supernet = Supernet { sizes: SIZES };
     let alike = |a: &[Vec<f32>], b: &[Vec<f32>]| {
         a.iter().flatten().map(|v| v.to_bits()).eq(b.iter().flatten().map(|v| v.to_bits()))
     };
-    note("two runs give the same bits".into(), (|| {
-        let once = Case::new(gpu, &supernet, with(Optimizer::Sam), batch, 1)?.run(gpu, preset, &paths[..1])?;
-        let again = Case::new(gpu, &supernet, with(Optimizer::Sam), batch, 1)?.run(gpu, preset, &paths[..1])?;
-        Ok((alike(&once[0], &again[0]), String::new()))
-    })());
-    note("a population gives the bits of single runs".into(), (|| {
-        let all = Case::new(gpu, &supernet, with(Optimizer::Sgd), batch, paths.len())?.run(gpu, preset, &paths)?;
-        let mut same = 0;
-        for (path, together) in paths.iter().zip(&all) {
-            let alone = Case::new(gpu, &supernet, with(Optimizer::Sgd), batch, 1)?.run(gpu, preset, &[path.clone()])?;
-            same += usize::from(alike(&alone[0], together));
-        }
-        Ok((same == paths.len(), format!("{same} of {} networks", paths.len())))
-    })());
+    note(
+        "two runs give the same bits".into(),
+        (|| {
+            let once = Case::new(gpu, &supernet, with(Optimizer::Sam), batch, 1)?.run(gpu, preset, &paths[..1])?;
+            let again = Case::new(gpu, &supernet, with(Optimizer::Sam), batch, 1)?.run(gpu, preset, &paths[..1])?;
+            Ok((alike(&once[0], &again[0]), String::new()))
+        })(),
+    );
+    note(
+        "a population gives the bits of single runs".into(),
+        (|| {
+            let all = Case::new(gpu, &supernet, with(Optimizer::Sgd), batch, paths.len())?.run(gpu, preset, &paths)?;
+            let mut same = 0;
+            for (path, together) in paths.iter().zip(&all) {
+                let alone =
+                    Case::new(gpu, &supernet, with(Optimizer::Sgd), batch, 1)?.run(gpu, preset, std::slice::from_ref(path))?;
+                same += usize::from(alike(&alone[0], together));
+            }
+            Ok((same == paths.len(), format!("{same} of {} networks", paths.len())))
+        })(),
+    );
     checks
 }

@@ -21,14 +21,21 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("data", &["error", "philox"]),
     ("corrupt", &["error", "philox"]),
     ("report", &["error"]),
+    ("progress", &["error"]),
     ("space", &["error", "philox"]),
-    ("nn", &["error", "philox", "space", "graph", "gpu"]),
-    ("train", &["error", "philox", "data", "report", "space", "nn", "graph", "kernels", "gpu"]),
+    ("nn", &["error", "philox", "data", "space", "graph", "gpu"]),
+    ("train", &["error", "philox", "data", "report", "progress", "space", "nn", "graph", "kernels", "gpu"]),
     ("measure", &["error", "philox", "data", "corrupt", "report", "space", "nn", "graph", "kernels", "gpu", "train"]),
     (
         "search",
-        &["error", "philox", "data", "corrupt", "report", "space", "nn", "graph", "kernels", "gpu", "train", "measure"],
+        &[
+            "error", "philox", "data", "corrupt", "report", "progress", "space", "nn", "graph", "kernels", "gpu",
+            "train", "measure",
+        ],
     ),
+    // What checks and times the layers stands beside the command line and may see all that lies below it.
+    ("selftest", &["error", "philox", "reference", "space", "nn", "graph", "kernels", "gpu", "train"]),
+    ("bench", &["error", "data", "shader", "space", "nn", "graph", "kernels", "gpu", "train", "measure"]),
     (
         "cli",
         &[
@@ -37,6 +44,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "data",
             "corrupt",
             "report",
+            "progress",
+            "selftest",
+            "bench",
             "reference",
             "space",
             "nn",

@@ -12,8 +12,8 @@ use crate::graph::plan::{Instance, Plan};
 use crate::graph::{Builder, Geometry, Graph, Group, Op, Shape, Statistics, TensorId};
 use crate::kernels::Preset;
 use crate::nn::Model;
-use crate::nn::nas_bench_201::Network;
-use crate::nn::tensors::{Named, Values, fresh, to_logical};
+use crate::nn::nas_bench_201::{Network, Supernet};
+use crate::nn::tensors::{Named, Values, fresh, to_logical, upload};
 use crate::space::nas_bench_201::{Arch, Macro};
 use crate::train::step::{Optimizer, Rates, StepOptions, Update, build as build_step};
 use crate::train::stores::Stores;
@@ -32,7 +32,10 @@ const CONVS: [(&str, usize, usize, usize, usize); 5] = [
     ("c64_s16_k1", 64, 16, 1, 1),
 ];
 
-/// Names of all items.
+/// A training step of the supernet of a quick search on 32x32 pictures; no peer has it.
+pub const SUPERNET: &str = "train_supernet_c8_s16";
+
+/// Names of all items that peers have too.
 pub fn names() -> Vec<String> {
     let mut names = vec![];
     for arch in ["conv3", "mixed"] {
@@ -78,6 +81,9 @@ impl Item {
         }
         if name == "matmul_512" {
             return product(gpu, preset);
+        }
+        if name == SUPERNET {
+            return supernet(gpu, preset);
         }
         let parts: Vec<&str> = name.rsplitn(3, '_').collect();
         let (kind, arch, cells) = match parts[..] {
@@ -148,8 +154,7 @@ fn network(gpu: &Gpu, preset: Preset, kind: &str, arch: &str, cells: usize) -> R
     let arch: Arch = arch.parse()?;
     let sizes = Macro { channels: WIDTH, cells, in_channels: 3, height: 32, width: 32, classes: 10 };
     let model = Network { arch, sizes };
-    let statistics =
-        if kind == "fwd_eval" { Statistics::Running } else { Statistics::Batch { update: true } };
+    let statistics = if kind == "fwd_eval" { Statistics::Running } else { Statistics::Batch { update: true } };
     let update = (kind == "train").then(|| Update { optimizer: Optimizer::Sgd, ..Update::default() });
     let options = StepOptions { batch: BATCH, statistics, smoothing: 0.0, update, gradients: false };
     let mut step = build_step(&model, &options)?;
@@ -178,6 +183,31 @@ fn network(gpu: &Gpu, preset: Preset, kind: &str, arch: &str, cells: usize) -> R
     Ok(Item { gpu: gpu.clone(), plan, check })
 }
 
+/// One step of the supernet on the path of the mixed architecture: 8 channels, 16x16, batch 64.
+fn supernet(gpu: &Gpu, preset: Preset) -> Result<Item> {
+    let sizes = Macro { channels: 8, cells: 1, in_channels: 3, height: 16, width: 16, classes: 10 };
+    let model = Supernet { sizes };
+    let update = Some(Update { clip: true, ..Update::default() });
+    let statistics = Statistics::Batch { update: true };
+    let options = StepOptions { batch: 64, statistics, smoothing: 0.0, update, gradients: false };
+    let step = build_step(&model, &options)?;
+    let (graph, mean) = (Arc::new(step.graph), step.mean);
+    let stores = Stores::new(gpu, &graph, 1)?;
+    for group in [Group::Weights, Group::Running] {
+        let store = stores.group(group)?;
+        upload(gpu, store, 0, &fresh(store.contents(), 0))?;
+    }
+    let labels = Values { dims: vec![64], data: (0..64).map(|i| (i * 7 % 10) as f32).collect() };
+    stores.set_batch(0, &hashed(4001, &[64, 3, 16, 16], 1.7), &labels, 10)?;
+    let rates = Rates { rate: 0.02, momentum: 0.9, statistics_momentum: 0.1, clip: 5.0, ..Rates::default() };
+    stores.set_rates(0, &rates)?;
+    let path = Supernet::path(&MIXED.parse()?);
+    let plan = Plan::compile(gpu, vec![Instance { graph, bindings: stores.bindings(0), path }], preset)?;
+    plan.submit();
+    let check = vec![f64::from(plan.read_wait(0, mean)?[0])];
+    Ok(Item { gpu: gpu.clone(), plan, check })
+}
+
 fn mean_abs(values: &[f32]) -> f64 {
     values.iter().map(|v| f64::from(v.abs())).sum::<f64>() / values.len() as f64
 }
@@ -190,7 +220,13 @@ fn open(b: &mut Builder, shape: Shape, name: &str) -> TensorId {
 }
 
 /// Compiles a graph, fills its inputs (values in PyTorch's order), runs it once, and checks its outputs.
-fn single(gpu: &Gpu, preset: Preset, graph: Graph, inputs: &[(TensorId, Values)], outputs: &[TensorId]) -> Result<Item> {
+fn single(
+    gpu: &Gpu,
+    preset: Preset,
+    graph: Graph,
+    inputs: &[(TensorId, Values)],
+    outputs: &[TensorId],
+) -> Result<Item> {
     let graph = Arc::new(graph);
     let instance = Instance { graph: graph.clone(), bindings: Default::default(), path: vec![] };
     let plan = Plan::compile(gpu, vec![instance], preset)?;
@@ -209,10 +245,8 @@ fn convolution(gpu: &Gpu, preset: Preset, conv: (&str, usize, usize, usize, usiz
     let shape = Shape::map(BATCH, side, side, c);
     let filter = Shape::Filter { r: kernel, s: kernel, c: c / groups, k: c, groups };
     let (x, w, y) = (open(&mut b, shape, "x"), open(&mut b, filter, "w"), open(&mut b, shape, "y"));
-    let mut inputs = vec![
-        (x, hashed(1, &[BATCH, c, side, side], 1.0)),
-        (w, hashed(2, &[c, c / groups, kernel, kernel], 0.1)),
-    ];
+    let mut inputs =
+        vec![(x, hashed(1, &[BATCH, c, side, side], 1.0)), (w, hashed(2, &[c, c / groups, kernel, kernel], 0.1))];
     if !backward {
         b.push(Op::Conv { x, w, bias: None, y, geometry, relu: false });
         return single(gpu, preset, b.finish(), &inputs, &[y]);

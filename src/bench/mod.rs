@@ -40,6 +40,11 @@ impl Spread {
     pub fn of(mut seconds: Vec<f64>) -> Self {
         seconds.sort_by(f64::total_cmp);
         let at = |i: usize| seconds.get(i).copied().unwrap_or(f64::NAN) * 1e3;
-        Spread { median_ms: at(seconds.len() / 2), min_ms: at(0), max_ms: at(seconds.len().saturating_sub(1)), samples: seconds.len() }
+        Spread {
+            median_ms: at(seconds.len() / 2),
+            min_ms: at(0),
+            max_ms: at(seconds.len().saturating_sub(1)),
+            samples: seconds.len(),
+        }
     }
 }

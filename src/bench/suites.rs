@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::items::{Item, names};
+use super::items::{Item, SUPERNET, names};
 use super::{Spread, timed};
 use crate::data::load;
 use crate::error::{Error, Result};
@@ -77,12 +77,13 @@ impl<'a> Suites<'a> {
         let software = gpu.report().is_software();
         let invocations = if software { 1 << 14 } else { 1 << 20 };
         let rounds = 256;
+        let samples_of_ceiling = samples.max(9);
         let fma = Variant::new("ceiling", [("LANES", 64), ("ROUNDS", rounds)]);
-        let seconds = probe(gpu, &fma, invocations, samples)?;
+        let seconds = probe(gpu, &fma, invocations, samples_of_ceiling)?;
         let gflops = (invocations * rounds * 16 * 8) as f64 / seconds / 1e9;
         let count = if software { 1 << 20 } else { 1 << 22 };
         let copy = Variant::new("ceiling", [("LANES", 64), ("COPY", 1)]);
-        let gbs = (count * 32) as f64 / probe(gpu, &copy, count, samples)? / 1e9;
+        let gbs = (count * 32) as f64 / probe(gpu, &copy, count, samples_of_ceiling)? / 1e9;
         Ok(Suites { gpu, preset, samples, ceiling: Ceiling { gflops, gbs } })
     }
 
@@ -103,7 +104,7 @@ impl<'a> Suites<'a> {
         Ok(Line {
             suite,
             name: name.into(),
-            shape: "batch 32".into(),
+            shape: if name == SUPERNET { "batch 64" } else { "batch 32" }.into(),
             time,
             gflops,
             gbs: 0.0,
@@ -129,7 +130,8 @@ impl<'a> Suites<'a> {
     /// # Errors
     /// If the device fails.
     pub fn steps(&self) -> Result<Vec<Line>> {
-        names().iter().filter(|name| name.ends_with("_n1")).map(|name| self.item("step", name)).collect()
+        let own = names().into_iter().filter(|name| name.ends_with("_n1")).chain([SUPERNET.to_owned()]);
+        own.map(|name| self.item("step", &name)).collect()
     }
 
     /// Twenty noise draws as one population beside twenty evaluations of one network through the same kind of plan, both
@@ -146,7 +148,8 @@ impl<'a> Suites<'a> {
         let resident = Resident::new(self.gpu, &data.train)?;
         let setting = Setting { gpu: self.gpu, preset: self.preset, data: &resident, statistics: &statistics };
         let sizes = Macro { channels: CHANNELS, cells: 1, in_channels: 1, height: 8, width: 8, classes: 10 };
-        let arch: Arch = "|nor_conv_3x3~0|+|nor_conv_1x1~0|skip_connect~1|+|avg_pool_3x3~0|nor_conv_3x3~1|none~2|".parse()?;
+        let arch: Arch =
+            "|nor_conv_3x3~0|+|nor_conv_1x1~0|skip_connect~1|+|avg_pool_3x3~0|nor_conv_3x3~1|none~2|".parse()?;
         let model = Network { arch, sizes };
         let pass = graph(&model, IMAGES, Statistics::Running)?;
         let stores = Stores::new(self.gpu, &pass, 1)?;
@@ -161,8 +164,9 @@ impl<'a> Suites<'a> {
         let input = [8, 8, 1];
         let all: Vec<Subject> = (0..DRAWS).map(subject).collect();
         let together = Forward::new(&setting, input, IMAGES, &pass, &all)?;
-        let alone: Vec<Forward> =
-            (0..DRAWS).map(|draw| Forward::new(&setting, input, IMAGES, &pass, &[subject(draw)])).collect::<Result<_>>()?;
+        let alone: Vec<Forward> = (0..DRAWS)
+            .map(|draw| Forward::new(&setting, input, IMAGES, &pass, &[subject(draw)]))
+            .collect::<Result<_>>()?;
         let images: Vec<usize> = (0..IMAGES).collect();
         let want = alone.iter().map(|f| Ok(f.evaluate_wait(&images)?[0])).collect::<Result<Vec<_>>>()?;
         if together.evaluate_wait(&images)? != want {

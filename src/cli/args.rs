@@ -57,7 +57,13 @@ impl Sizes {
     }
 
     /// The space for a data set, which decides channels and classes.
-    pub fn for_data(&self, data: &Dataset, channels: usize, cells: usize, image: (usize, usize)) -> Result<NasBench201> {
+    pub fn for_data(
+        &self,
+        data: &Dataset,
+        channels: usize,
+        cells: usize,
+        image: (usize, usize),
+    ) -> Result<NasBench201> {
         self.check_space()?;
         let images = &data.train;
         for (what, given, own) in

@@ -51,7 +51,9 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         let list = suites.profile(item)?;
         return global.print(&list, || {
             list.iter()
-                .map(|(label, count, ms, gflops)| format!("{label:16} {count:4} dispatches {ms:9.3} ms {gflops:7.1} GFLOP/s\n"))
+                .map(|(label, count, ms, gflops)| {
+                    format!("{label:16} {count:4} dispatches {ms:9.3} ms {gflops:7.1} GFLOP/s\n")
+                })
                 .collect()
         });
     }

@@ -76,7 +76,8 @@ impl Display {
         let part = done as f64 / self.units as f64;
         let all = self.share.0 + part.min(1.0) * (self.share.1 - self.share.0);
         let elapsed = self.start.elapsed().as_secs_f64();
-        let left = if all > 0.02 { format!(", about {} left", duration(elapsed / all - elapsed)) } else { String::new() };
+        let left =
+            if all > 0.02 { format!(", about {} left", duration(elapsed / all - elapsed)) } else { String::new() };
         let rate = if done > 0 { format!(" {done}/{}", self.units) } else { String::new() };
         let note = if note.is_empty() { String::new() } else { format!(", {note}") };
         let line = format!("{}{rate}{note} ({}{left})", self.stage, duration(elapsed));

@@ -162,10 +162,15 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     let mut folder = RunFolder::create(out, existing)?;
     folder.write("config.toml", to_toml(&config)?.as_bytes())?;
     let mut display = Display::new(global)?;
-    let result =
-        search(&gpu, preset, &space, &data, &config, &mut folder, &mut |event| display.event(event));
+    let result = search(&gpu, preset, &space, &data, &config, &mut folder, &mut |event| display.event(event));
     display.finish();
-    let result = result?;
+    let result = match result {
+        Ok(result) => result,
+        Err(error) => {
+            folder.abandon();
+            return Err(error);
+        }
+    };
     global.print(&result, || text(&result, &config, &folder, global))
 }
 
@@ -231,7 +236,12 @@ struct Plan<'a> {
 }
 
 /// Prints the numbers and what they cost.
-fn dry_run(global: &Global, config: &SearchConfig, space: &crate::space::nas_bench_201::NasBench201, images: usize) -> Result<()> {
+fn dry_run(
+    global: &Global,
+    config: &SearchConfig,
+    space: &crate::space::nas_bench_201::NasBench201,
+    images: usize,
+) -> Result<()> {
     use crate::space::Space;
     let training = (images as f64 * config.train_share) as usize;
     let validation = images - training;

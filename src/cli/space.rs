@@ -62,7 +62,12 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
             }];
             global.print(&list, || {
                 list.iter()
-                    .map(|l| format!("{}: {} architectures, {} of them unique\n    named {}\n", l.space, l.architectures, l.unique, l.names))
+                    .map(|l| {
+                        format!(
+                            "{}: {} architectures, {} of them unique\n    named {}\n",
+                            l.space, l.architectures, l.unique, l.names
+                        )
+                    })
                     .collect()
             })
         }

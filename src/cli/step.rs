@@ -78,9 +78,10 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         return Err(Error::file(&args.batch, None, format!("`x` has axes {:?}, expected N, C, H, W", x.dims)));
     };
     // What the weights and the batch say goes before the benchmark's own sizes.
-    let cells = weights.keys().filter(|name| name.ends_with("conv_a.op.1.weight")).filter_map(|name| {
-        name.strip_prefix("cells.")?.split('.').next()?.parse::<usize>().ok()
-    });
+    let cells = weights
+        .keys()
+        .filter(|name| name.ends_with("conv_a.op.1.weight"))
+        .filter_map(|name| name.strip_prefix("cells.")?.split('.').next()?.parse::<usize>().ok());
     let dims = |name: &str| weights.get(name).map(|v| v.dims.clone()).unwrap_or_default();
     let sizes = Sizes {
         channels: args.sizes.channels.or(dims("stem.0.weight").first().copied()),

@@ -203,6 +203,13 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         &mut |event| display.event(event),
     );
     display.finish();
+    let trained = match trained {
+        Ok(trained) => trained,
+        Err(error) => {
+            folder.abandon();
+            return Err(error);
+        }
+    };
     let result = TrainResult {
         method: "train",
         space: config.space.clone(),
@@ -213,7 +220,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         seed: config.seed,
         device: format!("{} ({})", gpu.report().name, gpu.report().driver),
         seconds: start.elapsed().as_secs_f64(),
-        trained: trained?,
+        trained,
     };
     let json = serde_json::to_vec_pretty(&result).map_err(|e| Error::invalid("result.json", e.to_string()))?;
     folder.write("result.json", &json)?;

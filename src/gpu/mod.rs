@@ -119,7 +119,9 @@ impl Gpu {
         let first = fault.clone();
         device.set_device_lost_callback(move |reason, message| {
             if reason != wgpu::DeviceLostReason::Destroyed {
-                lock(&first).get_or_insert_with(|| format!("the device was lost ({message}); --resume goes on from the last save"));
+                lock(&first).get_or_insert_with(|| {
+                    format!("the device was lost ({message}); --resume goes on from the last save")
+                });
             }
         });
         Gpu(Arc::new(Shared {

@@ -34,8 +34,7 @@ impl Gpu {
             binding: i as u32 + 1,
             resource: slab.buffer().as_entire_binding(),
         }));
-        let descriptor =
-            wgpu::BindGroupDescriptor { label: Some(label), layout: &pipeline.layout, entries: &entries };
+        let descriptor = wgpu::BindGroupDescriptor { label: Some(label), layout: &pipeline.layout, entries: &entries };
         let group = self.0.device.create_bind_group(&descriptor);
         Ok(Dispatch { pipeline: pipeline.pipeline.clone(), group, label })
     }
@@ -43,7 +42,13 @@ impl Gpu {
     /// Starts recording.
     pub fn record(&self) -> Recorder {
         let encoder = self.0.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
-        Recorder { gpu: self.clone(), encoder: Work { pass: None, encoder }, profile: None, copies: vec![], dispatches: 0 }
+        Recorder {
+            gpu: self.clone(),
+            encoder: Work { pass: None, encoder },
+            profile: None,
+            copies: vec![],
+            dispatches: 0,
+        }
     }
 }
 

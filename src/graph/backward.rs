@@ -93,7 +93,9 @@ impl Builder {
             if (if weight { reads } else { writes }).contains(&tensor) {
                 scope = match scope {
                     None => Some(node.guard),
-                    Some(s) if s.choice == node.guard.choice => Some(Guard::new(s.choice, s.options | node.guard.options)),
+                    Some(s) if s.choice == node.guard.choice => {
+                        Some(Guard::new(s.choice, s.options | node.guard.options))
+                    }
                     Some(_) => return Guard::ALWAYS,
                 };
             }

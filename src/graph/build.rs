@@ -88,7 +88,14 @@ impl Builder {
     ///
     /// # Errors
     /// If the name is taken by a tensor of another shape.
-    pub fn persistent(&mut self, group: Group, name: &str, shape: Shape, init: Init, dims: &[usize]) -> Result<TensorId> {
+    pub fn persistent(
+        &mut self,
+        group: Group,
+        name: &str,
+        shape: Shape,
+        init: Init,
+        dims: &[usize],
+    ) -> Result<TensorId> {
         let known = self.graph.persistent(group).find(|(_, p)| p.name == name).map(|(id, _)| id);
         if let Some(id) = known {
             let have = self.shape(id);
@@ -203,11 +210,10 @@ impl Builder {
     /// If nothing is left of the image, or a window could lie wholly in the padding.
     pub fn max_pool(&mut self, name: &str, x: Value, window: Window) -> Result<TensorId> {
         let [n, h, w, c] = self.seen_shape(x).nhwc();
-        let (p, q) = window
-            .geometry()
-            .output(h, w)
-            .filter(|_| window.padding * 2 <= window.kernel)
-            .ok_or_else(|| Error::shape(name, format!("an image for a window of {}", window.kernel), format!("{h}x{w}")))?;
+        let (p, q) =
+            window.geometry().output(h, w).filter(|_| window.padding * 2 <= window.kernel).ok_or_else(|| {
+                Error::shape(name, format!("an image for a window of {}", window.kernel), format!("{h}x{w}"))
+            })?;
         let (x, y) = (self.materialise(x), self.temporary(Shape::map(n, p, q, c)));
         self.push(Op::MaxPool { x, y, window });
         Ok(y)

@@ -8,6 +8,7 @@ mod build;
 mod ir;
 pub mod memory;
 pub mod plan;
+mod schedule;
 pub mod store;
 
 pub use backward::Gradients;

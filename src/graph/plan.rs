@@ -11,15 +11,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::ir::{Graph, Group, Shape, TensorId};
-use super::memory::{Interval, pack};
+use super::schedule::{GraphLayout, Merged, Schedule};
 use super::store::Store;
 use crate::error::{Error, Result};
 use crate::gpu::{Dispatch, Gpu, Recorder, Slab};
-use crate::kernels::{Call, Lowering, Preset, Word};
+use crate::kernels::{Call, Preset, Word};
 use crate::shader::Variant;
 
 /// Slabs that a shader with a pool can see at once.
-const POOL: usize = 3;
+pub(super) const POOL: usize = 3;
 
 /// Stores that an instance uses: for each group one, and the number of the copy.
 pub type Bindings = BTreeMap<Group, (Store, usize)>;
@@ -62,6 +62,9 @@ struct Step {
     workgroups: u32,
 }
 
+/// A dispatch to be: its variant, its operands, and the calls that share it.
+type Pending = (Variant, Vec<Slab>, Vec<(usize, Arc<Call>)>);
+
 /// Compiled dispatches of any number of instances.
 pub struct Plan {
     gpu: Gpu,
@@ -76,17 +79,6 @@ pub struct Plan {
     bytes: u64,
 }
 
-/// Calls of one graph and where its temporaries lie.
-struct GraphLayout {
-    calls: Vec<Arc<Call>>,
-    levels: Vec<usize>,
-    /// Shape of each tensor, the kernels' own included.
-    shapes: Vec<Shape>,
-    /// Bin and offset in `vec4` of each temporary.
-    places: Vec<(usize, u64)>,
-    bins: Vec<u64>,
-}
-
 impl Plan {
     /// Compiles `instances`, which run side by side.
     ///
@@ -94,17 +86,15 @@ impl Plan {
     /// [`Error::Memory`] if the memory does not suffice, [`Error::Shader`] if a shader does not compile, or an error that
     /// names the tensor that a store lacks.
     pub fn compile(gpu: &Gpu, instances: Vec<Instance>, preset: Preset) -> Result<Self> {
-        let (mut layouts, graph_of) = lower_graphs(&instances, preset);
-        let merged = merge(&layouts, &graph_of);
-        let slab_vec4s = gpu.report().limits.slab_bytes / 16;
-        for (index, layout) in layouts.iter_mut().enumerate() {
-            let graph = instances[graph_of.iter().position(|&g| g == index).unwrap_or(0)].graph.clone();
-            let own = |instance: usize| graph_of[instance] == index;
-            place(layout, &graph, &own, &merged, slab_vec4s)?;
-        }
-        let (homes, bytes) = allocate(gpu, &layouts, &graph_of)?;
+        let graphs: Vec<_> = instances.iter().map(|i| i.graph.clone()).collect();
+        let schedule = Schedule::new(&graphs, preset, gpu.report().limits.slab_bytes)?;
+        let slabs = schedule.slabs.iter().map(|&size| gpu.slab(size * 16, "activations"));
+        let slabs: Vec<Slab> = slabs.collect::<Result<_>>()?;
+        let bytes = slabs.iter().map(Slab::bytes).sum();
+        let Schedule { layouts, graph_of, merged, homes, .. } = schedule;
         let layouts: Vec<_> = layouts.into_iter().map(Arc::new).collect();
-        let homes: Vec<_> = graph_of.iter().copied().zip(homes).collect();
+        let home = |bins: Vec<(usize, u64)>| bins.into_iter().map(|(s, at)| (slabs[s].clone(), at)).collect();
+        let homes: Vec<_> = graph_of.iter().copied().zip(homes.into_iter().map(home)).collect();
         let mut plan = Plan {
             gpu: gpu.clone(),
             table_slab: gpu.slab(16, "task rows")?,
@@ -118,6 +108,15 @@ impl Plan {
         plan.bind(&merged)?;
         plan.refresh()?;
         Ok(plan)
+    }
+
+    /// Bytes of device memory that temporaries of these instances would take; takes none. Instances of one network share
+    /// its `Arc`.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] if they cannot be placed on this adapter.
+    pub fn announce(gpu: &Gpu, graphs: &[Arc<Graph>], preset: Preset) -> Result<u64> {
+        Ok(Schedule::new(graphs, preset, gpu.report().limits.slab_bytes)?.bytes())
     }
 
     /// Takes new paths for all instances; nothing is compiled.
@@ -234,9 +233,10 @@ impl Plan {
         let own = &self.instances[instance];
         let info = own.graph.tensors.get(tensor.0 as usize).and_then(|t| t.persistent.as_ref());
         if let Some(info) = info {
-            let (store, copy) = own.bindings.get(&info.group).ok_or_else(|| {
-                Error::invalid(&info.name, format!("no store is bound for {:?}", info.group))
-            })?;
+            let (store, copy) = own
+                .bindings
+                .get(&info.group)
+                .ok_or_else(|| Error::invalid(&info.name, format!("no store is bound for {:?}", info.group)))?;
             return store.place(*copy, &info.name);
         }
         let (layout, home) = &self.homes[instance];
@@ -264,7 +264,7 @@ impl Plan {
     /// Makes dispatches of merged calls: those whose operands share slabs.
     fn bind(&mut self, merged: &[Merged]) -> Result<()> {
         let alignment = self.gpu.report().limits.alignment.max(16) as usize / 4;
-        let mut pending: Vec<(Variant, Vec<Slab>, Vec<(usize, Arc<Call>)>)> = vec![];
+        let mut pending: Vec<Pending> = vec![];
         for group in merged {
             let mut index: HashMap<Vec<usize>, usize> = HashMap::new();
             for &(instance, call) in &group.tasks {
@@ -292,8 +292,10 @@ impl Plan {
         let mut length = 0;
         let mut spans = vec![];
         for (_, _, tasks) in &pending {
-            let words: usize =
-                tasks.iter().map(|(_, call)| call.head.len() + call.terms.iter().map(|t| t.2.len()).sum::<usize>()).sum();
+            let words: usize = tasks
+                .iter()
+                .map(|(_, call)| call.head.len() + call.terms.iter().map(|t| t.2.len()).sum::<usize>())
+                .sum();
             spans.push((length, words));
             length = (length + words).next_multiple_of(alignment);
         }
@@ -411,142 +413,4 @@ fn check_path(graph: &Graph, path: &[u8]) -> Result<()> {
         Some(i) => Err(Error::invalid("path", format!("choice {i} has no option {}", path[i]))),
         None => Ok(()),
     }
-}
-
-/// Lowers each distinct graph once; returns the layouts and which one each instance has.
-fn lower_graphs(instances: &[Instance], preset: Preset) -> (Vec<GraphLayout>, Vec<usize>) {
-    let mut seen: Vec<*const Graph> = vec![];
-    let mut layouts = vec![];
-    let mut graph_of = vec![];
-    for instance in instances {
-        let pointer = Arc::as_ptr(&instance.graph);
-        let index = seen.iter().position(|&p| p == pointer).unwrap_or_else(|| {
-            seen.push(pointer);
-            let lowering = Lowering::of(&instance.graph, preset);
-            let mut shapes: Vec<Shape> = instance.graph.tensors.iter().map(|t| t.shape).collect();
-            shapes.extend(&lowering.scratch);
-            let levels = levels(&lowering.calls, shapes.len());
-            let calls = lowering.calls.into_iter().map(Arc::new).collect();
-            layouts.push(GraphLayout { calls, levels, shapes, places: vec![], bins: vec![] });
-            seen.len() - 1
-        });
-        graph_of.push(index);
-    }
-    (layouts, graph_of)
-}
-
-/// The earliest level of each call: after what it reads was written, and after what it overwrites was used.
-fn levels(calls: &[Call], tensors: usize) -> Vec<usize> {
-    let mut written = vec![0; tensors];
-    let mut read = vec![0; tensors];
-    // Options of one choice may write the same tensor at the same level.
-    let mut writer: Vec<Option<crate::graph::Guard>> = vec![None; tensors];
-    calls
-        .iter()
-        .map(|call| {
-            let after_writes = call.reads.iter().map(|t| written[t.0 as usize]).max().unwrap_or(0);
-            let after_uses = call.writes.iter().map(|t| {
-                let t = t.0 as usize;
-                let sibling = writer[t].is_some_and(|g| g.choice == call.guard.choice && g.options & call.guard.options == 0);
-                if sibling { read[t] } else { read[t].max(written[t]) }
-            });
-            let level = after_writes.max(after_uses.max().unwrap_or(0)) + 1;
-            call.reads.iter().for_each(|t| read[t.0 as usize] = read[t.0 as usize].max(level));
-            for t in &call.writes {
-                written[t.0 as usize] = written[t.0 as usize].max(level);
-                writer[t.0 as usize] = Some(call.guard);
-            }
-            level
-        })
-        .collect()
-}
-
-/// Calls of one level and variant, from all instances.
-struct Merged {
-    tasks: Vec<(usize, usize)>,
-}
-
-fn merge(layouts: &[GraphLayout], graph_of: &[usize]) -> Vec<Merged> {
-    let mut groups: BTreeMap<(usize, &Variant), Vec<(usize, usize)>> = BTreeMap::new();
-    for (instance, &graph) in graph_of.iter().enumerate() {
-        for (index, call) in layouts[graph].calls.iter().enumerate() {
-            groups.entry((layouts[graph].levels[index], &call.variant)).or_default().push((instance, index));
-        }
-    }
-    groups.into_values().map(|tasks| Merged { tasks }).collect()
-}
-
-/// Finds memory for the temporaries of one graph.
-fn place(
-    layout: &mut GraphLayout,
-    graph: &Graph,
-    own: &dyn Fn(usize) -> bool,
-    merged: &[Merged],
-    limit: u64,
-) -> Result<()> {
-    let mut first = vec![usize::MAX; layout.shapes.len()];
-    let mut last = vec![0; layout.shapes.len()];
-    let mut dispatch_of = vec![0; layout.calls.len()];
-    for (position, group) in merged.iter().enumerate() {
-        for &(_, call) in group.tasks.iter().filter(|(instance, _)| own(*instance)) {
-            dispatch_of[call] = position;
-        }
-    }
-    for (call, &position) in layout.calls.iter().zip(&dispatch_of) {
-        for t in call.reads.iter().chain(&call.writes) {
-            let t = t.0 as usize;
-            first[t] = first[t].min(position);
-            last[t] = last[t].max(position);
-        }
-    }
-    let mut tensors = vec![];
-    let mut intervals = vec![];
-    for (t, shape) in layout.shapes.iter().enumerate() {
-        let tensor = graph.tensors.get(t);
-        let probed = tensor.is_some_and(|t| t.probe.is_some());
-        if tensor.is_some_and(|t| t.persistent.is_some()) || (first[t] == usize::MAX && !probed) {
-            continue;
-        }
-        // A probe that nothing reads or writes is an input that the caller fills: it must live from the start.
-        let (from, to) = if probed { (0, usize::MAX) } else { (first[t], last[t]) };
-        tensors.push(t);
-        intervals.push(Interval { size: shape.vec4s() as u64, first: from, last: to });
-    }
-    let packed = pack(&intervals, limit).map_err(|size| Error::Memory {
-        what: "one tensor".into(),
-        needed: size * 16 >> 20,
-        limit: limit * 16 >> 20,
-        advice: "use a smaller --batch or fewer channels".into(),
-    })?;
-    layout.places = vec![(usize::MAX, 0); layout.shapes.len()];
-    for (t, place) in tensors.into_iter().zip(packed.places) {
-        layout.places[t] = place;
-    }
-    layout.bins = packed.bins;
-    Ok(())
-}
-
-/// Slabs for the bins of all instances, as few as fit; returns the place of each bin and the bytes taken.
-#[allow(clippy::type_complexity, reason = "one list of places per instance, no type of its own deserves a name")]
-fn allocate(gpu: &Gpu, layouts: &[GraphLayout], graph_of: &[usize]) -> Result<(Vec<Vec<(Slab, u64)>>, u64)> {
-    let limit = gpu.report().limits.slab_bytes / 16;
-    let mut sizes: Vec<u64> = vec![];
-    let mut homes: Vec<Vec<(usize, u64)>> = vec![];
-    for &graph in graph_of {
-        let bins = layouts[graph].bins.iter().map(|&size| {
-            if sizes.last().is_none_or(|used| used + size > limit) {
-                sizes.push(0);
-            }
-            let slab = sizes.len() - 1;
-            let at = sizes[slab];
-            sizes[slab] += size;
-            (slab, at)
-        });
-        homes.push(bins.collect());
-    }
-    let slabs: Vec<Slab> =
-        sizes.iter().map(|&size| gpu.slab(size * 16, "activations")).collect::<Result<_>>()?;
-    let bytes = slabs.iter().map(Slab::bytes).sum();
-    let homes = homes.into_iter().map(|bins| bins.into_iter().map(|(s, at)| (slabs[s].clone(), at)).collect());
-    Ok((homes.collect(), bytes))
 }

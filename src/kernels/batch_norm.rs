@@ -49,8 +49,7 @@ pub(super) fn lower(to: &mut Lowering, op: &Op) {
             let lanes = to.preset.reduce_lanes;
             let running = statistics == Statistics::Running;
             let (parts, chunks, positions) = moments(to, x, coefficients, Some(dy));
-            let variant =
-                Variant::new("batch_norm_grad", [("C4", c4), ("RUNNING", running.into()), ("LANES", lanes)]);
+            let variant = Variant::new("batch_norm_grad", [("C4", c4), ("RUNNING", running.into()), ("LANES", lanes)]);
             let or = |t: Option<TensorId>| t.unwrap_or(grad_coefficients);
             let slots = vec![parts, coefficients, or(dgamma), or(dbeta), grad_coefficients];
             let mut writes = vec![grad_coefficients];
@@ -83,10 +82,8 @@ fn moments(to: &mut Lowering, x: TensorId, coefficients: TensorId, dy: Option<Te
     let (c4, positions) = (blocks(c), n * h * w);
     let chunks = positions.div_ceil(CHUNK);
     let parts = to.temporary(2 * chunks * c4);
-    let variant = Variant::new(
-        "moments",
-        [("C4", c4), ("LANES", to.preset.reduce_lanes), ("GRAD", dy.is_some().into())],
-    );
+    let variant =
+        Variant::new("moments", [("C4", c4), ("LANES", to.preset.reduce_lanes), ("GRAD", dy.is_some().into())]);
     let mut slots = vec![x, parts];
     slots.extend(dy.iter().flat_map(|&dy| [dy, coefficients]));
     let coefficients = dy.map(|_| coefficients);

@@ -48,7 +48,10 @@ pub(super) fn lower(to: &mut Lowering, op: &Op) {
         let position = |class: &Class| chunk.iter().position(|c| c == class).unwrap_or(0);
         own.sort_by_key(|(class, _)| position(class));
         let pools = chunk.iter().any(|class| class[0] >= 5);
-        let mut variant = Variant::new("combine", [("LANES", lanes), ("FIRST", 2), ("CLASSES", chunk.len()), ("C4", blocks(c)), ("POSITIONS", POSITIONS)]);
+        let mut variant = Variant::new(
+            "combine",
+            [("LANES", lanes), ("FIRST", 2), ("CLASSES", chunk.len()), ("C4", blocks(c)), ("POSITIONS", POSITIONS)],
+        );
         if pools {
             variant = variant.with("H", h as i64).with("W", w as i64);
         }

@@ -59,11 +59,10 @@ impl Dense {
 
 /// Constants of a geometry.
 fn constants(shader: &'static str, g: Geometry, relu: bool) -> Variant {
-    let variant = Variant::new(
+    Variant::new(
         shader,
         [("R", g.r), ("S", g.s), ("STRIDE", g.stride), ("PAD", g.padding), ("DIL", g.dilation), ("RELU", relu.into())],
-    );
-    variant
+    )
 }
 
 /// A kernel of one tap without stride sees an image as one long row.
@@ -155,22 +154,15 @@ fn filter(to: &mut Lowering, x: TensorId, dy: TensorId, dw: TensorId, g: Geometr
     // The lanes' sums must fit into the workgroup memory that every adapter has.
     let most_lanes = WORKGROUP_BYTES / (g.s * 4 * kb * 16);
     let lanes = to.preset.conv_lanes.min(32).min(if most_lanes < 2 { 1 } else { 1 << most_lanes.ilog2() });
-    let need = (0..qx).flat_map(|p| (0..g.s).map(move |s| 1i64 << (p * g.stride + s * g.dilation))).fold(0, |a, b| a | b);
+    let need =
+        (0..qx).flat_map(|p| (0..g.s).map(move |s| 1i64 << (p * g.stride + s * g.dilation))).fold(0, |a, b| a | b);
     let lines = images * p;
     let splits = lines.div_ceil(ROWS_PER_SPLIT).min(MOST_SPLITS);
     let per_split = lines.div_ceil(splits);
     let mut variant = constants("conv2d_filter", g, relu).with("NEED", need);
-    for (name, value) in [
-        ("H", h),
-        ("W", w),
-        ("C4", c4),
-        ("P", p),
-        ("Q", q),
-        ("OUT4", out4),
-        ("KB", kb),
-        ("QX", qx),
-        ("LANES", lanes),
-    ] {
+    for (name, value) in
+        [("H", h), ("W", w), ("C4", c4), ("P", p), ("Q", q), ("OUT4", out4), ("KB", kb), ("QX", qx), ("LANES", lanes)]
+    {
         variant = variant.with(name, value as i64);
     }
     let vec4s = to.shape(dw).vec4s();

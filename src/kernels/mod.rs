@@ -1,7 +1,7 @@
 //! From operations to shader calls.
 //!
 //! Each file is the twin of a shader family: it knows the constants that the shader wants baked in, the layout of its
-//! task row, its grid, and what it costs. [`lower`] turns one operation into [`Call`]s; the planner merges equal ones of
+//! task row, its grid, and what it costs. [`Lowering::of`] turns operations into [`Call`]s; the planner merges equal ones of
 //! many networks into dispatches.
 
 mod batch_norm;
@@ -142,7 +142,9 @@ impl<'a> Lowering<'a> {
         self.guard = node.guard;
         match &node.op {
             Op::Conv { .. } | Op::ConvInput { .. } | Op::ConvFilter { .. } => conv2d::lower(self, &node.op),
-            Op::BatchNorm { .. } | Op::BatchNormGrad { .. } | Op::ChannelSum { .. } => batch_norm::lower(self, &node.op),
+            Op::BatchNorm { .. } | Op::BatchNormGrad { .. } | Op::ChannelSum { .. } => {
+                batch_norm::lower(self, &node.op)
+            }
             Op::Combine { .. } => combine::lower(self, &node.op),
             Op::MaxPool { .. } | Op::MaxPoolGrad { .. } | Op::GlobalAvgPool { .. } | Op::Gather { .. } => {
                 pool::lower(self, &node.op);

@@ -13,8 +13,7 @@ pub(super) fn lower(to: &mut Lowering, op: &Op) {
     match op {
         Op::GlobalNorm { gradients, norm } => global_norm(to, gradients, *norm),
         &Op::Ascend { w, g, norm, hyper, y, adaptive } => {
-            let variant =
-                Variant::new("optimizer", [("LANES", lanes), ("ASCEND", 1), ("ADAPTIVE", adaptive.into())]);
+            let variant = Variant::new("optimizer", [("LANES", lanes), ("ASCEND", 1), ("ADAPTIVE", adaptive.into())]);
             let count = to.shape(w).vec4s();
             let head = vec![w.into(), g.into(), y.into(), norm.into(), count.into(), hyper.into(), none, none];
             to.call(variant, vec![w, g, y, norm, hyper], &[y], head, count.div_ceil(lanes));

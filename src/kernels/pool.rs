@@ -14,8 +14,7 @@ pub(super) fn lower(to: &mut Lowering, op: &Op) {
             let [n, h, w, c] = to.shape(x).nhwc();
             let variant = Variant::new("global_pool", [("LANES", lanes)]);
             let count = n * blocks(c);
-            let head =
-                vec![x.into(), y.into(), count.into(), (h * w).into(), blocks(c).into(), none, none, none];
+            let head = vec![x.into(), y.into(), count.into(), (h * w).into(), blocks(c).into(), none, none, none];
             to.call(variant, vec![x, y], &[y], head, count.div_ceil(lanes));
         }
         Op::Gather { data, batch, statistics, x, labels, source: [sh, sw, sc] } => {

@@ -157,7 +157,8 @@ impl Forward {
             reads.push(recorder.read(&slab, offset * 16, 16)?);
         }
         recorder.submit();
-        let score = |values: Vec<f32>| Score { loss: f64::from(values[0]) / count, accuracy: f64::from(values[1]) / count };
+        let score =
+            |values: Vec<f32>| Score { loss: f64::from(values[0]) / count, accuracy: f64::from(values[1]) / count };
         reads.into_iter().map(|read| Ok(score(read.wait_f32()?))).collect()
     }
 

@@ -55,7 +55,10 @@ impl ModelCard {
         let fail = |why: String| Error::file(path, None, why);
         let text = |key: &str| {
             let full = format!("altiplano.{key}");
-            metadata.get(&full).cloned().ok_or_else(|| fail(format!("the metadata lack `{full}`; is it a model saved by altiplano?")))
+            metadata
+                .get(&full)
+                .cloned()
+                .ok_or_else(|| fail(format!("the metadata lack `{full}`; is it a model saved by altiplano?")))
         };
         let number = |key: &str| {
             let value = text(key)?;
@@ -63,7 +66,8 @@ impl ModelCard {
         };
         let list = |key: &str| {
             let value = text(key)?;
-            let parsed: Option<Vec<f64>> = value.split(',').map(|v| v.parse().ok().filter(|v: &f64| v.is_finite())).collect();
+            let parsed: Option<Vec<f64>> =
+                value.split(',').map(|v| v.parse().ok().filter(|v: &f64| v.is_finite())).collect();
             parsed.ok_or_else(|| fail(format!("`altiplano.{key}` is `{value}`, expected numbers with commas")))
         };
         let image = text("image")?;

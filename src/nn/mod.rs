@@ -144,14 +144,8 @@ impl Layers {
             self.builder.persistent(Group::Running, &format!("{name}.{suffix}"), shape, Init::Constant(value), &[c])
         };
         let running = Some((state("running_mean", 0.0)?, state("running_var", 1.0)?));
-        let norm = BatchNorm {
-            gamma,
-            beta,
-            running,
-            hyper: Some(self.hyper),
-            epsilon: EPSILON,
-            statistics: self.statistics,
-        };
+        let norm =
+            BatchNorm { gamma, beta, running, hyper: Some(self.hyper), epsilon: EPSILON, statistics: self.statistics };
         Ok(self.builder.batch_norm(x, norm))
     }
 

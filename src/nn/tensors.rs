@@ -40,9 +40,7 @@ pub fn load(path: &Path) -> Result<(Named, BTreeMap<String, String>)> {
     for (name, view) in file.iter() {
         let data = match view.dtype() {
             Dtype::F32 => bytemuck::pod_collect_to_vec(view.data()),
-            Dtype::I64 => {
-                bytemuck::pod_collect_to_vec::<u8, i64>(view.data()).into_iter().map(|v| v as f32).collect()
-            }
+            Dtype::I64 => bytemuck::pod_collect_to_vec::<u8, i64>(view.data()).into_iter().map(|v| v as f32).collect(),
             // Raw images that golden cases carry beside the normalised ones.
             Dtype::U8 => continue,
             other => return Err(fail(format!("tensor {name} is {other:?}, expected F32 or I64"))),
@@ -63,15 +61,33 @@ pub fn to_bytes(named: &Named, metadata: BTreeMap<String, String>) -> Result<Vec
             .map_err(|e| Error::invalid(name, e.to_string()))
     });
     let views: Vec<_> = views.collect::<Result<_>>()?;
-    let metadata = (!metadata.is_empty()).then(|| metadata.into_iter().collect());
-    safetensors::serialize(views, metadata).map_err(|e| Error::invalid("safetensors", e.to_string()))
+    let plain = safetensors::serialize(views, None).map_err(|e| Error::invalid("safetensors", e.to_string()))?;
+    with_metadata(&plain, &metadata)
+}
+
+/// Puts metadata, sorted, at the front of a safetensors header: the library would write them in random order, and equal
+/// models should be equal files.
+fn with_metadata(file: &[u8], metadata: &BTreeMap<String, String>) -> Result<Vec<u8>> {
+    let fail = || Error::invalid("safetensors", "the header could not be written");
+    let (length, rest) = file.split_first_chunk::<8>().ok_or_else(fail)?;
+    let (header, data) = rest.split_at_checked(u64::from_le_bytes(*length) as usize).ok_or_else(fail)?;
+    let tensors = std::str::from_utf8(header).ok().and_then(|h| h.trim_end().strip_prefix('{')).ok_or_else(fail)?;
+    let json = serde_json::to_string(metadata).map_err(|_| fail())?;
+    let comma = if tensors == "}" { "" } else { "," };
+    let mut header = match metadata.is_empty() {
+        true => format!("{{{tensors}"),
+        false => format!("{{\"__metadata__\":{json}{comma}{tensors}"),
+    };
+    header.push_str(&" ".repeat(header.len().next_multiple_of(8) - header.len()));
+    Ok([&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), data].concat())
 }
 
 /// Position in PyTorch's row-major order of each value in our logical order.
 fn torch_indices(shape: Shape) -> Vec<usize> {
     match shape {
         Shape::Filter { r, s, c, k, .. } => {
-            let taps = (0..r * s).flat_map(|tap| (0..c).flat_map(move |c_| (0..k).map(move |k_| (k_ * c + c_) * r * s + tap)));
+            let taps =
+                (0..r * s).flat_map(|tap| (0..c).flat_map(move |c_| (0..k).map(move |k_| (k_ * c + c_) * r * s + tap)));
             taps.collect()
         }
         Shape::Map { n, h, w, c } => {
@@ -124,7 +140,7 @@ pub fn upload(gpu: &Gpu, store: &Store, copy: usize, named: &Named) -> Result<()
     let contents = store.contents();
     let mut stored = vec![0.0f32; contents.vec4s as usize * 4];
     for (name, entry) in &contents.entries {
-        let values = named.get(name).ok_or_else(|| Error::invalid(name, "this tensor is missing"))?;
+        let values = named.get(name).ok_or_else(|| Error::invalid(format!("tensor {name}"), "is missing from the weights; is it the right architecture (--arch)?"))?;
         if values.dims != entry.info.dims || values.data.len() != entry.shape.len() {
             return Err(Error::shape(
                 format!("tensor {name}"),
@@ -162,6 +178,19 @@ pub fn download_wait(gpu: &Gpu, store: &Store, copy: usize) -> Result<Named> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn equal_models_are_equal_files() {
+        let named = Named::from([("a".into(), Values { dims: vec![2], data: vec![1.0, 2.0] })]);
+        let metadata: BTreeMap<String, String> = (0..9).map(|i| (format!("key{i}"), format!("v\"{i}"))).collect();
+        let bytes = to_bytes(&named, metadata.clone()).unwrap();
+        assert_eq!(bytes, to_bytes(&named, metadata.clone()).unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        std::fs::write(&path, &bytes).unwrap();
+        assert_eq!(load(&path).unwrap(), (named, metadata));
+        assert!(to_bytes(&Named::new(), BTreeMap::new()).is_ok());
+    }
 
     #[test]
     fn orders_are_inverse() {

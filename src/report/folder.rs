@@ -52,11 +52,7 @@ impl RunFolder {
     pub fn create(path: impl AsRef<Path>, existing: Existing) -> Result<Self> {
         let path = path.as_ref().to_path_buf();
         if path.exists() && !path.is_dir() {
-            return Err(Error::file(
-                &path,
-                None,
-                "is a file, expected a folder for the run or nothing",
-            ));
+            return Err(Error::file(&path, None, "is a file, expected a folder for the run or nothing"));
         }
         fs::create_dir_all(&path).map_err(Error::io("create", &path))?;
         let mut folder = Self { path, torn: 0 };
@@ -78,6 +74,18 @@ impl RunFolder {
             Existing::Force => folder.remove_run()?,
         }
         Ok(folder)
+    }
+
+    /// Takes the folder back if nothing but its configuration was written: a run that never began leaves nothing behind.
+    pub fn abandon(self) {
+        let only_config = fs::read_dir(&self.path).is_ok_and(|entries| {
+            entries.flatten().all(|entry| entry.file_name() == "config.toml")
+        });
+        // What cannot be removed may stay: there is an error on its way already.
+        if only_config {
+            let _ = fs::remove_file(self.path.join("config.toml"));
+            let _ = fs::remove_dir(&self.path);
+        }
     }
 
     /// Where it is.
@@ -139,15 +147,9 @@ impl RunFolder {
         }
         let path = self.path.join(HISTORY);
         let fresh = !path.exists();
-        let mut file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .map_err(Error::io("write", &path))?;
+        let mut file = OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io("write", &path))?;
         let before = file.metadata().map_err(Error::io("read", &path))?.len();
-        let written = file
-            .write_all(format!("{line}\n").as_bytes())
-            .and_then(|()| file.sync_data());
+        let written = file.write_all(format!("{line}\n").as_bytes()).and_then(|()| file.sync_data());
         if let Err(error) = written {
             // What this cannot undo, the next opening cuts off.
             let _ = file.set_len(before);
@@ -172,13 +174,8 @@ impl RunFolder {
         let bytes = read_or_nothing(&path)?;
         let whole = whole_lines(&path, &bytes)?;
         if whole < bytes.len() {
-            let file = OpenOptions::new()
-                .write(true)
-                .open(&path)
-                .map_err(Error::io("write", &path))?;
-            file.set_len(whole as u64)
-                .and_then(|()| file.sync_all())
-                .map_err(Error::io("write", &path))?;
+            let file = OpenOptions::new().write(true).open(&path).map_err(Error::io("write", &path))?;
+            file.set_len(whole as u64).and_then(|()| file.sync_all()).map_err(Error::io("write", &path))?;
         }
         Ok((bytes.len() - whole) as u64)
     }
@@ -211,10 +208,7 @@ impl RunFolder {
 pub fn atomic_write(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
     let path = path.as_ref();
     let Some(name) = path.file_name() else {
-        return Err(Error::invalid(
-            "file to write",
-            format!("`{}` has no name", path.display()),
-        ));
+        return Err(Error::invalid("file to write", format!("`{}` has no name", path.display())));
     };
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -239,9 +233,7 @@ fn write_durably(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 /// Makes new and changed names durable. Windows has no such call.
 fn flush_folder(folder: &Path) -> Result<()> {
     if cfg!(unix) {
-        File::open(folder)
-            .and_then(|file| file.sync_all())
-            .map_err(Error::io("write", folder))?;
+        File::open(folder).and_then(|file| file.sync_all()).map_err(Error::io("write", folder))?;
     }
     Ok(())
 }
@@ -260,29 +252,17 @@ fn seal(payload: &[u8]) -> Vec<u8> {
 /// Checks header and payload; else where and what is wrong.
 fn unseal(bytes: &[u8]) -> std::result::Result<(), (u64, String)> {
     let Some((header, payload)) = bytes.split_at_checked(HEADER) else {
-        let why = format!(
-            "the checkpoint ends in its header: {} bytes, expected at least {HEADER}",
-            bytes.len()
-        );
+        let why = format!("the checkpoint ends in its header: {} bytes, expected at least {HEADER}", bytes.len());
         return Err((bytes.len() as u64, why));
     };
     let (magic, rest) = header.split_at(MAGIC.len());
     if magic != MAGIC {
-        return Err((
-            0,
-            "is no checkpoint of this version (its first 8 bytes are wrong)".into(),
-        ));
+        return Err((0, "is no checkpoint of this version (its first 8 bytes are wrong)".into()));
     }
     let (length, crc) = rest.split_at(8);
-    let expected = length
-        .iter()
-        .rev()
-        .fold(0u64, |value, byte| value << 8 | u64::from(*byte));
+    let expected = length.iter().rev().fold(0u64, |value, byte| value << 8 | u64::from(*byte));
     if expected != payload.len() as u64 {
-        let why = format!(
-            "the checkpoint is cut or damaged: {} bytes of payload, expected {expected}",
-            payload.len()
-        );
+        let why = format!("the checkpoint is cut or damaged: {} bytes of payload, expected {expected}", payload.len());
         return Err((bytes.len() as u64, why));
     }
     if checksum(length, payload).to_le_bytes() != crc {
@@ -306,11 +286,7 @@ fn whole_lines(path: &Path, bytes: &[u8]) -> Result<usize> {
         let end = start + line.len();
         let whole = line.strip_suffix(b"\n").is_some_and(is_json);
         if !whole && end < bytes.len() {
-            return Err(Error::file(
-                path,
-                Some(start as u64),
-                "this line is not JSON, though others follow it",
-            ));
+            return Err(Error::file(path, Some(start as u64), "this line is not JSON, though others follow it"));
         }
         if !whole {
             break;

@@ -23,9 +23,7 @@ fn an_empty_folder_is_taken_and_a_full_one_refused() {
     assert!(why.contains("--resume") && why.contains("--force"), "{why}");
     assert!(RunFolder::create(run.path(), Existing::Resume).is_ok());
     assert_eq!(listing(run.path()), ["config.toml"]);
-    let why = RunFolder::create(run.path().join("config.toml"), Existing::Force)
-        .unwrap_err()
-        .to_string();
+    let why = RunFolder::create(run.path().join("config.toml"), Existing::Force).unwrap_err().to_string();
     assert!(why.contains("expected a folder"), "{why}");
 }
 
@@ -79,12 +77,7 @@ fn writing_replaces_and_leaves_nothing_behind() {
     // Below a file nothing can be written.
     let why = atomic_write(path.join("below"), b"x").unwrap_err().to_string();
     assert!(why.contains("cannot write") && why.contains("result.json"), "{why}");
-    assert!(
-        RunFolder::create(path.join("below"), Existing::Refuse)
-            .unwrap_err()
-            .to_string()
-            .contains("cannot create")
-    );
+    assert!(RunFolder::create(path.join("below"), Existing::Refuse).unwrap_err().to_string().contains("cannot create"));
     assert!(atomic_write("/", b"x").unwrap_err().to_string().contains("has no name"));
 }
 
@@ -107,10 +100,7 @@ fn a_failed_checkpoint_keeps_the_one_before() {
     assert_eq!(run.read_checkpoint("last").unwrap().unwrap(), b"two");
     assert_eq!(run.read_checkpoint("other_1").unwrap().unwrap(), b"");
     for name in ["", "../last", "a/b", "a.b", "\u{e9}"] {
-        assert!(
-            run.checkpoint(name, b"x").is_err() && run.read_checkpoint(name).is_err(),
-            "{name}"
-        );
+        assert!(run.checkpoint(name, b"x").is_err() && run.read_checkpoint(name).is_err(), "{name}");
     }
 }
 
@@ -125,10 +115,7 @@ fn every_truncation_and_every_flipped_bit_is_detected() {
     for length in 0..whole.len() {
         fs::write(&path, &whole[..length]).unwrap();
         let why = run.read_checkpoint("last").unwrap_err().to_string();
-        assert!(
-            why.contains("last.ckpt at byte") && why.contains("remove the file"),
-            "{why}"
-        );
+        assert!(why.contains("last.ckpt at byte") && why.contains("remove the file"), "{why}");
     }
     for bit in 0..8 * whole.len() {
         let mut damaged = whole.clone();
@@ -145,11 +132,7 @@ fn every_truncation_and_every_flipped_bit_is_detected() {
 #[test]
 fn a_torn_history_is_cut_at_every_byte() {
     let (_temp, mut run) = folder();
-    let lines = [
-        r#"{"arch":"a","fitness":1.5}"#,
-        r#"{"arch":"b"}"#,
-        r#"{"arch":"caf\u00e9"}"#,
-    ];
+    let lines = [r#"{"arch":"a","fitness":1.5}"#, r#"{"arch":"b"}"#, r#"{"arch":"caf\u00e9"}"#];
     for line in lines {
         run.append_history(line).unwrap();
     }
@@ -161,10 +144,7 @@ fn a_torn_history_is_cut_at_every_byte() {
         let mut opened = RunFolder::create(run.path(), Existing::Resume).unwrap();
         let kept = whole[..length].iter().filter(|b| **b == b'\n').count();
         assert_eq!(opened.history().unwrap(), lines[..kept]);
-        assert_eq!(
-            opened.torn_bytes() as usize,
-            length - lines[..kept].iter().map(|l| l.len() + 1).sum::<usize>()
-        );
+        assert_eq!(opened.torn_bytes() as usize, length - lines[..kept].iter().map(|l| l.len() + 1).sum::<usize>());
         opened.append_history("{\"arch\":\"next\"}").unwrap();
         assert_eq!(opened.history().unwrap().len(), kept + 1);
     }
@@ -184,10 +164,5 @@ fn history_takes_lines_of_json_alone() {
     assert!(run.append_history("plain words").is_err());
     assert!(run.history().unwrap().is_empty());
     fs::create_dir(run.path().join(HISTORY)).unwrap();
-    assert!(
-        run.append_history("{}")
-            .unwrap_err()
-            .to_string()
-            .contains("cannot write")
-    );
+    assert!(run.append_history("{}").unwrap_err().to_string().contains("cannot write"));
 }

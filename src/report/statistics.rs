@@ -23,21 +23,13 @@ pub struct Correlation {
 /// Spearman's rank correlation: Pearson's of the ranks, equals sharing their mean rank.
 pub fn spearman(x: &[f64], y: &[f64]) -> Result<Correlation> {
     let (x, y, rejected) = pairs(x, y)?;
-    Ok(Correlation {
-        value: pearson_of(&ranks(&x), &ranks(&y)),
-        n: x.len(),
-        rejected,
-    })
+    Ok(Correlation { value: pearson_of(&ranks(&x), &ranks(&y)), n: x.len(), rejected })
 }
 
 /// Pearson's correlation. `None` also when an infinity takes part.
 pub fn pearson(x: &[f64], y: &[f64]) -> Result<Correlation> {
     let (x, y, rejected) = pairs(x, y)?;
-    Ok(Correlation {
-        value: pearson_of(&x, &y),
-        n: x.len(),
-        rejected,
-    })
+    Ok(Correlation { value: pearson_of(&x, &y), n: x.len(), rejected })
 }
 
 /// Kendall's tau-b (Kendall 1945): `(concordant - discordant) / sqrt((n0 - n1) (n0 - n2))`, where `n0` is
@@ -86,11 +78,7 @@ fn compare(a: f64, b: f64) -> Ordering {
 
 fn pairs(x: &[f64], y: &[f64]) -> Result<(Vec<f64>, Vec<f64>, usize)> {
     if x.len() != y.len() {
-        let why = format!(
-            "{} values on one side and {} on the other, expected as many",
-            x.len(),
-            y.len()
-        );
+        let why = format!("{} values on one side and {} on the other, expected as many", x.len(), y.len());
         return Err(Error::invalid("correlation", why));
     }
     let whole = x.iter().zip(y).filter(|(a, b)| !a.is_nan() && !b.is_nan());
@@ -119,10 +107,7 @@ fn choose_two(n: usize) -> u64 {
 
 /// Pairs within runs of equals.
 fn ties(order: &[usize], equal: impl Fn(usize, usize) -> bool) -> u64 {
-    order
-        .chunk_by(|a, b| equal(*a, *b))
-        .map(|run| choose_two(run.len()))
-        .sum()
+    order.chunk_by(|a, b| equal(*a, *b)).map(|run| choose_two(run.len())).sum()
 }
 
 /// Sorts by merging and counts the pairs that stood in the wrong order.
@@ -161,10 +146,7 @@ fn sorted(values: &[f64]) -> Vec<f64> {
 
 /// The mean without NaN; `None` of nothing.
 pub fn mean(values: &[f64]) -> Option<f64> {
-    let (sum, n) = values
-        .iter()
-        .filter(|v| !v.is_nan())
-        .fold((0.0, 0usize), |(sum, n), v| (sum + v, n + 1));
+    let (sum, n) = values.iter().filter(|v| !v.is_nan()).fold((0.0, 0usize), |(sum, n), v| (sum + v, n + 1));
     (n > 0).then(|| sum / n as f64)
 }
 
@@ -193,11 +175,7 @@ pub fn quantile(values: &[f64], q: f64) -> Option<f64> {
     let high = *kept.get(place.ceil() as usize)?;
     let part = place.fract();
     // Also right between equal infinities.
-    Some(if part == 0.0 || low == high {
-        low
-    } else {
-        low + part * (high - low)
-    })
+    Some(if part == 0.0 || low == high { low } else { low + part * (high - low) })
 }
 
 /// A sample in numbers.
@@ -279,26 +257,14 @@ mod tests {
     fn nan_is_counted_and_nothing_is_undefined() {
         let (x, y) = ([1.0, f64::NAN, 2.0, 3.0, 9.0], [1.0, 0.0, 2.0, f64::INFINITY, f64::NAN]);
         for correlation in [kendall(&x, &y), spearman(&x, &y)] {
-            assert_eq!(
-                correlation.unwrap(),
-                Correlation {
-                    value: Some(1.0),
-                    n: 3,
-                    rejected: 2
-                }
-            );
+            assert_eq!(correlation.unwrap(), Correlation { value: Some(1.0), n: 3, rejected: 2 });
         }
         assert_eq!(pearson(&x, &y).unwrap().value, None);
         for correlation in [kendall, spearman, pearson] {
             assert_eq!(correlation(&[], &[]).unwrap().value, None);
             assert_eq!(correlation(&[1.0], &[1.0]).unwrap().value, None);
             assert_eq!(correlation(&[1.0, 2.0], &[4.0, 4.0]).unwrap().value, None);
-            assert!(
-                correlation(&[1.0], &[])
-                    .unwrap_err()
-                    .to_string()
-                    .contains("1 values on one side and 0")
-            );
+            assert!(correlation(&[1.0], &[]).unwrap_err().to_string().contains("1 values on one side and 0"));
         }
     }
 

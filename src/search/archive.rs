@@ -54,10 +54,7 @@ impl Archive {
     /// Adds an entry; an architecture that is there already is an error.
     pub fn insert(&mut self, entry: Entry) -> Result<()> {
         if self.contains(&entry.arch) {
-            return Err(Error::invalid(
-                "archive",
-                format!("`{}` was evaluated already", entry.arch),
-            ));
+            return Err(Error::invalid("archive", format!("`{}` was evaluated already", entry.arch)));
         }
         self.places.insert(entry.arch.clone(), self.entries.len());
         self.entries.push(entry);
@@ -160,11 +157,7 @@ enum Real {
 
 impl From<f64> for Real {
     fn from(value: f64) -> Self {
-        if value.is_finite() {
-            Real::Number(value)
-        } else {
-            Real::Text(value.to_string())
-        }
+        if value.is_finite() { Real::Number(value) } else { Real::Text(value.to_string()) }
     }
 }
 
@@ -176,9 +169,7 @@ impl Real {
                 "NaN" => Ok(f64::NAN),
                 "inf" => Ok(f64::INFINITY),
                 "-inf" => Ok(f64::NEG_INFINITY),
-                _ => Err(E::custom(format!(
-                    "`{text}` is no number, expected one or NaN, inf, -inf"
-                ))),
+                _ => Err(E::custom(format!("`{text}` is no number, expected one or NaN, inf, -inf"))),
             },
         }
     }
@@ -207,9 +198,7 @@ mod reals {
 
     pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(from: D) -> Result<BTreeMap<String, f64>, D::Error> {
         let map: BTreeMap<String, Real> = BTreeMap::deserialize(from)?;
-        map.into_iter()
-            .map(|(name, value)| Ok((name, value.value()?)))
-            .collect()
+        map.into_iter().map(|(name, value)| Ok((name, value.value()?))).collect()
     }
 }
 
@@ -220,14 +209,7 @@ mod tests {
     use super::*;
 
     fn entry(arch: &str, fitness: f64, params: u64) -> Entry {
-        Entry {
-            arch: arch.into(),
-            generation: 0,
-            fitness,
-            params,
-            macs: 2 * params,
-            measures: BTreeMap::new(),
-        }
+        Entry { arch: arch.into(), generation: 0, fitness, params, macs: 2 * params, measures: BTreeMap::new() }
     }
 
     fn archive(entries: &[(&str, f64, u64)]) -> Archive {
@@ -259,21 +241,11 @@ mod tests {
     #[test]
     fn duplicates_are_refused() {
         let mut a = archive(&[("a", 1.0, 1)]);
-        assert!(
-            a.insert(entry("a", 2.0, 1))
-                .unwrap_err()
-                .to_string()
-                .contains("evaluated already")
-        );
+        assert!(a.insert(entry("a", 2.0, 1)).unwrap_err().to_string().contains("evaluated already"));
         assert_eq!((a.len(), a.get("a").unwrap().fitness), (1, 1.0));
         assert!(a.get("b").is_none() && a.contains("a") && !a.is_empty());
         let twice = r#"[{"arch":"a","fitness":1,"params":1,"macs":1},{"arch":"a","fitness":1,"params":1,"macs":1}]"#;
-        assert!(
-            serde_json::from_str::<Archive>(twice)
-                .unwrap_err()
-                .to_string()
-                .contains("evaluated already")
-        );
+        assert!(serde_json::from_str::<Archive>(twice).unwrap_err().to_string().contains("evaluated already"));
     }
 
     #[test]

@@ -171,7 +171,10 @@ impl<'a> Evaluator<'a> {
         }
         Err(Error::invalid(
             "flatness.rise",
-            format!("no weight noise raises the supernet's loss of {zero:.3} by {}; train it longer", self.options.flatness.rise),
+            format!(
+                "no weight noise raises the supernet's loss of {zero:.3} by {}; train it longer",
+                self.options.flatness.rise
+            ),
         ))
     }
 
@@ -234,9 +237,7 @@ impl<'a> Evaluator<'a> {
 
 /// What makes perturbed weights: one maker, or for cumulative noise one that adds to its own copy.
 fn makers(setting: &Setting, weights: &Store, options: &Evaluation) -> Result<Vec<Perturbation>> {
-    let make = |source| {
-        Perturbation::new(setting.gpu, setting.preset, source, options.flatness.draws, Noise::Additive)
-    };
+    let make = |source| Perturbation::new(setting.gpu, setting.preset, source, options.flatness.draws, Noise::Additive);
     let first = make((weights.clone(), 0))?;
     if !options.flatness.cumulative {
         return Ok(vec![first]);

@@ -112,7 +112,14 @@ pub struct SearchConfig {
 
 impl SearchConfig {
     /// The sizes of a preset for data of so many images of this side.
-    pub fn preset(method: Method, preset: Preset, data: &str, images: usize, side: (usize, usize), compat: bool) -> Self {
+    pub fn preset(
+        method: Method,
+        preset: Preset,
+        data: &str,
+        images: usize,
+        side: (usize, usize),
+        compat: bool,
+    ) -> Self {
         let small = side.0.max(side.1) < 16;
         let quick = preset == Preset::Quick;
         // Pictures of more than 16 pixels are seen at half their size in a quick run; sides are multiples of four.

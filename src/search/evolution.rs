@@ -109,14 +109,7 @@ pub struct EvolutionSettings {
 impl Default for EvolutionSettings {
     /// 20 generations of 50: 10 parents, 25 mutations with probability .1, 25 crossovers.
     fn default() -> Self {
-        Self {
-            population: 50,
-            generations: 20,
-            parents: 10,
-            mutations: 25,
-            crossovers: 25,
-            mutation_probability: 0.1,
-        }
+        Self { population: 50, generations: 20, parents: 10, mutations: 25, crossovers: 25, mutation_probability: 0.1 }
     }
 }
 
@@ -131,11 +124,7 @@ impl EvolutionSettings {
         if self.generations == 0 {
             return Err(Error::invalid("generations", "is 0, expected at least 1"));
         }
-        if self
-            .mutations
-            .checked_add(self.crossovers)
-            .is_none_or(|children| children > self.population)
-        {
+        if self.mutations.checked_add(self.crossovers).is_none_or(|children| children > self.population) {
             let why = format!(
                 "{} mutations and {} crossovers are more than the population of {}",
                 self.mutations, self.crossovers, self.population
@@ -168,12 +157,7 @@ impl<'a, S: Space> Evolution<'a, S> {
         streams: &'a Streams<'a>,
     ) -> Result<Self> {
         settings.validate()?;
-        Ok(Self {
-            space,
-            settings,
-            protocol,
-            streams,
-        })
+        Ok(Self { space, settings, protocol, streams })
     }
 
     /// The sizes and rates.
@@ -187,11 +171,7 @@ impl<'a, S: Space> Evolution<'a, S> {
     /// population when the space is exhausted or the tries run out. Fails if the archive holds
     /// architectures of another space.
     pub fn ask(&self, archive: &Archive, generation: u64) -> Result<Vec<S::Arch>> {
-        let earlier: Vec<&Entry> = archive
-            .entries()
-            .iter()
-            .filter(|entry| entry.generation < generation)
-            .collect();
+        let earlier: Vec<&Entry> = archive.entries().iter().filter(|entry| entry.generation < generation).collect();
         let mut visited = HashSet::new();
         for entry in &earlier {
             visited.insert(self.key(&self.space.parse(&entry.arch)?));
@@ -215,20 +195,8 @@ impl<'a, S: Space> Evolution<'a, S> {
 
     /// All candidates of a generation.
     fn breed(&self, generation: u64, parents: &[S::Arch], visited: &mut HashSet<String>) -> Vec<S::Arch> {
-        let EvolutionSettings {
-            population,
-            mutations,
-            crossovers,
-            mutation_probability,
-            ..
-        } = self.settings;
-        let EvolutionProtocol {
-            mutation_scope,
-            mutation_tries,
-            crossover_tries,
-            random_tries,
-            ..
-        } = self.protocol;
+        let EvolutionSettings { population, mutations, crossovers, mutation_probability, .. } = self.settings;
+        let EvolutionProtocol { mutation_scope, mutation_tries, crossover_tries, random_tries, .. } = self.protocol;
         let mut proposals = Vec::new();
         if !parents.is_empty() {
             for slot in 0..mutations {
@@ -302,14 +270,7 @@ impl<'a, S: Space> Evolution<'a, S> {
         measures: BTreeMap<String, f64>,
     ) -> Result<()> {
         let (params, macs) = (self.space.params(arch), self.space.macs(arch));
-        archive.insert(Entry {
-            arch: arch.to_string(),
-            generation,
-            fitness,
-            params,
-            macs,
-            measures,
-        })
+        archive.insert(Entry { arch: arch.to_string(), generation, fitness, params, macs, measures })
     }
 
     /// Asks, evaluates and tells until the last generation, from wherever the archive stands. `evaluate`

@@ -10,22 +10,11 @@ fn space() -> NasBench201 {
 
 /// Best for all 3x3, with a slope everywhere.
 fn fitness(arch: &Arch) -> f64 {
-    (0..6)
-        .map(|edge| {
-            if arch.0[edge] == Op::Conv3x3 {
-                1.0 + 0.1 * edge as f64
-            } else {
-                0.0
-            }
-        })
-        .sum()
+    (0..6).map(|edge| if arch.0[edge] == Op::Conv3x3 { 1.0 + 0.1 * edge as f64 } else { 0.0 }).sum()
 }
 
 fn evaluate(_: u64, arch: &Arch) -> Result<(f64, BTreeMap<String, f64>)> {
-    Ok((
-        fitness(arch),
-        BTreeMap::from([("n3".into(), arch.count(Op::Conv3x3) as f64)]),
-    ))
+    Ok((fitness(arch), BTreeMap::from([("n3".into(), arch.count(Op::Conv3x3) as f64)])))
 }
 
 #[test]
@@ -36,16 +25,10 @@ fn a_thousand_distinct_and_the_best_found() {
         let mut archive = Archive::new();
         evolution.run(&mut archive, evaluate).unwrap();
         assert_eq!(archive.len(), 1_000);
-        assert_eq!(
-            archive.best().unwrap().arch,
-            "333333".parse::<Arch>().unwrap().to_string()
-        );
+        assert_eq!(archive.best().unwrap().arch, "333333".parse::<Arch>().unwrap().to_string());
         assert!((0..20).all(|g| archive.entries().iter().filter(|e| e.generation == g).count() == 50));
-        let classes: HashSet<usize> = archive
-            .entries()
-            .iter()
-            .map(|e| e.arch.parse::<Arch>().unwrap().class())
-            .collect();
+        let classes: HashSet<usize> =
+            archive.entries().iter().map(|e| e.arch.parse::<Arch>().unwrap().class()).collect();
         assert_eq!(classes.len() == 1_000, protocol.dedupe == Dedupe::Canonical);
         assert!(evolution.ask(&archive, 19).unwrap().is_empty());
     }
@@ -97,29 +80,18 @@ fn asks_are_pure_and_differ_by_generation() {
 #[test]
 fn failures_are_no_parents_and_never_repeated() {
     let (space, streams) = (space(), streams(7));
-    let settings = EvolutionSettings {
-        generations: 5,
-        ..EvolutionSettings::default()
-    };
+    let settings = EvolutionSettings { generations: 5, ..EvolutionSettings::default() };
     let evolution = Evolution::new(&space, settings, EvolutionProtocol::sound(), &streams).unwrap();
     let mut archive = Archive::new();
-    evolution
-        .run(&mut archive, |_, _| Ok((f64::NAN, BTreeMap::new())))
-        .unwrap();
+    evolution.run(&mut archive, |_, _| Ok((f64::NAN, BTreeMap::new()))).unwrap();
     assert_eq!((archive.len(), archive.best()), (250, None));
 }
 
 #[test]
 fn an_exhausted_space_gives_fewer() {
     let (space, streams) = (space(), streams(8));
-    let settings = EvolutionSettings {
-        generations: 3,
-        ..EvolutionSettings::default()
-    };
-    let protocol = EvolutionProtocol {
-        dedupe: Dedupe::Exact,
-        ..EvolutionProtocol::sound()
-    };
+    let settings = EvolutionSettings { generations: 3, ..EvolutionSettings::default() };
+    let protocol = EvolutionProtocol { dedupe: Dedupe::Exact, ..EvolutionProtocol::sound() };
     let evolution = Evolution::new(&space, settings, protocol, &streams).unwrap();
     let mut archive = Archive::new();
     for arch in Arch::all().skip(3) {
@@ -142,28 +114,10 @@ fn settings_are_checked() {
     assert!(why(EvolutionSettings { parents: 0, ..base }).contains("parents"));
     assert!(why(EvolutionSettings { generations: 0, ..base }).contains("generations"));
     assert!(why(EvolutionSettings { mutations: 26, ..base }).contains("more than the population of 50"));
-    assert!(
-        why(EvolutionSettings {
-            mutations: usize::MAX,
-            ..base
-        })
-        .contains("population")
-    );
-    assert!(
-        why(EvolutionSettings {
-            mutation_probability: f64::NAN,
-            ..base
-        })
-        .contains("expected 0 to 1")
-    );
-    let foreign = Entry {
-        arch: "x".into(),
-        generation: 0,
-        fitness: 1.0,
-        params: 1,
-        macs: 1,
-        measures: BTreeMap::new(),
-    };
+    assert!(why(EvolutionSettings { mutations: usize::MAX, ..base }).contains("population"));
+    assert!(why(EvolutionSettings { mutation_probability: f64::NAN, ..base }).contains("expected 0 to 1"));
+    let foreign =
+        Entry { arch: "x".into(), generation: 0, fitness: 1.0, params: 1, macs: 1, measures: BTreeMap::new() };
     let (space, streams) = (space(), streams(9));
     let evolution = Evolution::new(&space, base, EvolutionProtocol::default(), &streams).unwrap();
     assert!(evolution.ask(&Archive::try_from(vec![foreign]).unwrap(), 1).is_err());
@@ -173,10 +127,7 @@ fn settings_are_checked() {
 fn distinct_parents_unless_allowed() {
     let (space, streams) = (space(), streams(10));
     for same_parents in [false, true] {
-        let protocol = EvolutionProtocol {
-            same_parents,
-            ..EvolutionProtocol::sound()
-        };
+        let protocol = EvolutionProtocol { same_parents, ..EvolutionProtocol::sound() };
         let evolution = Evolution::new(&space, EvolutionSettings::default(), protocol, &streams).unwrap();
         let mut draw = streams(0, 0);
         let mut seen = HashSet::new();

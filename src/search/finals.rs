@@ -76,7 +76,8 @@ pub fn train_and_test(
     folder.write("best.safetensors", &to_bytes(&named, card.metadata(setting.statistics))?)?;
     let weights = trainer.stores().group(Group::Weights)?.clone();
     let running = trainer.stores().group(Group::Running)?.clone();
-    let subject = Subject { weights: (weights, 0), running: (running, 0), path: paths.first().cloned().unwrap_or_default() };
+    let subject =
+        Subject { weights: (weights, 0), running: (running, 0), path: paths.first().cloned().unwrap_or_default() };
     let score = test_wait(setting, model, &data.test, subject)?;
     Ok(Final {
         optimizer: recipe.optimizer,

@@ -1,8 +1,8 @@
 //! Search.
 pub mod archive;
-pub mod evolution;
 pub mod candidates;
 pub mod config;
+pub mod evolution;
 pub mod finals;
 pub mod random;
 pub mod run;

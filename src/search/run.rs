@@ -177,15 +177,9 @@ pub fn search<S: NetworkSpace>(
     let weights = trainer.stores().group(Group::Weights)?.clone();
     drop(trainer);
 
-    let parent =
-        Parent { model: &*supernet, weights, training_images: training, validation_images: validation };
-    let mut evaluator = Evaluator::new(
-        setting.clone(),
-        &parent,
-        &config.evaluation,
-        config.evolution.population,
-        config.seed,
-    )?;
+    let parent = Parent { model: &*supernet, weights, training_images: training, validation_images: validation };
+    let mut evaluator =
+        Evaluator::new(setting.clone(), &parent, &config.evaluation, config.evolution.population, config.seed)?;
     let streams = |generation: u64, slot: u64| -> Box<dyn Draw> {
         Box::new(Stream::new(config.seed, PROPOSE_PURPOSE, generation << 20 ^ slot))
     };
@@ -236,9 +230,9 @@ pub fn search<S: NetworkSpace>(
         unknown.retain(|arch| !others.contains(&arch.to_string()));
         judge.measure(&unknown, BASELINE, &mut others, observer)?;
     }
-    drop(judge);
     let sigmas = evaluator.sigmas().to_vec();
     drop(evaluator);
+    let before = state.seconds;
     state.seconds += start.elapsed().as_secs_f64();
     save(folder, &state)?;
 
@@ -256,7 +250,17 @@ pub fn search<S: NetworkSpace>(
     };
     let stage = ("training the network found", 0.7, 1.0);
     let trained = train_and_test(
-        &setting, &*model, &config.training, data, config.seed, None, None, folder, &card, stage, observer,
+        &setting,
+        &*model,
+        &config.training,
+        data,
+        config.seed,
+        None,
+        None,
+        folder,
+        &card,
+        stage,
+        observer,
     )?;
     let result = SearchResult {
         method: config.method,
@@ -266,7 +270,7 @@ pub fn search<S: NetworkSpace>(
         compat: config.compat,
         device: format!("{} ({})", gpu.report().name, gpu.report().driver),
         reproducible: true,
-        seconds: state.seconds + start.elapsed().as_secs_f64(),
+        seconds: before + start.elapsed().as_secs_f64(),
         evaluated: archive.len(),
         sigmas,
         baselines: Baselines {
@@ -292,9 +296,8 @@ fn save(folder: &RunFolder, state: &State) -> Result<()> {
 fn read_history(folder: &RunFolder) -> Result<(Archive, Archive)> {
     let (mut archive, mut others) = (Archive::new(), Archive::new());
     for (number, line) in folder.history()?.iter().enumerate() {
-        let entry: Entry = serde_json::from_str(line).map_err(|e| {
-            Error::file(folder.path().join("history.jsonl"), None, format!("line {}: {e}", number + 1))
-        })?;
+        let entry: Entry = serde_json::from_str(line)
+            .map_err(|e| Error::file(folder.path().join("history.jsonl"), None, format!("line {}: {e}", number + 1)))?;
         let to = if entry.generation >= BASELINE { &mut others } else { &mut archive };
         to.insert(entry)?;
     }

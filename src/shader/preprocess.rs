@@ -58,7 +58,8 @@ impl State<'_> {
                 at = end;
             } else if let Some(head) = line.strip_prefix("#for ") {
                 let (_, end) = matching(lines, at, to).map_err(fail)?;
-                let parts = head.split_once(" in ").and_then(|(name, range)| Some((name.trim(), range.split_once("..")?)));
+                let parts =
+                    head.split_once(" in ").and_then(|(name, range)| Some((name.trim(), range.split_once("..")?)));
                 let (name, (low, high)) = parts.ok_or_else(|| fail("expected `#for NAME in A..B`".into()))?;
                 let (low, high) =
                     (evaluate(low, scope, false).map_err(fail)?, evaluate(high, scope, false).map_err(fail)?);
@@ -204,7 +205,8 @@ impl Parser<'_> {
         let (numbered, end) = match self.rest[end..].strip_prefix('@') {
             Some(tail) => {
                 let length = tail.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(tail.len());
-                let index = self.scope.get(&tail[..length]).ok_or_else(|| format!("`{}` is not defined", &tail[..length]))?;
+                let index =
+                    self.scope.get(&tail[..length]).ok_or_else(|| format!("`{}` is not defined", &tail[..length]))?;
                 (Some(format!("{word}{index}")), end + 1 + length)
             }
             None => (None, end),
@@ -235,7 +237,10 @@ mod tests {
 
     #[test]
     fn expands() {
-        assert_eq!(run("#for i in 0..N\na${i} = ${i * i % 2 + 1 << 1};\n#end").as_deref(), Ok("a0 = 2;\na1 = 4;\na2 = 2;\n"));
+        assert_eq!(
+            run("#for i in 0..N\na${i} = ${i * i % 2 + 1 << 1};\n#end").as_deref(),
+            Ok("a0 = 2;\na1 = 4;\na2 = 2;\n")
+        );
         assert_eq!(run("#if FLAG && !OTHER\nyes\n#else\nno\n#end").as_deref(), Ok("yes\n"));
         assert_eq!(run("#if N > 3 || (N & 1) == 0\nyes\n#else\nno\n#end").as_deref(), Ok("no\n"));
         assert_eq!(run("#import twice\n#import twice\n").as_deref(), Ok("let twice = 6;\n"));

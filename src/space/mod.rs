@@ -74,12 +74,8 @@ pub(crate) mod testing {
         for _ in 0..10 {
             let a = u64::from(counter[0]) * 0xD251_1F53;
             let b = u64::from(counter[2]) * 0xCD9E_8D57;
-            counter = [
-                (b >> 32) as u32 ^ counter[1] ^ key[0],
-                b as u32,
-                (a >> 32) as u32 ^ counter[3] ^ key[1],
-                a as u32,
-            ];
+            counter =
+                [(b >> 32) as u32 ^ counter[1] ^ key[0], b as u32, (a >> 32) as u32 ^ counter[3] ^ key[1], a as u32];
             key = [key[0].wrapping_add(0x9E37_79B9), key[1].wrapping_add(0xBB67_AE85)];
         }
         counter
@@ -89,12 +85,7 @@ pub(crate) mod testing {
         /// The stream of a seed, a generation and a slot.
         pub(crate) fn new(seed: u64, generation: u64, slot: u64) -> Self {
             let key = [seed as u32, (seed >> 32) as u32];
-            Self {
-                key,
-                counter: [0, 0, slot as u32, generation as u32],
-                block: [0; 4],
-                used: 4,
-            }
+            Self { key, counter: [0, 0, slot as u32, generation as u32], block: [0; 4], used: 4 }
         }
 
         fn word(&mut self) -> u32 {
@@ -126,13 +117,7 @@ pub(crate) mod testing {
     #[test]
     fn philox_gives_the_published_vectors() {
         // Random123's known answers for zeros and for all ones.
-        assert_eq!(
-            philox([0; 4], [0; 2]),
-            [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]
-        );
-        assert_eq!(
-            philox([u32::MAX; 4], [u32::MAX; 2]),
-            [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]
-        );
+        assert_eq!(philox([0; 4], [0; 2]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
+        assert_eq!(philox([u32::MAX; 4], [u32::MAX; 2]), [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]);
     }
 }

@@ -66,8 +66,7 @@ impl FromStr for Op {
 
     fn from_str(text: &str) -> Result<Self> {
         let code = Op::NAMES.iter().position(|name| *name == text);
-        code.and_then(Op::from_code)
-            .ok_or_else(|| unknown("operation", &shorten(text), &Op::NAMES))
+        code.and_then(Op::from_code).ok_or_else(|| unknown("operation", &shorten(text), &Op::NAMES))
     }
 }
 
@@ -184,13 +183,7 @@ impl Arch {
 
     /// Draws each edge anew with `probability`, uniformly over the five operations (it may repeat).
     pub fn mutate(&self, probability: f64, draw: &mut dyn Draw) -> Arch {
-        Arch(self.0.map(|op| {
-            if draw.uniform() < probability {
-                random_op(draw)
-            } else {
-                op
-            }
-        }))
+        Arch(self.0.map(|op| if draw.uniform() < probability { random_op(draw) } else { op }))
     }
 
     /// Takes each edge from `self` or `other` by a fair coin.
@@ -279,15 +272,9 @@ impl FromStr for Arch {
         let mut ops = [Op::None; 6];
         let mut edge = 0;
         for (target, node) in (1..).zip(nodes) {
-            let inner = node
-                .strip_prefix('|')
-                .and_then(|n| n.strip_suffix('|'))
-                .ok_or_else(|| {
-                    wrong(format!(
-                        "node {target} is `{}`, expected it to begin and end with `|`",
-                        shorten(node)
-                    ))
-                })?;
+            let inner = node.strip_prefix('|').and_then(|n| n.strip_suffix('|')).ok_or_else(|| {
+                wrong(format!("node {target} is `{}`, expected it to begin and end with `|`", shorten(node)))
+            })?;
             let terms: Vec<&str> = inner.split('|').collect();
             if terms.len() < target {
                 return Err(wrong(format!(
@@ -297,27 +284,19 @@ impl FromStr for Arch {
                 )));
             }
             if terms.len() > target {
-                return Err(wrong(format!(
-                    "node {target} has {} edges, expected {target}",
-                    terms.len()
-                )));
+                return Err(wrong(format!("node {target} has {} edges, expected {target}", terms.len())));
             }
             for (from, term) in terms.iter().enumerate() {
                 let place = format!("edge {from}->{target}");
                 let (name, source) = term.split_once('~').ok_or_else(|| {
-                    wrong(format!(
-                        "{place} is `{}`, expected `op~{from}` with its source node",
-                        shorten(term)
-                    ))
+                    wrong(format!("{place} is `{}`, expected `op~{from}` with its source node", shorten(term)))
                 })?;
                 if source != from.to_string() {
                     let source = shorten(source);
                     return Err(wrong(format!("{place} names source node `{source}`, expected {from}")));
                 }
                 let code = Op::NAMES.iter().position(|n| *n == name);
-                let op = code
-                    .and_then(Op::from_code)
-                    .ok_or_else(|| unknown(&place, &shorten(name), &Op::NAMES))?;
+                let op = code.and_then(Op::from_code).ok_or_else(|| unknown(&place, &shorten(name), &Op::NAMES))?;
                 ops[edge] = op;
                 edge += 1;
             }
@@ -328,21 +307,14 @@ impl FromStr for Arch {
 
 fn parse_codes(text: &str) -> Result<Arch> {
     if text.len() != 6 {
-        return Err(wrong(format!(
-            "`{}` has {} digits, expected 6 operation codes",
-            shorten(text),
-            text.len()
-        )));
+        return Err(wrong(format!("`{}` has {} digits, expected 6 operation codes", shorten(text), text.len())));
     }
     let mut ops = [Op::None; 6];
     for (at, (op, byte)) in ops.iter_mut().zip(text.bytes()).enumerate() {
         let code = usize::from(byte.wrapping_sub(b'0'));
         *op = Op::from_code(code).ok_or_else(|| {
             let known = Op::NAMES.join(", ");
-            wrong(format!(
-                "digit {} of `{text}` is {code}, expected an operation code 0 to 4 ({known})",
-                at + 1
-            ))
+            wrong(format!("digit {} of `{text}` is {code}, expected an operation code 0 to 4 ({known})", at + 1))
         })?;
     }
     Ok(Arch(ops))

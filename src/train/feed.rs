@@ -151,7 +151,11 @@ impl Feed {
     ) -> Result<Self> {
         let ([h, w, c], [sh, sw, sc]) = (input, data.source);
         if c != sc || h > sh || w > sw || h == 0 || w == 0 {
-            return Err(Error::shape("--image", format!("at most {sh}x{sw} with {sc} channels"), format!("{h}x{w} with {c}")));
+            return Err(Error::shape(
+                "--image",
+                format!("at most {sh}x{sw} with {sc} channels"),
+                format!("{h}x{w} with {c}"),
+            ));
         }
         let mut b = Builder::new();
         let zero = Init::Constant(0.0);
@@ -212,7 +216,8 @@ impl Feed {
             };
             let shift = |d: i8| (i32::from(d) + 128) as u32;
             // A shift of the picture by d is a look at the source d to the other side.
-            let packed = shift(pick.dx.saturating_neg()) | shift(pick.dy.saturating_neg()) << 8 | u32::from(pick.flip) << 16;
+            let packed =
+                shift(pick.dx.saturating_neg()) | shift(pick.dy.saturating_neg()) << 8 | u32::from(pick.flip) << 16;
             words.extend([index as u32, label, packed, slab as u32]);
         }
         self.store.write_words(&self.gpu, copy, "descriptors", &words)

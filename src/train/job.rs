@@ -1,6 +1,6 @@
 //! Training to the end: epochs, saves, progress.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::progress::{Event, Observer, tell};
 use crate::report::folder::RunFolder;
 
@@ -29,16 +29,18 @@ pub fn run(
     observer: &mut Observer,
     before_step: &mut dyn FnMut(&mut Trainer) -> Result<()>,
 ) -> Result<Vec<Progress>> {
+    let mut progress = vec![];
     if let Some(saving) = &saving
         && let Some(state) = saving.folder.read_checkpoint(saving.name)?
     {
-        trainer.restore(&state)?;
+        let (last, state) = decode(&state)?;
+        trainer.restore(state)?;
+        progress = last;
     }
     let per_epoch = trainer.steps_per_epoch();
     let (name, from, to) = stage;
     let total = trainer.total_steps() as u64;
     tell(observer, Event::Stage { name, units: total, from, to })?;
-    let mut progress = vec![];
     // Steps are queued ahead of the device, but not by more than it can hold.
     let mut queued = 0;
     let mut note = String::new();
@@ -52,15 +54,32 @@ pub fn run(
         let epoch_ends = trainer.step().is_multiple_of(per_epoch);
         if epoch_ends {
             progress = trainer.progress_wait()?;
-            note = progress.first().map(|p| format!("loss {:.3}, accuracy {:.1} %", p.loss, 100.0 * p.accuracy)).unwrap_or_default();
+            note = progress
+                .first()
+                .map(|p| format!("loss {:.3}, accuracy {:.1} %", p.loss, 100.0 * p.accuracy))
+                .unwrap_or_default();
         }
         let asked = tell(observer, Event::Advance { done: trainer.step() as u64, note: note.clone() });
         if let Some(saving) = &saving
             && (epoch_ends || asked.is_err() || (saving.every > 0 && trainer.step().is_multiple_of(saving.every)))
         {
-            saving.folder.checkpoint(saving.name, &trainer.state_wait()?)?;
+            saving.folder.checkpoint(saving.name, &encode(&progress, &trainer.state_wait()?)?)?;
         }
         asked?;
     }
     Ok(progress)
+}
+
+/// A checkpoint: the last progress (length and JSON), then the networks' state. One file holds both, so that no kill can
+/// part them.
+fn encode(progress: &[Progress], state: &[u8]) -> Result<Vec<u8>> {
+    let json = serde_json::to_vec(progress).map_err(|e| Error::invalid("checkpoint", e.to_string()))?;
+    Ok([&(json.len() as u64).to_le_bytes()[..], &json, state].concat())
+}
+
+fn decode(bytes: &[u8]) -> Result<(Vec<Progress>, &[u8])> {
+    let fail = || Error::invalid("checkpoint", "it is of another version; start anew with --force");
+    let (length, rest) = bytes.split_first_chunk::<8>().ok_or_else(fail)?;
+    let (json, state) = rest.split_at_checked(u64::from_le_bytes(*length) as usize).ok_or_else(fail)?;
+    Ok((serde_json::from_slice(json).map_err(|_| fail())?, state))
 }

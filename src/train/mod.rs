@@ -1,8 +1,8 @@
 //! Training.
-pub mod schedule;
-pub mod step;
-pub mod single;
-pub mod stores;
 pub mod feed;
-pub mod trainer;
 pub mod job;
+pub mod schedule;
+pub mod single;
+pub mod step;
+pub mod stores;
+pub mod trainer;

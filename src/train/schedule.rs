@@ -45,19 +45,16 @@ impl Schedule {
         match *self {
             Schedule::Constant | Schedule::Linear { .. } => Ok(()),
             Schedule::Cosine { minimum, .. } if minimum.is_finite() && minimum >= 0.0 => Ok(()),
-            Schedule::Cosine { minimum, .. } => Err(Error::invalid(
-                "schedule minimum",
-                format!("is {minimum}, expected a rate of 0 or more"),
-            )),
-            Schedule::Step { every: 0, .. } => Err(Error::invalid(
-                "schedule step",
-                "is every 0 epochs, expected at least 1",
-            )),
+            Schedule::Cosine { minimum, .. } => {
+                Err(Error::invalid("schedule minimum", format!("is {minimum}, expected a rate of 0 or more")))
+            }
+            Schedule::Step { every: 0, .. } => {
+                Err(Error::invalid("schedule step", "is every 0 epochs, expected at least 1"))
+            }
             Schedule::Step { gamma, .. } if gamma.is_finite() && gamma >= 0.0 => Ok(()),
-            Schedule::Step { gamma, .. } => Err(Error::invalid(
-                "schedule gamma",
-                format!("is {gamma}, expected a factor of 0 or more"),
-            )),
+            Schedule::Step { gamma, .. } => {
+                Err(Error::invalid("schedule gamma", format!("is {gamma}, expected a factor of 0 or more")))
+            }
         }
     }
 
@@ -72,15 +69,9 @@ impl Schedule {
         let epoch = (step / steps_per_epoch).min(epochs - 1);
         match *self {
             Schedule::Constant => base,
-            Schedule::Cosine {
-                minimum,
-                per_epoch_ahead,
-            } => {
-                let done = if per_epoch_ahead {
-                    (epoch + 1) as f64 / epochs as f64
-                } else {
-                    step as f64 / total_steps as f64
-                };
+            Schedule::Cosine { minimum, per_epoch_ahead } => {
+                let done =
+                    if per_epoch_ahead { (epoch + 1) as f64 / epochs as f64 } else { step as f64 / total_steps as f64 };
                 minimum + (base - minimum) / 2.0 * (1.0 + (std::f64::consts::PI * done).cos())
             }
             Schedule::Step { every, gamma } => base * gamma.powf((epoch / every.max(1)) as f64),
@@ -93,11 +84,7 @@ impl Schedule {
                 } else {
                     base * left as f64 / (slope * tail as f64)
                 };
-                if epoch < warmup {
-                    rate * (epoch + 1) as f64 / warmup as f64
-                } else {
-                    rate
-                }
+                if epoch < warmup { rate * (epoch + 1) as f64 / warmup as f64 } else { rate }
             }
         }
     }
@@ -114,18 +101,9 @@ mod tests {
 
     #[test]
     fn genas_supernet() {
-        let schedule = Schedule::Cosine {
-            minimum: 0.001,
-            per_epoch_ahead: true,
-        };
+        let schedule = Schedule::Cosine { minimum: 0.001, per_epoch_ahead: true };
         // 391 steps per epoch, 250 epochs; rates as published to eight decimals.
-        for (epoch, rate) in [
-            (0, 0.02499905),
-            (1, 0.02499621),
-            (124, 0.013),
-            (248, 0.00100095),
-            (249, 0.001),
-        ] {
+        for (epoch, rate) in [(0, 0.02499905), (1, 0.02499621), (124, 0.013), (248, 0.00100095), (249, 0.001)] {
             for step in [epoch * 391, epoch * 391 + 390] {
                 close(schedule.rate(0.025, step, 97_750, 391), rate, 5.1e-9);
             }
@@ -155,19 +133,9 @@ mod tests {
 
     #[test]
     fn cosine_per_step() {
-        let schedule = Schedule::Cosine {
-            minimum: 0.02,
-            per_epoch_ahead: false,
-        };
+        let schedule = Schedule::Cosine { minimum: 0.02, per_epoch_ahead: false };
         // Half of .1 - .02 is .04; cos(pi / 3) is .5.
-        for (step, rate) in [
-            (0, 0.1),
-            (100, 0.08),
-            (150, 0.06),
-            (200, 0.04),
-            (300, 0.02),
-            (999, 0.02),
-        ] {
+        for (step, rate) in [(0, 0.1), (100, 0.08), (150, 0.06), (200, 0.04), (300, 0.02), (999, 0.02)] {
             close(schedule.rate(0.1, step, 300, 7), rate, 1e-15);
         }
     }
@@ -185,60 +153,28 @@ mod tests {
     fn nothing_degenerate_gives_nan() {
         let all = [
             Schedule::Constant,
-            Schedule::Cosine {
-                minimum: 0.0,
-                per_epoch_ahead: false,
-            },
-            Schedule::Cosine {
-                minimum: 0.0,
-                per_epoch_ahead: true,
-            },
+            Schedule::Cosine { minimum: 0.0, per_epoch_ahead: false },
+            Schedule::Cosine { minimum: 0.0, per_epoch_ahead: true },
             Schedule::Step { every: 0, gamma: 0.5 },
             Schedule::Linear { warmup: 0, tail: 0 },
             Schedule::Linear { warmup: 5, tail: 5 },
-            Schedule::Linear {
-                warmup: u64::MAX,
-                tail: u64::MAX,
-            },
+            Schedule::Linear { warmup: u64::MAX, tail: u64::MAX },
         ];
         for schedule in all {
             for (step, total, per_epoch) in [(0, 0, 0), (5, 3, 2), (0, 1, 9), (u64::MAX, u64::MAX, 1), (7, 7, 0)] {
                 let rate = schedule.rate(0.1, step, total, per_epoch);
-                assert!(
-                    (0.0..=0.1).contains(&rate),
-                    "{schedule:?} {step} {total} {per_epoch}: {rate}"
-                );
+                assert!((0.0..=0.1).contains(&rate), "{schedule:?} {step} {total} {per_epoch}: {rate}");
             }
         }
     }
 
     #[test]
     fn checked_and_readable() {
-        assert!(
-            Schedule::Cosine {
-                minimum: -1.0,
-                per_epoch_ahead: false
-            }
-            .validate()
-            .is_err()
-        );
+        assert!(Schedule::Cosine { minimum: -1.0, per_epoch_ahead: false }.validate().is_err());
         assert!(Schedule::Step { every: 0, gamma: 0.1 }.validate().is_err());
-        assert!(
-            Schedule::Step {
-                every: 1,
-                gamma: f64::NAN
-            }
-            .validate()
-            .is_err()
-        );
+        assert!(Schedule::Step { every: 1, gamma: f64::NAN }.validate().is_err());
         let read: Schedule = toml::from_str("kind = \"cosine\"\nminimum = 0.001").unwrap();
-        assert_eq!(
-            read,
-            Schedule::Cosine {
-                minimum: 0.001,
-                per_epoch_ahead: false
-            }
-        );
+        assert_eq!(read, Schedule::Cosine { minimum: 0.001, per_epoch_ahead: false });
         assert!(read.validate().is_ok());
         assert!(toml::from_str::<Schedule>("kind = \"cosine\"\nminimun = 0.001").is_err());
     }

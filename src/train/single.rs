@@ -87,4 +87,3 @@ pub fn run(
     }
     Ok(Outcome { tensors, loss: mean[0], accuracy: mean[1], seconds })
 }
-

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Gradients, Group, Guard, Init, Op, Shape, Statistics, TensorId, hyper};
+use crate::graph::{Gradients, Graph, Group, Guard, Init, Op, Shape, Statistics, TensorId, hyper};
 use crate::nn::{Layers, Model};
 
 /// Which optimiser takes the step.

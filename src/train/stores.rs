@@ -24,8 +24,7 @@ impl Stores {
     /// # Errors
     /// If it does not fit.
     pub fn new(gpu: &Gpu, graph: &Graph, copies: usize) -> Result<Self> {
-        let groups =
-            [Group::Weights, Group::Running, Group::Momentum, Group::Batch, Group::Hyper, Group::Metrics];
+        let groups = [Group::Weights, Group::Running, Group::Momentum, Group::Batch, Group::Hyper, Group::Metrics];
         let mut stores = BTreeMap::new();
         for group in groups {
             let contents = Contents::of(graph, &[group])?;

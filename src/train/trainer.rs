@@ -15,8 +15,8 @@ use crate::graph::plan::{Instance, Plan};
 use crate::graph::store::Contents;
 use crate::graph::{Group, Statistics};
 use crate::kernels::Preset;
-use crate::nn::tensors::{Named, fresh};
 use crate::nn::Model;
+use crate::nn::tensors::{Named, fresh};
 
 /// Everything that decides what training does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -85,6 +85,9 @@ impl Recipe {
         range("--rho", self.rho, 0.0, 1e3)?;
         range("--smoothing", self.smoothing, 0.0, 1.0)?;
         range("--clip", self.clip.unwrap_or(1.0), 1e-12, 1e12)?;
+        if self.epochs == 0 {
+            return Err(Error::invalid("--epochs", "0; training needs at least one"));
+        }
         if self.batch == 0 {
             return Err(Error::invalid("--batch", "0 images; a batch needs at least one"));
         }
@@ -141,6 +144,21 @@ pub struct Setting<'a> {
     pub statistics: &'a ChannelStatistics,
 }
 
+/// Names the largest batch that fits in an error about memory, found by halving.
+fn with_largest_batch(error: Error, batch: usize, fits: &dyn Fn(usize) -> Result<u64>) -> Error {
+    let Error::Memory { what, needed, limit, .. } = error else { return error };
+    let (mut good, mut bad) = (0, batch);
+    while bad - good > 1 {
+        let middle = good + (bad - good) / 2;
+        if fits(middle).is_ok() { good = middle } else { bad = middle }
+    }
+    let advice = match good {
+        0 => "no batch fits; use fewer --channels, a smaller --image, or an adapter with larger bindings".into(),
+        _ => format!("the largest --batch that fits is {good}"),
+    };
+    Error::Memory { what, needed, limit, advice }
+}
+
 /// Networks of one model that train side by side; with a supernet, one network whose path changes every step.
 pub struct Trainer<'a> {
     setting: Setting<'a>,
@@ -184,6 +202,12 @@ impl<'a> Trainer<'a> {
         };
         let graph = Arc::new(build(model, &options)?.graph);
         let Setting { gpu, preset, data, statistics } = setting;
+        if let Err(error) = Plan::announce(gpu, &vec![graph.clone(); seeds.len()], preset) {
+            return Err(with_largest_batch(error, recipe.batch, &|batch| {
+                let smaller = Arc::new(build(model, &StepOptions { batch, ..options })?.graph);
+                Plan::announce(gpu, &vec![smaller; seeds.len()], preset)
+            }));
+        }
         let feed = Feed::new(gpu, data, statistics, model.input(), recipe.batch, seeds.len(), preset)?;
         let stores = Stores::new(gpu, &graph, seeds.len())?.with(Group::Batch, feed.store().clone());
         let first = vec![0; graph.choices.len()];

@@ -33,14 +33,7 @@ pub struct Macro {
 impl Macro {
     /// The benchmark's network: 16 channels, 5 cells per stage, colour images.
     pub fn benchmark(height: usize, width: usize, classes: usize) -> Result<Self> {
-        let network = Self {
-            channels: 16,
-            cells: 5,
-            in_channels: 3,
-            height,
-            width,
-            classes,
-        };
+        let network = Self { channels: 16, cells: 5, in_channels: 3, height, width, classes };
         network.validate()?;
         Ok(network)
     }
@@ -98,14 +91,7 @@ enum Layer {
 
 /// Calls `visit` for every layer of the network in order.
 fn layers(arch: &Arch, network: &Macro, visit: &mut dyn FnMut(Layer)) {
-    let Macro {
-        channels,
-        cells,
-        in_channels,
-        mut height,
-        mut width,
-        classes,
-    } = *network;
+    let Macro { channels, cells, in_channels, mut height, mut width, classes } = *network;
     let mut c = channels;
     let mut positions = height.saturating_mul(width);
     visit(Layer::Conv(3, in_channels, c, positions));
@@ -224,11 +210,7 @@ mod tests {
             let cells = 35_819_520 * n3 + 4_362_240 * n1 + 1_290_240 * pool;
             assert_eq!(macs(&a, &c10), 7_943_872 + cells, "{a}");
             assert_eq!(macs(&a, &c100), 7_949_632 + cells, "{a}");
-            assert_eq!(
-                macs(&a, &in16),
-                1_993_792 + 8_954_880 * n3 + 1_090_560 * n1 + 322_560 * pool,
-                "{a}"
-            );
+            assert_eq!(macs(&a, &in16), 1_993_792 + 8_954_880 * n3 + 1_090_560 * n1 + 322_560 * pool, "{a}");
         }
     }
 
@@ -272,24 +254,11 @@ mod tests {
                 157_306,
                 19_579_520,
             ),
-            (
-                "|nor_conv_1x1~0|+|none~0|none~1|+|skip_connect~0|none~1|nor_conv_1x1~2|",
-                1,
-                84_506,
-                9_355_904,
-            ),
-            (
-                "|skip_connect~0|+|none~0|avg_pool_3x3~1|+|nor_conv_3x3~0|none~1|skip_connect~2|",
-                1,
-                121_914,
-                14_860_928,
-            ),
+            ("|nor_conv_1x1~0|+|none~0|none~1|+|skip_connect~0|none~1|nor_conv_1x1~2|", 1, 84_506, 9_355_904),
+            ("|skip_connect~0|+|none~0|avg_pool_3x3~1|+|nor_conv_3x3~0|none~1|skip_connect~2|", 1, 121_914, 14_860_928),
         ];
         for (text, cells, expected_params, expected_macs) in cases {
-            let network = Macro {
-                cells,
-                ..Macro::benchmark(32, 32, 10).unwrap()
-            };
+            let network = Macro { cells, ..Macro::benchmark(32, 32, 10).unwrap() };
             assert_eq!(params(&arch(text), &network), expected_params, "{text}");
             assert_eq!(conv_macs(&arch(text), &network), expected_macs, "{text}");
         }
@@ -307,29 +276,10 @@ mod tests {
         let whole = Macro::benchmark(32, 32, 10).unwrap();
         assert!(Macro { channels: 0, ..whole }.validate().is_err());
         assert!(Macro { cells: 0, ..whole }.validate().is_err());
-        assert!(
-            Macro {
-                in_channels: 0,
-                ..whole
-            }
-            .validate()
-            .is_err()
-        );
-        assert!(
-            Macro {
-                height: usize::MAX,
-                ..whole
-            }
-            .validate()
-            .is_err()
-        );
+        assert!(Macro { in_channels: 0, ..whole }.validate().is_err());
+        assert!(Macro { height: usize::MAX, ..whole }.validate().is_err());
         // An unchecked network saturates and does not panic.
-        let huge = Macro {
-            channels: usize::MAX,
-            cells: 1,
-            in_channels: usize::MAX,
-            ..whole
-        };
+        let huge = Macro { channels: usize::MAX, cells: 1, in_channels: usize::MAX, ..whole };
         assert_eq!(macs(&arch("333333"), &huge), u64::MAX);
         assert_eq!(params(&arch("333333"), &huge), u64::MAX);
     }

@@ -42,15 +42,9 @@ fn errors_say_what_and_where() {
     let missing = message("|none~0|+|none~0|+|none~0|none~1|none~2|");
     assert!(missing.contains("edge 1->2 is missing"), "{missing}");
     let name = message("|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_conect~0|none~1|none~2|");
-    assert!(
-        name.contains("edge 0->3") && name.contains("did you mean `skip_connect`?"),
-        "{name}"
-    );
+    assert!(name.contains("edge 0->3") && name.contains("did you mean `skip_connect`?"), "{name}");
     let source = message("|none~0|+|none~0|none~0|+|none~0|none~1|none~2|");
-    assert!(
-        source.contains("edge 1->2 names source node `0`, expected 1"),
-        "{source}"
-    );
+    assert!(source.contains("edge 1->2 names source node `0`, expected 1"), "{source}");
     assert!(message("|none~0|+|none~0|none|+|none~0|none~1|none~2|").contains("expected `op~1`"));
     assert!(message("|none~0|+none~0|none~1|+|none~0|none~1|none~2|").contains("begin and end with `|`"));
     assert!(message("|none~0|+|none~0|none~1|").contains("has 2 node(s)"));
@@ -72,11 +66,7 @@ fn there_are_6466_classes() {
     assert_eq!(members.values().filter(|m| m.len() == 1).count(), 5_116);
     for class in members.values() {
         let first = class.iter().min().unwrap();
-        assert!(
-            class
-                .iter()
-                .all(|a| a.representative() == *first && a.canonical() == first.canonical())
-        );
+        assert!(class.iter().all(|a| a.representative() == *first && a.canonical() == first.canonical()));
     }
 }
 

@@ -1,0 +1,87 @@
+//! A tiny search inside one's own program: progress through a callback, stopped midway, resumed to the same result.
+//!
+//! ```text
+//! cargo run --release --example search_with_progress
+//! ```
+
+use std::ops::ControlFlow;
+
+use altiplano::Error;
+use altiplano::data::load;
+use altiplano::gpu::{Gpu, Options};
+use altiplano::kernels;
+use altiplano::progress::Event;
+use altiplano::report::folder::{Existing, RunFolder};
+use altiplano::search::config::{Method, Preset, SearchConfig};
+use altiplano::search::run::{SearchResult, search};
+use altiplano::space::nas_bench_201::{Macro, NasBench201};
+
+/// Runs the search in `folder` and stops at event `stop`, if there is one.
+fn run(gpu: &Gpu, folder: &str, existing: Existing, stop: Option<usize>) -> altiplano::Result<SearchResult> {
+    let data = load("digits")?;
+    let images = &data.train;
+    let side = (images.height, images.width);
+
+    // A preset with a few numbers changed. The same fields stand in a run's config.toml.
+    let mut config = SearchConfig::preset(Method::Genas, Preset::Quick, "digits", images.len(), side, false);
+    config.channels = 4;
+    config.supernet.epochs = 2;
+    config.evaluation.images = 96;
+    config.evaluation.flatness.draws = 2;
+    config.evolution.population = 4;
+    config.evolution.parents = 2;
+    config.evolution.mutations = 2;
+    config.evolution.crossovers = 2;
+    config.evolution.generations = 2;
+    config.training.epochs = 2;
+
+    let space = NasBench201::new(Macro {
+        channels: config.channels,
+        cells: config.cells,
+        in_channels: images.channels,
+        height: config.image[0],
+        width: config.image[1],
+        classes: images.classes,
+    })?;
+
+    let mut folder = RunFolder::create(folder, existing)?;
+    let mut events = 0;
+    let mut observer = |event: &Event| {
+        events += 1;
+        match event {
+            Event::Stage { name, units, .. } => println!("    {name}: {units} units"),
+            Event::Advance { done, note } if done.is_multiple_of(33) && !note.is_empty() => {
+                println!("        {done}: {note}");
+            }
+            Event::Advance { .. } => {}
+        }
+        // Breaking asks the search to stop; what is finished is saved before it does.
+        if stop.is_some_and(|stop| events >= stop) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let preset = kernels::Preset::for_adapter(gpu.report());
+    search(gpu, preset, &space, &data, &config, &mut folder, &mut observer)
+}
+
+fn main() -> altiplano::Result<()> {
+    let gpu = Gpu::open_wait(&Options::default())?;
+    println!("adapter: {} ({})", gpu.report().name, gpu.report().driver);
+    let folder = std::env::args().nth(1).unwrap_or_else(|| "runs/search_with_progress".into());
+
+    println!("stopped at the 50th event:");
+    match run(&gpu, &folder, Existing::Force, Some(50)) {
+        Err(Error::Cancelled) => println!("    stopped"),
+        Err(error) => return Err(error),
+        Ok(_) => println!("    it was done before"),
+    }
+    println!("resumed:");
+    let resumed = run(&gpu, &folder, Existing::Resume, None)?;
+    println!("in one go:");
+    let whole = run(&gpu, &format!("{folder}-whole"), Existing::Force, None)?;
+
+    let best = &resumed.best;
+    println!("found {}, fitness {:.6}, {} parameters", best.arch, best.fitness, best.params);
+    println!("test accuracy {:.1} %", 100.0 * resumed.trained.clean_accuracy);
+    let bits = |r: &SearchResult| (r.best.arch.clone(), r.best.fitness.to_bits(), r.trained.clean_loss.to_bits());
+    println!("resumed and whole agree to the bit: {}", bits(&resumed) == bits(&whole));
+    Ok(())
+}

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Makes sure that there is an adapter to run on: a GPU's, or the software adapter of Mesa.
+# On Debian and Ubuntu it installs the package that is missing; elsewhere it says which one is.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+found() {
+    # `devices --json` prints a list; without an adapter it is empty.
+    cargo run --release --quiet -- devices --json 2>/dev/null | grep -q '"name"'
+}
+
+if found; then
+    exit 0
+fi
+if [ "$(uname -s)" != Linux ]; then
+    echo "no adapter with Metal or DX12 was found; altiplano needs a graphics driver" >&2
+    exit 1
+fi
+if ! command -v apt-get >/dev/null; then
+    echo "no Vulkan adapter was found; install your GPU's Vulkan driver, or Mesa's with its software adapter:" >&2
+    echo "    Fedora  dnf install mesa-vulkan-drivers" >&2
+    echo "    Arch    pacman -S vulkan-swrast" >&2
+    echo "    Alpine  apk add mesa-vulkan-swrast vulkan-loader" >&2
+    exit 1
+fi
+as_root=()
+if [ "$(id -u)" != 0 ]; then
+    if ! command -v sudo >/dev/null; then
+        echo "no Vulkan adapter was found; as root run: apt-get install mesa-vulkan-drivers libvulkan1" >&2
+        exit 1
+    fi
+    as_root=(sudo)
+    # Without a terminal nobody can type a password.
+    [ -t 0 ] || as_root=(sudo -n)
+fi
+echo "no Vulkan adapter was found; installing mesa-vulkan-drivers" >&2
+"${as_root[@]}" apt-get update -qq >&2
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y -qq --no-install-recommends mesa-vulkan-drivers libvulkan1 >&2
+if ! found; then
+    echo "mesa-vulkan-drivers is installed, but there is still no Vulkan adapter:" >&2
+    cargo run --release --quiet -- devices >&2 || true
+    exit 1
+fi
