@@ -203,8 +203,11 @@ pub fn run(gpu: &Gpu, preset: Preset) -> Vec<Check> {
             let all = Case::new(gpu, &supernet, with(Optimizer::Sgd), batch, paths.len())?.run(gpu, preset, &paths)?;
             let mut same = 0;
             for (path, together) in paths.iter().zip(&all) {
-                let alone =
-                    Case::new(gpu, &supernet, with(Optimizer::Sgd), batch, 1)?.run(gpu, preset, std::slice::from_ref(path))?;
+                let alone = Case::new(gpu, &supernet, with(Optimizer::Sgd), batch, 1)?.run(
+                    gpu,
+                    preset,
+                    std::slice::from_ref(path),
+                )?;
                 same += usize::from(alike(&alone[0], together));
             }
             Ok((same == paths.len(), format!("{same} of {} networks", paths.len())))

@@ -4,13 +4,17 @@
 mod common;
 
 use std::path::Path;
+use std::sync::Arc;
 
-use altiplano::graph::Statistics;
+use altiplano::graph::plan::{Instance, Plan};
+use altiplano::graph::{Group, Op, Statistics, TensorId, TermKind};
 use altiplano::nn::nas_bench_201::Network;
-use altiplano::nn::tensors::{Named, Values, load};
+use altiplano::nn::tensors::{Named, Values, load, to_logical, to_torch};
+use altiplano::reference::{self, Memory};
 use altiplano::space::nas_bench_201::{Arch, Macro};
 use altiplano::train::single::{Outcome, run};
-use altiplano::train::step::{Optimizer, Rates, StepOptions, Update};
+use altiplano::train::step::{Optimizer, Rates, StepOptions, Update, build};
+use altiplano::train::stores::Stores;
 use serde_json::Value;
 
 fn json(path: &Path) -> Value {
@@ -27,13 +31,26 @@ fn distance(a: &[f32], b: &[f32]) -> f64 {
 }
 
 /// Relative distance of two tensors by their norms.
+fn relative(got: &[f32], want: &[f32]) -> f64 {
+    distance(got, want) / norm(want).max(1e-30)
+}
+
 #[track_caller]
 fn close(what: &str, got: &[f32], want: &[f32], tolerance: f64) {
-    let error = distance(got, want) / norm(want).max(1e-30);
+    let error = relative(got, want);
     assert!(error <= tolerance, "{what}: relative distance {error:.2e} > {tolerance:.0e}");
 }
 
-fn step(case: &Path, statistics: Statistics, optimizer: Option<Optimizer>) -> Outcome {
+/// A case as our own network, with its step and its numbers.
+struct Case {
+    model: Network,
+    options: StepOptions,
+    rates: Rates,
+    weights: Named,
+    batch: Named,
+}
+
+fn read(case: &Path, statistics: Statistics, optimizer: Option<Optimizer>) -> Case {
     let info = json(&case.join("case.json"));
     let arch: Arch = info["arch"].as_str().unwrap().parse().unwrap();
     let (weights, _) = load(&case.join("weights.safetensors")).unwrap();
@@ -69,8 +86,73 @@ fn step(case: &Path, statistics: Statistics, optimizer: Option<Optimizer>) -> Ou
         rho,
         ..Rates::default()
     };
-    let model = Network { arch, sizes };
+    Case { model: Network { arch, sizes }, options, rates, weights, batch }
+}
+
+fn step(case: &Path, statistics: Statistics, optimizer: Option<Optimizer>) -> Outcome {
+    let Case { model, options, rates, weights, batch } = read(case, statistics, optimizer);
     run(common::gpu(), common::preset(), &model, &options, &rates, &weights, &batch).unwrap()
+}
+
+/// Values that a rectifier saw on the other side of zero than in f64, and the parameters after the step in f64.
+///
+/// A value within rounding of a kink may fall on either side in any f32 run; one such value moves gradients by 1e-4 and
+/// more. Each one found must be as small as rounding: that is what the caller's wider bound rests on.
+fn kinks(case: &Path, optimizer: Optimizer) -> (usize, Named) {
+    let Case { model, options, rates, weights, batch } = read(case, BATCH, Some(optimizer));
+    let mut step = build(&model, &options).unwrap();
+    for (number, tensor) in step.graph.tensors.iter_mut().enumerate().filter(|(_, t)| t.persistent.is_none()) {
+        tensor.probe = Some(format!("tensor {number}"));
+    }
+    let graph = Arc::new(step.graph);
+    let stores = Stores::new(common::gpu(), &graph, 1).unwrap();
+    stores.load(0, &weights).unwrap();
+    stores.set_batch(0, &batch["x"], &batch["y"], 10).unwrap();
+    stores.set_rates(0, &rates).unwrap();
+    let mut memory = Memory::new(&graph);
+    for id in graph.ids() {
+        let tensor = graph.tensor(id);
+        let Some(info) = &tensor.persistent else { continue };
+        let values = match info.group {
+            Group::Weights | Group::Running => to_logical(tensor.shape, &weights[&info.name].data),
+            Group::Batch => to_logical(tensor.shape, &batch[&info.name].data),
+            Group::Hyper => rates.words().map(f32::from_bits).to_vec(),
+            _ => continue,
+        };
+        memory.set(id, values.into_iter().map(f64::from).collect()).unwrap();
+    }
+    reference::run(&graph, &[], &mut memory).unwrap();
+    let instance = Instance { graph: graph.clone(), bindings: stores.bindings(0), path: vec![] };
+    let plan = Plan::compile(common::gpu(), vec![instance], common::preset()).unwrap();
+    plan.submit();
+    let mut rectified: Vec<TensorId> = vec![];
+    for node in &graph.nodes {
+        match &node.op {
+            Op::Conv { x, relu: true, .. } => rectified.push(*x),
+            Op::Combine { terms, .. } => rectified.extend(terms.iter().filter_map(|term| match term.kind {
+                TermKind::Relu => Some(term.a),
+                TermKind::Masked { x } => Some(x),
+                _ => None,
+            })),
+            _ => {}
+        }
+    }
+    rectified.sort();
+    rectified.dedup();
+    let mut found = 0;
+    for tensor in rectified {
+        let (got, want) = (plan.read_wait(0, tensor).unwrap(), memory.get(tensor));
+        let rms = (want.iter().map(|v| v * v).sum::<f64>() / want.len() as f64).sqrt();
+        for (got, want) in got.iter().zip(want).filter(|(got, want)| (**got > 0.0) != (**want > 0.0)) {
+            assert!(want.abs() < 1e-5 * rms, "{want} of deviation {rms} became {got}: that is no rounding");
+            found += 1;
+        }
+    }
+    let exact = graph.persistent(Group::Weights).map(|(id, info)| {
+        let values: Vec<f32> = memory.get(id).iter().map(|v| *v as f32).collect();
+        (info.name.clone(), Values { dims: vec![], data: to_torch(graph.shape(id), &values) })
+    });
+    (found, exact.collect())
 }
 
 const BATCH: Statistics = Statistics::Batch { update: true };
@@ -155,15 +237,26 @@ fn optimizer_step(optimizer: Optimizer, name: &str) {
     for_each_case(|case| {
         let tolerance = tolerance(case);
         let outcome = step(case, BATCH, Some(optimizer));
-        let mut compared = 0;
+        let (mut compared, mut at_kinks) = (0, None);
         for (prefix, what) in [("param", "after"), ("ascended", "perturbed")] {
             if prefix == "ascended" && optimizer == Optimizer::Sgd {
                 continue;
             }
             for (tensor, want) in expected(case, &format!("{what}_{name}")) {
                 let Some(got) = outcome.tensors.get(&format!("{prefix}.{tensor}")) else { continue };
-                close(&format!("{prefix} {tensor}"), &sampled(got, want.data.len()), &want.data, tolerance);
+                let (got, want) = (sampled(got, want.data.len()), want.data);
                 compared += 1;
+                if relative(&got, &want) <= tolerance {
+                    continue;
+                }
+                // Wider only if a value at a kink explains it, and f64 sides with the reference.
+                let (found, exact) = at_kinks.get_or_insert_with(|| kinks(case, optimizer));
+                println!("{prefix} {tensor}: {:.1e}, {found} values at kinks", relative(&got, &want));
+                assert!(*found > 0, "{prefix} {tensor}: {:.1e} without a value at a kink", relative(&got, &want));
+                if prefix == "param" {
+                    close(&format!("{tensor} in f64"), &sampled(&exact[&tensor], want.len()), &want, 1e-5);
+                }
+                close(&format!("{prefix} {tensor}"), &got, &want, 2e-3);
             }
         }
         assert!(compared > 20, "only {compared} tensors were compared");

@@ -140,7 +140,12 @@ pub fn upload(gpu: &Gpu, store: &Store, copy: usize, named: &Named) -> Result<()
     let contents = store.contents();
     let mut stored = vec![0.0f32; contents.vec4s as usize * 4];
     for (name, entry) in &contents.entries {
-        let values = named.get(name).ok_or_else(|| Error::invalid(format!("tensor {name}"), "is missing from the weights; is it the right architecture (--arch)?"))?;
+        let values = named.get(name).ok_or_else(|| {
+            Error::invalid(
+                format!("tensor {name}"),
+                "is missing from the weights; is it the right architecture (--arch)?",
+            )
+        })?;
         if values.dims != entry.info.dims || values.data.len() != entry.shape.len() {
             return Err(Error::shape(
                 format!("tensor {name}"),

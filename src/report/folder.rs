@@ -78,9 +78,8 @@ impl RunFolder {
 
     /// Takes the folder back if nothing but its configuration was written: a run that never began leaves nothing behind.
     pub fn abandon(self) {
-        let only_config = fs::read_dir(&self.path).is_ok_and(|entries| {
-            entries.flatten().all(|entry| entry.file_name() == "config.toml")
-        });
+        let only_config = fs::read_dir(&self.path)
+            .is_ok_and(|entries| entries.flatten().all(|entry| entry.file_name() == "config.toml"));
         // What cannot be removed may stay: there is an error on its way already.
         if only_config {
             let _ = fs::remove_file(self.path.join("config.toml"));
