@@ -17,9 +17,9 @@ use altiplano::train::trainer::{Recipe, Setting, Trainer};
 
 const ARCH: &str = "|nor_conv_3x3~0|+|skip_connect~0|nor_conv_3x3~1|+|skip_connect~0|none~1|nor_conv_3x3~2|";
 const SEEDS: [u64; 5] = [1, 2, 3, 4, 5];
-/// With half as many SAM is still far from a minimum, and the comparison says nothing.
-const EPOCHS: usize = 8;
-const RHO: f64 = 0.05;
+/// With a quarter as many SAM is still far from a minimum, and the comparison says nothing.
+const EPOCHS: usize = 16;
+const RHO: f64 = 0.1;
 /// Deviation of the noise, relative to each weight.
 const SIGMA: f64 = 0.05;
 const DRAWS: usize = 20;
