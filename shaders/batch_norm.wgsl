@@ -4,7 +4,7 @@
 //   The running statistics move by momentum towards the mean and the unbiased variance. RUNNING: they are used as they are.
 //   task row: (parts, chunks, positions, positions per chunk), (coefficients, gamma, beta, hyper),
 //             (running mean, running var, epsilon, update)          absent ones NONE
-//   grid: ceil(C4 / LANES); z = task
+//   grid: ceil(C4 / LANES), folded; z = task
 #import task
 @group(0) @binding(1) var<storage, read_write> parts: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> coefficients: array<vec4<f32>>;
@@ -14,11 +14,11 @@
 @group(0) @binding(6) var<storage, read_write> hyper: array<vec4<f32>>;
 
 @compute @workgroup_size(${LANES})
-fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let head = rows[group_id.z * 3u];
     let operands = rows[group_id.z * 3u + 1u];
     let state = rows[group_id.z * 3u + 2u];
-    let block = group_id.x * ${LANES}u + lane;
+    let block = linear_group(group_id, grid) * ${LANES}u + lane;
     if block >= ${C4}u {
         return;
     }

@@ -3,7 +3,7 @@
 //   dx = p * dy + q * (x - mean) + t;  p = scale,  q = -scale * rstd * dgamma / m,  t = -scale * dbeta / m
 //   RUNNING statistics do not depend on x: q = t = 0.
 //   task row: (parts, chunks, positions, coefficients), (dgamma, dbeta, grad coefficients, -)     absent ones NONE
-//   grid: ceil(C4 / LANES); z = task
+//   grid: ceil(C4 / LANES), folded; z = task
 #import task
 @group(0) @binding(1) var<storage, read_write> parts: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> coefficients: array<vec4<f32>>;
@@ -12,10 +12,10 @@
 @group(0) @binding(5) var<storage, read_write> grads: array<vec4<f32>>;
 
 @compute @workgroup_size(${LANES})
-fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let head = rows[group_id.z * 2u];
     let to = rows[group_id.z * 2u + 1u];
-    let block = group_id.x * ${LANES}u + lane;
+    let block = linear_group(group_id, grid) * ${LANES}u + lane;
     if block >= ${C4}u {
         return;
     }

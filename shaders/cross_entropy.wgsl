@@ -2,7 +2,7 @@
 //   loss = lse(z) - (1 - a) z[label] - a mean(z);   dz = (softmax(z) - target) / N,  target = (1 - a) [label] + a / C
 //   An image whose label is no class fills up a batch: it has no loss, no hit and no gradient.
 //   task row: (logits, labels, loss, dlogits or NONE), (N, C, a, -)
-//   grid: ceil(N / LANES); z = task
+//   grid: ceil(N / LANES), folded; z = task
 #import task
 @group(0) @binding(1) var<storage, read_write> logits: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> labels: array<vec4<f32>>;
@@ -10,10 +10,10 @@
 @group(0) @binding(4) var<storage, read_write> grads: array<vec4<f32>>;
 
 @compute @workgroup_size(${LANES})
-fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let head = rows[group_id.z * 2u];
     let size = rows[group_id.z * 2u + 1u];
-    let image = group_id.x * ${LANES}u + lane;
+    let image = linear_group(group_id, grid) * ${LANES}u + lane;
     if image >= size.x {
         return;
     }
