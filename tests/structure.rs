@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 ///
 /// `cli -> search -> measure, train -> nn, space -> graph -> kernels -> gpu, shader`
 ///
-/// with these readings. The graph's compiled half (`plan`, `store`) uses `kernels` and `gpu`; `kernels` lowers the
+/// with these readings. The graph's compiled half (`schedule`, `plan`, `store`) uses `kernels` and `gpu`; `kernels` lowers the
 /// graph's representation, so it names its types, and the adapter's report to choose tiles; `gpu` compiles
 /// `shader::Variant`. At the side stand `error`, `philox`, `data`, `corrupt`, `report` and `reference`; whoever needs
 /// them may use them, and `reference` sees nothing but the graph.
@@ -65,7 +65,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// Files of the graph that may name kernels, the device and shaders: the compiled half.
-const COMPILED: [&str; 2] = ["graph/plan", "graph/store"];
+const COMPILED: [&str; 3] = ["graph/plan", "graph/schedule", "graph/store"];
 
 /// Most lines of a file.
 const RUST_LINES: usize = 600;
