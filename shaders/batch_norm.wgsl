@@ -3,7 +3,7 @@
 //     mean = m_0 + sum n_i (m_i - m_0) / n,  spread = sum spread_i + sum n_i (m_i - mean)^2.
 //   The running statistics move by momentum towards the mean and the unbiased variance. RUNNING: they are used as they are.
 //   task row: (parts, chunks, positions, positions per chunk), (coefficients, gamma, beta, hyper),
-//             (running mean, running var, epsilon, update)          absent ones NONE
+//             (running mean, running var, epsilon, update), (C, C4, -, -)          absent ones NONE
 //   grid: ceil(C4 / LANES), folded; z = task
 #import task
 @group(0) @binding(1) var<storage, read_write> parts: array<vec4<f32>>;
@@ -15,11 +15,13 @@
 
 @compute @workgroup_size(${LANES})
 fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let head = rows[group_id.z * 3u];
-    let operands = rows[group_id.z * 3u + 1u];
-    let state = rows[group_id.z * 3u + 2u];
+    let head = rows[group_id.z * 4u];
+    let operands = rows[group_id.z * 4u + 1u];
+    let state = rows[group_id.z * 4u + 2u];
+    let channels = rows[group_id.z * 4u + 3u].x;
+    let c4 = rows[group_id.z * 4u + 3u].y;
     let block = linear_group(group_id, grid) * ${LANES}u + lane;
-    if block >= ${C4}u {
+    if block >= c4 {
         return;
     }
 #if RUNNING
@@ -31,12 +33,12 @@ fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(num_workgroups) gri
     var drift = vec4<f32>(0.0);
     for (var chunk = 1u; chunk < head.y; chunk++) {
         let size = f32(min(head.w, head.z - chunk * head.w));
-        drift = fma(parts[head.x + (chunk * ${C4}u + block) * 2u] - base, vec4<f32>(size), drift);
+        drift = fma(parts[head.x + (chunk * c4 + block) * 2u] - base, vec4<f32>(size), drift);
     }
     let mean = base + drift / count;
     var spread = vec4<f32>(0.0);
     for (var chunk = 0u; chunk < head.y; chunk++) {
-        let at = head.x + (chunk * ${C4}u + block) * 2u;
+        let at = head.x + (chunk * c4 + block) * 2u;
         let d = parts[at] - mean;
         spread += fma(d * d, vec4<f32>(f32(min(head.w, head.z - chunk * head.w))), parts[at + 1u]);
     }
@@ -50,7 +52,7 @@ fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(num_workgroups) gri
 #end
     let rstd = 1.0 / sqrt(variance + bitcast<f32>(state.z));
     // Padded channels must stay zero, whatever the statistics say.
-    let real = vec4<f32>(vec4<u32>(block * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(${C}u));
+    let real = vec4<f32>(vec4<u32>(block * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(channels));
     var scale = rstd * real;
     var beta = vec4<f32>(0.0);
     if operands.y != NONE {
@@ -60,7 +62,7 @@ fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(num_workgroups) gri
         beta = betas[operands.z + block];
     }
     coefficients[operands.x + block] = scale;
-    coefficients[operands.x + ${C4}u + block] = beta * real;
-    coefficients[operands.x + ${2 * C4}u + block] = mean;
-    coefficients[operands.x + ${3 * C4}u + block] = rstd;
+    coefficients[operands.x + c4 + block] = beta * real;
+    coefficients[operands.x + 2u * c4 + block] = mean;
+    coefficients[operands.x + 3u * c4 + block] = rstd;
 }

@@ -2,10 +2,10 @@
 //   kind 0 a   1 max(a,0)   2 scale*(a - mean) + beta   3 p*a + q*(b - mean) + t   4 a where b > 0
 //        5 average over a window of a   6 its gradient (a: gradient of the pool's output)   7 factor * a[n, c]
 //   Terms are sorted into CLASSES of one kind (and window), whose code is fixed; the task says how many of each there are.
-//   Branches on data would cost a software adapter all their sides, and divisors that are no constants a division each.
+//   Branches on data would cost a software adapter all their sides. Sides and channels are data.
 //   A lane computes POSITIONS neighbouring positions of one block of four channels, so that coefficients are loaded once.
-//   task row: (y, positions, first term, -), (terms of class 0, 1, 2, 3)
-//   term: (a, b, coefficients, factor), (slabs of a, b, coefficients, -)
+//   task row: (y, positions, first term, C4), (terms of class 0, 1, 2, 3), (H, W, -, -)
+//   term: (a, b, coefficients, factor), (slabs of a, b, coefficients, -); a pool's: (a, H of a, -, W of a), ...
 //   grid: ceil(ceil(positions / POSITIONS) * C4 / LANES), folded; z = task
 #import task
 @group(0) @binding(1) var<storage, read_write> ys: array<vec4<f32>>;
@@ -21,43 +21,37 @@ fn counted(start: i32, kernel: i32, padding: i32, side: i32, include: bool) -> i
 
 #for j in 0..CLASSES
 #if KIND@j == 5
-// Average over the window that makes `position`.
-fn average${j}(slab: u32, a: u32, position: u32, block: u32) -> vec4<f32> {
-    let start = vec2<i32>(vec2<u32>(position / ${W}u % ${H}u, position % ${W}u)) * ${STRIDE@j} - ${PAD@j};
-    let base = a + position / ${H * W}u * ${HA@j * WA@j * C4}u + block;
+// Average over the window that makes position `own` of an image with these sides.
+fn average${j}(slab: u32, image: u32, sides: vec2<i32>, own: vec2<i32>, c4: u32) -> vec4<f32> {
+    let start = own * ${STRIDE@j} - ${PAD@j};
     var sum = vec4<f32>(0.0);
-#for y in 0..KERNEL@j
-#for x in 0..KERNEL@j
-    {
-        let from_at = start + vec2<i32>(${y}, ${x});
-        let inside = all(from_at >= vec2<i32>(0)) && all(from_at < vec2<i32>(${HA@j}, ${WA@j}));
-        let value = load(slab, base + select(0u, u32(from_at.x * ${WA@j} + from_at.y), inside) * ${C4}u);
-        sum += select(vec4<f32>(0.0), value, inside);
+    for (var y = 0; y < ${KERNEL@j}; y++) {
+        for (var x = 0; x < ${KERNEL@j}; x++) {
+            let at = start + vec2<i32>(y, x);
+            let inside = all(at >= vec2<i32>(0)) && all(at < sides);
+            sum += select(vec4<f32>(0.0), load(slab, image + select(0u, u32(at.x * sides.y + at.y), inside) * c4), inside);
+        }
     }
-#end
-#end
-    let size = counted(start.x, ${KERNEL@j}, ${PAD@j}, ${HA@j}, ${INCLUDE@j} == 1)
-        * counted(start.y, ${KERNEL@j}, ${PAD@j}, ${WA@j}, ${INCLUDE@j} == 1);
+    let size = counted(start.x, ${KERNEL@j}, ${PAD@j}, sides.x, ${INCLUDE@j} == 1)
+        * counted(start.y, ${KERNEL@j}, ${PAD@j}, sides.y, ${INCLUDE@j} == 1);
     return sum / f32(max(size, 1));
 }
 
 #end
 #if KIND@j == 6
-// What `position` gets from the gradients of the windows that cover it: those that start at its own place less an offset
+// What position `own` of an input with sides `full` gets from the gradients of the windows that cover it: those that start at its own place less an offset
 // that leaves a multiple of the stride.
-fn average_grad${j}(slab: u32, a: u32, position: u32, block: u32) -> vec4<f32> {
-    let own = vec2<i32>(vec2<u32>(position / ${W}u % ${H}u, position % ${W}u)) + ${PAD@j};
-    let base = a + position / ${H * W}u * ${HA@j * WA@j * C4}u + block;
+fn average_grad${j}(slab: u32, image: u32, sides: vec2<i32>, full: vec2<i32>, own: vec2<i32>, c4: u32) -> vec4<f32> {
     var sum = vec4<f32>(0.0);
     for (var y = 0; y < ${KERNEL@j}; y++) {
         for (var x = 0; x < ${KERNEL@j}; x++) {
-            let start = own - vec2<i32>(y, x);
+            let start = own + ${PAD@j} - vec2<i32>(y, x);
             let window = start / ${STRIDE@j};
             let there = all(start >= vec2<i32>(0)) && all(window * ${STRIDE@j} == start)
-                && all(window < vec2<i32>(${HA@j}, ${WA@j}));
-            let index = base + select(0u, u32(window.x * ${WA@j} + window.y), there) * ${C4}u;
-            let size = counted(start.x - ${PAD@j}, ${KERNEL@j}, ${PAD@j}, ${H}, ${INCLUDE@j} == 1)
-                * counted(start.y - ${PAD@j}, ${KERNEL@j}, ${PAD@j}, ${W}, ${INCLUDE@j} == 1);
+                && all(window < sides);
+            let index = image + select(0u, u32(window.x * sides.y + window.y), there) * c4;
+            let size = counted(start.x - ${PAD@j}, ${KERNEL@j}, ${PAD@j}, full.x, ${INCLUDE@j} == 1)
+                * counted(start.y - ${PAD@j}, ${KERNEL@j}, ${PAD@j}, full.y, ${INCLUDE@j} == 1);
             sum += select(vec4<f32>(0.0), load(slab, index) / f32(max(size, 1)), there);
         }
     }
@@ -72,18 +66,38 @@ fn main(
     @builtin(num_workgroups) grid: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let head = rows[group_id.z * 2u];
-    let counts = rows[group_id.z * 2u + 1u];
+    let head = rows[group_id.z * 3u];
+    let counts = rows[group_id.z * 3u + 1u];
+    let c4 = head.w;
     let item = linear_group(group_id, grid) * ${LANES}u + lane;
-    let block = item % ${C4}u;
-    let first = item / ${C4}u * ${POSITIONS}u;
+    let run = item / c4;
+    let block = item - run * c4;
+    let first = run * ${POSITIONS}u;
     if first >= head.y {
         return;
     }
 #for p in 0..POSITIONS
     let position${p} = min(first + ${p}u, head.y - 1u);
-    let i${p} = position${p} * ${C4}u + block;
+    let i${p} = position${p} * c4 + block;
     var total${p} = vec4<f32>(0.0);
+#end
+#if PLACES
+    // Image, row and column of the positions: neighbours follow from the first.
+    let sides = rows[group_id.z * 3u + 2u].xy;
+    let full = vec2<i32>(sides);
+    let line = first / sides.y;
+    let image0 = line / sides.x;
+    let own0 = vec2<i32>(vec2<u32>(line - image0 * sides.x, first - line * sides.y));
+#for p in 1..POSITIONS
+    let turn${p} = own${p - 1}.y + 1 == full.y;
+    let next${p} = turn${p} && own${p - 1}.x + 1 == full.x;
+    let last${p} = first + ${p}u >= head.y;
+    let image${p} = select(image${p - 1} + u32(next${p}), image${p - 1}, last${p});
+    let own${p} = select(
+        vec2<i32>(select(own${p - 1}.x + i32(turn${p}), 0, next${p}), select(own${p - 1}.y + 1, 0, turn${p})),
+        own${p - 1},
+        last${p});
+#end
 #end
     var at = head.z;
 #for j in 0..CLASSES
@@ -97,14 +111,18 @@ fn main(
         at += 2u;
 #if KIND@j == 2
         let scale = load(slabs.z, term.z + block);
-        let beta = load(slabs.z, term.z + ${C4}u + block);
-        let mean = load(slabs.z, term.z + ${2 * C4}u + block);
+        let beta = load(slabs.z, term.z + c4 + block);
+        let mean = load(slabs.z, term.z + 2u * c4 + block);
 #end
 #if KIND@j == 3
         let p = load(slabs.z, term.z + block);
-        let q = load(slabs.z, term.z + ${C4}u + block);
-        let s = load(slabs.z, term.z + ${2 * C4}u + block);
-        let mean = load(slabs.z, term.z + ${3 * C4}u + block);
+        let q = load(slabs.z, term.z + c4 + block);
+        let s = load(slabs.z, term.z + 2u * c4 + block);
+        let mean = load(slabs.z, term.z + 3u * c4 + block);
+#end
+#if KIND@j == 5 || KIND@j == 6
+        let inner = term.yw;
+        let step = inner.x * inner.y * c4;
 #end
 #for p in 0..POSITIONS
 #if KIND@j == 0
@@ -123,13 +141,13 @@ fn main(
         total${p} += select(vec4<f32>(0.0), load(slabs.x, term.x + i${p}), load(slabs.y, term.y + i${p}) > vec4<f32>(0.0));
 #end
 #if KIND@j == 5
-        total${p} += average${j}(slabs.x, term.x, position${p}, block);
+        total${p} += average${j}(slabs.x, term.x + image${p} * step + block, vec2<i32>(inner), own${p}, c4);
 #end
 #if KIND@j == 6
-        total${p} += average_grad${j}(slabs.x, term.x, position${p}, block);
+        total${p} += average_grad${j}(slabs.x, term.x + image${p} * step + block, vec2<i32>(inner), full, own${p}, c4);
 #end
 #if KIND@j == 7
-        total${p} += bitcast<f32>(term.w) * load(slabs.x, term.x + position${p} / ${H * W}u * ${C4}u + block);
+        total${p} += bitcast<f32>(term.w) * load(slabs.x, term.x + image${p} * c4 + block);
 #end
 #end
     }

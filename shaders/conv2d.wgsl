@@ -4,16 +4,14 @@
 //   matrix view: rows N*OH*OW positions, columns OUT4 blocks of 4 channels, reduction R*S*IN4*4
 //   tile: one lane computes PX neighbouring positions of a row and KB blocks; it slides over the row, so that a loaded
 //   position serves every tap that touches it. BROADCAST: the lanes of a subgroup load the taps' weights together.
-//   task row: (x, w, bias or NONE, y), (N, -, -, -)
+//   Sides and channels are data, the window is constant: layers of any size share a pipeline, and dispatches.
+//   task row: (x, w, bias or NONE, y), (N*OH, IH, IW, IN4), (OH, OW, OUT4, relu)
 //   grid: ceil(N*OH*ceil(OW/PX) / LANES) * ceil(OUT4/KB), folded; z = task
 #import task
 @group(0) @binding(1) var<storage, read_write> xs: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> ws: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> bs: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> ys: array<vec4<f32>>;
-
-const SEGMENTS: u32 = ${(OW + PX - 1) / PX}u;
-const COLUMN_GROUPS: u32 = ${(OUT4 + KB - 1) / KB}u;
 
 @compute @workgroup_size(${LANES})
 fn main(
@@ -25,23 +23,37 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
 #end
 ) {
-    let head = rows[group_id.z * 2u];
-    let images = rows[group_id.z * 2u + 1u].x;
+    let head = rows[group_id.z * 3u];
+    let input = rows[group_id.z * 3u + 1u];
+    let result = rows[group_id.z * 3u + 2u];
+    let lines = input.x;
+    let ih = i32(input.y);
+    let iw = i32(input.z);
+    let in4 = input.w;
+    let out4 = result.z;
+    let relu = result.w == 1u;
+    let columns = (out4 + ${KB - 1}u) / ${KB}u;
+    let segments = (result.y + ${PX - 1}u) / ${PX}u;
     let group = linear_group(group_id, grid);
-    let column = (group % COLUMN_GROUPS) * ${KB}u;
-    let segment = (group / COLUMN_GROUPS) * ${LANES}u + lane;
-    let inside = segment < images * ${OH}u * SEGMENTS;
-    let line = select(0u, segment / SEGMENTS, inside);
-    let image = line / ${OH}u;
-    let oy = i32(line % ${OH}u);
-    let ox = i32(select(0u, segment % SEGMENTS, inside) * ${PX}u);
-    let x_image = head.x + image * ${IH * IW * IN4}u;
-#for p in 0..PX
+    let rank = group / columns;
+    // Tasks of one dispatch differ in size.
+    if rank * ${LANES}u >= lines * segments {
+        return;
+    }
+    let column = (group - rank * columns) * ${KB}u;
+    // Lanes beyond the last segment compute it again and store nothing.
+    let segment = min(rank * ${LANES}u + lane, lines * segments - 1u);
+    let line = segment / segments;
+    let image = line / result.x;
+    let oy = i32(line - image * result.x);
+    let ox = i32((segment - line * segments) * ${PX}u);
+    let x_image = head.x + image * input.y * input.z * in4;
 #for k in 0..KB
+#for p in 0..PX
     var a${p}_${k} = vec4<f32>(0.0);
 #end
 #end
-    // Leftmost input position of the window, and the first row of the window.
+    // Leftmost input position of the window.
 #if INPUT
     let left = ox / ${STRIDE} + (${(PAD - (S - 1) * DIL) / STRIDE});
 #else
@@ -51,17 +63,17 @@ fn main(
     // Vectors of weights that this lane loads for all: tap s, row i of its 4x4 block, column block k.
 #for t in 0..(S * 4 * KB + LANES - 1) / LANES
     let t${t} = min(lane + ${t * LANES}u, ${S * 4 * KB - 1}u);
-    let k${t} = min(column + t${t} % ${KB}u, ${OUT4 - 1}u);
+    let k${t} = min(column + t${t} % ${KB}u, out4 - 1u);
     let i${t} = (t${t} / ${KB}u) % 4u;
 #if INPUT
-    let o${t} = head.y + ((t${t} / ${4 * KB}u) * ${OUT4 * 4}u + k${t} * 4u + i${t}) * ${IN4}u;
+    let o${t} = head.y + ((t${t} / ${4 * KB}u) * out4 * 4u + k${t} * 4u + i${t}) * in4;
 #else
-    let o${t} = head.y + ((t${t} / ${4 * KB}u) * ${IN4 * 4}u + i${t}) * ${OUT4}u + k${t};
+    let o${t} = head.y + ((t${t} / ${4 * KB}u) * in4 * 4u + i${t}) * out4 + k${t};
 #end
 #end
 #else
 #for k in 0..KB
-    let c${k} = min(column + ${k}u, ${OUT4 - 1}u);
+    let c${k} = min(column + ${k}u, out4 - 1u);
 #end
 #end
     for (var r = 0; r < ${R}; r++) {
@@ -69,58 +81,55 @@ fn main(
         let down = oy + ${PAD} - r * ${DIL};
 #if STRIDE > 1
         let y = down / ${STRIDE};
-        let row_inside = down >= 0 && down % ${STRIDE} == 0 && y < ${IH};
+        let row_inside = down >= 0 && down % ${STRIDE} == 0 && y < ih;
 #else
         let y = down;
-        let row_inside = y >= 0 && y < ${IH};
+        let row_inside = y >= 0 && y < ih;
 #end
 #else
         let y = oy * ${STRIDE} - ${PAD} + r * ${DIL};
-        let row_inside = y >= 0 && y < ${IH};
+        let row_inside = y >= 0 && y < ih;
 #end
-        let x_row = x_image + u32(select(0, y, row_inside)) * ${IW * IN4}u;
+        let x_row = x_image + u32(select(0, y * iw, row_inside)) * in4;
 #for j in 0..SPAN
 #if NEED >> j & 1
-        let in${j} = row_inside && left + ${j} >= 0 && left + ${j} < ${IW};
-        let at${j} = x_row + u32(select(0, left + ${j}, in${j})) * ${IN4}u;
+        let has${j} = row_inside && left + ${j} >= 0 && left + ${j} < iw;
+        let at${j} = x_row + u32(select(0, left + ${j}, has${j})) * in4;
 #end
 #end
-        for (var c = 0u; c < ${IN4}u; c++) {
-#for j in 0..SPAN
-#if NEED >> j & 1
-#if RELU
-            let x${j} = select(vec4<f32>(0.0), max(xs[at${j} + c], vec4<f32>(0.0)), in${j});
+#if INPUT
+        let w_row = u32(r) * ${S * 4}u * out4 * in4;
 #else
-            let x${j} = select(vec4<f32>(0.0), xs[at${j} + c], in${j});
+        let w_row = u32(r) * ${S * 4}u * in4 * out4;
 #end
+        for (var c = 0u; c < in4; c++) {
+#for j in 0..SPAN
+#if NEED >> j & 1
+            let v${j} = select(vec4<f32>(0.0), xs[at${j} + c], has${j});
+            let x${j} = select(v${j}, max(v${j}, vec4<f32>(0.0)), relu);
 #end
 #end
 #if BROADCAST
 #for t in 0..(S * 4 * KB + LANES - 1) / LANES
 #if INPUT
-            let v${t} = ws[o${t} + u32(r) * ${S * OUT4 * 4 * IN4}u + c];
+            let u${t} = ws[o${t} + w_row + c];
 #else
-            let v${t} = ws[o${t} + (u32(r) * ${S * IN4 * 4}u + c * 4u) * ${OUT4}u];
+            let u${t} = ws[o${t} + w_row + c * 4u * out4];
 #end
 #end
 #end
         // Products of one row of taps and one input block are summed apart: rounding then grows with the square root of
-        // the number of such groups, not of the whole reduction.
-#for p in 0..PX
+        // the number of such groups, not of the whole reduction. Few positions at a time: their sums stay in registers.
 #for k in 0..KB
-            var t${p}_${k} = vec4<f32>(0.0);
-#end
-#end
 #for s in 0..S
-#for k in 0..KB
 #for i in 0..4
 #if BROADCAST
-            let m${s}_${k}_${i} = subgroupBroadcast(v${((s * 4 + i) * KB + k) / LANES}, ${((s * 4 + i) * KB + k) % LANES}u);
+            let m${s}_${k}_${i} = subgroupBroadcast(u${((s * 4 + i) * KB + k) / LANES}, ${((s * 4 + i) * KB + k) % LANES}u);
 #else
 #if INPUT
-            let m${s}_${k}_${i} = ws[head.y + ((u32(r) * ${S}u + ${s}u) * ${OUT4 * 4}u + c${k} * 4u + ${i}u) * ${IN4}u + c];
+            let m${s}_${k}_${i} = ws[head.y + w_row + (${s * 4}u * out4 + c${k} * 4u + ${i}u) * in4 + c];
 #else
-            let m${s}_${k}_${i} = ws[head.y + ((u32(r) * ${S}u + ${s}u) * ${IN4 * 4}u + c * 4u + ${i}u) * ${OUT4}u + c${k}];
+            let m${s}_${k}_${i} = ws[head.y + w_row + (${s * 4}u * in4 + c * 4u + ${i}u) * out4 + c${k}];
 #end
 #end
 #end
@@ -131,7 +140,18 @@ fn main(
 #else
             let w${s}_${k}_${i} = m${s}_${k}_${i};
 #end
-#for p in 0..PX
+#end
+#end
+#for g in 0..(PX + PG - 1) / PG
+#for p in g * PG..PX
+#if p < g * PG + PG
+            var t${p}_${k} = vec4<f32>(0.0);
+#end
+#end
+#for s in 0..S
+#for i in 0..4
+#for p in g * PG..PX
+#if p < g * PG + PG
 #if INPUT
 #if (p + PAD - s * DIL) % STRIDE == 0
             t${p}_${k} = fma(vec4<f32>(x${(p + PAD - s * DIL) / STRIDE - (PAD - (S - 1) * DIL) / STRIDE}[${i}]), w${s}_${k}_${i}, t${p}_${k});
@@ -143,29 +163,29 @@ fn main(
 #end
 #end
 #end
-#for p in 0..PX
-#for k in 0..KB
+#for p in g * PG..PX
+#if p < g * PG + PG
             a${p}_${k} += t${p}_${k};
 #end
 #end
+#end
+#end
         }
     }
+    if rank * ${LANES}u + lane < lines * segments {
+        let y_at = head.w + (line * result.y + u32(ox)) * out4 + column;
 #for k in 0..KB
-    if inside && column + ${k}u < ${OUT4}u {
-        let y_at = head.w + (line * ${OW}u + u32(ox)) * ${OUT4}u + column + ${k}u;
-        var bias = vec4<f32>(0.0);
-        if head.z != NONE {
-            bias = bs[head.z + column + ${k}u];
-        }
+        if column + ${k}u < out4 {
+            var bias = vec4<f32>(0.0);
+            if head.z != NONE {
+                bias = bs[head.z + column + ${k}u];
+            }
 #for p in 0..PX
-#if OW % PX == 0
-        ys[y_at + ${p}u * ${OUT4}u] = a${p}_${k} + bias;
-#else
-        if ox + ${p} < ${OW} {
-            ys[y_at + ${p}u * ${OUT4}u] = a${p}_${k} + bias;
-        }
+            if ox + ${p} < i32(result.y) {
+                ys[y_at + ${p}u * out4 + ${k}u] = a${p}_${k} + bias;
+            }
 #end
+        }
 #end
     }
-#end
 }

@@ -3,7 +3,7 @@
 //   GRAD:     sum dy,  sum dy * (x - mean) * rstd
 //   Lanes sum 16 positions apart before they add them up: rounding grows with the square root of the longest run.
 //   one workgroup per block of four channels and chunk; lanes take positions in turn and are summed in lane order.
-//   task row: (x, parts, positions, positions per chunk), (dy, coefficients, chunks, -)
+//   task row: (x, parts, positions, positions per chunk), (dy, coefficients, chunks, C4)
 //   grid: C4 * chunks, folded; z = task
 #import task
 @group(0) @binding(1) var<storage, read_write> xs: array<vec4<f32>>;
@@ -31,9 +31,10 @@ fn main(
 ) {
     let head = rows[group_id.z * 2u];
     let more = rows[group_id.z * 2u + 1u];
+    let c4 = more.w;
     let group = linear_group(group_id, grid);
-    let block = group % ${C4}u;
-    let chunk = group / ${C4}u;
+    let chunk = group / c4;
+    let block = group - chunk * c4;
     if chunk >= more.z {
         return;
     }
@@ -42,15 +43,15 @@ fn main(
     var a = vec4<f32>(0.0);
     var b = vec4<f32>(0.0);
 #if GRAD
-    let mean = coefficients[more.y + ${2 * C4}u + block];
-    let rstd = coefficients[more.y + ${3 * C4}u + block];
+    let mean = coefficients[more.y + 2u * c4 + block];
+    let rstd = coefficients[more.y + 3u * c4 + block];
     for (var run = first; run < last; run += ${16 * LANES}u) {
         var a_run = vec4<f32>(0.0);
         var b_run = vec4<f32>(0.0);
         for (var i = run + lane; i < min(run + ${16 * LANES}u, last); i += ${LANES}u) {
-            let dy = dys[more.x + i * ${C4}u + block];
+            let dy = dys[more.x + i * c4 + block];
             a_run += dy;
-            b_run = fma(dy, (xs[head.x + i * ${C4}u + block] - mean) * rstd, b_run);
+            b_run = fma(dy, (xs[head.x + i * c4 + block] - mean) * rstd, b_run);
         }
         a += a_run;
         b += b_run;
@@ -59,14 +60,14 @@ fn main(
     lane_sums[${LANES}u + lane] = b;
     workgroupBarrier();
     if lane == 0u {
-        parts[head.y + (chunk * ${C4}u + block) * 2u] = total(0u);
-        parts[head.y + (chunk * ${C4}u + block) * 2u + 1u] = total(${LANES}u);
+        parts[head.y + (chunk * c4 + block) * 2u] = total(0u);
+        parts[head.y + (chunk * c4 + block) * 2u + 1u] = total(${LANES}u);
     }
 #else
     for (var run = first; run < last; run += ${16 * LANES}u) {
         var a_run = vec4<f32>(0.0);
         for (var i = run + lane; i < min(run + ${16 * LANES}u, last); i += ${LANES}u) {
-            a_run += xs[head.x + i * ${C4}u + block];
+            a_run += xs[head.x + i * c4 + block];
         }
         a += a_run;
     }
@@ -76,7 +77,7 @@ fn main(
     for (var run = first; run < last; run += ${16 * LANES}u) {
         var b_run = vec4<f32>(0.0);
         for (var i = run + lane; i < min(run + ${16 * LANES}u, last); i += ${LANES}u) {
-            let d = xs[head.x + i * ${C4}u + block] - mean;
+            let d = xs[head.x + i * c4 + block] - mean;
             b_run = fma(d, d, b_run);
         }
         b += b_run;
@@ -84,8 +85,8 @@ fn main(
     lane_sums[${LANES}u + lane] = b;
     workgroupBarrier();
     if lane == 0u {
-        parts[head.y + (chunk * ${C4}u + block) * 2u] = mean;
-        parts[head.y + (chunk * ${C4}u + block) * 2u + 1u] = total(${LANES}u);
+        parts[head.y + (chunk * c4 + block) * 2u] = mean;
+        parts[head.y + (chunk * c4 + block) * 2u + 1u] = total(${LANES}u);
     }
 #end
 }

@@ -5,6 +5,8 @@
 mod common;
 #[path = "kernels/convolutions.rs"]
 mod convolutions;
+#[path = "kernels/custom.rs"]
+mod custom;
 #[path = "kernels/gather.rs"]
 mod gather;
 #[path = "kernels/harness.rs"]
@@ -24,12 +26,13 @@ use altiplano::graph::Statistics;
 use altiplano::kernels::Preset;
 use altiplano::nn::nas_bench_201::{Network, Supernet};
 use altiplano::space::nas_bench_201::Macro;
+use altiplano::train::step::{StepOptions, build};
 
 /// Both presets run on any adapter; tiles of the other one are as right, if slower.
 #[test]
 fn table() {
-    run_table(Preset::CPU);
-    run_table(Preset::GPU);
+    run_table(Preset::CPU.fit(common::gpu().report()));
+    run_table(Preset::GPU.fit(common::gpu().report()));
 }
 
 fn run_table(preset: Preset) {
@@ -115,6 +118,29 @@ const BATCH: Statistics = Statistics::Batch { update: true };
 fn gradients_of_a_mixed_network() {
     networks::check(common::gpu(), common::preset(), &networks::Mixed, &[], BATCH);
     networks::check(common::gpu(), common::preset(), &networks::Mixed, &[], Statistics::Running);
+}
+
+#[test]
+fn gradients_through_an_operation_from_outside() {
+    for both in [true, false] {
+        let model = custom::Outside { both, flaw: custom::Flaw::None };
+        networks::check(common::gpu(), common::preset(), &model, &[], BATCH);
+    }
+}
+
+#[test]
+fn flawed_operations_from_outside_are_refused() {
+    use custom::Flaw;
+    let options = StepOptions { batch: 2, statistics: BATCH, smoothing: 0.0, update: None, gradients: true };
+    for (flaw, says) in [
+        (Flaw::Syntax, "pair"),
+        (Flaw::TooManyInputs, "at most 7 inputs and outputs"),
+        (Flaw::MissingGradient, "2 gradients, one per input"),
+        (Flaw::ShapeOfGradient, "pair"),
+    ] {
+        let refused = build(&custom::Outside { both: true, flaw }, &options).map(|_| ()).unwrap_err().to_string();
+        assert!(refused.contains(says), "{flaw:?}: {refused}");
+    }
 }
 
 const SMALL: Macro = Macro { channels: 4, cells: 1, in_channels: 3, height: 8, width: 8, classes: 5 };

@@ -64,8 +64,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("main", &[]),
 ];
 
-/// Files of the graph that may name kernels, the device and shaders: the compiled half.
-const COMPILED: [&str; 3] = ["graph/plan", "graph/schedule", "graph/store"];
+/// Files of the graph that may name kernels, the device and shaders: the compiled half, and operations that bring a shader.
+const COMPILED: [&str; 4] = ["graph/custom", "graph/plan", "graph/schedule", "graph/store"];
 
 /// Most lines of a file.
 const RUST_LINES: usize = 600;

@@ -50,13 +50,14 @@ impl Gpu {
         let text = variant.wgsl()?;
         let label = variant.to_string();
         let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let checks = match self.0.checked {
+        // Shaders from outside are not trusted.
+        let checks = match self.0.checked || variant.text.is_some() {
             true => wgpu::ShaderRuntimeChecks::checked(),
             false => wgpu::ShaderRuntimeChecks::unchecked(),
         };
         let descriptor =
             wgpu::ShaderModuleDescriptor { label: Some(&label), source: wgpu::ShaderSource::Wgsl(text.into()) };
-        // SAFETY: the shaders are our own; their indices come from task rows that are checked against their slabs when a
+        // SAFETY: unchecked shaders are our own; their indices come from task rows that are checked against their slabs when a
         // plan is bound, their loops end, and their divisors are constants or checked sizes. `checked` keeps all checks.
         let module = unsafe { device.create_shader_module_trusted(descriptor, checks) };
         let entry = |binding: usize| wgpu::BindGroupLayoutEntry {

@@ -151,6 +151,21 @@ impl Builder {
                     give(tape, *x, dy, TermKind::Spread { factor: 1.0 / (h * w) as f32 });
                 }
             }
+            Op::Custom(custom) => {
+                if !custom.inputs.iter().any(|&t| needed(t)) {
+                    return Ok(());
+                }
+                let above: Vec<_> = custom.outputs.iter().map(|&y| self.gradient_of(y, tape)).collect();
+                if above.iter().all(Option::is_none) {
+                    return Ok(());
+                }
+                let gradients = self.custom_gradients(custom, above)?;
+                for (gradient, &x) in gradients.into_iter().zip(&custom.inputs) {
+                    if let Some(gradient) = gradient.filter(|_| needed(x)) {
+                        give(tape, x, gradient, TermKind::Plain);
+                    }
+                }
+            }
             // The coefficients' part of the gradient is taken with the term that uses them; losses start from a seed.
             Op::BatchNorm { .. } | Op::CrossEntropy { .. } | Op::Tally { .. } | Op::Gather { .. } => {}
             other => {

@@ -11,6 +11,8 @@
 //! option carries a [`Guard`]: it runs only if the path of its instance takes that option. Options of one choice may
 //! write the same tensor, because at most one of them runs.
 
+use super::custom::Custom;
+
 /// Number of a tensor in its graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TensorId(pub u32);
@@ -434,6 +436,8 @@ pub enum Op {
     /// `vec4`, `stream`, draw, [`NOISE_PURPOSE`]) gives four words `x`; with `u = (x >> 8) / 2^24`, words 0 and 1 give
     /// `sqrt(-2 ln(1 - u0)) (cos, sin)(2 pi u1)` for components 0 and 1, words 2 and 3 the other two. Padding stays zero.
     Perturb { w: TensorId, y: TensorId, hyper: TensorId, stream: u32, noise: Noise },
+    /// An operation of the caller's.
+    Custom(Custom),
     /// Crops, flips, averages down and normalises images of the resident data set into a batch.
     Gather { data: TensorId, batch: TensorId, statistics: TensorId, x: TensorId, labels: TensorId, source: [usize; 3] },
 }
@@ -523,6 +527,7 @@ impl Op {
                 (some(&[Some(*w), Some(*g), Some(*m), *norm, Some(*hyper)]), vec![*w, *m])
             }
             Op::Perturb { w, y, hyper, .. } => (vec![*w, *hyper], vec![*y]),
+            Op::Custom(custom) => (custom.inputs.clone(), custom.outputs.clone()),
             Op::Gather { data, batch, statistics, x, labels, .. } => {
                 (vec![*data, *batch, *statistics], vec![*x, *labels])
             }

@@ -5,6 +5,7 @@
 
 mod backward;
 mod build;
+mod custom;
 mod ir;
 pub mod memory;
 pub mod plan;
@@ -13,4 +14,5 @@ pub mod store;
 
 pub use backward::Gradients;
 pub use build::{BatchNorm, Builder, Loss, Value, View};
+pub use custom::{Custom, CustomCall, CustomOp};
 pub use ir::*;

@@ -14,10 +14,7 @@ pub(super) fn lower(to: &mut Lowering, op: &Op) {
             let c4 = blocks(channels);
             let lanes = to.preset.reduce_lanes;
             let running_only = statistics == Statistics::Running;
-            let variant = Variant::new(
-                "batch_norm",
-                [("C", channels), ("C4", c4), ("RUNNING", running_only.into()), ("LANES", lanes)],
-            );
+            let variant = Variant::new("batch_norm", [("RUNNING", running_only.into()), ("LANES", lanes)]);
             let (parts, chunks, positions) =
                 if running_only { (coefficients, 0, 0) } else { moments(to, x, coefficients, None) };
             let update = statistics == (Statistics::Batch { update: true }) && running.is_some() && hyper.is_some();
@@ -41,6 +38,10 @@ pub(super) fn lower(to: &mut Lowering, op: &Op) {
                 var.into(),
                 epsilon.into(),
                 usize::from(update).into(),
+                channels.into(),
+                c4.into(),
+                Word::Value(0),
+                Word::Value(0),
             ];
             to.call(variant, slots, &writes, head, c4.div_ceil(lanes));
         }
@@ -49,7 +50,7 @@ pub(super) fn lower(to: &mut Lowering, op: &Op) {
             let lanes = to.preset.reduce_lanes;
             let running = statistics == Statistics::Running;
             let (parts, chunks, positions) = moments(to, x, coefficients, Some(dy));
-            let variant = Variant::new("batch_norm_grad", [("C4", c4), ("RUNNING", running.into()), ("LANES", lanes)]);
+            let variant = Variant::new("batch_norm_grad", [("RUNNING", running.into()), ("LANES", lanes)]);
             let or = |t: Option<TensorId>| t.unwrap_or(grad_coefficients);
             let slots = vec![parts, coefficients, or(dgamma), or(dbeta), grad_coefficients];
             let mut writes = vec![grad_coefficients];
@@ -62,7 +63,7 @@ pub(super) fn lower(to: &mut Lowering, op: &Op) {
                 dgamma.into(),
                 dbeta.into(),
                 grad_coefficients.into(),
-                Word::Value(0),
+                c4.into(),
             ];
             to.call(variant, slots, &writes, head, c4.div_ceil(lanes));
         }
@@ -82,8 +83,7 @@ fn moments(to: &mut Lowering, x: TensorId, coefficients: TensorId, dy: Option<Te
     let (c4, positions) = (blocks(c), n * h * w);
     let chunks = positions.div_ceil(CHUNK);
     let parts = to.temporary(2 * chunks * c4);
-    let variant =
-        Variant::new("moments", [("C4", c4), ("LANES", to.preset.reduce_lanes), ("GRAD", dy.is_some().into())]);
+    let variant = Variant::new("moments", [("LANES", to.preset.reduce_lanes), ("GRAD", dy.is_some().into())]);
     let mut slots = vec![x, parts];
     slots.extend(dy.iter().flat_map(|&dy| [dy, coefficients]));
     let coefficients = dy.map(|_| coefficients);
@@ -95,7 +95,7 @@ fn moments(to: &mut Lowering, x: TensorId, coefficients: TensorId, dy: Option<Te
         dy.into(),
         coefficients.into(),
         chunks.into(),
-        Word::Value(0),
+        c4.into(),
     ];
     to.call(variant, slots, &[parts], head, c4 * chunks);
     (parts, chunks, positions)

@@ -11,19 +11,19 @@ const MOST_CLASSES: usize = 4;
 const POSITIONS: usize = 4;
 
 /// Names of a class's constants, by its number.
-const NAMES: [[&str; 7]; MOST_CLASSES] = [
-    ["KIND0", "KERNEL0", "STRIDE0", "PAD0", "INCLUDE0", "HA0", "WA0"],
-    ["KIND1", "KERNEL1", "STRIDE1", "PAD1", "INCLUDE1", "HA1", "WA1"],
-    ["KIND2", "KERNEL2", "STRIDE2", "PAD2", "INCLUDE2", "HA2", "WA2"],
-    ["KIND3", "KERNEL3", "STRIDE3", "PAD3", "INCLUDE3", "HA3", "WA3"],
+const NAMES: [[&str; 5]; MOST_CLASSES] = [
+    ["KIND0", "KERNEL0", "STRIDE0", "PAD0", "INCLUDE0"],
+    ["KIND1", "KERNEL1", "STRIDE1", "PAD1", "INCLUDE1"],
+    ["KIND2", "KERNEL2", "STRIDE2", "PAD2", "INCLUDE2"],
+    ["KIND3", "KERNEL3", "STRIDE3", "PAD3", "INCLUDE3"],
 ];
 
-/// Constants of a term's code: kind, and for pools the window and the pooled sides.
-type Class = [usize; 7];
+/// Constants of a term's code: kind, and for pools the window.
+type Class = [usize; 5];
 
 pub(super) fn lower(to: &mut Lowering, op: &Op) {
     let Op::Combine { terms, y } = op else { return };
-    let mut classes: Vec<Class> = terms.iter().map(|term| class(term, to.shape(term.a))).collect();
+    let mut classes: Vec<Class> = terms.iter().map(class).collect();
     let of_term = classes.clone();
     classes.sort_unstable();
     classes.dedup();
@@ -39,7 +39,7 @@ pub(super) fn lower(to: &mut Lowering, op: &Op) {
             of_term.iter().copied().zip(terms.iter().copied()).filter(|(class, _)| chunk.contains(class)).collect();
         if number > 0 {
             let before = Term::new(*y, TermKind::Plain);
-            let plain = class(&before, shape);
+            let plain = class(&before);
             own.push((plain, before));
             if !chunk.contains(&plain) {
                 chunk.push(plain);
@@ -47,14 +47,17 @@ pub(super) fn lower(to: &mut Lowering, op: &Op) {
         }
         let position = |class: &Class| chunk.iter().position(|c| c == class).unwrap_or(0);
         own.sort_by_key(|(class, _)| position(class));
-        let pools = chunk.iter().any(|class| class[0] >= 5);
+        let places = chunk.iter().any(|class| class[0] >= 5);
         let mut variant = Variant::new(
             "combine",
-            [("LANES", lanes), ("FIRST", 2), ("CLASSES", chunk.len()), ("C4", blocks(c)), ("POSITIONS", POSITIONS)],
+            [
+                ("LANES", lanes),
+                ("FIRST", 2),
+                ("CLASSES", chunk.len()),
+                ("POSITIONS", POSITIONS),
+                ("PLACES", places.into()),
+            ],
         );
-        if pools {
-            variant = variant.with("H", h as i64).with("W", w as i64);
-        }
         for (class, names) in chunk.iter().zip(NAMES) {
             for (value, name) in class.iter().zip(names) {
                 variant = variant.with(name, *value as i64);
@@ -66,14 +69,18 @@ pub(super) fn lower(to: &mut Lowering, op: &Op) {
             pool.push(*y);
         }
         let positions = shape.vec4s() / blocks(c);
-        let mut head = vec![(*y).into(), positions.into(), Word::FirstTerm, none];
+        let mut head = vec![(*y).into(), positions.into(), Word::FirstTerm, blocks(c).into()];
         head.extend((0..MOST_CLASSES as u32).map(Word::Terms));
+        head.extend([h.into(), w.into(), none, none]);
         to.push(Call {
             variant,
             slots: vec![*y],
             pool,
             head,
-            terms: own.iter().map(|(class, term)| (term.guard, position(class) as u32, words(term))).collect(),
+            terms: own
+                .iter()
+                .map(|(class, term)| (term.guard, position(class) as u32, words(term, to.shape(term.a))))
+                .collect(),
             groups: (positions.div_ceil(POSITIONS) * blocks(c)).div_ceil(lanes),
             guard: to.guard,
             reads,
@@ -83,42 +90,39 @@ pub(super) fn lower(to: &mut Lowering, op: &Op) {
     }
 }
 
-fn class(term: &Term, a: Shape) -> Class {
-    let [_, h, w, _] = a.nhwc();
+fn class(term: &Term) -> Class {
     let pool = |kind, Window { kernel, stride, padding, count_include_pad }| {
-        [kind, kernel, stride, padding, usize::from(count_include_pad), h, w]
+        [kind, kernel, stride, padding, usize::from(count_include_pad)]
     };
     match term.kind {
-        TermKind::Plain => [0; 7],
-        TermKind::Relu => [1, 0, 0, 0, 0, 0, 0],
-        TermKind::Affine { .. } => [2, 0, 0, 0, 0, 0, 0],
-        TermKind::AffineGrad { .. } => [3, 0, 0, 0, 0, 0, 0],
-        TermKind::Masked { .. } => [4, 0, 0, 0, 0, 0, 0],
+        TermKind::Plain => [0; 5],
+        TermKind::Relu => [1, 0, 0, 0, 0],
+        TermKind::Affine { .. } => [2, 0, 0, 0, 0],
+        TermKind::AffineGrad { .. } => [3, 0, 0, 0, 0],
+        TermKind::Masked { .. } => [4, 0, 0, 0, 0],
         TermKind::AvgPool(window) => pool(5, window),
         TermKind::AvgPoolGrad(window) => pool(6, window),
-        TermKind::Spread { .. } => [7, 0, 0, 0, 0, 0, 0],
+        TermKind::Spread { .. } => [7, 0, 0, 0, 0],
     }
 }
 
-/// Two rows: operands and factor, slabs.
-fn words(term: &Term) -> Vec<Word> {
-    let (b, coefficients, factor) = match term.kind {
-        TermKind::Affine { coefficients } => (None, Some(coefficients), 0.0),
-        TermKind::AffineGrad { x, coefficients } => (Some(x), Some(coefficients), 0.0),
-        TermKind::Masked { x } => (Some(x), None, 0.0),
-        TermKind::Spread { factor } => (None, None, factor),
-        TermKind::Plain | TermKind::Relu | TermKind::AvgPool(_) | TermKind::AvgPoolGrad(_) => (None, None, 0.0),
-    };
+/// Two rows: operands, slabs. Pools have their operand's sides where others have a second operand and a factor.
+fn words(term: &Term, a: Shape) -> Vec<Word> {
     let none = Word::Value(0);
+    let (b, coefficients) = match term.kind {
+        TermKind::Affine { coefficients } => (None, Some(coefficients)),
+        TermKind::AffineGrad { x, coefficients } => (Some(x), Some(coefficients)),
+        TermKind::Masked { x } => (Some(x), None),
+        _ => (None, None),
+    };
+    let (second, last) = match term.kind {
+        TermKind::Spread { factor } => (none, factor.into()),
+        TermKind::AvgPool(_) | TermKind::AvgPoolGrad(_) => {
+            let [_, h, w, _] = a.nhwc();
+            (h.into(), w.into())
+        }
+        _ => (b.into(), none),
+    };
     let slab = |t: Option<_>| t.map_or(none, Word::Slab);
-    vec![
-        term.a.into(),
-        b.into(),
-        coefficients.into(),
-        factor.into(),
-        Word::Slab(term.a),
-        slab(b),
-        slab(coefficients),
-        none,
-    ]
+    vec![term.a.into(), second, coefficients.into(), last, Word::Slab(term.a), slab(b), slab(coefficients), none]
 }

@@ -4,8 +4,10 @@ use super::{Lowering, Word};
 use crate::graph::{Geometry, Op, Shape, TensorId, blocks};
 use crate::shader::Variant;
 
+/// Positions whose sums a lane keeps in registers while it goes through the taps of a row.
+const POSITIONS_IN_REGISTERS: usize = 4;
 /// Image rows of one split of a weight gradient's reduction.
-const ROWS_PER_SPLIT: usize = 128;
+const LINES_PER_SPLIT: usize = 128;
 /// Blocks of four output channels per lane in a weight gradient.
 const FILTER_BLOCKS: usize = 4;
 /// Workgroup memory that every adapter has.
@@ -43,11 +45,11 @@ struct Dense {
 }
 
 impl Dense {
-    fn call(&self, lowering: &mut Lowering, variant: Variant, images: usize, groups: usize) {
+    /// The call, with the rows that its shader wants.
+    fn call(&self, lowering: &mut Lowering, variant: Variant, sizes: Vec<Word>, groups: usize) {
         let slots = vec![self.from, self.w, self.bias.unwrap_or(self.w), self.to];
-        let none = Word::Value(0);
-        let head =
-            vec![self.from.into(), self.w.into(), self.bias.into(), self.to.into(), images.into(), none, none, none];
+        let mut head = vec![self.from.into(), self.w.into(), self.bias.into(), self.to.into()];
+        head.extend(sizes);
         lowering.call(variant, slots, &[self.to], head, groups);
         let Geometry { r, s, groups, .. } = self.geometry;
         let small = if self.input { self.from } else { self.to };
@@ -57,32 +59,31 @@ impl Dense {
     }
 }
 
-/// Constants of a geometry.
-fn constants(shader: &'static str, g: Geometry, relu: bool) -> Variant {
-    Variant::new(
-        shader,
-        [("R", g.r), ("S", g.s), ("STRIDE", g.stride), ("PAD", g.padding), ("DIL", g.dilation), ("RELU", relu.into())],
-    )
+/// Constants of a window.
+fn window(shader: &'static str, g: Geometry) -> Variant {
+    Variant::new(shader, [("R", g.r), ("S", g.s), ("STRIDE", g.stride), ("PAD", g.padding), ("DIL", g.dilation)])
 }
 
-/// A kernel of one tap without stride sees an image as one long row.
-fn flattened(g: Geometry, h: usize, w: usize) -> (usize, usize) {
-    if (g.r, g.s, g.stride, g.padding) == (1, 1, 1, 0) { (1, h * w) } else { (h, w) }
+/// Whether a kernel sees no neighbours, so that any shape of the same positions will do.
+fn pointwise(g: Geometry) -> bool {
+    (g.r, g.s, g.stride, g.padding) == (1, 1, 1, 0)
 }
 
 fn dense(to: &mut Lowering, conv: Dense) {
     let g = conv.geometry;
-    let [images, ih, iw, inputs] = to.shape(conv.from).nhwc();
-    let [_, oh, ow, outputs] = to.shape(conv.to).nhwc();
-    let ((ih, iw), (oh, ow)) = (flattened(g, ih, iw), flattened(g, oh, ow));
+    let [images, mut ih, mut iw, inputs] = to.shape(conv.from).nhwc();
+    let [_, mut oh, mut ow, outputs] = to.shape(conv.to).nhwc();
+    let mut lines = images * oh;
+    if pointwise(g) {
+        (ih, iw, oh, ow, lines) = (1, lines * iw, 1, lines * ow, 1);
+    }
     let (in4, out4) = (blocks(inputs), blocks(outputs));
     let tile = to.preset;
-    // A tile no wider than the row; for the input's gradient a multiple of the stride, so that taps fall evenly.
+    // A tile no wider than the row, and of few loads; for the input's gradient a multiple of the stride, so that taps fall
+    // evenly. A single tap uses each load but once per block of outputs, so it takes more of these.
     let mut px = tile.positions.min(ow.next_power_of_two());
-    if conv.input {
-        px = px.div_ceil(g.stride) * g.stride;
-    }
-    let kb = tile.blocks.min(out4);
+    px = if conv.input { px.div_ceil(g.stride) * g.stride } else { px.div_ceil(g.stride) };
+    let kb = (if g.s == 1 { 2 } else { 1 } * tile.blocks).min(out4.next_power_of_two());
     // Positions of the window that some tap of some output touches.
     let (pad, reach) = (g.padding as i64, ((g.s - 1) * g.dilation) as i64);
     let mut need = 0u64;
@@ -99,15 +100,10 @@ fn dense(to: &mut Lowering, conv: Dense) {
     }
     let span = 64 - need.leading_zeros() as usize;
     let broadcast = tile.broadcast && g.s * 4 * kb >= tile.conv_lanes;
-    let mut variant = constants("conv2d", g, conv.relu).with("INPUT", conv.input).with("NEED", need as i64);
+    let mut variant = window("conv2d", g).with("INPUT", conv.input).with("NEED", need as i64);
     for (name, value) in [
-        ("IH", ih),
-        ("IW", iw),
-        ("IN4", in4),
-        ("OH", oh),
-        ("OW", ow),
-        ("OUT4", out4),
         ("PX", px),
+        ("PG", POSITIONS_IN_REGISTERS),
         ("KB", kb),
         ("SPAN", span),
         ("LANES", tile.conv_lanes),
@@ -115,8 +111,9 @@ fn dense(to: &mut Lowering, conv: Dense) {
     ] {
         variant = variant.with(name, value as i64);
     }
-    let segments = images * oh * ow.div_ceil(px);
-    conv.call(to, variant, images, segments.div_ceil(tile.conv_lanes) * out4.div_ceil(kb));
+    let groups = (lines * ow.div_ceil(px)).div_ceil(tile.conv_lanes) * out4.div_ceil(kb);
+    let sizes = [lines, ih, iw, in4, oh, ow, out4, conv.relu.into()];
+    conv.call(to, variant, sizes.map(Word::from).to_vec(), groups);
 }
 
 fn grouped(to: &mut Lowering, conv: Dense) {
@@ -124,7 +121,7 @@ fn grouped(to: &mut Lowering, conv: Dense) {
     let [images, ih, iw, inputs] = to.shape(conv.from).nhwc();
     let [_, oh, ow, outputs] = to.shape(conv.to).nhwc();
     let Shape::Filter { c: cg, k, groups, .. } = to.shape(conv.w) else { return };
-    let mut variant = constants("grouped", g, conv.relu).with("INPUT", conv.input);
+    let mut variant = window("grouped", g).with("RELU", conv.relu).with("INPUT", conv.input);
     for (name, value) in [
         ("IH", ih),
         ("IW", iw),
@@ -141,36 +138,48 @@ fn grouped(to: &mut Lowering, conv: Dense) {
         variant = variant.with(name, value as i64);
     }
     let groups = (images * oh * ow * blocks(outputs)).div_ceil(to.preset.lanes);
-    conv.call(to, variant, images, groups);
+    let none = Word::Value(0);
+    conv.call(to, variant, vec![images.into(), none, none, none], groups);
 }
 
 fn filter(to: &mut Lowering, x: TensorId, dy: TensorId, dw: TensorId, g: Geometry, relu: bool) {
-    let [images, h, w, inputs] = to.shape(x).nhwc();
-    let [_, p, q, outputs] = to.shape(dy).nhwc();
-    let ((h, w), (p, q)) = (flattened(g, h, w), flattened(g, p, q));
-    let (c4, out4) = (blocks(inputs), blocks(outputs));
-    let kb = FILTER_BLOCKS.min(out4);
-    let qx = 4.min(q.next_power_of_two());
-    // The lanes' sums must fit into the workgroup memory that every adapter has.
-    let most_lanes = WORKGROUP_BYTES / (g.s * 4 * kb * 16);
-    let lanes = to.preset.conv_lanes.min(32).min(if most_lanes < 2 { 1 } else { 1 << most_lanes.ilog2() });
-    let need =
-        (0..qx).flat_map(|p| (0..g.s).map(move |s| 1i64 << (p * g.stride + s * g.dilation))).fold(0, |a, b| a | b);
-    let lines = images * p;
-    let splits = lines.div_ceil(ROWS_PER_SPLIT).min(MOST_SPLITS);
-    let per_split = lines.div_ceil(splits);
-    let mut variant = constants("conv2d_filter", g, relu).with("NEED", need);
-    for (name, value) in
-        [("H", h), ("W", w), ("C4", c4), ("P", p), ("Q", q), ("OUT4", out4), ("KB", kb), ("QX", qx), ("LANES", lanes)]
-    {
-        variant = variant.with(name, value as i64);
+    let [images, mut h, mut w, inputs] = to.shape(x).nhwc();
+    let [_, mut p, mut q, outputs] = to.shape(dy).nhwc();
+    let positions = images * p * q;
+    let mut lines = images * p;
+    if pointwise(g) {
+        // Single positions, as a linear layer's, make one line.
+        (h, w, p, q, lines) = if h * w == 1 { (1, images, 1, images, 1) } else { (1, h * w, 1, p * q, images) };
     }
+    let (c4, out4) = (blocks(inputs), blocks(outputs));
+    let splits = lines.div_ceil(LINES_PER_SPLIT).min(MOST_SPLITS);
+    let per_split = lines.div_ceil(splits);
+    let tile = to.preset;
+    let need = |qx: usize| {
+        (0..qx).flat_map(|p| (0..g.s).map(move |s| 1i64 << (p * g.stride + s * g.dilation))).fold(0, |a, b| a | b)
+    };
+    let (variant, groups) = if tile.broadcast && tile.conv_lanes == 8 {
+        let qx = if g.s == 1 { 8 } else { 4 };
+        let variant = window("conv2d_filter_subgroup", g).with("QX", qx as i64).with("NEED", need(qx));
+        (variant, c4.div_ceil(4) * out4.div_ceil(4))
+    } else {
+        let kb = FILTER_BLOCKS.min(out4);
+        let qx = 4.min(q.next_power_of_two());
+        // The lanes' sums must fit into the workgroup memory that every adapter has.
+        let most_lanes = WORKGROUP_BYTES / (g.s * 4 * kb * 16);
+        let lanes = tile.conv_lanes.min(32).min(if most_lanes < 2 { 1 } else { 1 << most_lanes.ilog2() });
+        let mut variant = window("conv2d_filter", g).with("NEED", need(qx));
+        for (name, value) in [("KB", kb), ("QX", qx), ("LANES", lanes)] {
+            variant = variant.with(name, value as i64);
+        }
+        (variant, c4 * out4.div_ceil(kb))
+    };
     let vec4s = to.shape(dw).vec4s();
     let parts = if splits == 1 { dw } else { to.temporary(splits * vec4s) };
-    let none = Word::Value(0);
-    let head = vec![x.into(), dy.into(), parts.into(), lines.into(), per_split.into(), splits.into(), none, none];
-    to.call(variant, vec![x, dy, parts], &[parts], head, g.r * c4 * out4.div_ceil(kb) * splits);
-    to.flops(2 * images * p * q * inputs * outputs * g.r * g.s);
+    let mut head = vec![x.into(), dy.into(), parts.into()];
+    head.extend([lines, h, w, c4, relu.into(), p, q, out4, per_split].map(Word::from));
+    to.call(variant, vec![x, dy, parts], &[parts], head, groups * g.r * splits);
+    to.flops(2 * positions * inputs * outputs * g.r * g.s);
     if splits > 1 {
         let head = vec![parts.into(), dw.into(), vec4s.into(), splits.into()];
         let lanes = to.preset.lanes;
@@ -183,7 +192,7 @@ fn grouped_filter(to: &mut Lowering, x: TensorId, dy: TensorId, dw: TensorId, g:
     let [images, h, w, inputs] = to.shape(x).nhwc();
     let [_, p, q, outputs] = to.shape(dy).nhwc();
     let Shape::Filter { c: cg, k, groups, .. } = to.shape(dw) else { return };
-    let mut variant = constants("grouped_filter", g, relu);
+    let mut variant = window("grouped_filter", g).with("RELU", relu);
     for (name, value) in [
         ("H", h),
         ("W", w),

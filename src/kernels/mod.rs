@@ -11,7 +11,7 @@ mod loss;
 mod optimizer;
 mod pool;
 
-use crate::graph::{Graph, Guard, Node, Op, Shape, TensorId};
+use crate::graph::{Custom, Graph, Guard, Node, Op, Shape, TensorId};
 use crate::shader::Variant;
 
 /// What a word of a task row holds.
@@ -102,11 +102,15 @@ pub struct Preset {
 impl Preset {
     /// The one that suits an adapter.
     pub fn for_adapter(report: &crate::gpu::AdapterReport) -> Self {
-        let preset = if report.is_software() { Self::CPU } else { Self::GPU };
-        // Weights are shared by broadcast only where a workgroup is sure to be one subgroup.
-        let lanes = preset.conv_lanes as u32;
+        if report.is_software() { Self::CPU.fit(report) } else { Self::GPU.fit(report) }
+    }
+
+    /// The same as far as an adapter allows: values are shared by broadcast only where a workgroup is sure to be one
+    /// subgroup.
+    pub fn fit(self, report: &crate::gpu::AdapterReport) -> Self {
+        let lanes = self.conv_lanes as u32;
         let whole = report.limits.subgroup == (lanes, lanes) && report.features.iter().any(|f| f == "subgroups");
-        Preset { broadcast: preset.broadcast && whole, ..preset }
+        Preset { broadcast: self.broadcast && whole, ..self }
     }
 
     /// For adapters that run on the processor: few lanes, wide tiles.
@@ -153,7 +157,18 @@ impl<'a> Lowering<'a> {
             Op::GlobalNorm { .. } | Op::Ascend { .. } | Op::Sgd { .. } | Op::Perturb { .. } => {
                 optimizer::lower(self, &node.op);
             }
+            Op::Custom(custom) => self.custom(custom),
         }
+    }
+
+    fn custom(&mut self, custom: &Custom) {
+        let (variant, call) = custom.lower(|t| self.shape(t));
+        let slots: Vec<TensorId> = custom.inputs.iter().chain(&custom.outputs).copied().collect();
+        let mut head: Vec<Word> = slots.iter().map(|&t| t.into()).collect();
+        head.extend(call.words.into_iter().map(Word::Value));
+        head.resize(head.len().next_multiple_of(4), Word::Value(0));
+        self.call(variant, slots, &custom.outputs, head, call.groups);
+        self.flops(call.flops as usize);
     }
 
     fn shape(&self, tensor: TensorId) -> Shape {

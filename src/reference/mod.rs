@@ -252,6 +252,12 @@ fn evaluate(cx: &Context<'_>, op: &Op) -> Result<Writes> {
             let sigma = cx.word(*hyper, hyper::SIGMA)?;
             one(y, optimiser::perturb(view(w).values, cx.graph.shape(*w), &source, sigma, *noise))
         }
+        Op::Custom(custom) => {
+            let inputs: Vec<_> = custom.inputs.iter().map(|&id| (cx.graph.shape(id), cx.memory.get(id))).collect();
+            let outputs = custom.op.reference(&inputs)?;
+            agree(custom.op.name(), custom.outputs.len(), outputs.len())?;
+            Ok(custom.outputs.iter().copied().zip(outputs).collect())
+        }
         Op::Gather { .. } => Err(Error::invalid(
             "gather",
             "its operands are packed bytes, which the reference interpreter does not have; set the batch's images and \

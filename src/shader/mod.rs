@@ -19,8 +19,8 @@ macro_rules! sources {
 
 /// Every shader by name.
 const SHADERS: &[(&str, &str)] = sources! {
-    "": "batch_norm" "batch_norm_grad" "ceiling" "channel_sum" "combine" "conv2d" "conv2d_filter" "cross_entropy" "gather"
-        "global_norm" "global_pool" "grouped" "grouped_filter" "max_pool" "moments" "optimizer" "perturb" "sum_parts"
+    "": "batch_norm" "batch_norm_grad" "ceiling" "channel_sum" "combine" "conv2d" "conv2d_filter" "conv2d_filter_subgroup"
+        "cross_entropy" "gather" "global_norm" "global_pool" "grouped" "grouped_filter" "max_pool" "moments" "optimizer" "perturb" "sum_parts"
         "tally";
 };
 
@@ -33,8 +33,10 @@ const PERMUTATIONS: &str = include_str!("../../shaders/permutations");
 /// A shader with its constants.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Variant {
-    /// File name in `shaders/`, without `.wgsl`.
+    /// File name in `shaders/`, without `.wgsl`, or the name of an operation of the caller's.
     pub shader: &'static str,
+    /// The text, if it is none of `shaders/`.
+    pub text: Option<&'static str>,
     /// Constants and flags.
     pub defs: BTreeMap<&'static str, i64>,
 }
@@ -42,7 +44,12 @@ pub struct Variant {
 impl Variant {
     /// A shader with constants.
     pub fn new<const N: usize>(shader: &'static str, defs: [(&'static str, usize); N]) -> Self {
-        Variant { shader, defs: defs.into_iter().map(|(name, value)| (name, value as i64)).collect() }
+        Variant { shader, text: None, defs: defs.into_iter().map(|(name, value)| (name, value as i64)).collect() }
+    }
+
+    /// A shader that is none of `shaders/`, to be compiled with checks.
+    pub fn own(shader: &'static str, text: &'static str) -> Self {
+        Variant { shader, text: Some(text), defs: BTreeMap::new() }
     }
 
     /// The same with one more constant.
@@ -65,7 +72,7 @@ impl Variant {
             list.iter().find(|(n, _)| *n == name).map(|(_, text)| *text)
         };
         let fail = |why: String| Error::Shader { shader: self.to_string(), why };
-        let source = find(SHADERS, self.shader).ok_or_else(|| fail("no such shader".into()))?;
+        let source = self.text.or_else(|| find(SHADERS, self.shader)).ok_or_else(|| fail("no such shader".into()))?;
         let defs = self.defs.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
         preprocess(source, &defs, &|name| find(SNIPPETS, name)).map_err(fail)
     }
@@ -111,7 +118,7 @@ pub fn permutations() -> Result<Vec<Variant>> {
                 let (name, value) = word.split_once('=').ok_or_else(fail)?;
                 Ok((name, value.parse().map_err(|_| fail())?))
             });
-            Ok(Variant { shader, defs: defs.collect::<Result<_>>()? })
+            Ok(Variant { shader, text: None, defs: defs.collect::<Result<_>>()? })
         })
         .collect()
 }
