@@ -4,6 +4,7 @@
 //! of the first three steps, or the mean magnitude of each result.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::timed;
 use crate::error::{Error, Result, unknown};
@@ -67,6 +68,8 @@ pub struct Item {
     plan: Plan,
     /// Values that every peer must agree on.
     pub check: Vec<f64>,
+    /// When the first run was done; check values may take more.
+    pub first_run: Instant,
 }
 
 impl Item {
@@ -175,12 +178,14 @@ fn network(gpu: &Gpu, preset: Preset, kind: &str, arch: &str, cells: usize) -> R
     let instance = Instance { graph, bindings: stores.bindings(0), path: vec![] };
     let plan = Plan::compile(gpu, vec![instance], preset)?;
     let mut check = vec![];
+    let mut first_run = None;
     for _ in 0..if update.is_some() { 3 } else { 1 } {
         plan.submit();
         let values = plan.read_wait(0, seen)?;
+        first_run.get_or_insert_with(Instant::now);
         check.push(if update.is_some() { f64::from(values[0]) } else { mean_abs(&values) });
     }
-    Ok(Item { gpu: gpu.clone(), plan, check })
+    Ok(Item { gpu: gpu.clone(), plan, check, first_run: first_run.unwrap_or_else(Instant::now) })
 }
 
 /// One step of the supernet on the path of the mixed architecture: 8 channels, 16x16, batch 64.
@@ -205,7 +210,7 @@ fn supernet(gpu: &Gpu, preset: Preset) -> Result<Item> {
     let plan = Plan::compile(gpu, vec![Instance { graph, bindings: stores.bindings(0), path }], preset)?;
     plan.submit();
     let check = vec![f64::from(plan.read_wait(0, mean)?[0])];
-    Ok(Item { gpu: gpu.clone(), plan, check })
+    Ok(Item { gpu: gpu.clone(), plan, check, first_run: Instant::now() })
 }
 
 fn mean_abs(values: &[f32]) -> f64 {
@@ -235,7 +240,7 @@ fn single(
     }
     plan.submit();
     let check = outputs.iter().map(|t| Ok(mean_abs(&plan.read_wait(0, *t)?))).collect::<Result<_>>()?;
-    Ok(Item { gpu: gpu.clone(), plan, check })
+    Ok(Item { gpu: gpu.clone(), plan, check, first_run: Instant::now() })
 }
 
 fn convolution(gpu: &Gpu, preset: Preset, conv: (&str, usize, usize, usize, usize), backward: bool) -> Result<Item> {
@@ -274,5 +279,5 @@ fn product(gpu: &Gpu, preset: Preset) -> Result<Item> {
     plan.write(0, w, &m.data)?;
     plan.submit();
     let check = vec![mean_abs(&plan.read_wait(0, y)?)];
-    Ok(Item { gpu: gpu.clone(), plan, check })
+    Ok(Item { gpu: gpu.clone(), plan, check, first_run: Instant::now() })
 }

@@ -115,8 +115,10 @@ fn serve(global: &Global) -> Result<()> {
                 let start = Instant::now();
                 match Item::build(&gpu, preset, name) {
                     Ok(item) => {
-                        let first_s = start.elapsed().as_secs_f64() + std::mem::take(&mut opening);
-                        let answer = json!({ "check": item.check, "first_s": first_s });
+                        let opening = std::mem::take(&mut opening);
+                        let first_s = start.elapsed().as_secs_f64() + opening;
+                        let first_run_s = (item.first_run - start).as_secs_f64() + opening;
+                        let answer = json!({ "check": item.check, "first_s": first_s, "first_run_s": first_run_s });
                         built.push((name.to_owned(), item));
                         answer
                     }

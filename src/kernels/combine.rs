@@ -7,8 +7,9 @@ use crate::shader::Variant;
 /// Most classes of terms in one call; the row counts each in a word.
 const MOST_CLASSES: usize = 4;
 
-/// Neighbouring positions that a lane computes.
+/// Neighbouring positions that a lane computes; fewer where pools make the code long, since it is repeated for each.
 const POSITIONS: usize = 4;
+const POSITIONS_OF_POOLS: usize = 2;
 
 /// Names of a class's constants, by its number.
 const NAMES: [[&str; 5]; MOST_CLASSES] = [
@@ -48,13 +49,14 @@ pub(super) fn lower(to: &mut Lowering, op: &Op) {
         let position = |class: &Class| chunk.iter().position(|c| c == class).unwrap_or(0);
         own.sort_by_key(|(class, _)| position(class));
         let places = chunk.iter().any(|class| class[0] >= 5);
+        let per_lane = if places { POSITIONS_OF_POOLS } else { POSITIONS };
         let mut variant = Variant::new(
             "combine",
             [
                 ("LANES", lanes),
                 ("FIRST", 2),
                 ("CLASSES", chunk.len()),
-                ("POSITIONS", POSITIONS),
+                ("POSITIONS", per_lane),
                 ("PLACES", places.into()),
             ],
         );
@@ -81,7 +83,7 @@ pub(super) fn lower(to: &mut Lowering, op: &Op) {
                 .iter()
                 .map(|(class, term)| (term.guard, position(class) as u32, words(term, to.shape(term.a))))
                 .collect(),
-            groups: (positions.div_ceil(POSITIONS) * blocks(c)).div_ceil(lanes),
+            groups: (positions.div_ceil(per_lane) * blocks(c)).div_ceil(lanes),
             guard: to.guard,
             reads,
             writes: vec![*y],

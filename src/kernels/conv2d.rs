@@ -80,10 +80,11 @@ fn dense(to: &mut Lowering, conv: Dense) {
     let (in4, out4) = (blocks(inputs), blocks(outputs));
     let tile = to.preset;
     // A tile no wider than the row, and of few loads; for the input's gradient a multiple of the stride, so that taps fall
-    // evenly. A single tap uses each load but once per block of outputs, so it takes more of these.
-    let mut px = tile.positions.min(ow.next_power_of_two());
+    // evenly. A single tap uses each load but once per block of outputs, so it takes twice as many of these.
+    let wide = if g.s == 1 { 2 } else { 1 };
+    let mut px = (tile.positions / wide).max(1).min(ow.next_power_of_two());
     px = if conv.input { px.div_ceil(g.stride) * g.stride } else { px.div_ceil(g.stride) };
-    let kb = (if g.s == 1 { 2 } else { 1 } * tile.blocks).min(out4.next_power_of_two());
+    let kb = (wide * tile.blocks).min(out4.next_power_of_two());
     // Positions of the window that some tap of some output touches.
     let (pad, reach) = (g.padding as i64, ((g.s - 1) * g.dilation) as i64);
     let mut need = 0u64;
