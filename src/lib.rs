@@ -75,6 +75,7 @@
 pub mod bench;
 #[cfg(feature = "cli")]
 pub mod cli;
+pub mod corrupt;
 pub mod data;
 pub mod error;
 pub mod gpu;

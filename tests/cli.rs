@@ -479,3 +479,108 @@ fn a_loss_that_is_not_finite_stops_the_training() {
         assert!(!scratch.path("out").join(file).exists(), "{file} was written");
     }
 }
+
+#[test]
+fn a_model_is_evaluated_on_corrupted_and_attacked_images() {
+    let scratch = Scratch::new();
+    let trained = scratch.json(&train(&["--epochs", "2", "--json"]));
+    assert_eq!(trained["final"]["corruption_images"], 200);
+    let base = ["evaluate", "--quiet", "--model", "out/best.safetensors", "--data", "digits", "--json"];
+    let with = |more: &[&'static str]| [&base[..], more].concat();
+    let attacks = "fgsm:8/255,pgd:8/255:3,apgd:8/255:5";
+    let first = scratch.json(&with(&["--images", "200", "--csv", "a.csv", "--heatmap", "a.svg", "--attacks", attacks]));
+    // The run's own figure is this one; figures do not depend on who asks.
+    assert_eq!(first["corruption_accuracy"], trained["final"]["corruption_accuracy"]);
+    assert_eq!(first["corruptions"].as_object().unwrap().len(), 15);
+    let clean = first["clean"]["accuracy"].as_f64().unwrap();
+    assert_eq!(first["attacks"].as_object().unwrap().len(), 3);
+    for (name, result) in first["attacks"].as_object().unwrap() {
+        assert!(result["accuracy"].as_f64().unwrap() <= clean + 1e-9, "{name}");
+    }
+    let csv = std::fs::read_to_string(scratch.path("a.csv")).unwrap();
+    assert_eq!(csv.lines().count(), 2 + 75);
+    assert!(std::fs::read_to_string(scratch.path("a.svg")).unwrap().contains("gaussian_noise"));
+
+    // Against itself a network has the error of its baseline.
+    scratch.write("base.json", first.to_string());
+    let again = scratch.json(&with(&["--images", "200", "--baseline", "base.json"]));
+    assert!((again["mce"].as_f64().unwrap() - 1.0).abs() < 1e-9);
+    assert_eq!(again["corruptions"], first["corruptions"]);
+
+    // A folder of corrupted images gives the same as images made on the fly.
+    let made = scratch.json(&["corrupt", "--quiet", "--input", "digits", "--out", "c", "--kind", "fog,snow", "--json"]);
+    assert_eq!((&made["files"], &made["results"]), (&3.into(), &3550.into()));
+    let read = scratch.json(&with(&["--corrupted", "c", "--corruptions", "snow", "--severities", "2,5"]));
+    let fresh = scratch.json(&with(&["--corruptions", "snow", "--severities", "2,5"]));
+    assert_eq!(read["corruptions"], fresh["corruptions"]);
+    assert!(fresh["corruption_accuracy"].is_null());
+
+    for (options, parts) in [
+        (&["--corruptions", "fogg"][..], &["fogg", "did you mean `fog`?"][..]),
+        (&["--severities", "0-3"], &["--severities", "1 to 5"]),
+        (&["--severities", "4-2"], &["--severities", "1 to 5"]),
+        (&["--attacks", "pgd:8/255"], &["--attacks", "pgd:8/255", "pgd:EPS:STEPS"]),
+        (&["--attacks", "fgsm:300"], &["--attacks", "between 0 and 1"]),
+        (&["--images", "0"], &["--images"]),
+        (&["--constants", "cifer"], &["cifer", "cifar"]),
+        (&["--corrupted", "nowhere"], &["nowhere"]),
+        (&["--baseline", "a.csv"], &["a.csv", "evaluate --json"]),
+        (&["--baseline", "base.json", "--severities", "3"], &["base.json", "severities"]),
+    ] {
+        scratch.bad(2, &with(options), parts);
+    }
+    // Of a damaged array nothing is believed.
+    let fog = std::fs::read(scratch.path("c/fog.npy")).unwrap();
+    std::fs::write(scratch.path("c/fog.npy"), &fog[..fog.len() - 1]).unwrap();
+    scratch.bad(2, &with(&["--corrupted", "c", "--corruptions", "fog"]), &["fog.npy", "does not go with"]);
+    let labels = std::fs::read(scratch.path("c/labels.npy")).unwrap();
+    let mut other = labels.clone();
+    *other.last_mut().unwrap() ^= 1;
+    std::fs::write(scratch.path("c/labels.npy"), other).unwrap();
+    scratch.bad(2, &with(&["--corrupted", "c"]), &["labels.npy", "five equal blocks"]);
+}
+
+#[test]
+fn pictures_are_corrupted() {
+    let scratch = Scratch::new();
+    let picture = |seed: u32| {
+        let image =
+            image::RgbImage::from_fn(40, 30, |x, y| image::Rgb([(6 * x) as u8, (8 * y) as u8, (seed * x) as u8]));
+        let mut bytes = std::io::Cursor::new(vec![]);
+        image.write_to(&mut bytes, image::ImageFormat::Png).unwrap();
+        bytes.into_inner()
+    };
+    scratch.write("in/a.png", picture(1));
+    scratch.write("in/deep/b.png", picture(2));
+    let corrupt = |more: &[&'static str]| [&["corrupt", "--quiet", "--input"][..], more].concat();
+    let made = scratch.json(&corrupt(&["in", "--out", "out", "--kind", "all", "--severity", "1,5", "--json"]));
+    assert_eq!((&made["files"], &made["frost"]), (&76.into(), &"procedural".into()));
+    let deep = image::open(scratch.path("out/glass_blur/5/deep/b.png.png")).unwrap();
+    assert_eq!((deep.width(), deep.height()), (40, 30));
+    // One image, one file; and the same bytes whatever the number of threads.
+    scratch.good(&corrupt(&[
+        "in/a.png",
+        "--out",
+        "one.png",
+        "--kind",
+        "snow",
+        "--severity",
+        "3",
+        "--sheet",
+        "sheet.png",
+    ]));
+    scratch.good(&corrupt(&["in/a.png", "--out", "many", "--kind", "all", "--severity", "3", "--jpeg85"]));
+    let one = image::open(scratch.path("one.png")).unwrap();
+    assert!(image::open(scratch.path("sheet.png")).unwrap().width() > 200);
+    assert_ne!(one, image::open(scratch.path("many/snow/3/a.png.png")).unwrap(), "quality 85 must leave traces");
+
+    scratch.bad(2, &corrupt(&["in", "--out", "out"]), &["--out", "exists", "--force"]);
+    scratch.good(&corrupt(&["in", "--out", "out", "--kind", "fog", "--severity", "2", "--force"]));
+    assert!(!scratch.path("out/glass_blur").exists());
+    scratch.bad(2, &corrupt(&["in", "--out", "new", "--kind", "fogs"]), &["fogs", "did you mean `fog`?"]);
+    scratch.bad(2, &corrupt(&["in", "--out", "new", "--severity", "6"]), &["--severity", "1 to 5"]);
+    scratch.bad(2, &corrupt(&["nothing", "--out", "new"]), &["nothing"]);
+    scratch.bad(2, &corrupt(&["in", "--out", "new", "--frost", "in/deep/none"]), &["none"]);
+    scratch.write("in/deep/c.png", &picture(3)[..60]);
+    scratch.bad(2, &corrupt(&["in", "--out", "new", "--kind", "fog"]), &["c.png"]);
+}

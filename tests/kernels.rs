@@ -2,6 +2,8 @@
 //!
 //! `ALTIPLANO_CASES=text` runs only the cases whose name contains the text.
 
+#[path = "kernels/attacks.rs"]
+mod attacks;
 mod common;
 #[path = "kernels/convolutions.rs"]
 mod convolutions;
@@ -38,8 +40,10 @@ fn table() {
 fn run_table(preset: Preset) {
     let gpu = common::gpu();
     let wanted = std::env::var("ALTIPLANO_CASES").unwrap_or_default();
-    let mut cases =
-        [convolutions::cases(), sums::cases(), statistics::cases()].into_iter().flatten().collect::<Vec<_>>();
+    let mut cases = [convolutions::cases(), sums::cases(), statistics::cases(), attacks::cases()]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>();
     cases.retain(|case| case.name.contains(&wanted));
     let (next, executed, runs) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
     let failed: Mutex<Vec<String>> = Mutex::default();

@@ -35,7 +35,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     // What checks and times the layers stands beside the command line and may see all that lies below it.
     ("selftest", &["error", "philox", "reference", "space", "nn", "graph", "kernels", "gpu", "train"]),
-    ("bench", &["error", "data", "shader", "space", "nn", "graph", "kernels", "gpu", "train", "measure"]),
+    (
+        "bench",
+        &["error", "philox", "corrupt", "data", "shader", "space", "nn", "graph", "kernels", "gpu", "train", "measure"],
+    ),
     (
         "cli",
         &[

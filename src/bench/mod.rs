@@ -3,6 +3,7 @@
 //! [`items`] are named pieces of work that other frameworks run too, with check values to compare; [`suites`] time them,
 //! and populations beside single networks, and hold kernels against the adapter's own measured ceiling.
 
+pub mod corruptions;
 pub mod items;
 pub mod suites;
 

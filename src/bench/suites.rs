@@ -25,7 +25,7 @@ use crate::train::trainer::Setting;
 /// One line of a suite.
 #[derive(Clone, Debug, Serialize)]
 pub struct Line {
-    /// `ceiling`, `kernels`, `step` or `population`.
+    /// `kernels`, `step`, `population` or `corruptions`.
     pub suite: &'static str,
     /// What was timed.
     pub name: String,

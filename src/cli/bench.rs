@@ -7,13 +7,14 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Global;
+use crate::bench::corruptions::corruptions;
 use crate::bench::items::{Item, names};
 use crate::bench::suites::{Ceiling, Line, Suites};
 use crate::error::{Error, Result, unknown};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// kernels, step, population or all.
+    /// kernels, step, population, corruptions or all.
     #[arg(long, default_value = "all")]
     suite: String,
     /// Samples of each time.
@@ -41,7 +42,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     if args.serve {
         return serve(global);
     }
-    let known = ["kernels", "step", "population", "all"];
+    let known = ["kernels", "step", "population", "corruptions", "all"];
     if !known.contains(&args.suite.as_str()) {
         return Err(unknown("--suite", &args.suite, &known));
     }
@@ -68,6 +69,9 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     if wanted("population") {
         lines.extend(suites.populations()?);
     }
+    if wanted("corruptions") {
+        lines.extend(corruptions(args.samples.max(1))?);
+    }
     let report = Report {
         version: env!("CARGO_PKG_VERSION"),
         adapter: gpu.report().name.clone(),
@@ -83,6 +87,13 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         );
         for l in &report.lines {
             let ratio = l.ratio.map(|r| format!("  ratio {r:.2}")).unwrap_or_default();
+            if l.dispatches == 0 {
+                let (time, shape) = (l.time, &l.shape);
+                let (median, min, max) = (time.median_ms, time.min_ms, time.max_ms);
+                text +=
+                    &format!("{:11} {:22} {:9.3} ms ({min:.3} to {max:.3})  {shape}{ratio}\n", l.suite, l.name, median);
+                continue;
+            }
             text += &format!(
                 "{:10} {:50} {:9.3} ms ({:.3} to {:.3}) {:7.1} GFLOP/s {:4.0} %  {:4} dispatches{ratio}\n",
                 l.suite,

@@ -5,8 +5,10 @@
 
 mod args;
 mod bench;
+mod corrupt;
 mod data;
 mod devices;
+mod evaluate;
 mod flatness;
 mod progress;
 mod search;
@@ -71,6 +73,10 @@ enum Command {
     Step(step::Args),
     /// Loss of a trained model under weight noise.
     Flatness(flatness::Args),
+    /// Accuracy of a trained model on clean, corrupted and attacked images.
+    Evaluate(evaluate::Args),
+    /// Corrupted copies of an image, a folder of images, an array or a data set.
+    Corrupt(corrupt::Args),
     /// Time kernels, steps and populations.
     Bench(bench::Args),
     /// List, describe and verify data sets.
@@ -106,6 +112,8 @@ pub fn main() -> ExitCode {
         Command::Train(args) => train::run(&global, &args),
         Command::Step(args) => step::run(&global, &args),
         Command::Flatness(args) => flatness::run(&global, &args),
+        Command::Evaluate(args) => evaluate::run(&global, &args),
+        Command::Corrupt(args) => corrupt::run(&global, &args),
         Command::Bench(args) => bench::run(&global, &args),
         Command::Data(args) => data::run(&global, &args),
         Command::Selftest => selftest::run(&global),

@@ -188,7 +188,7 @@ fn text(result: &SearchResult, config: &SearchConfig, folder: &RunFolder, global
     let c = &result.correlations;
     let files: String = files(folder).iter().map(|f| format!("    {}\n", f.display())).collect();
     format!(
-        "found {}\n    fitness {:.4}: loss {:.3} without noise, {:.3} at the largest (deviation {:.3}), accuracy {:.1} % with the supernet's weights\n    {} parameters, {} multiply-adds, best of {} candidates\n{baseline}rank correlation of fitness with loss {}, of slopes alone with loss {}, of fitness with parameters {}\ntrained {} epochs with {:?}: {:.2} % of {} test images right (loss {:.4})\nfiles:\n{files}train it again:\n    altiplano train --arch '{}' --data {} --channels {} --cells {} --image {}x{} --optimizer {} --epochs {} --batch {} --seed {} --out {}-again\n{} in all",
+        "found {}\n    fitness {:.4}: loss {:.3} without noise, {:.3} at the largest (deviation {:.3}), accuracy {:.1} % with the supernet's weights\n    {} parameters, {} multiply-adds, best of {} candidates\n{baseline}rank correlation of fitness with loss {}, of slopes alone with loss {}, of fitness with parameters {}\ntrained {} epochs with {}: {:.2} % of {} test images right (loss {:.4})\n    {}files:\n{files}train it again:\n    altiplano train --arch '{}' --data {} --channels {} --cells {} --image {}x{} --optimizer {} --epochs {} --batch {} --seed {} --out {}-again\n{} in all",
         best.arch,
         best.fitness,
         measure("loss"),
@@ -206,6 +206,7 @@ fn text(result: &SearchResult, config: &SearchConfig, folder: &RunFolder, global
         100.0 * result.trained.clean_accuracy,
         result.trained.test_images,
         result.trained.clean_loss,
+        result.trained.on_corrupted(),
         best.arch,
         config.data,
         config.channels,

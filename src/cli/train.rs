@@ -227,7 +227,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     global.print(&result, || {
         let t = &result.trained;
         format!(
-            "{}\n{} parameters, trained {} epochs with {:?} on {} images\naccuracy {:.2} % on {} test images (loss {:.4}), {:.2} % on the last training epoch\nmodel: {}",
+            "{}\n{} parameters, trained {} epochs with {} on {} images\naccuracy {:.2} % on {} test images (loss {:.4}), {:.2} % on the last training epoch\n{}model: {}",
             result.arch,
             result.params,
             t.epochs,
@@ -237,6 +237,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
             t.test_images,
             t.clean_loss,
             100.0 * t.training.accuracy,
+            t.on_corrupted(),
             args.out.join("best.safetensors").display(),
         )
     })

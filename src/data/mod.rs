@@ -15,12 +15,14 @@ mod folder;
 mod idx;
 mod images;
 pub mod npy;
+mod npy_stream;
 mod source;
 mod split;
 mod verify;
 
 pub use detect::load;
 pub use images::{ChannelStatistics, Images, TestImages};
+pub use npy_stream::{NpyImages, NpyWriter, read_npy_labels};
 pub use split::{SplitSize, permutation, split};
 pub use verify::{Known, PartSummary, Summary, describe, known, summarize};
 

@@ -97,6 +97,12 @@ fn read_labels(source: &Source, file: &str, count: usize, images: &str) -> Resul
         let why = format!("expected shape ({count},) as in {images}, found {:?}", head.shape);
         return Err(Error::file(reader.path(), Some(0), why));
     }
+    let (start, width, labels) = labels_of(&mut reader, &head, count)?;
+    Ok((reader.path().into(), start, width, labels))
+}
+
+/// Offset of the first label, bytes per label, and the labels that follow a header.
+pub(super) fn labels_of(reader: &mut Reader<'_>, head: &Header, count: usize) -> Result<(u64, u64, Vec<u16>)> {
     let width = match head.dtype {
         Dtype::U8 => 1,
         Dtype::I32 { .. } => 4,
@@ -120,12 +126,12 @@ fn read_labels(source: &Source, file: &str, count: usize, images: &str) -> Resul
             }
         }
     }
-    Ok((reader.path().into(), start, width, labels))
+    Ok((start, width, labels))
 }
 
 /// The element types that are read or written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Dtype {
+pub(super) enum Dtype {
     U8,
     I32 { big: bool },
     I64 { big: bool },
@@ -156,19 +162,19 @@ impl Dtype {
 
 /// What a `.npy` header says.
 #[derive(Debug, PartialEq, Eq)]
-struct Header {
-    dtype: Dtype,
-    shape: Vec<usize>,
+pub(super) struct Header {
+    pub dtype: Dtype,
+    pub shape: Vec<usize>,
 }
 
 impl Header {
     /// Product of the shape, unless it overflows.
-    fn elements(&self) -> Option<u64> {
+    pub fn elements(&self) -> Option<u64> {
         self.shape.iter().try_fold(1u64, |product, &side| product.checked_mul(side as u64))
     }
 
     /// Reads magic, version, header length and header.
-    fn read(reader: &mut Reader<'_>) -> Result<Header> {
+    pub fn read(reader: &mut Reader<'_>) -> Result<Header> {
         let start = reader.exact(8, "the npy magic")?;
         if start[..6] != *b"\x93NUMPY" {
             return Err(Error::file(reader.path(), Some(0), "expected the magic of a .npy file, \\x93NUMPY"));
@@ -327,6 +333,13 @@ fn write(path: &Path, descr: &str, shape: &[usize], elements: usize, data: &[u8]
     if product != Some(elements) || shape.len() > 32 {
         return Err(Error::shape("write npy", format!("{shape:?}"), format!("{elements} elements")));
     }
+    let mut bytes = header_text(descr, shape);
+    bytes.extend(data);
+    std::fs::write(path, bytes).map_err(Error::io("write", path))
+}
+
+/// Magic, version, length and header of a version 1 file.
+pub(super) fn header_text(descr: &str, shape: &[usize]) -> Vec<u8> {
     let sides: String = shape.iter().map(|side| format!("{side}, ")).collect();
     let sides = if shape.len() > 1 { sides.trim_end_matches(", ") } else { sides.trim_end() };
     let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({sides}), }}");
@@ -337,8 +350,7 @@ fn write(path: &Path, descr: &str, shape: &[usize], elements: usize, data: &[u8]
     let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
     bytes.extend((header.len() as u16).to_le_bytes());
     bytes.extend(header.as_bytes());
-    bytes.extend(data);
-    std::fs::write(path, bytes).map_err(Error::io("write", path))
+    bytes
 }
 
 #[cfg(test)]

@@ -157,6 +157,8 @@ pub enum Group {
     Metrics,
     /// The resident data set (packed bytes) and the descriptors of the batch.
     Data,
+    /// What an attack keeps between its steps.
+    Attack,
 }
 
 /// How a fresh weight tensor is filled.
@@ -345,36 +347,6 @@ pub enum Noise {
     Multiplicative,
 }
 
-/// Where the host's numbers for a step lie in the [`Group::Hyper`] tensor ([`hyper::SHAPE`], 32-bit words).
-pub mod hyper {
-    use super::Shape;
-    /// Three rows of four words.
-    pub const SHAPE: Shape = Shape::Vectors { rows: 3, c: 4 };
-    /// Learning rate.
-    pub const RATE: usize = 0;
-    /// Momentum of SGD.
-    pub const MOMENTUM: usize = 1;
-    /// Weight decay.
-    pub const DECAY: usize = 2;
-    /// Weight of the new statistics in the running ones.
-    pub const STATISTICS_MOMENTUM: usize = 3;
-    /// Radius of SAM.
-    pub const RHO: usize = 4;
-    /// Largest norm of a gradient.
-    pub const CLIP: usize = 5;
-    /// Deviation of weight noise.
-    pub const SIGMA: usize = 6;
-    /// Seed (u32), low half.
-    pub const SEED_LOW: usize = 8;
-    /// Seed (u32), high half.
-    pub const SEED_HIGH: usize = 9;
-    /// Number of the draw (u32).
-    pub const DRAW: usize = 10;
-}
-
-/// Last counter word of weight noise, which keeps its numbers apart from all others.
-pub const NOISE_PURPOSE: u32 = 0x4E4F_4953;
-
 /// An operation. Field names say what is read; outputs are named `y`, `d..` or said to be written.
 #[allow(missing_docs, reason = "each variant's formula names its fields")]
 #[derive(Clone, Debug, PartialEq)]
@@ -436,6 +408,23 @@ pub enum Op {
     /// `vec4`, `stream`, draw, [`NOISE_PURPOSE`]) gives four words `x`; with `u = (x >> 8) / 2^24`, words 0 and 1 give
     /// `sqrt(-2 ln(1 - u0)) (cos, sin)(2 pi u1)` for components 0 and 1, words 2 and 3 the other two. Padding stays zero.
     Perturb { w: TensorId, y: TensorId, hyper: TensorId, stream: u32, noise: Noise },
+    /// Start of an attack in the L-infinity ball around `x`, at `x` or at a random point of it: writes `adv`, and a clean
+    /// record of each image (`state`, eight values: worst loss, whether right at every point so far, loss before, rises;
+    /// scale of the step, whether reduced, worst loss at the last check, flags). `settings` are those of [`attack`].
+    AttackStart { x: TensorId, settings: TensorId, adv: TensorId, state: TensorId },
+    /// Enters the losses at `adv` into `state`; decides for APGD (Croce and Hein 2020, section 3) whether to halve the step
+    /// and to go back to the best point.
+    AttackJudge { loss: TensorId, settings: TensorId, state: TensorId },
+    /// Moves `adv` by a step of PGD along the gradient `g`, or with `memory` (three maps: best point, its gradient, point
+    /// before) by one of APGD.
+    AttackStep {
+        x: TensorId,
+        adv: TensorId,
+        g: TensorId,
+        settings: TensorId,
+        state: TensorId,
+        memory: Option<TensorId>,
+    },
     /// An operation of the caller's.
     Custom(Custom),
     /// Crops, flips, averages down and normalises images of the resident data set into a batch.
@@ -527,6 +516,12 @@ impl Op {
                 (some(&[Some(*w), Some(*g), Some(*m), *norm, Some(*hyper)]), vec![*w, *m])
             }
             Op::Perturb { w, y, hyper, .. } => (vec![*w, *hyper], vec![*y]),
+            Op::AttackStart { x, settings, adv, state } => (vec![*x, *settings], vec![*adv, *state]),
+            Op::AttackJudge { loss, settings, state } => (vec![*loss, *settings, *state], vec![*state]),
+            Op::AttackStep { x, adv, g, settings, state, memory } => (
+                some(&[Some(*x), Some(*adv), Some(*g), Some(*settings), Some(*state), *memory]),
+                some(&[Some(*adv), *memory]),
+            ),
             Op::Custom(custom) => (custom.inputs.clone(), custom.outputs.clone()),
             Op::Gather { data, batch, statistics, x, labels, .. } => {
                 (vec![*data, *batch, *statistics], vec![*x, *labels])

@@ -6,6 +6,7 @@
 mod backward;
 mod build;
 mod custom;
+mod host;
 mod ir;
 pub mod memory;
 pub mod plan;
@@ -15,4 +16,5 @@ pub mod store;
 pub use backward::Gradients;
 pub use build::{BatchNorm, Builder, Loss, Value, View};
 pub use custom::{Custom, CustomCall, CustomOp};
+pub use host::*;
 pub use ir::*;

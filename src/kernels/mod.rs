@@ -4,6 +4,7 @@
 //! task row, its grid, and what it costs. [`Lowering::of`] turns operations into [`Call`]s; the planner merges equal ones of
 //! many networks into dispatches.
 
+mod attack;
 mod batch_norm;
 mod combine;
 mod conv2d;
@@ -157,6 +158,7 @@ impl<'a> Lowering<'a> {
             Op::GlobalNorm { .. } | Op::Ascend { .. } | Op::Sgd { .. } | Op::Perturb { .. } => {
                 optimizer::lower(self, &node.op);
             }
+            Op::AttackStart { .. } | Op::AttackJudge { .. } | Op::AttackStep { .. } => attack::lower(self, &node.op),
             Op::Custom(custom) => self.custom(custom),
         }
     }

@@ -1,5 +1,7 @@
-//! What is measured on networks: loss and accuracy, batch-norm recalibration, weight noise and flatness.
+//! What is measured on networks: loss and accuracy, batch-norm recalibration, weight noise and flatness, attacks.
 
+pub mod attack;
+pub mod corruption;
 pub mod flatness;
 pub mod forward;
 pub mod noise;

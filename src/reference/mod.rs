@@ -10,6 +10,7 @@
 //! *Families.* `conv`: convolutions and their gradients; `norm`: batch normalisation; `combine`: sums of terms;
 //! `pool`: windows and global averages; `loss`: cross-entropy and its sums; `optimiser`: norms, SAM, SGD, noise.
 
+mod attack;
 mod combine;
 mod conv;
 mod loss;
@@ -251,6 +252,20 @@ fn evaluate(cx: &Context<'_>, op: &Op) -> Result<Writes> {
             };
             let sigma = cx.word(*hyper, hyper::SIGMA)?;
             one(y, optimiser::perturb(view(w).values, cx.graph.shape(*w), &source, sigma, *noise))
+        }
+        Op::AttackStart { x, settings, adv, state } => {
+            let (point, records) = attack::start(view(x), &attack::Settings::of(cx, *settings));
+            Ok(vec![(*adv, point), (*state, records)])
+        }
+        Op::AttackJudge { loss, settings, state } => {
+            one(state, attack::judge(view(loss), &attack::Settings::of(cx, *settings), cx.memory.get(*state)))
+        }
+        Op::AttackStep { x, adv, g, settings, state, memory } => {
+            let apgd = memory.map(|memory| (cx.memory.get(*state), cx.memory.get(memory)));
+            let (point, kept) = attack::step(view(x), view(adv), view(g), &attack::Settings::of(cx, *settings), apgd)?;
+            let mut writes = vec![(*adv, point)];
+            writes.extend(memory.map(|memory| (memory, kept)));
+            Ok(writes)
         }
         Op::Custom(custom) => {
             let inputs: Vec<_> = custom.inputs.iter().map(|&id| (cx.graph.shape(id), cx.memory.get(id))).collect();

@@ -1,3 +1,4 @@
 //! Reports.
 pub mod folder;
+pub mod heat_map;
 pub mod statistics;

@@ -109,6 +109,23 @@ impl Resident {
         Ok(Resident { slabs, per_slab, labels: Arc::new(images.labels.clone()), source, classes: images.classes })
     }
 
+    /// Puts other pixels in place of these; labels stay.
+    ///
+    /// # Errors
+    /// If there are more or fewer.
+    pub fn replace(&self, gpu: &Gpu, pixels: &[u8]) -> Result<()> {
+        let length = self.source.iter().product::<usize>();
+        if pixels.len() != length * self.len() {
+            return Err(Error::shape("data set", format!("{} bytes", length * self.len()), pixels.len()));
+        }
+        for (slab, chunk) in self.slabs.iter().zip(pixels.chunks(self.per_slab * length)) {
+            let mut padded = chunk.to_vec();
+            padded.resize(chunk.len().next_multiple_of(4), 0);
+            gpu.write(slab, 0, &padded)?;
+        }
+        Ok(())
+    }
+
     /// Number of images.
     pub fn len(&self) -> usize {
         self.labels.len()

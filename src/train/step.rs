@@ -24,6 +24,16 @@ pub enum Optimizer {
     Asam,
 }
 
+impl std::fmt::Display for Optimizer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Optimizer::Sgd => "SGD",
+            Optimizer::Sam => "SAM",
+            Optimizer::Asam => "ASAM",
+        })
+    }
+}
+
 impl std::str::FromStr for Optimizer {
     type Err = Error;
 

@@ -1,0 +1,206 @@
+//! Accuracy on corrupted images: corrupted on the fly, or read from a folder laid out as CIFAR-10-C is.
+//!
+//! Images go to the device in chunks; of each chunk one corrupted copy is made at a time, while the device works on the copy
+//! before. So the memory is that of two chunks, however large the set is.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use image::RgbImage;
+use rayon::prelude::*;
+
+use super::forward::{Forward, Score, Subject, graph};
+use crate::corrupt::{Corruption, Kind, Severity};
+use crate::data::{Images, NpyImages, read_npy_labels};
+use crate::error::{Error, Result};
+use crate::gpu::Gpu;
+use crate::graph::Statistics;
+use crate::nn::Model;
+use crate::train::feed::Resident;
+use crate::train::trainer::Setting;
+
+/// Images that are corrupted and evaluated at a time.
+const CHUNK: usize = 512;
+/// Images in a batch of the device.
+const BATCH: usize = 64;
+
+/// An image of 1 or 3 channels, corrupted. Grey images are corrupted as colour images of three equal channels, of which
+/// the green one is kept: a mean of the three would weaken noise.
+///
+/// # Errors
+/// If the channels are neither 1 nor 3, or the corruption refuses the size.
+pub fn corrupt_pixels(
+    corruption: &Corruption,
+    pixels: &[u8],
+    [height, width, channels]: [usize; 3],
+    seed: u64,
+    index: u64,
+) -> Result<Vec<u8>> {
+    let colour = match channels {
+        1 => pixels.iter().flat_map(|&v| [v; 3]).collect(),
+        3 => pixels.to_vec(),
+        _ => return Err(Error::shape("corruptions", "images of 1 or 3 channels", channels)),
+    };
+    let image = RgbImage::from_raw(width as u32, height as u32, colour)
+        .ok_or_else(|| Error::shape("corruptions", height * width * channels, pixels.len()))?;
+    let out = corruption.seeded(&image, seed, index)?.into_raw();
+    Ok(if channels == 1 { out.into_iter().skip(1).step_by(3).collect() } else { out })
+}
+
+/// A folder with `labels.npy` and a file per kind, each with its severities one after another.
+pub struct CorruptedSet {
+    folder: PathBuf,
+    /// Labels of one severity.
+    labels: Vec<u16>,
+    shape: [usize; 3],
+}
+
+impl CorruptedSet {
+    /// Opens a folder; the kinds' files are looked at when they are read.
+    ///
+    /// # Errors
+    /// If the labels are missing, are not five equal blocks, or name no class.
+    pub fn open(folder: &Path, shape: [usize; 3], classes: usize) -> Result<Self> {
+        let path = folder.join("labels.npy");
+        let labels = read_npy_labels(&path, classes)?;
+        let count = labels.len() / 5;
+        let blocks = labels.len() == 5 * count && labels.chunks_exact(count.max(1)).all(|b| b == &labels[..count]);
+        if count == 0 || !blocks {
+            let why = format!("{} labels are not five equal blocks, one for each severity", labels.len());
+            return Err(Error::file(&path, None, why));
+        }
+        Ok(CorruptedSet { folder: folder.to_owned(), labels: labels[..count].to_vec(), shape })
+    }
+
+    /// Labels of the images of one severity.
+    pub fn labels(&self) -> &[u16] {
+        &self.labels
+    }
+
+    /// Images `first..first + count` of a kind and severity.
+    ///
+    /// # Errors
+    /// If the file is missing, is no such array, or ends early.
+    pub fn images(&self, kind: Kind, severity: Severity, first: usize, count: usize) -> Result<Vec<u8>> {
+        let path = self.folder.join(format!("{kind}.npy"));
+        let file = NpyImages::open(&path)?;
+        if (file.len(), file.shape()) != (5 * self.labels.len(), self.shape) {
+            let why = format!("{} images of {:?}", file.len(), file.shape());
+            let want = format!("; expected {} of {:?}", 5 * self.labels.len(), self.shape);
+            return Err(Error::file(&path, Some(0), why + &want));
+        }
+        file.read(usize::from(severity.get() - 1) * self.labels.len() + first, count)
+    }
+}
+
+/// Where corrupted images come from.
+pub enum Origin<'a> {
+    /// Made of clean ones, with draws keyed by this seed.
+    Made {
+        /// The corruptions, one per kind and severity.
+        seed: u64,
+    },
+    /// Read from a folder.
+    Folder(&'a CorruptedSet),
+}
+
+/// Scores of some subjects on clean images and under each corruption.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scores {
+    /// On the images as they are.
+    pub clean: Vec<Score>,
+    /// Under each corruption, in the order asked for; one score per subject.
+    pub corrupted: Vec<Vec<Score>>,
+}
+
+/// Evaluates the subjects on `images`, and on their corrupted copies.
+///
+/// `report` is called with the number of evaluated chunks and their total; an error that it returns ends the run.
+///
+/// # Errors
+/// If images cannot be made or read, or the device fails.
+pub fn evaluate_wait(
+    setting: &Setting,
+    model: &dyn Model,
+    subjects: &[Subject],
+    images: &Images,
+    corruptions: &[Corruption],
+    origin: &Origin<'_>,
+    report: &mut dyn FnMut(usize, usize) -> Result<()>,
+) -> Result<Scores> {
+    let gpu: &Gpu = setting.gpu;
+    if images.is_empty() {
+        return Err(Error::invalid("images", "there are none to evaluate on"));
+    }
+    let shape = [images.height, images.width, images.channels];
+    let pass = graph(model, BATCH.min(images.len()), Statistics::Running)?;
+    let mut sums = vec![vec![[0.0f64; 2]; subjects.len()]; corruptions.len() + 1];
+    let total = images.len().div_ceil(CHUNK) * (corruptions.len() + 1);
+    let mut done = 0;
+    for first in (0..images.len()).step_by(CHUNK) {
+        let indices: Vec<usize> = (first..images.len().min(first + CHUNK)).collect();
+        let chunk = images.select(&indices);
+        let resident = Resident::new(gpu, &chunk)?;
+        let setting = Setting { data: &resident, ..setting.clone() };
+        let forward = Forward::new(&setting, model.input(), BATCH.min(images.len()), &pass, subjects)?;
+        let all: Vec<usize> = (0..chunk.len()).collect();
+        let make = |job: usize| -> Result<Option<Vec<u8>>> {
+            let Some(corruption) = job.checked_sub(1).and_then(|j| corruptions.get(j)) else { return Ok(None) };
+            match origin {
+                Origin::Folder(set) => {
+                    set.images(corruption.kind(), corruption.severity(), first, chunk.len()).map(Some)
+                }
+                Origin::Made { seed } => {
+                    let one = |i: &usize| corrupt_pixels(corruption, chunk.image(*i), shape, *seed, (first + i) as u64);
+                    let parts: Vec<Vec<u8>> = all.par_iter().map(one).collect::<Result<_>>()?;
+                    Ok(Some(parts.concat()))
+                }
+            }
+        };
+        let mut next: Result<Option<Vec<u8>>> = Ok(None);
+        for (job, sums) in sums.iter_mut().enumerate() {
+            if let Some(pixels) = std::mem::replace(&mut next, Ok(None))? {
+                resident.replace(gpu, &pixels)?;
+            }
+            // The device works on this copy while the next one is made.
+            let (scores, made) = rayon::join(|| forward.evaluate_wait(&all), || make(job + 1));
+            next = made;
+            for (sum, score) in sums.iter_mut().zip(scores?) {
+                sum[0] += score.loss * chunk.len() as f64;
+                sum[1] += score.accuracy * chunk.len() as f64;
+            }
+            done += 1;
+            report(done, total)?;
+        }
+    }
+    let count = images.len() as f64;
+    let mut scores = sums.into_iter().map(|list| {
+        list.into_iter().map(|[loss, accuracy]| Score { loss: loss / count, accuracy: accuracy / count }).collect()
+    });
+    Ok(Scores { clean: scores.next().unwrap_or_default(), corrupted: scores.collect() })
+}
+
+/// Corruption error of a kind over that of a baseline: `sum_s E / sum_s E_base`, and with clean errors the relative one,
+/// `sum_s (E - E_clean) / sum_s (E_base - E_base,clean)`; the mean over kinds is mCE (Hendrycks and Dietterich 2019,
+/// section 4.2). Errors are shares.
+pub fn corruption_error(errors: &[f64], baseline: &[f64], clean: Option<(f64, f64)>) -> f64 {
+    let (own, base) = clean.unwrap_or((0.0, 0.0));
+    errors.iter().map(|e| e - own).sum::<f64>() / baseline.iter().map(|e| e - base).sum::<f64>()
+}
+
+/// All corruptions of the kinds and severities, kind by kind.
+pub fn grid(
+    kinds: &[Kind],
+    severities: &[Severity],
+    constants: crate::corrupt::Constants,
+    frost: Option<&Arc<crate::corrupt::Frost>>,
+) -> Vec<Corruption> {
+    let one = |kind: Kind, severity: Severity| {
+        let corruption = Corruption::new(kind, severity, constants);
+        match frost {
+            Some(frost) => corruption.with_frost(frost.clone()),
+            None => corruption,
+        }
+    };
+    kinds.iter().flat_map(|&kind| severities.iter().map(move |&severity| one(kind, severity))).collect()
+}

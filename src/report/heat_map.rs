@@ -1,0 +1,77 @@
+//! Tables of shares as coloured cells, in SVG.
+
+use std::fmt::Write;
+
+/// Width and height of a cell, in pixels.
+const CELL: (usize, usize) = (64, 22);
+/// Room for the rows' names.
+const MARGIN: usize = 170;
+
+/// Text that stands for itself in SVG.
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+/// A table of values between `low` and `high`, dark for low ones; each cell shows its value in percent. Missing values leave
+/// a cell empty.
+pub fn heat_map(title: &str, columns: &[String], rows: &[(String, Vec<Option<f64>>)], low: f64, high: f64) -> String {
+    let (w, h) = CELL;
+    let (width, height) = (MARGIN + w * columns.len() + 10, 60 + h * rows.len());
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" \
+         font-family=\"sans-serif\" font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
+         <text x=\"10\" y=\"20\" font-size=\"14\">{}</text>\n",
+        escape(title)
+    );
+    let mut text = |x: usize, y: usize, anchor: &str, fill: &str, what: &str| {
+        let _ =
+            writeln!(svg, "<text x=\"{x}\" y=\"{y}\" text-anchor=\"{anchor}\" fill=\"{fill}\">{}</text>", escape(what));
+    };
+    for (j, name) in columns.iter().enumerate() {
+        text(MARGIN + w * j + w / 2, 44, "middle", "black", name);
+    }
+    for (i, (name, _)) in rows.iter().enumerate() {
+        text(MARGIN - 8, 50 + h * i + 16, "end", "black", name);
+    }
+    for (i, (_, values)) in rows.iter().enumerate() {
+        for (j, value) in values.iter().enumerate() {
+            let Some(value) = value.filter(|v| v.is_finite()) else { continue };
+            let share = ((value - low) / (high - low).max(1e-9)).clamp(0.0, 1.0);
+            // From dark blue over green to light yellow: the order survives in print and for most colour-blind readers.
+            let mix = |a: f64, b: f64, c: f64| {
+                if share < 0.5 { a + (b - a) * 2.0 * share } else { b + (c - b) * (2.0 * share - 1.0) }
+            };
+            let (red, green, blue) = (mix(48.0, 38.0, 250.0), mix(20.0, 140.0, 230.0), mix(90.0, 125.0, 80.0));
+            let (x, y) = (MARGIN + w * j, 50 + h * i);
+            let _ = writeln!(
+                svg,
+                "<rect x=\"{x}\" y=\"{y}\" width=\"{}\" height=\"{}\" fill=\"rgb({red:.0},{green:.0},{blue:.0})\"/>",
+                w - 1,
+                h - 1
+            );
+            let ink = if share < 0.6 { "white" } else { "black" };
+            let _ = writeln!(
+                svg,
+                "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\" fill=\"{ink}\">{:.1}</text>",
+                x + w / 2,
+                y + 16,
+                100.0 * value
+            );
+        }
+    }
+    svg + "</svg>\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_escaped_and_missing_cells_stay_empty() {
+        let rows = [("a<b".to_owned(), vec![Some(0.5), None, Some(f64::NAN)])];
+        let svg = heat_map("x & y", &["1".into(), "2".into(), "3".into()], &rows, 0.0, 1.0);
+        assert!(svg.contains("a&lt;b") && svg.contains("x &amp; y") && svg.contains(">50.0</text>"));
+        assert_eq!(svg.matches("<rect x=").count(), 1);
+        assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
+    }
+}
