@@ -12,6 +12,11 @@
 @group(0) @binding(2) var<storage, read_write> states: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> settings: array<vec4<f32>>;
 
+// Whether a value is a number; its bits say so, comparisons need not.
+fn number(value: f32) -> bool {
+    return (bitcast<u32>(value) & 0x7fffffffu) <= 0x7f800000u;
+}
+
 @compute @workgroup_size(${LANES})
 fn main(
     @builtin(workgroup_id) group_id: vec3<u32>,
@@ -32,7 +37,8 @@ fn main(
     var step = states[at + 1u];
     let better = first || seen.x > reach.x;
     let rises = reach.w + select(0.0, 1.0, !first && seen.x > reach.z);
-    let worst = select(reach.x, seen.x, better);
+    // A loss that is no number is the worst of all, and stays.
+    let worst = select(select(reach.x, seen.x, better || !number(seen.x)), reach.x, !number(reach.x));
     step.z = select(step.z, worst, first);
     let check = control.y > 0.0;
     let back = check && (rises <= 0.75 * control.y || (step.y == 0.0 && step.z >= worst));

@@ -42,7 +42,10 @@ fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(num_workgroups) gri
     let mean_gap = sum / f32(classes) - top;
     let loss = log(normaliser) - (1.0 - smoothing) * (own - top) - smoothing * mean_gap;
     let counts = label < classes;
-    losses[head.z + image] = select(vec4<f32>(0.0), vec4<f32>(loss, select(0.0, 1.0, top_class == label), 0.0, 0.0), counts);
+    // Among scores that are no numbers no class is the top one. Their bits say so; comparisons need not.
+    let number = (bitcast<u32>(loss) & 0x7fffffffu) <= 0x7f800000u;
+    let hit = select(0.0, 1.0, top_class == label && number);
+    losses[head.z + image] = select(vec4<f32>(0.0), vec4<f32>(loss, hit, 0.0, 0.0), counts);
     if head.w == NONE {
         return;
     }

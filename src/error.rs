@@ -93,6 +93,16 @@ pub enum Error {
         /// Epoch and step, or candidate.
         at: String,
     },
+    /// A job over many files is done, but for some that were bad.
+    #[error("{failed} of {all} files could not be used; the others are done. The first one: {first}")]
+    Incomplete {
+        /// Bad ones.
+        failed: usize,
+        /// All of them.
+        all: usize,
+        /// What the first one's error said.
+        first: String,
+    },
     /// The caller's progress callback or a signal asked to stop.
     #[error("stopped on request; what was finished is saved")]
     Cancelled,
@@ -124,7 +134,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Invalid { .. } | Error::File { .. } | Error::Shape { .. } | Error::Adapter(_) => 2,
-            Error::Io { action: "read", .. } => 2,
+            Error::Io { action: "read" | "open", .. } => 2,
             _ => 1,
         }
     }

@@ -68,7 +68,7 @@ fn authors_fgsm_and_pgd() {
         let picks: Vec<Pick> = (0..n).map(Pick::plain).collect();
         for (attack, name, share) in [(Attack::fgsm(eps), "fgsm", 0.9999), (pgd, "pgd", 0.999)] {
             let attacker = Attacker::new(&setting, &model, n, std::slice::from_ref(&subject), attack, 1).unwrap();
-            attacker.submit(&picks, 0).unwrap();
+            attacker.submit(&picks, 0, &mut || Ok(())).unwrap();
             let got = attacker.images_wait(0).unwrap();
             let pixel = |i: usize| f64::from(got[i]) * statistics.std[i % c] + statistics.mean[i % c];
             let want = &want[&format!("x_{name}")].data;
@@ -77,7 +77,7 @@ fn authors_fgsm_and_pgd() {
             assert!(equal as f64 >= share * got.len() as f64, "{name}: only {equal} of {} values", got.len());
             let scalars: serde_json::Value =
                 serde_json::from_slice(&std::fs::read(case.join("scalars.json")).unwrap()).unwrap();
-            let result = attacker.run_wait(&(0..n).collect::<Vec<_>>()).unwrap()[0];
+            let result = attacker.run_wait(&(0..n).collect::<Vec<_>>(), &mut |_, _| Ok(())).unwrap()[0];
             let ce = scalars[format!("ce_{name}")].as_f64().unwrap();
             assert!((result.last.loss / ce - 1.0).abs() < 1e-3, "{name}: loss {} for {ce}", result.last.loss);
             let accuracy = scalars[format!("acc_{name}")].as_f64().unwrap() / 100.0;
@@ -125,7 +125,7 @@ fn fgsm_of_a_linear_model_is_its_closed_form() {
     let (_stores, subject) = subject(&Linear, 5, &named);
     let eps = 6.0 / 255.0;
     let attacker = Attacker::new(&setting, &Linear, 5, &[subject], Attack::fgsm(eps), 1).unwrap();
-    attacker.submit(&(0..5).map(Pick::plain).collect::<Vec<_>>(), 0).unwrap();
+    attacker.submit(&(0..5).map(Pick::plain).collect::<Vec<_>>(), 0, &mut || Ok(())).unwrap();
     let got = attacker.images_wait(0).unwrap();
     let (w, per_image) = (&named["all.weight"].data, SIDE * SIDE * 3);
     let pixel = |i: usize| f64::from(images.pixels[i]) / 255.0;
@@ -175,7 +175,7 @@ fn invariants() {
     let some: Vec<usize> = (0..70).collect();
     let attacker =
         |attack: Attack| Attacker::new(&setting, &model, 32, std::slice::from_ref(&subject), attack, 1).unwrap();
-    let run = |attack: Attack| -> Attacked { attacker(attack).run_wait(&some).unwrap()[0] };
+    let run = |attack: Attack| -> Attacked { attacker(attack).run_wait(&some, &mut |_, _| Ok(())).unwrap()[0] };
     let pass = graph(&model, 32, Statistics::Running).unwrap();
     let forward = Forward::new(&setting, [8, 8, 1], 32, &pass, std::slice::from_ref(&subject)).unwrap();
     let clean = forward.evaluate_wait(&some).unwrap()[0];
@@ -189,8 +189,8 @@ fn invariants() {
         assert!((result.worst_loss - clean.loss).abs() < 1e-6 * clean.loss.max(1.0), "{attack}");
         let (with, start) = (attacker(attack), attacker(Attack { steps: 1, step: 0.0, random: false, ..attack }));
         let picks: Vec<Pick> = (0..32).map(Pick::plain).collect();
-        with.submit(&picks, 0).unwrap();
-        start.submit(&picks, 0).unwrap();
+        with.submit(&picks, 0, &mut || Ok(())).unwrap();
+        start.submit(&picks, 0, &mut || Ok(())).unwrap();
         assert_eq!(with.images_wait(0).unwrap(), start.images_wait(0).unwrap(), "{attack}");
     }
 
@@ -198,7 +198,7 @@ fn invariants() {
     let eps = 0.1;
     for attack in [Attack::fgsm(eps), Attack::pgd(eps, 4), Attack::apgd(eps, 8)] {
         let attacker = attacker(attack);
-        attacker.submit(&(0..32).map(Pick::plain).collect::<Vec<_>>(), 0).unwrap();
+        attacker.submit(&(0..32).map(Pick::plain).collect::<Vec<_>>(), 0, &mut || Ok(())).unwrap();
         let (mean, std) = (statistics.mean[0], statistics.std[0]);
         let mut moved = 0;
         for (i, value) in attacker.images_wait(0).unwrap().into_iter().enumerate() {
@@ -225,6 +225,19 @@ fn invariants() {
     let fgsm = falls(&[Attack::fgsm(0.02), Attack::fgsm(0.05), Attack::fgsm(eps)]);
     let pgd = falls(&[Attack::pgd(0.02, 10), Attack::pgd(0.05, 10), Attack::pgd(eps, 10)]);
     assert!(pgd <= fgsm + 1.0 / 70.0, "PGD {pgd} is weaker than FGSM {fgsm}");
+    // Steps as long as the ball jump from side to side: the worst point is not the last one.
+    let jumping = run(Attack { step: eps, ..Attack::pgd(eps, 7) });
+    assert!(jumping.worst_loss > jumping.last.loss && jumping.accuracy <= jumping.last.accuracy, "{jumping:?}");
+    // A request to stop is heard between steps.
+    let mut seen = 0;
+    let stopped = attacker(Attack::pgd(eps, 100)).run_wait(&some, &mut |done, total| {
+        (seen, _) = (done, assert_eq!(total, 300));
+        if done == 3 { Err(altiplano::Error::Cancelled) } else { Ok(()) }
+    });
+    assert!(matches!(stopped, Err(altiplano::Error::Cancelled)) && seen == 3);
+    // What does not look at the network must not find more than what does.
+    let blind = run(Attack { step: 0.0, restarts: 5, ..Attack::pgd(eps, 1) });
+    assert!(blind.accuracy >= pgd, "{blind:?}");
     let one = run(Attack { steps: 1, step: eps, random: false, ..Attack::pgd(eps, 1) });
     assert_eq!(one.last, run(Attack::fgsm(eps)).last);
     let (auto, plain) = (run(Attack::apgd(eps, 20)), run(Attack::pgd(eps, 20)));
@@ -237,7 +250,7 @@ fn invariants() {
     // Networks side by side get the same as alone.
     let attack = Attack { restarts: 2, ..Attack::pgd(0.05, 3) };
     let pair = Attacker::new(&setting, &model, 32, &[subject.clone(), subject.clone()], attack, 1).unwrap();
-    let pair = pair.run_wait(&some).unwrap();
+    let pair = pair.run_wait(&some, &mut |_, _| Ok(())).unwrap();
     assert_eq!((pair[0], pair[1]), (run(attack), run(attack)));
 }
 

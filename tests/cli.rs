@@ -529,6 +529,7 @@ fn a_model_is_evaluated_on_corrupted_and_attacked_images() {
     ] {
         scratch.bad(2, &with(options), parts);
     }
+    scratch.bad(2, &with(&["--corrupted", "c", "--corruptions", "fog,frost"]), &["frost.npy"]);
     // Of a damaged array nothing is believed.
     let fog = std::fs::read(scratch.path("c/fog.npy")).unwrap();
     std::fs::write(scratch.path("c/fog.npy"), &fog[..fog.len() - 1]).unwrap();
@@ -576,11 +577,63 @@ fn pictures_are_corrupted() {
 
     scratch.bad(2, &corrupt(&["in", "--out", "out"]), &["--out", "exists", "--force"]);
     scratch.good(&corrupt(&["in", "--out", "out", "--kind", "fog", "--severity", "2", "--force"]));
-    assert!(!scratch.path("out/glass_blur").exists());
+    assert!(scratch.path("out/glass_blur").exists(), "what is not written again stays");
+    // Folders with anything of somebody else's are never touched, forced or not.
+    scratch.write("mine/notes.txt", "mine");
+    scratch.write("mine/fog/2/a.png.png", "a result");
+    let into = |out: &'static str| corrupt(&["in", "--out", out, "--kind", "fog", "--severity", "2", "--force"]);
+    scratch.bad(2, &into("mine"), &["mine", "notes.txt", "did not write"]);
+    scratch.write("nested/fog/2/deep/letter.txt", "mine");
+    scratch.bad(2, &into("nested"), &["nested", "letter.txt"]);
+    scratch.write("other/src/1/a.png", "mine");
+    scratch.bad(2, &into("other"), &["other", "src"]);
+    scratch.bad(2, &into("in"), &["in", "overlap"]);
+    scratch.bad(2, &into("."), &["no name of its own"]);
+    scratch.bad(2, &into("out/.."), &["no name of its own"]);
+    scratch.bad(2, &into("in/deep/new"), &["overlap"]);
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink(scratch.path("out"), scratch.path("link")).unwrap();
+        scratch.bad(2, &into("link"), &["link"]);
+        std::fs::remove_file(scratch.path("link")).unwrap();
+    }
+    scratch.write("out.partial/mine.txt", "mine");
+    scratch.good(&into("out"));
+    assert!(scratch.path("out.partial/mine.txt").exists());
     scratch.bad(2, &corrupt(&["in", "--out", "new", "--kind", "fogs"]), &["fogs", "did you mean `fog`?"]);
     scratch.bad(2, &corrupt(&["in", "--out", "new", "--severity", "6"]), &["--severity", "1 to 5"]);
     scratch.bad(2, &corrupt(&["nothing", "--out", "new"]), &["nothing"]);
     scratch.bad(2, &corrupt(&["in", "--out", "new", "--frost", "in/deep/none"]), &["none"]);
-    scratch.write("in/deep/c.png", &picture(3)[..60]);
-    scratch.bad(2, &corrupt(&["in", "--out", "new", "--kind", "fog"]), &["c.png"]);
+    // Strange images are read, or refused by name; a folder goes on past them.
+    let save = |name: &str, image: image::DynamicImage| image.save(scratch.path(name)).unwrap();
+    std::fs::create_dir_all(scratch.path("odd")).unwrap();
+    save("odd/16bit.png", image::ImageBuffer::from_pixel(9, 4, image::Rgb([60000u16, 9, 900])).into());
+    save("odd/alpha.png", image::RgbaImage::from_pixel(3, 8, image::Rgba([1, 2, 3, 4])).into());
+    save("odd/grey.jpg", image::GrayImage::from_pixel(30, 20, image::Luma([77])).into());
+    save("odd/one.png", image::RgbImage::from_pixel(1, 1, image::Rgb([1, 2, 3])).into());
+    let all = scratch.json(&corrupt(&["odd", "--out", "fine", "--kind", "all", "--severity", "5", "--json"]));
+    assert_eq!((&all["images"], &all["failed"]), (&4.into(), &Value::Array(vec![])));
+    save("odd/wide.png", image::GrayImage::new(20_000, 20).into());
+    scratch.write("odd/text.png", "not a picture");
+    scratch.write("odd/cut.png", &picture(3)[..60]);
+    let output = scratch.run(&corrupt(&["odd", "--out", "some", "--kind", "fog", "--severity", "5", "--json"]));
+    assert_eq!(output.code, 1);
+    assert!(output.stderr.contains("3 of 7 files"), "{}", output.stderr);
+    let some: Value = serde_json::from_str(&output.stdout).unwrap();
+    let failed = some["failed"].as_array().unwrap();
+    for (part, why) in [("cut.png", "PNG"), ("text.png", "PNG"), ("wide.png", "8192 pixels")] {
+        assert!(
+            failed.iter().any(|f| f.as_str().unwrap().contains(part) && f.as_str().unwrap().contains(why)),
+            "{some}"
+        );
+    }
+    assert!(scratch.path("some/fog/5/one.png.png").exists());
+    scratch.bad(2, &corrupt(&["odd/text.png", "--out", "new.png", "--kind", "fog", "--severity", "1"]), &["text.png"]);
+    scratch.write("a.gif", "GIF89a");
+    scratch.bad(2, &corrupt(&["a.gif", "--out", "new"]), &["a.gif", "expected PNG"]);
+    scratch.write(
+        "f4.npy",
+        b"\x93NUMPY\x01\x00\x46\x00{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2, 2, 3), }         \n",
+    );
+    scratch.bad(2, &corrupt(&["f4.npy", "--out", "new"]), &["f4.npy", "uint8"]);
 }

@@ -13,6 +13,7 @@ use crate::data::{Images, NpyImages, NpyWriter, load};
 use crate::error::{Error, Result};
 use crate::measure::corruption::{corrupt_pixels, grid};
 use crate::progress::{Event, tell};
+use crate::report::folder::atomic_write;
 
 /// Options that say how corrupted pictures are made.
 #[derive(clap::Args, Clone)]
@@ -25,12 +26,17 @@ pub(super) struct Pictures {
     frost: Option<PathBuf>,
 }
 
+/// The table for pictures whose longer side is this, if nobody says which.
+fn usual_constants(side: usize) -> Constants {
+    if side <= 64 { Constants::Cifar } else { Constants::ImageNet }
+}
+
 impl Pictures {
     /// The table for pictures whose longer side is this.
     pub fn constants(&self, side: usize) -> Result<Constants> {
         match &self.constants {
             Some(text) => text.parse(),
-            None => Ok(if side <= 64 { Constants::Cifar } else { Constants::ImageNet }),
+            None => Ok(usual_constants(side)),
         }
     }
 
@@ -90,13 +96,16 @@ pub(super) fn choose_severities(option: &str, text: &str) -> Result<Vec<Severity
     Ok(list)
 }
 
-/// Writes a file whole: under another name first.
-pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".partial");
-    let scratch = path.with_file_name(name);
-    std::fs::write(&scratch, bytes).map_err(Error::io("write", &scratch))?;
-    std::fs::rename(&scratch, path).map_err(Error::io("write", path))
+/// Refuses a file's place that cannot be written, before work is done for it.
+pub(super) fn check_place(path: &Path) -> Result<()> {
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !parent.is_dir() {
+        return Err(Error::file(path, None, format!("the folder {} does not exist", parent.display())));
+    }
+    if path.is_dir() {
+        return Err(Error::file(path, None, "is a folder; expected the name of a file"));
+    }
+    Ok(())
 }
 
 #[derive(clap::Args)]
@@ -122,7 +131,7 @@ pub(super) struct Args {
     /// Also a contact sheet (PNG) of the first image: corruptions down, clean and severities across.
     #[arg(long)]
     sheet: Option<PathBuf>,
-    /// Replace results.
+    /// Replace results of this command; a folder that holds anything else is refused.
     #[arg(long)]
     force: bool,
 }
@@ -130,6 +139,8 @@ pub(super) struct Args {
 #[derive(Serialize)]
 struct Answer {
     images: usize,
+    /// What was wrong with files that could not be used.
+    failed: Vec<String>,
     files: usize,
     results: usize,
     seconds: f64,
@@ -164,6 +175,10 @@ impl Input {
             }
             return Ok(Input::Array(array));
         }
+        let other = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
+        if path.is_file() && matches!(other.as_str(), "gif" | "bmp" | "webp" | "tif" | "tiff" | "txt") {
+            return Err(Error::file(path, None, "expected PNG, JPEG, .npy, a folder or a data set"));
+        }
         if path.is_dir() {
             let files = pictures_in(path)?;
             if !files.is_empty() {
@@ -180,6 +195,12 @@ impl Input {
             Input::Array(array) => array.len(),
             Input::Set(images) => images.len(),
         }
+    }
+
+    /// The first image that can be used.
+    fn first(&self) -> Result<RgbImage> {
+        let found = (1..self.len()).find_map(|i| self.image(i).ok());
+        self.image(0).or_else(|error| found.ok_or(error))
     }
 
     /// Image `i` in colour.
@@ -231,44 +252,104 @@ fn open(path: &Path) -> Result<RgbImage> {
         .with_guessed_format()
         .map_err(Error::io("read", path))?;
     reader.limits(limits);
-    let image = reader.decode().map_err(|e| Error::file(path, None, e.to_string()))?;
+    let image = reader.decode().map_err(|error| {
+        let why = match error {
+            image::ImageError::Limits(_) => format!("sides up to {MAX_SIDE} pixels are possible"),
+            other => format!("{other}; expected PNG or JPEG"),
+        };
+        Error::file(path, None, why)
+    })?;
     Ok(DynamicImage::to_rgb8(&image))
 }
 
-/// A folder that gets its name when it is complete, and vanishes if it never is.
+/// A new folder beside `out`, whose entries go to `out` when all are there, and vanish if that never happens.
 struct Scratch {
     at: PathBuf,
-    done: bool,
 }
 
 impl Scratch {
     fn new(out: &Path) -> Result<Self> {
         let mut name = out.file_name().unwrap_or_default().to_owned();
-        name.push(".partial");
+        name.push(format!(".partial-{}", std::process::id()));
         let at = out.with_file_name(name);
-        if at.exists() {
-            std::fs::remove_dir_all(&at).map_err(Error::io("remove", &at))?;
+        if let Some(parent) = at.parent().filter(|p| !p.as_os_str().is_empty()) {
+            std::fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
         }
-        std::fs::create_dir_all(&at).map_err(Error::io("create", &at))?;
-        Ok(Scratch { at, done: false })
+        // Not `create_dir_all`: what is there already is somebody's.
+        std::fs::create_dir(&at).map_err(Error::io("create", &at))?;
+        Ok(Scratch { at })
     }
 
-    fn finish(mut self, out: &Path) -> Result<()> {
-        if out.is_dir() {
-            std::fs::remove_dir_all(out).map_err(Error::io("remove", out))?;
+    /// Moves the results to `out`, where [`replaceable`] has been asked before; results of the same name are replaced, and
+    /// nothing else is touched.
+    fn finish(self, out: &Path) -> Result<()> {
+        if !out.exists() {
+            return std::fs::rename(&self.at, out).map_err(Error::io("write", out));
         }
-        std::fs::rename(&self.at, out).map_err(Error::io("write", out))?;
-        self.done = true;
+        for entry in std::fs::read_dir(&self.at).map_err(Error::io("read", &self.at))? {
+            let entry = entry.map_err(Error::io("read", &self.at))?;
+            let target = out.join(entry.file_name());
+            if target.is_dir() {
+                std::fs::remove_dir_all(&target).map_err(Error::io("remove", &target))?;
+            }
+            std::fs::rename(entry.path(), &target).map_err(Error::io("write", &target))?;
+        }
         Ok(())
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if !self.done {
-            let _ = std::fs::remove_dir_all(&self.at);
+        let _ = std::fs::remove_dir_all(&self.at);
+    }
+}
+
+/// Refuses a place that has no name of its own, or that is, holds or lies in the input.
+fn apart(out: &Path, input: &str) -> Result<()> {
+    let refuse = |why: &str| Err(Error::invalid("--out", format!("{} {why}", out.display())));
+    let Some(name) = out.file_name() else { return refuse("has no name of its own; give a file or folder by name") };
+    let parent = out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let (Ok(parent), Ok(input)) = (parent.canonicalize(), Path::new(input).canonicalize()) else { return Ok(()) };
+    let own = parent.join(name);
+    let own = own.canonicalize().unwrap_or(own);
+    if own.starts_with(&input) || input.starts_with(&own) {
+        return refuse("and the input overlap; choose a place beside it");
+    }
+    Ok(())
+}
+
+/// Whether `--force` may replace what is in a folder: nothing but results of this command lies in it. A folder of a kind
+/// holds folders of severities, and these hold PNG files and folders of such.
+fn replaceable(out: &Path) -> Result<()> {
+    let refuse = |what: &Path| {
+        let why = format!(
+            "holds {}, which this command did not write; --force replaces only its own results",
+            what.display()
+        );
+        Err(Error::file(out, None, why))
+    };
+    let mut folders = vec![(out.to_path_buf(), 0)];
+    while let Some((folder, depth)) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).map_err(Error::io("read", &folder))? {
+            let entry = entry.map_err(Error::io("read", &folder))?;
+            let kind = entry.file_type().map_err(Error::io("read", entry.path()))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let known = |name: &str| Kind::ALL.iter().any(|kind| kind.name() == name);
+            let own = match depth {
+                0 if kind.is_file() => name == "labels.npy" || name.strip_suffix(".npy").is_some_and(known),
+                0 => known(&name),
+                1 => kind.is_dir() && matches!(name.as_str(), "1" | "2" | "3" | "4" | "5"),
+                _ => kind.is_dir() || name.ends_with(".png"),
+            };
+            if !own || kind.is_symlink() {
+                return refuse(&entry.path());
+            }
+            if kind.is_dir() {
+                folders.push((entry.path(), depth + 1));
+            }
         }
     }
+    Ok(())
 }
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
@@ -285,36 +366,49 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
             format!("{} exists; choose another place, or --force", args.out.display()),
         ));
     }
+    args.sheet.iter().try_for_each(|path| check_place(path))?;
+    apart(&args.out, &args.input)?;
+    if args.out.is_symlink() {
+        return Err(Error::invalid("--out", format!("{} is a link; give the place itself", args.out.display())));
+    }
+    if args.out.is_dir() {
+        replaceable(&args.out)?;
+    }
     if input.len() == 0 {
         return Err(Error::invalid("--input", "there is no image"));
     }
-    let first = input.image(0)?;
+    let first = input.first()?;
     let constants = args.pictures.constants(first.width().max(first.height()) as usize)?;
     let frost = if kinds.contains(&Kind::Frost) { args.pictures.frost(constants)? } else { None };
     let corruptions = grid(&kinds, &severities, constants, frost.as_ref());
-    let job = Job { input: &input, corruptions: &corruptions, jpeg85: args.jpeg85, seed: global.seed };
+    // Without a word from the user the table follows from the size, which may differ within a folder.
+    let by_size = args.pictures.constants.is_none().then_some(constants);
+    let job = Job { input: &input, corruptions: &corruptions, jpeg85: args.jpeg85, seed: global.seed, by_size };
     let mut display = Display::new(global)?;
     let units = (input.len() * corruptions.len()) as u64;
     let mut observer = |event: &Event| display.event(event);
     tell(&mut observer, Event::Stage { name: "corrupting", units, from: 0.0, to: 1.0 })?;
     let mut advance = |done: usize| tell(&mut observer, Event::Advance { done: done as u64, note: String::new() });
+    let mut failures = vec![];
     let files = match &input {
         Input::Picture(_) if corruptions.len() == 1 && is_picture(&args.out) => {
-            let bytes = png(&job.one(&first, 0, 0)?, &args.out)?;
-            write_whole(&args.out, &bytes)?;
+            let bytes = encode(&job.one(&first, 0, 0)?, &args.out, 95)?;
+            atomic_write(&args.out, &bytes)?;
             1
         }
-        Input::Picture(_) | Input::Tree(..) => job.tree(&args.out, &mut advance)?,
+        Input::Picture(_) | Input::Tree(..) => job.tree(&args.out, &mut failures, &mut advance)?,
         Input::Array(_) | Input::Set(_) => job.arrays(&args.out, kinds.len(), &mut advance)?,
     };
     if let Some(path) = &args.sheet {
-        write_whole(path, &png(&job.sheet(&first, severities.len())?, path)?)?;
+        atomic_write(path, &encode(&job.sheet(&first, severities.len())?, path, 80)?)?;
     }
     display.finish();
     let seconds = start.elapsed().as_secs_f64();
-    let results = input.len() * corruptions.len();
+    let done = input.len() - failures.len();
+    let results = done * corruptions.len();
     let answer = Answer {
-        images: input.len(),
+        images: done,
+        failed: failures.iter().map(Error::to_string).collect(),
         files,
         results,
         seconds,
@@ -335,15 +429,22 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
             answer.constants,
             args.out.display()
         )
-    })
+    })?;
+    match failures.first() {
+        None => Ok(()),
+        Some(first) => {
+            let (failed, all, first) = (failures.len(), input.len(), first.to_string());
+            Err(Error::Incomplete { failed, all, first })
+        }
+    }
 }
 
-/// An image as a file's bytes: JPEG of quality 95 if the name says so, else PNG.
-fn png(image: &RgbImage, path: &Path) -> Result<Vec<u8>> {
+/// An image as a file's bytes: JPEG of this quality if the name says so, else PNG.
+fn encode(image: &RgbImage, path: &Path, quality: u8) -> Result<Vec<u8>> {
     let mut bytes = std::io::Cursor::new(vec![]);
     let jpeg = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("jpg") || e.eq_ignore_ascii_case("jpeg"));
     let done = match jpeg {
-        true => image.write_with_encoder(image::codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, 95)),
+        true => image.write_with_encoder(image::codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, quality)),
         false => image.write_to(&mut bytes, image::ImageFormat::Png),
     };
     done.map_err(|e| Error::file(path, None, e.to_string()))?;
@@ -356,6 +457,8 @@ struct Job<'a> {
     corruptions: &'a [Corruption],
     jpeg85: bool,
     seed: u64,
+    /// The table that the first image's size decided, if it did.
+    by_size: Option<Constants>,
 }
 
 impl Job<'_> {
@@ -364,8 +467,13 @@ impl Job<'_> {
         Ok(if self.jpeg85 { jpeg_round_trip(&out, 85) } else { out })
     }
 
-    /// `kind/severity/name.png` for each image.
-    fn tree(&self, out: &Path, advance: &mut dyn FnMut(usize) -> Result<()>) -> Result<usize> {
+    /// `kind/severity/name.png` for each image; goes on past those that cannot be read.
+    fn tree(
+        &self,
+        out: &Path,
+        failures: &mut Vec<Error>,
+        advance: &mut dyn FnMut(usize) -> Result<()>,
+    ) -> Result<usize> {
         let scratch = Scratch::new(out)?;
         let place = |corruption: &Corruption, i: usize| {
             let name = match self.input {
@@ -380,23 +488,35 @@ impl Job<'_> {
             PathBuf::from(name)
         };
         let job = |i: usize| {
-            let image = self.input.image(i)?;
+            let image = match self.input.image(i) {
+                Ok(image) => image,
+                Err(error) => return Ok(Some(error)),
+            };
+            let usual = usual_constants(image.width().max(image.height()) as usize);
+            if let (Some(table), Input::Tree(_, files)) = (self.by_size.filter(|&t| t != usual), self.input) {
+                let (width, height) = image.dimensions();
+                let (usual, table) = (usual.name(), table.name());
+                let why = format!(
+                    "its {width}x{height} pixels ask for the constants {usual}, the first image's size for {table}; give --constants"
+                );
+                return Ok(Some(Error::file(&files[i], None, why)));
+            }
             for (number, corruption) in self.corruptions.iter().enumerate() {
                 let path = place(corruption, i);
                 if let Some(folder) = path.parent() {
                     std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
                 }
-                let bytes = png(&self.one(&image, i, number)?, &path)?;
+                let bytes = encode(&self.one(&image, i, number)?, &path, 95)?;
                 std::fs::write(&path, bytes).map_err(Error::io("write", &path))?;
             }
-            Ok(())
+            Ok(None)
         };
         in_order(self.input.len(), job, |i, done| {
-            done?;
+            failures.extend(done?);
             advance((i + 1) * self.corruptions.len())
         })?;
         scratch.finish(out)?;
-        Ok(self.input.len() * self.corruptions.len())
+        Ok((self.input.len() - failures.len()) * self.corruptions.len())
     }
 
     /// `kind.npy` with the severities one after another, and `labels.npy` where there are labels.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::Global;
-use super::corrupt::{Pictures, choose_kinds, choose_severities};
+use super::corrupt::{Pictures, check_place, choose_kinds, choose_severities};
 use super::progress::Display;
 use crate::corrupt::{Constants, Corruption, Kind};
 use crate::data::load;
@@ -17,6 +17,7 @@ use crate::measure::corruption::{CorruptedSet, Origin, Scores, corruption_error,
 use crate::measure::forward::{Score, Subject, graph};
 use crate::nn::card::ModelCard;
 use crate::progress::{Event, tell};
+use crate::report::folder::atomic_write;
 use crate::report::heat_map::heat_map;
 use crate::train::feed::Resident;
 use crate::train::stores::Stores;
@@ -70,11 +71,12 @@ struct Answer {
     corruption_losses: BTreeMap<String, Vec<f64>>,
     /// Mean over the 15 main kinds, if all were asked for.
     corruption_accuracy: Option<f64>,
-    /// Against the baseline.
+    /// Against the baseline, over the 15 main kinds, if both have them all.
     mce: Option<f64>,
     relative_mce: Option<f64>,
     /// Where corrupted images came from.
     source: String,
+    /// By the words that asked for them.
     attacks: BTreeMap<String, Attacked>,
     /// What is suspicious about the attacks.
     suspicions: Vec<String>,
@@ -95,6 +97,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     if args.images == Some(0) {
         return Err(Error::invalid("--images", "0 images; at least one is needed"));
     }
+    args.csv.iter().chain(&args.heatmap).try_for_each(|path| check_place(path))?;
     let baseline = args.baseline.as_ref().map(|path| read_baseline(path, &severities)).transpose()?;
     let (card, statistics, named) = ModelCard::read(&args.model)?;
     let model = card.model()?;
@@ -113,6 +116,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         .map(|folder| CorruptedSet::open(folder, [images.height, images.width, images.channels], images.classes))
         .transpose()?;
     if let Some(set) = &set {
+        set.check(&kinds)?;
         let own = set.labels().get(..count);
         if own != Some(&images.labels[..]) {
             let why = "its labels are not those of the test images in --data; the two sets do not belong together";
@@ -122,6 +126,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     let frost = if kinds.contains(&Kind::Frost) { args.pictures.frost(constants)? } else { None };
     let corruptions = grid(&kinds, &severities, constants, frost.as_ref());
     let source = match &set {
+        _ if corruptions.is_empty() => "none".to_owned(),
         Some(_) => "read from the folder".to_owned(),
         None => made_how(&corruptions, constants),
     };
@@ -158,9 +163,12 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         let share = (1.0 - corrupting) / args.attacks.len() as f64;
         let from = corrupting + share * number as f64;
         let name = attack.to_string();
-        tell(&mut observer, stage(&name, 1, from, from + share))?;
+        let units = (count.div_ceil(batch) * attack.steps) as u64;
+        tell(&mut observer, stage(&name, units, from, from + share))?;
         let attacker = Attacker::new(&setting, &*model, batch, subjects, attack, global.seed)?;
-        let result = attacker.run_wait(&(0..count).collect::<Vec<_>>())?;
+        let result = attacker.run_wait(&(0..count).collect::<Vec<_>>(), &mut |done, _| {
+            tell(&mut observer, Event::Advance { done: done as u64, note: String::new() })
+        })?;
         attacked.extend(result.first().map(|result| (attack, *result)));
     }
     display.finish();
@@ -183,7 +191,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         relative_mce,
         source,
         suspicions: suspicions(clean.accuracy, card.sizes[5], &attacked),
-        attacks: attacked.iter().map(|(attack, result)| (attack.to_string(), *result)).collect(),
+        attacks: args.attacks.iter().zip(&attacked).map(|(text, (_, r))| (text.trim().to_owned(), *r)).collect(),
         corruptions: table.column(|s| s.accuracy),
         corruption_losses: table.column(|s| s.loss),
     };
@@ -209,7 +217,7 @@ fn read_baseline(path: &PathBuf, severities: &[crate::corrupt::Severity]) -> Res
     Ok(base)
 }
 
-/// mCE and relative mCE over the kinds that both have.
+/// mCE and relative mCE over the 15 main kinds, which both must have.
 fn against(
     base: &Baseline,
     clean: Score,
@@ -217,14 +225,14 @@ fn against(
 ) -> Result<(Option<f64>, Option<f64>)> {
     let mut plain = vec![];
     let mut relative = vec![];
-    for (kind, row) in &base.corruptions {
-        let Some(own) = errors(kind).filter(|own| own.len() == row.len()) else { continue };
+    for kind in Kind::MAIN {
+        let Some(row) = base.corruptions.get(kind.name()) else {
+            return Err(Error::invalid("--baseline", format!("it lacks {kind}; mCE is over the 15 main corruptions")));
+        };
+        let Some(own) = errors(kind.name()).filter(|own| own.len() == row.len()) else { return Ok((None, None)) };
         let row: Vec<f64> = row.iter().map(|accuracy| 1.0 - accuracy).collect();
         plain.push(corruption_error(&own, &row, None));
         relative.push(corruption_error(&own, &row, Some((1.0 - clean.accuracy, 1.0 - base.clean.accuracy))));
-    }
-    if plain.is_empty() {
-        return Err(Error::invalid("--baseline", "it has none of the corruptions that were asked for"));
     }
     let mean = |list: Vec<f64>| Some(list.iter().sum::<f64>() / list.len() as f64).filter(|m| m.is_finite());
     Ok((mean(plain), mean(relative)))
@@ -281,8 +289,10 @@ impl Table {
         if let Some(mean) = answer.corruption_accuracy {
             text += &format!("mean over the 15 main kinds: {:.2} %\n", 100.0 * mean);
         }
-        if let (Some(mce), Some(relative)) = (answer.mce, answer.relative_mce) {
-            text += &format!("mCE {:.2} %, relative mCE {:.2} % of the baseline's\n", 100.0 * mce, 100.0 * relative);
+        for (name, value) in [("mCE", answer.mce), ("relative mCE", answer.relative_mce)] {
+            if let Some(value) = value {
+                text += &format!("{name} {:.2} % of the baseline's\n", 100.0 * value);
+            }
         }
         for (attack, r) in attacked {
             text += &format!(
@@ -307,7 +317,7 @@ impl Table {
                     csv += &format!("{name},{severity},{},{}\n", score.accuracy, score.loss);
                 }
             }
-            super::corrupt::write_whole(path, csv.as_bytes())?;
+            atomic_write(path, csv.as_bytes())?;
         }
         if let Some(path) = &args.heatmap {
             let columns: Vec<String> = answer.severities.iter().map(u8::to_string).collect();
@@ -318,7 +328,7 @@ impl Table {
                 .collect();
             let title = format!("Accuracy in %, by severity (clean: {:.1})", 100.0 * answer.clean.accuracy);
             let svg = heat_map(&title, &columns, &rows, 0.0, answer.clean.accuracy.max(1e-3));
-            super::corrupt::write_whole(path, svg.as_bytes())?;
+            atomic_write(path, svg.as_bytes())?;
         }
         Ok(())
     }

@@ -110,10 +110,10 @@ impl NpyWriter {
     /// [`Error::Io`] if the file cannot be made.
     pub fn new(path: &Path, shape: &[usize]) -> Result<Self> {
         let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(".partial");
+        name.push(format!(".partial-{}", std::process::id()));
         let scratch = path.with_file_name(name);
         let left = shape.iter().product();
-        let file = File::create(&scratch).map_err(Error::io("write", &scratch))?;
+        let file = File::create_new(&scratch).map_err(Error::io("write", &scratch))?;
         let mut writer = NpyWriter { path: path.into(), scratch, file: BufWriter::new(file), left, done: false };
         writer.raw(&header_text("|u1", shape))?;
         Ok(writer)

@@ -168,6 +168,12 @@ impl Builder {
         if c * groups != channels {
             return Err(Error::shape(name, format!("{} input channels", c * groups), channels));
         }
+        // Kernels tell the positions of a window by the bits of a word.
+        let reach = (s.max(1) - 1) * geometry.dilation;
+        if reach + geometry.stride > 60 {
+            let have = format!("{} columns at stride {}", reach + 1, geometry.stride);
+            return Err(Error::shape(name, "a window and a stride of at most 60 columns together", have));
+        }
         let (p, q) = geometry.output(h, wide).ok_or_else(|| {
             Error::shape(name, format!("an image of at least the kernel, {r}x{s}"), format!("{h}x{wide}"))
         })?;

@@ -69,6 +69,12 @@ fn pointwise(g: Geometry) -> bool {
     (g.r, g.s, g.stride, g.padding) == (1, 1, 1, 0)
 }
 
+/// As many positions, at most `most`, as leave a window that a mask of 63 bits can tell.
+fn fitting(most: usize, g: Geometry) -> usize {
+    let room = 63usize.saturating_sub((g.s - 1) * g.dilation + 1);
+    most.min(room / g.stride.max(1) + 1).max(1)
+}
+
 fn dense(to: &mut Lowering, conv: Dense) {
     let g = conv.geometry;
     let [images, mut ih, mut iw, inputs] = to.shape(conv.from).nhwc();
@@ -82,7 +88,7 @@ fn dense(to: &mut Lowering, conv: Dense) {
     // A tile no wider than the row, and of few loads; for the input's gradient a multiple of the stride, so that taps fall
     // evenly. A single tap uses each load but once per block of outputs, so it takes twice as many of these.
     let wide = if g.s == 1 { 2 } else { 1 };
-    let mut px = (tile.positions / wide).max(1).min(ow.next_power_of_two());
+    let mut px = fitting((tile.positions / wide).max(1), g).min(ow.next_power_of_two());
     px = if conv.input { px.div_ceil(g.stride) * g.stride } else { px.div_ceil(g.stride) };
     let kb = (wide * tile.blocks).min(out4.next_power_of_two());
     // Positions of the window that some tap of some output touches.
@@ -160,12 +166,12 @@ fn filter(to: &mut Lowering, x: TensorId, dy: TensorId, dw: TensorId, g: Geometr
         (0..qx).flat_map(|p| (0..g.s).map(move |s| 1i64 << (p * g.stride + s * g.dilation))).fold(0, |a, b| a | b)
     };
     let (variant, groups) = if tile.broadcast && tile.conv_lanes == 8 {
-        let qx = if g.s == 1 { 8 } else { 4 };
+        let qx = fitting(if g.s == 1 { 8 } else { 4 }, g);
         let variant = window("conv2d_filter_subgroup", g).with("QX", qx as i64).with("NEED", need(qx));
         (variant, c4.div_ceil(4) * out4.div_ceil(4))
     } else {
         let kb = FILTER_BLOCKS.min(out4);
-        let qx = 4.min(q.next_power_of_two());
+        let qx = fitting(4, g).min(q.next_power_of_two());
         // The lanes' sums must fit into the workgroup memory that every adapter has.
         let most_lanes = WORKGROUP_BYTES / (g.s * 4 * kb * 16);
         let lanes = tile.conv_lanes.min(32).min(if most_lanes < 2 { 1 } else { 1 << most_lanes.ilog2() });

@@ -2,8 +2,8 @@
 //!
 //! *Units.* Radius and step are given for pixels in `0..1`, before normalisation, as the network sees them (after crops and
 //! averaging). *Loss.* Cross-entropy, without smoothing, on running statistics; weights and statistics are not touched.
-//! *Robust accuracy* is the share of images that stay right at every point that was looked at, of all restarts, the
-//! start included. So it can only fall with more steps or restarts, whatever the last point is.
+//! *Robust accuracy* is the share of images that are right as they are and at every point that was looked at, of all
+//! restarts. So it can only fall with more steps or restarts, whatever the last point is.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -79,7 +79,8 @@ impl Attack {
             return bad(format!("the step {} is no length", self.step));
         }
         if self.steps == 0 || self.steps > 10_000 || self.restarts == 0 || self.restarts > 1_000 {
-            return bad(format!("{} steps and {} restarts; at least 1 of each", self.steps, self.restarts));
+            let have = format!("{} steps and {} restarts", self.steps, self.restarts);
+            return bad(format!("{have}; 1 to 10000 steps and 1 to 1000 restarts are possible"));
         }
         Ok(())
     }
@@ -97,6 +98,9 @@ impl Attack {
         (at + gap == i + 1).then_some(gap)
     }
 }
+
+/// Steps that may wait on the device before the host waits for it.
+const STEPS_IN_FLIGHT: usize = 8;
 
 /// A number or a fraction such as `8/255`.
 fn number(text: &str) -> Option<f64> {
@@ -118,7 +122,7 @@ impl FromStr for Attack {
             );
             Error::invalid("--attacks", why)
         };
-        let parts: Vec<&str> = text.split(':').collect();
+        let parts: Vec<&str> = text.trim().split(':').collect();
         let eps = parts.get(1).and_then(|t| number(t)).ok_or_else(fail)?;
         let count = |i: usize| parts.get(i).map_or(Ok(1), |t| t.parse::<usize>().map_err(|_| fail()));
         let attack = match (parts[0], parts.len()) {
@@ -327,7 +331,7 @@ impl Attacker {
     }
 
     /// The attack's numbers for one copy and step.
-    fn settings(&self, copy: usize, batch: usize, step: Option<usize>) -> Result<()> {
+    fn settings(&self, copy: usize, batch: usize, random: bool, step: Option<usize>) -> Result<()> {
         let channels = self.scales.len();
         let stride = 4 * blocks(channels);
         let mut words = vec![0u32; 6 * stride];
@@ -340,6 +344,7 @@ impl Attacker {
             set(attack::HIGH, c, (1.0 - mean) / scale);
         }
         if let Some(step) = step {
+            // After the last step there is no further one to weigh.
             set(attack::CONTROL, 0, if step == 0 { 1.0 } else { 0.75 });
             // The judge looks at the point that the step before made.
             let window = step.checked_sub(1).and_then(|before| self.attack.window_after(before));
@@ -348,7 +353,6 @@ impl Attacker {
         }
         let restart = copy % self.attack.restarts;
         let draw = (batch * self.attack.restarts + restart) as u32;
-        let random = self.attack.random && self.attack.method != Method::Fgsm;
         words[attack::WORDS * stride..][..4].copy_from_slice(&[
             self.seed as u32,
             (self.seed >> 32) as u32,
@@ -358,30 +362,45 @@ impl Attacker {
         self.store.write_words(&self.gpu, copy, "settings", &words)
     }
 
-    fn all_settings(&self, batch: usize, step: Option<usize>) -> Result<()> {
-        (0..self.store.copies()).try_for_each(|copy| self.settings(copy, batch, step))
+    fn all_settings(&self, batch: usize, random: bool, step: Option<usize>) -> Result<()> {
+        (0..self.store.copies()).try_for_each(|copy| self.settings(copy, batch, random, step))
     }
 
-    /// Attacks one batch of images, number `batch` of a run; does not wait.
+    /// Looks at one batch of images as they are; does not wait.
+    fn submit_clean(&self, picks: &[Pick]) -> Result<()> {
+        self.feed.set(0, picks)?;
+        self.all_settings(0, false, None)?;
+        let mut recorder = self.gpu.record();
+        self.feed.record(&mut recorder);
+        self.start.record(&mut recorder);
+        self.judge.record(&mut recorder);
+        recorder.submit();
+        self.gpu.check("attacking")
+    }
+
+    /// Attacks one batch of images, number `batch` of a run. Calls `between` after each step; does not wait by itself.
     ///
     /// # Errors
-    /// If an image does not exist or the device fails.
-    pub fn submit(&self, picks: &[Pick], batch: usize) -> Result<()> {
+    /// If an image does not exist or the device fails, and what `between` returns.
+    pub fn submit(&self, picks: &[Pick], batch: usize, between: &mut dyn FnMut() -> Result<()>) -> Result<()> {
         self.feed.set(0, picks)?;
-        self.all_settings(batch, None)?;
+        let random = self.attack.random && self.attack.method != Method::Fgsm;
+        self.all_settings(batch, random, None)?;
         let mut recorder = self.gpu.record();
         self.feed.record(&mut recorder);
         self.start.record(&mut recorder);
         recorder.submit();
+        let changes = self.attack.method == Method::Apgd;
         for step in 0..self.attack.steps {
             // Only APGD's numbers change between steps.
-            if step == 0 || self.attack.method == Method::Apgd {
-                self.all_settings(batch, Some(step))?;
+            if changes {
+                self.all_settings(batch, random, Some(step))?;
             }
             self.step.submit();
+            between()?;
         }
-        if self.attack.method == Method::Apgd {
-            self.all_settings(batch, None)?;
+        if changes {
+            self.all_settings(batch, random, Some(self.attack.steps))?;
         }
         self.judge.submit();
         self.gpu.check("attacking")
@@ -398,26 +417,50 @@ impl Attacker {
         Ok(shape.storage_indices().map(|i| values[offset + i]).collect())
     }
 
-    /// Attacks the listed images and waits; one result per subject.
+    /// Attacks the listed images and waits; one result per subject. `report` is called now and then with the steps done
+    /// and their number; an error that it returns ends the run.
     ///
     /// # Errors
-    /// If the list is empty or the device fails.
-    pub fn run_wait(&self, images: &[usize]) -> Result<Vec<Attacked>> {
+    /// If the list is empty or the device fails, and what `report` returns.
+    pub fn run_wait(
+        &self,
+        images: &[usize],
+        report: &mut dyn FnMut(usize, usize) -> Result<()>,
+    ) -> Result<Vec<Attacked>> {
         if images.is_empty() {
             return Err(Error::invalid("images", "there are none to attack"));
         }
         let mut sums = vec![[0.0f64; 6]; self.subjects];
         let restarts = self.attack.restarts;
+        let total = images.len().div_ceil(self.feed.batch()) * self.attack.steps;
+        let mut done = 0;
+        let state = self.store.contents().entries.get("state").map_or(0, |e| e.offset as usize * 4);
+        // Worst loss and hits of a copy's images.
+        let records = |copy: usize, count: usize| -> Result<Vec<[f64; 2]>> {
+            let values = self.store.read_wait(&self.gpu, copy)?;
+            let record = |image: usize| [state + 8 * image, state + 8 * image + 1].map(|at| f64::from(values[at]));
+            Ok((0..count).map(record).collect())
+        };
         for (number, chunk) in images.chunks(self.feed.batch()).enumerate() {
-            self.submit(&chunk.iter().map(|&i| Pick::plain(i)).collect::<Vec<_>>(), number)?;
-            let state = self.store.contents().entries.get("state").map_or(0, |e| e.offset as usize * 4);
+            let picks: Vec<Pick> = chunk.iter().map(|&i| Pick::plain(i)).collect();
+            self.submit_clean(&picks)?;
+            let clean: Vec<_> =
+                (0..self.subjects).map(|s| records(s * restarts, chunk.len())).collect::<Result<_>>()?;
+            self.submit(&picks, number, &mut || {
+                done += 1;
+                // The queue is kept short, so that a request to stop is heard.
+                if done % STEPS_IN_FLIGHT == 0 {
+                    self.gpu.wait()?;
+                }
+                report(done, total)
+            })?;
             for (subject, sum) in sums.iter_mut().enumerate() {
-                let mut worst = vec![[0.0f64, 1.0]; chunk.len()];
+                let mut worst = clean[subject].clone();
                 for copy in subject * restarts..(subject + 1) * restarts {
-                    let values = self.store.read_wait(&self.gpu, copy)?;
-                    for (image, worst) in worst.iter_mut().enumerate() {
-                        let record = &values[state + 8 * image..];
-                        *worst = [worst[0].max(f64::from(record[0])), worst[1].min(f64::from(record[1]))];
+                    for (worst, [loss, right]) in worst.iter_mut().zip(records(copy, chunk.len())?) {
+                        // Not `max`, which would drop what is no number.
+                        let larger = if loss.is_nan() || loss > worst[0] { loss } else { worst[0] };
+                        *worst = [larger, worst[1].min(right)];
                     }
                 }
                 let copy = subject * restarts + restarts - 1;

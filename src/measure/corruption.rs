@@ -72,6 +72,25 @@ impl CorruptedSet {
         Ok(CorruptedSet { folder: folder.to_owned(), labels: labels[..count].to_vec(), shape })
     }
 
+    /// Refuses a folder that lacks one of the kinds, or has one of another shape.
+    ///
+    /// # Errors
+    /// Which file is missing or wrong.
+    pub fn check(&self, kinds: &[Kind]) -> Result<()> {
+        kinds.iter().try_for_each(|&kind| self.file(kind).map(|_| ()))
+    }
+
+    fn file(&self, kind: Kind) -> Result<NpyImages> {
+        let path = self.folder.join(format!("{kind}.npy"));
+        let file = NpyImages::open(&path)?;
+        if (file.len(), file.shape()) != (5 * self.labels.len(), self.shape) {
+            let why = format!("{} images of {:?}", file.len(), file.shape());
+            let want = format!("; expected {} of {:?}", 5 * self.labels.len(), self.shape);
+            return Err(Error::file(&path, Some(0), why + &want));
+        }
+        Ok(file)
+    }
+
     /// Labels of the images of one severity.
     pub fn labels(&self) -> &[u16] {
         &self.labels
@@ -82,13 +101,7 @@ impl CorruptedSet {
     /// # Errors
     /// If the file is missing, is no such array, or ends early.
     pub fn images(&self, kind: Kind, severity: Severity, first: usize, count: usize) -> Result<Vec<u8>> {
-        let path = self.folder.join(format!("{kind}.npy"));
-        let file = NpyImages::open(&path)?;
-        if (file.len(), file.shape()) != (5 * self.labels.len(), self.shape) {
-            let why = format!("{} images of {:?}", file.len(), file.shape());
-            let want = format!("; expected {} of {:?}", 5 * self.labels.len(), self.shape);
-            return Err(Error::file(&path, Some(0), why + &want));
-        }
+        let file = self.file(kind)?;
         file.read(usize::from(severity.get() - 1) * self.labels.len() + first, count)
     }
 }

@@ -60,7 +60,13 @@ pub(super) fn judge(loss: View<'_>, settings: &Settings<'_>, state: &[f64]) -> V
     let (window, first) = (settings.at(attack::CONTROL, 1), settings.at(attack::CONTROL, 2) != 0.0);
     let one = |(s, seen): (&[f64], &[f64])| {
         let better = first || seen[0] > s[0];
-        let worst = if better { seen[0] } else { s[0] };
+        let worst = if s[0].is_nan() || seen[0].is_nan() {
+            f64::NAN
+        } else if better {
+            seen[0]
+        } else {
+            s[0]
+        };
         let rises = s[3] + f64::from(!first && seen[0] > s[2]);
         let mark = if first { worst } else { s[6] };
         let check = window > 0.0;
