@@ -360,7 +360,7 @@ pub enum Op {
     /// `y[c] = sum over n, h, w of x`: the gradient of a bias.
     ChannelSum { x: TensorId, y: TensorId },
     /// Writes `coefficients` (`scale, beta, mean, 1/deviation` per channel) from the batch's or the running
-    /// statistics. `running` is mean and variance; they move by [`hyper::STATISTICS_MOMENTUM`], the variance towards
+    /// statistics. `running` is mean and variance; they move by [`hyper::STATISTICS_MOMENTUM`](super::hyper::STATISTICS_MOMENTUM), the variance towards
     /// the unbiased one, while the normalisation uses the biased one.
     BatchNorm {
         x: TensorId,
@@ -405,12 +405,12 @@ pub enum Op {
     /// m)`); the gradient is first scaled by `min(1, clip / norm)` if a norm is given.
     Sgd { w: TensorId, g: TensorId, m: TensorId, norm: Option<TensorId>, hyper: TensorId, nesterov: bool },
     /// Disturbs weights by normal numbers `z`: Philox 4x32-10 with key (seed low, seed high) and counter (index of the
-    /// `vec4`, `stream`, draw, [`NOISE_PURPOSE`]) gives four words `x`; with `u = (x >> 8) / 2^24`, words 0 and 1 give
+    /// `vec4`, `stream`, draw, [`NOISE_PURPOSE`](super::NOISE_PURPOSE)) gives four words `x`; with `u = (x >> 8) / 2^24`, words 0 and 1 give
     /// `sqrt(-2 ln(1 - u0)) (cos, sin)(2 pi u1)` for components 0 and 1, words 2 and 3 the other two. Padding stays zero.
     Perturb { w: TensorId, y: TensorId, hyper: TensorId, stream: u32, noise: Noise },
     /// Start of an attack in the L-infinity ball around `x`, at `x` or at a random point of it: writes `adv`, and a clean
     /// record of each image (`state`, eight values: worst loss, whether right at every point so far, loss before, rises;
-    /// scale of the step, whether reduced, worst loss at the last check, flags). `settings` are those of [`attack`].
+    /// scale of the step, whether reduced, worst loss at the last check, flags). `settings` are those of [`attack`](super::attack).
     AttackStart { x: TensorId, settings: TensorId, adv: TensorId, state: TensorId },
     /// Enters the losses at `adv` into `state`; decides for APGD (Croce and Hein 2020, section 3) whether to halve the step
     /// and to go back to the best point.

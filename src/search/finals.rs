@@ -21,7 +21,7 @@ use crate::train::step::Optimizer;
 use crate::train::trainer::{Progress, Recipe, Setting, Trainer};
 
 /// Most test images that are corrupted at the end of a run; `altiplano evaluate` takes all.
-const CORRUPTED_IMAGES: usize = 200;
+pub const CORRUPTED_IMAGES: usize = 200;
 
 /// What became of a trained network.
 #[derive(Clone, Debug, Serialize)]
