@@ -127,7 +127,7 @@ impl SearchConfig {
         let image = [see(side.0), see(side.1)];
         let batch = if quick && images < 4_000 { 32 } else { 64 };
         let (supernet_epochs, training_epochs) = match (quick, small) {
-            (true, true) => (25, 24),
+            (true, true) => (22, 16),
             (true, false) => (15, 8),
             (false, _) => (250, 200),
         };
