@@ -104,7 +104,7 @@ pub enum Error {
         first: String,
     },
     /// The caller's progress callback or a signal asked to stop.
-    #[error("stopped on request; what was finished is saved")]
+    #[error("stopped on request; a search or training keeps what it has saved, other commands leave nothing behind")]
     Cancelled,
 }
 

@@ -5,7 +5,7 @@ mod common;
 use altiplano::data::{ChannelStatistics, Images, load};
 use altiplano::error::Result;
 use altiplano::graph::{Geometry, Group, Statistics, TensorId};
-use altiplano::measure::attack::{Attack, Attacked, Attacker, Method};
+use altiplano::measure::attack::{Attack, Attacked, Attacker, Method, suspicions};
 use altiplano::measure::forward::{Forward, Subject, graph};
 use altiplano::nn::nas_bench_201::Network;
 use altiplano::nn::tensors::{Named, fresh};
@@ -228,6 +228,20 @@ fn invariants() {
     // Steps as long as the ball jump from side to side: the worst point is not the last one.
     let jumping = run(Attack { step: eps, ..Attack::pgd(eps, 7) });
     assert!(jumping.worst_loss > jumping.last.loss && jumping.accuracy <= jumping.last.accuracy, "{jumping:?}");
+    // An image that is wrong as it is never counts as robust, though noise may turn it right.
+    let one_by_one = Forward::new(
+        &setting,
+        [8, 8, 1],
+        1,
+        &graph(&model, 1, Statistics::Running).unwrap(),
+        std::slice::from_ref(&subject),
+    )
+    .unwrap();
+    let wrong: Vec<usize> = (0..400).filter(|&i| one_by_one.evaluate_wait(&[i]).unwrap()[0].accuracy == 0.0).collect();
+    let noise = Attack { step: 0.0, ..Attack::pgd(0.5, 1) };
+    let result = attacker(noise).run_wait(&wrong, &mut |_, _| Ok(())).unwrap()[0];
+    assert!(wrong.len() > 20 && result.last.accuracy > 0.0, "{} images, {result:?}", wrong.len());
+    assert_eq!(result.accuracy, 0.0);
     // A request to stop is heard between steps.
     let mut seen = 0;
     let stopped = attacker(Attack::pgd(eps, 100)).run_wait(&some, &mut |done, total| {
@@ -252,6 +266,42 @@ fn invariants() {
     let pair = Attacker::new(&setting, &model, 32, &[subject.clone(), subject.clone()], attack, 1).unwrap();
     let pair = pair.run_wait(&some, &mut |_, _| Ok(())).unwrap();
     assert_eq!((pair[0], pair[1]), (run(attack), run(attack)));
+}
+
+/// A small network with fresh weights on the digits, and a change to its weights.
+fn with_weights(change: impl Fn(&mut Named), test: impl Fn(&Setting, &dyn Model, &Subject)) {
+    let data = load("digits").unwrap();
+    let images = &data.train;
+    let sizes = Macro { channels: 4, cells: 1, in_channels: 1, height: 8, width: 8, classes: 10 };
+    let model = Network { arch: "333132".parse().unwrap(), sizes };
+    let statistics = images.channel_statistics();
+    let resident = Resident::new(common::gpu(), images).unwrap();
+    let setting = Setting { gpu: common::gpu(), preset: common::preset(), data: &resident, statistics: &statistics };
+    let pass = graph(&model, 32, Statistics::Running).unwrap();
+    let stores = Stores::new(common::gpu(), &pass, 1).unwrap();
+    let mut named = fresh(stores.group(Group::Weights).unwrap().contents(), 5);
+    named.extend(fresh(stores.group(Group::Running).unwrap().contents(), 5));
+    change(&mut named);
+    let (_stores, subject) = subject(&model, 32, &named);
+    test(&setting, &model, &subject);
+}
+
+/// A network that computes no numbers is right nowhere, and its loss says so.
+#[test]
+fn what_is_no_number_is_neither_right_nor_hidden() {
+    // Weights must be finite; their products need not be.
+    let spoil = |named: &mut Named| named.get_mut("classifier.weight").unwrap().data.fill(f32::MAX);
+    with_weights(spoil, |setting, model, subject| {
+        let images: Vec<usize> = (0..40).collect();
+        for attack in [Attack::fgsm(0.1), Attack::pgd(0.1, 3), Attack { restarts: 2, ..Attack::apgd(0.1, 5) }] {
+            let attacker = Attacker::new(setting, model, 32, std::slice::from_ref(subject), attack, 1).unwrap();
+            let result = attacker.run_wait(&images, &mut |_, _| Ok(())).unwrap()[0];
+            assert_eq!(result.accuracy, 0.0, "{attack}");
+            assert!(result.worst_loss.is_nan(), "{attack}: {}", result.worst_loss);
+            let lines = suspicions(0.0, 10, &[(attack, result)]);
+            assert!(lines.iter().any(|line| line.contains("not finite")), "{lines:?}");
+        }
+    });
 }
 
 #[test]

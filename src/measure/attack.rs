@@ -277,6 +277,10 @@ impl Attacker {
         seed: u64,
     ) -> Result<Self> {
         attack.check()?;
+        if batch == 0 || subjects.is_empty() {
+            let why = format!("batches of {batch} images, {} networks; at least one of each is needed", subjects.len());
+            return Err(Error::invalid("attack", why));
+        }
         let (gpu, input) = (setting.gpu, model.input());
         let feed = Feed::new(gpu, setting.data, setting.statistics, input, batch, 1, setting.preset)?;
         let mut b = Builder::new();
