@@ -217,3 +217,31 @@ pub fn grid(
     };
     kinds.iter().flat_map(|&kind| severities.iter().map(move |&severity| one(kind, severity))).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::corrupt::Constants;
+
+    #[test]
+    fn grey_images_keep_the_green_channel() {
+        let pixels: Vec<u8> = (0..48).map(|i| (5 * i) as u8).collect();
+        let colour = RgbImage::from_fn(8, 6, |x, y| image::Rgb([pixels[(8 * y + x) as usize]; 3]));
+        for kind in [Kind::GaussianNoise, Kind::Spatter, Kind::Frost] {
+            let corruption = Corruption::new(kind, Severity::ALL[4], Constants::Cifar);
+            let want: Vec<u8> = corruption.seeded(&colour, 3, 9).unwrap().pixels().map(|p| p.0[1]).collect();
+            assert_eq!(corrupt_pixels(&corruption, &pixels, [6, 8, 1], 3, 9).unwrap(), want, "{kind}");
+        }
+        let fog = Corruption::new(Kind::Fog, Severity::ALL[0], Constants::Cifar);
+        assert!(corrupt_pixels(&fog, &[0; 96], [6, 8, 2], 3, 9).is_err());
+        assert!(corrupt_pixels(&fog, &[0; 47], [6, 8, 1], 3, 9).is_err());
+    }
+
+    #[test]
+    fn corruption_errors_by_hand() {
+        let (own, base) = ([0.2, 0.4], [0.5, 0.7]);
+        assert!((corruption_error(&own, &base, None) - 0.6 / 1.2).abs() < 1e-12);
+        // (0.1 + 0.3) / (0.3 + 0.5)
+        assert!((corruption_error(&own, &base, Some((0.1, 0.2))) - 0.5).abs() < 1e-12);
+    }
+}
