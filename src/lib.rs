@@ -38,7 +38,7 @@
 //! let data = load("digits")?;
 //! let sizes = Macro { channels: 8, cells: 1, in_channels: 1, height: 8, width: 8, classes: 10 };
 //! let arch = "|nor_conv_3x3~0|+|nor_conv_1x1~0|skip_connect~1|+|avg_pool_3x3~0|nor_conv_3x3~1|none~2|";
-//! let model = Network { arch: arch.parse()?, sizes };
+//! let model = Network::new(arch.parse()?, sizes);
 //!
 //! let statistics = data.train.channel_statistics();
 //! let resident = Resident::new(&gpu, &data.train)?;

@@ -172,7 +172,7 @@ pub fn run(gpu: &Gpu, preset: Preset) -> Vec<Check> {
     };
     for (number, text) in ARCHS.iter().enumerate() {
         let Ok(arch) = text.parse::<Arch>() else { continue };
-        let model = Network { arch, sizes: SIZES };
+        let model = Network::new(arch, SIZES);
         note(format!("network {number}, evaluation"), compare(&model, None, Statistics::Running, &[]));
         note(format!("network {number}, gradients"), compare(&model, None, batch, &[]));
         for optimizer in [Optimizer::Sgd, Optimizer::Sam, Optimizer::Asam] {

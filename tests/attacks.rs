@@ -47,7 +47,7 @@ fn authors_fgsm_and_pgd() {
             width: w,
             classes: size("num_classes"),
         };
-        let model = Network { arch: info["arch"].as_str().unwrap().parse().unwrap(), sizes };
+        let model = Network::new(info["arch"].as_str().unwrap().parse().unwrap(), sizes);
         // Rows and columns first, channels last.
         let at = |i: usize| {
             let (image, rest) = (i / (h * w * c), i % (h * w * c));
@@ -157,7 +157,7 @@ fn invariants() {
     let data = load("digits").unwrap();
     let images = &data.train;
     let sizes = Macro { channels: 4, cells: 1, in_channels: 1, height: 8, width: 8, classes: 10 };
-    let model = Network { arch: "333132".parse().unwrap(), sizes };
+    let model = Network::new("333132".parse().unwrap(), sizes);
     let statistics = images.channel_statistics();
     let resident = Resident::new(common::gpu(), images).unwrap();
     let setting = Setting { gpu: common::gpu(), preset: common::preset(), data: &resident, statistics: &statistics };
@@ -273,7 +273,7 @@ fn with_weights(change: impl Fn(&mut Named), test: impl Fn(&Setting, &dyn Model,
     let data = load("digits").unwrap();
     let images = &data.train;
     let sizes = Macro { channels: 4, cells: 1, in_channels: 1, height: 8, width: 8, classes: 10 };
-    let model = Network { arch: "333132".parse().unwrap(), sizes };
+    let model = Network::new("333132".parse().unwrap(), sizes);
     let statistics = images.channel_statistics();
     let resident = Resident::new(common::gpu(), images).unwrap();
     let setting = Setting { gpu: common::gpu(), preset: common::preset(), data: &resident, statistics: &statistics };

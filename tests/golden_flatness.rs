@@ -66,7 +66,7 @@ fn evaluate(case: &Path, all: &[Named]) -> Vec<(Vec<f32>, Score)> {
         width: dims[3],
         classes: size("num_classes"),
     };
-    let model = Network { arch: info["arch"].as_str().unwrap().parse().unwrap(), sizes };
+    let model = Network::new(info["arch"].as_str().unwrap().parse().unwrap(), sizes);
     let statistics = Statistics::Running;
     let options = StepOptions { batch: dims[0], statistics, smoothing: 0.0, update: None, gradients: false };
     let mut step = build(&model, &options).unwrap();

@@ -86,7 +86,7 @@ fn read(case: &Path, statistics: Statistics, optimizer: Option<Optimizer>) -> Ca
         rho,
         ..Rates::default()
     };
-    Case { model: Network { arch, sizes }, options, rates, weights, batch }
+    Case { model: Network::new(arch, sizes), options, rates, weights, batch }
 }
 
 fn step(case: &Path, statistics: Statistics, optimizer: Option<Optimizer>) -> Outcome {

@@ -15,6 +15,8 @@ mod gather;
 mod harness;
 #[path = "kernels/networks.rs"]
 mod networks;
+#[path = "kernels/probe.rs"]
+mod probe;
 #[path = "kernels/statistics.rs"]
 mod statistics;
 #[path = "kernels/sums.rs"]
@@ -24,6 +26,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use altiplano::bench::tune::candidates;
 use altiplano::graph::Statistics;
 use altiplano::kernels::Preset;
 use altiplano::nn::nas_bench_201::{Network, Supernet};
@@ -33,18 +36,37 @@ use altiplano::train::step::{StepOptions, build};
 /// Both presets run on any adapter; tiles of the other one are as right, if slower.
 #[test]
 fn table() {
-    run_table(Preset::CPU.fit(common::gpu().report()));
-    run_table(Preset::GPU.fit(common::gpu().report()));
+    let wanted = std::env::var("ALTIPLANO_CASES").unwrap_or_default();
+    for preset in [Preset::CPU, Preset::GPU] {
+        let mut cases = [convolutions::cases(), sums::cases(), probe::cases(), statistics::cases(), attacks::cases()]
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>();
+        cases.retain(|case| case.name.contains(&wanted));
+        run_table(preset.fit(common::gpu().report()), &cases);
+    }
 }
 
-fn run_table(preset: Preset) {
+/// Tiles that tuning may choose, on shapes that they do not fit; with a filter's gradient they have nothing to do.
+#[test]
+fn tiles_to_choose_from() {
+    let tiled = ["3x3 width 41, 7 to 9 channels", "3x3 33 to 35 channels", "1x1 prime", "3x3 stride 2, width 41"];
+    for preset in [Preset::CPU, Preset::GPU] {
+        for candidate in candidates(preset).into_iter().skip(1) {
+            let mut cases = convolutions::cases();
+            cases.retain(|case| {
+                let name = case.name.trim_start_matches("conv ");
+                tiled.contains(&name.trim_start_matches("input "))
+            });
+            assert_eq!(cases.len(), 2 * tiled.len());
+            println!("tiles {} and {}", candidate.windowed, candidate.pointwise);
+            run_table(candidate.fit(common::gpu().report()), &cases);
+        }
+    }
+}
+
+fn run_table(preset: Preset, cases: &[harness::Case]) {
     let gpu = common::gpu();
-    let wanted = std::env::var("ALTIPLANO_CASES").unwrap_or_default();
-    let mut cases = [convolutions::cases(), sums::cases(), statistics::cases(), attacks::cases()]
-        .into_iter()
-        .flatten()
-        .collect::<Vec<_>>();
-    cases.retain(|case| case.name.contains(&wanted));
     let (next, executed, runs) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
     let failed: Mutex<Vec<String>> = Mutex::default();
     let worst: Mutex<(f64, String)> = Mutex::default();
@@ -152,7 +174,7 @@ const SMALL: Macro = Macro { channels: 4, cells: 1, in_channels: 3, height: 8, w
 #[test]
 fn gradients_of_nas_bench_201() {
     for arch in ["303141", "234321", "412103"] {
-        let model = Network { arch: arch.parse().unwrap(), sizes: SMALL };
+        let model = Network::new(arch.parse().unwrap(), SMALL);
         networks::check(common::gpu(), common::preset(), &model, &[], BATCH);
     }
 }

@@ -45,7 +45,7 @@ impl Digits {
     fn trainer(&self, optimizer: Optimizer) -> Trainer<'_> {
         let recipe = Recipe { batch: 32, ..Recipe::usual(optimizer, 2, 8) };
         let indices: Vec<usize> = (0..320).collect();
-        let model = Network { arch: ARCH.parse().unwrap(), sizes: SIZES };
+        let model = Network::new(ARCH.parse().unwrap(), SIZES);
         let trainer = Trainer::new(self.setting(), &model, &recipe, &indices, &[3], &[]).unwrap();
         assert_eq!(trainer.total_steps(), STEPS);
         trainer
@@ -291,6 +291,7 @@ mod killed {
             .arg("--out")
             .arg(folder)
             .env("XDG_RUNTIME_DIR", runtime)
+            .env("ALTIPLANO_CACHE", runtime.join("cache"))
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use altiplano::bench::tune::candidates;
 use altiplano::graph::{Builder, Geometry, Graph, Op, Shape, Statistics};
 use altiplano::kernels::{Lowering, Preset};
 use altiplano::nn::Model;
@@ -24,10 +25,10 @@ const POOLS: [i64; 2] = [1, 4];
 /// Shaders whose last bindings are a pool.
 const POOLED: [&str; 3] = ["combine", "gather", "global_norm"];
 
-/// All presets, with and without shared loads of weights.
+/// All presets with all tiles that tuning may choose, with and without shared loads of weights.
 fn presets() -> Vec<Preset> {
     let both = |preset: Preset| [preset, Preset { broadcast: !preset.broadcast, ..preset }];
-    [Preset::CPU, Preset::GPU].into_iter().flat_map(both).collect()
+    [Preset::CPU, Preset::GPU].into_iter().flat_map(candidates).flat_map(both).collect()
 }
 
 fn sizes(channels: usize, cells: usize) -> Macro {
@@ -43,7 +44,7 @@ fn graph(model: &dyn Model, optimizer: Option<Optimizer>) -> Graph {
 }
 
 fn networks() -> Vec<Graph> {
-    let arch = |codes: &str| Network { arch: codes.parse().unwrap(), sizes: sizes(16, 1) };
+    let arch = |codes: &str| Network::new(codes.parse().unwrap(), sizes(16, 1));
     let (a, b, supernet) = (arch("303141"), arch("234321"), Supernet { sizes: sizes(16, 1) });
     let models: [&dyn Model; 3] = [&a, &b, &supernet];
     let optimizers = [None, Some(Optimizer::Sgd), Some(Optimizer::Sam), Some(Optimizer::Asam)];
@@ -224,8 +225,8 @@ fn every_file_says_what_it_computes() {
 /// Pipelines of a step are few: constants are shapes, and shapes repeat, so five cells need no more than one.
 #[test]
 fn pipelines_are_few() {
-    let network = Network { arch: "333333".parse().unwrap(), sizes: sizes(16, 5) };
-    let mixed = Network { arch: "324113".parse().unwrap(), sizes: sizes(16, 5) };
+    let network = Network::new("333333".parse().unwrap(), sizes(16, 5));
+    let mixed = Network::new("324113".parse().unwrap(), sizes(16, 5));
     let supernet = Supernet { sizes: sizes(16, 5) };
     let models: [(&str, &dyn Model, [usize; 3]); 3] = CAPS.map(|(name, caps)| {
         let model: &dyn Model = match name {

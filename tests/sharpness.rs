@@ -40,10 +40,8 @@ fn measure(optimizer: Optimizer) -> Vec<Measured> {
     let (gpu, preset) = (common::gpu(), common::preset());
     let data = load("digits").unwrap();
     let statistics = data.train.channel_statistics();
-    let model = Network {
-        arch: ARCH.parse().unwrap(),
-        sizes: Macro { channels: 8, cells: 1, in_channels: 1, height: 8, width: 8, classes: 10 },
-    };
+    let sizes = Macro { channels: 8, cells: 1, in_channels: 1, height: 8, width: 8, classes: 10 };
+    let model = Network::new(ARCH.parse().unwrap(), sizes);
     let resident = Resident::new(gpu, &data.train).unwrap();
     let setting = Setting { gpu, preset, data: &resident, statistics: &statistics };
     let usual = Recipe::usual(optimizer, EPOCHS, 8);

@@ -37,7 +37,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("selftest", &["error", "philox", "reference", "space", "nn", "graph", "kernels", "gpu", "train"]),
     (
         "bench",
-        &["error", "philox", "corrupt", "data", "shader", "space", "nn", "graph", "kernels", "gpu", "train", "measure"],
+        &[
+            "error", "philox", "corrupt", "data", "report", "progress", "shader", "space", "nn", "graph", "kernels",
+            "gpu", "train", "measure",
+        ],
     ),
     (
         "cli",

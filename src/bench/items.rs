@@ -156,7 +156,7 @@ fn weights(arch: &Arch, cells: usize, named: &mut Named) {
 fn network(gpu: &Gpu, preset: Preset, kind: &str, arch: &str, cells: usize) -> Result<Item> {
     let arch: Arch = arch.parse()?;
     let sizes = Macro { channels: WIDTH, cells, in_channels: 3, height: 32, width: 32, classes: 10 };
-    let model = Network { arch, sizes };
+    let model = Network::new(arch, sizes);
     let statistics = if kind == "fwd_eval" { Statistics::Running } else { Statistics::Batch { update: true } };
     let update = (kind == "train").then(|| Update { optimizer: Optimizer::Sgd, ..Update::default() });
     let options = StepOptions { batch: BATCH, statistics, smoothing: 0.0, update, gradients: false };

@@ -1,11 +1,14 @@
 //! Benchmarks that check what they time.
 //!
 //! [`items`] are named pieces of work that other frameworks run too, with check values to compare; [`suites`] time them,
-//! and populations beside single networks, and hold kernels against the adapter's own measured ceiling.
+//! and populations beside single networks, and hold kernels against the adapter's own measured ceiling. [`tune`] looks for
+//! tiles that suit one adapter better than its preset's, and [`tuning`] keeps them in a file.
 
 pub mod corruptions;
 pub mod items;
 pub mod suites;
+pub mod tune;
+pub mod tuning;
 
 use std::time::Instant;
 

@@ -150,7 +150,7 @@ impl<'a> Suites<'a> {
         let sizes = Macro { channels: CHANNELS, cells: 1, in_channels: 1, height: 8, width: 8, classes: 10 };
         let arch: Arch =
             "|nor_conv_3x3~0|+|nor_conv_1x1~0|skip_connect~1|+|avg_pool_3x3~0|nor_conv_3x3~1|none~2|".parse()?;
-        let model = Network { arch, sizes };
+        let model = Network::new(arch, sizes);
         let pass = graph(&model, IMAGES, Statistics::Running)?;
         let stores = Stores::new(self.gpu, &pass, 1)?;
         let weights = stores.group(Group::Weights)?.clone();

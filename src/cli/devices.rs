@@ -1,17 +1,29 @@
 //! `altiplano devices`
 
-use super::Global;
+use serde::Serialize;
+
+use super::{Global, tiles};
 use crate::error::Result;
-use crate::gpu::adapters;
+use crate::gpu::{AdapterReport, adapters};
+
+#[derive(Serialize)]
+struct Listed<'a> {
+    #[serde(flatten)]
+    report: &'a AdapterReport,
+    /// Whether commands run with tiles that `altiplano tune` has stored.
+    tuned: bool,
+}
 
 pub(super) fn run(global: &Global) -> Result<()> {
     let choice = pollster::block_on(adapters(global.device.as_deref()))?;
-    global.print(&choice.adapters, || {
+    let listed = |report| Listed { report, tuned: tiles::tuned(report).is_some() };
+    let list: Vec<Listed> = choice.adapters.iter().map(listed).collect();
+    global.print(&list, || {
         let mut text = String::new();
-        for a in &choice.adapters {
+        for Listed { report: a, tuned } in &list {
             let l = &a.limits;
             text += &format!(
-                "{}{} {}\n    {}, {}, driver {}\n    bindings up to {} MiB, {} storage buffers, workgroup memory {} KiB, subgroups of {} to {}\n    features: {}\n",
+                "{}{} {}\n    {}, {}, driver {}\n    bindings up to {} MiB, {} storage buffers, workgroup memory {} KiB, subgroups of {} to {}\n    features: {}\n    tiles: {}\n",
                 if a.chosen { "* " } else { "  " },
                 a.index,
                 a.name,
@@ -24,6 +36,7 @@ pub(super) fn run(global: &Global) -> Result<()> {
                 l.subgroup.0,
                 l.subgroup.1,
                 a.features.join(", "),
+                if *tuned { "tuned" } else { "the preset's (`altiplano tune` looks for faster ones)" },
             );
         }
         let chosen = if choice.adapters.is_empty() { "" } else { "* chosen: " };

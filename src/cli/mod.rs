@@ -11,11 +11,14 @@ mod devices;
 mod evaluate;
 mod flatness;
 mod progress;
+mod score;
 mod search;
 mod selftest;
 mod space;
 mod step;
+mod tiles;
 mod train;
+mod tune;
 
 use std::process::ExitCode;
 
@@ -67,6 +70,8 @@ enum Command {
     Space(space::Args),
     /// Search for an architecture.
     Search(search::Args),
+    /// Zero-cost proxies of untrained networks.
+    Score(score::Args),
     /// Train one architecture from scratch, or from a supernet's weights.
     Train(train::Args),
     /// One forward pass, on request backward and update, on given tensors.
@@ -79,6 +84,8 @@ enum Command {
     Corrupt(corrupt::Args),
     /// Time kernels, steps and populations.
     Bench(bench::Args),
+    /// Look for convolution tiles that make training steps faster on this adapter, and keep them.
+    Tune(tune::Args),
     /// List, describe and verify data sets.
     Data(data::Args),
     /// Check kernels, gradients and determinism on this adapter.
@@ -109,12 +116,14 @@ pub fn main() -> ExitCode {
         Command::Devices => devices::run(&global),
         Command::Space(args) => space::run(&global, &args),
         Command::Search(args) => search::run(&global, &args),
+        Command::Score(args) => score::run(&global, &args),
         Command::Train(args) => train::run(&global, &args),
         Command::Step(args) => step::run(&global, &args),
         Command::Flatness(args) => flatness::run(&global, &args),
         Command::Evaluate(args) => evaluate::run(&global, &args),
         Command::Corrupt(args) => corrupt::run(&global, &args),
         Command::Bench(args) => bench::run(&global, &args),
+        Command::Tune(args) => tune::run(&global, &args),
         Command::Data(args) => data::run(&global, &args),
         Command::Selftest => selftest::run(&global),
     };
@@ -129,9 +138,14 @@ pub fn main() -> ExitCode {
 
 impl Global {
     /// Opens the adapter.
+    fn open(&self) -> Result<Gpu> {
+        Gpu::open_wait(&Options { device: self.device.clone(), checked: self.checked })
+    }
+
+    /// Opens the adapter, with tuned tiles where there are some.
     fn gpu(&self) -> Result<(Gpu, Preset)> {
-        let gpu = Gpu::open_wait(&Options { device: self.device.clone(), checked: self.checked })?;
-        let preset = Preset::for_adapter(gpu.report());
+        let gpu = self.open()?;
+        let preset = tiles::preset(gpu.report());
         Ok((gpu, preset))
     }
 

@@ -8,10 +8,11 @@ use serde::de::DeserializeOwned;
 use super::Global;
 use super::args::{Sizes, parse_time};
 use super::progress::{Display, duration};
+use super::tiles::{gpu_for_run, record};
 use super::train::Training;
 use crate::data::load;
 use crate::error::{Error, Result, unknown};
-use crate::report::folder::{Existing, RunFolder};
+use crate::report::folder::{Existing, RunFolder, TILES};
 use crate::search::config::{Preset, SearchConfig};
 use crate::search::finals::files;
 use crate::search::run::{SearchResult, search};
@@ -153,13 +154,14 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         return dry_run(global, &config, &space, data.train.len());
     }
     let out = args.out.as_deref().ok_or_else(|| Error::invalid("--out", "is needed: a folder for the results"))?;
-    let (gpu, preset) = global.gpu()?;
+    let (gpu, preset) = gpu_for_run(global, out, args.resume)?;
     let existing = match (args.resume, args.force) {
         (true, _) => Existing::Resume,
         (_, true) => Existing::Force,
         _ => Existing::Refuse,
     };
     let mut folder = RunFolder::create(out, existing)?;
+    folder.write(TILES, &record(preset)?)?;
     folder.write("config.toml", to_toml(&config)?.as_bytes())?;
     let mut display = Display::new(global)?;
     let result = search(&gpu, preset, &space, &data, &config, &mut folder, &mut |event| display.event(event));

@@ -8,12 +8,13 @@ use super::Global;
 use super::args::Sizes;
 use super::progress::Display;
 use super::search::{merge_file, to_toml};
+use super::tiles::{gpu_for_run, record};
 use crate::data::load;
 use crate::error::{Error, Result};
 use crate::nn::card::ModelCard;
 use crate::nn::space::NetworkSpace;
 use crate::nn::tensors;
-use crate::report::folder::{Existing, RunFolder};
+use crate::report::folder::{Existing, RunFolder, TILES};
 use crate::search::finals::{Final, train_and_test};
 use crate::space::Space;
 use crate::train::feed::Resident;
@@ -169,13 +170,14 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         }
         None => None,
     };
-    let (gpu, preset) = global.gpu()?;
+    let (gpu, preset) = gpu_for_run(global, &args.out, args.resume)?;
     let existing = match (args.resume, args.force) {
         (true, _) => Existing::Resume,
         (_, true) => Existing::Force,
         _ => Existing::Refuse,
     };
     let folder = RunFolder::create(&args.out, existing)?;
+    folder.write(TILES, &record(preset)?)?;
     folder.write("config.toml", to_toml(&config)?.as_bytes())?;
     let statistics = data.train.channel_statistics();
     let resident = Resident::new(&gpu, &data.train)?;

@@ -12,7 +12,7 @@ mod record;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub use adapter::{AdapterReport, Choice, adapters};
+pub use adapter::{AdapterReport, Choice, Limits, adapters};
 pub use pipeline::Pipeline;
 pub use profiler::Timing;
 pub use read_back::ReadBack;

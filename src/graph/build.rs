@@ -273,6 +273,29 @@ impl Builder {
         self.sum(shape, vec![term])
     }
 
+    /// The dot product of two maps, per image and channel.
+    ///
+    /// # Errors
+    /// If their shapes differ. `name` is for the error.
+    pub fn image_dot(&mut self, name: &str, a: TensorId, b: TensorId) -> Result<TensorId> {
+        let (shape, other) = (self.shape(a), self.shape(b));
+        if shape != other {
+            return Err(Error::shape(name, shape, other));
+        }
+        let [n, _, _, c] = shape.nhwc();
+        let y = self.temporary(Shape::map(n, 1, 1, c));
+        self.push(Op::ImageDot { a, b, y });
+        Ok(y)
+    }
+
+    /// Which values are positive, packed; see [`Op::SignCodes`].
+    pub fn sign_codes(&mut self, x: TensorId) -> TensorId {
+        let [n, h, w, c] = self.shape(x).nhwc();
+        let y = self.temporary(Shape::Vectors { rows: n, c: (h * w * blocks(c)).div_ceil(4) });
+        self.push(Op::SignCodes { x, y });
+        y
+    }
+
     /// Softmax cross-entropy; with `tally` it is added to the metrics; with `gradient` the gradient of the mean loss is
     /// there for [`Builder::backward`].
     ///

@@ -390,6 +390,11 @@ pub enum Op {
     MaxPoolGrad { x: TensorId, dy: TensorId, dx: TensorId, window: Window },
     /// `y[n, c] = mean over h, w of x`
     GlobalAvgPool { x: TensorId, y: TensorId },
+    /// `y[n, c] = sum over h, w of a * b`
+    ImageDot { a: TensorId, b: TensorId, y: TensorId },
+    /// Which values are positive, as whole numbers of 16 bits: bit `4 q + l` of word `k` of image `n` is set if component
+    /// `l` of the image's `vec4` number `4 k + q` is above zero. Padding is not.
+    SignCodes { x: TensorId, y: TensorId },
     /// Softmax cross-entropy per image: `labels` holds class numbers (one channel), `loss` (two channels) has `loss, 1 if the top class is right` per image; `dlogits` is the
     /// gradient of the mean loss. An image whose label is no class counts nothing. Label smoothing `a`: target `1 - a + a/C` for the label and `a/C` elsewhere.
     CrossEntropy { logits: TensorId, labels: TensorId, loss: TensorId, dlogits: Option<TensorId>, smoothing: f32 },
@@ -489,7 +494,11 @@ impl Op {
             Op::Conv { x, w, bias, y, .. } => (some(&[Some(*x), Some(*w), *bias]), vec![*y]),
             Op::ConvInput { dy, w, dx, .. } => (vec![*dy, *w], vec![*dx]),
             Op::ConvFilter { x, dy, dw, .. } => (vec![*x, *dy], vec![*dw]),
-            Op::ChannelSum { x, y } | Op::GlobalAvgPool { x, y } | Op::MaxPool { x, y, .. } => (vec![*x], vec![*y]),
+            Op::ChannelSum { x, y }
+            | Op::GlobalAvgPool { x, y }
+            | Op::SignCodes { x, y }
+            | Op::MaxPool { x, y, .. } => (vec![*x], vec![*y]),
+            Op::ImageDot { a, b, y } => (vec![*a, *b], vec![*y]),
             Op::BatchNorm { x, gamma, beta, running, hyper, coefficients, statistics, .. } => {
                 let (mean, var) = (running.map(|r| r.0), running.map(|r| r.1));
                 let mut writes = vec![*coefficients];

@@ -75,6 +75,32 @@ impl Store {
         Ok(Store { contents: Arc::new(contents), copies: list })
     }
 
+    /// A store with one copy for each of `contents`, side by side in as few slabs as will do, so that networks of
+    /// different tensors share dispatches.
+    ///
+    /// # Errors
+    /// If the device has no room.
+    pub fn packed(gpu: &Gpu, contents: Vec<Contents>, what: &str) -> Result<Vec<Store>> {
+        let limit = gpu.report().limits.slab_bytes / 16;
+        let mut slabs: Vec<u64> = vec![];
+        let mut places = vec![];
+        for own in &contents {
+            let length = own.vec4s.max(1);
+            if slabs.last().is_none_or(|used| used + length > limit) {
+                slabs.push(0);
+            }
+            let last = slabs.len() - 1;
+            places.push((last, slabs[last]));
+            slabs[last] += length;
+        }
+        let slabs = slabs.into_iter().map(|length| gpu.slab(length * 16, what)).collect::<Result<Vec<_>>>()?;
+        let store = |(contents, (slab, offset)): (Contents, (usize, u64))| Store {
+            contents: Arc::new(contents),
+            copies: vec![(Slab::clone(&slabs[slab]), offset)],
+        };
+        Ok(contents.into_iter().zip(places).map(store).collect())
+    }
+
     /// A store around slabs that someone else fills.
     pub fn of_slabs(contents: Contents, slabs: Vec<Slab>) -> Self {
         Store { contents: Arc::new(contents), copies: slabs.into_iter().map(|slab| (slab, 0)).collect() }

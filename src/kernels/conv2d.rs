@@ -84,13 +84,13 @@ fn dense(to: &mut Lowering, conv: Dense) {
         (ih, iw, oh, ow, lines) = (1, lines * iw, 1, lines * ow, 1);
     }
     let (in4, out4) = (blocks(inputs), blocks(outputs));
-    let tile = to.preset;
+    let preset = to.preset;
+    let tile = if g.s == 1 { preset.pointwise } else { preset.windowed };
     // A tile no wider than the row, and of few loads; for the input's gradient a multiple of the stride, so that taps fall
-    // evenly. A single tap uses each load but once per block of outputs, so it takes twice as many of these.
-    let wide = if g.s == 1 { 2 } else { 1 };
-    let mut px = fitting((tile.positions / wide).max(1), g).min(ow.next_power_of_two());
+    // evenly.
+    let mut px = fitting(tile.positions, g).min(ow.next_power_of_two());
     px = if conv.input { px.div_ceil(g.stride) * g.stride } else { px.div_ceil(g.stride) };
-    let kb = (wide * tile.blocks).min(out4.next_power_of_two());
+    let kb = tile.blocks.min(out4.next_power_of_two());
     // Positions of the window that some tap of some output touches.
     let (pad, reach) = (g.padding as i64, ((g.s - 1) * g.dilation) as i64);
     let mut need = 0u64;
@@ -106,19 +106,19 @@ fn dense(to: &mut Lowering, conv: Dense) {
         }
     }
     let span = 64 - need.leading_zeros() as usize;
-    let broadcast = tile.broadcast && g.s * 4 * kb >= tile.conv_lanes;
+    let broadcast = preset.broadcast && g.s * 4 * kb >= preset.conv_lanes;
     let mut variant = window("conv2d", g).with("INPUT", conv.input).with("NEED", need as i64);
     for (name, value) in [
         ("PX", px),
         ("PG", POSITIONS_IN_REGISTERS),
         ("KB", kb),
         ("SPAN", span),
-        ("LANES", tile.conv_lanes),
+        ("LANES", preset.conv_lanes),
         ("BROADCAST", broadcast.into()),
     ] {
         variant = variant.with(name, value as i64);
     }
-    let groups = (lines * ow.div_ceil(px)).div_ceil(tile.conv_lanes) * out4.div_ceil(kb);
+    let groups = (lines * ow.div_ceil(px)).div_ceil(preset.conv_lanes) * out4.div_ceil(kb);
     let sizes = [lines, ih, iw, in4, oh, ow, out4, conv.relu.into()];
     conv.call(to, variant, sizes.map(Word::from).to_vec(), groups);
 }

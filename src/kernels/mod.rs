@@ -11,6 +11,10 @@ mod conv2d;
 mod loss;
 mod optimizer;
 mod pool;
+mod preset;
+mod probe;
+
+pub use preset::{Preset, Tile};
 
 use crate::graph::{Custom, Graph, Guard, Node, Op, Shape, TensorId};
 use crate::shader::Variant;
@@ -81,47 +85,6 @@ pub struct Call {
     pub flops: u64,
 }
 
-/// Tile sizes for a kind of adapter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Preset {
-    /// For reports.
-    pub name: &'static str,
-    /// Lanes of a workgroup in element-wise kernels.
-    pub lanes: usize,
-    /// Lanes of a workgroup in reductions.
-    pub reduce_lanes: usize,
-    /// Lanes of a workgroup in convolutions.
-    pub conv_lanes: usize,
-    /// Neighbouring positions per lane in convolutions.
-    pub positions: usize,
-    /// Blocks of four output channels per lane in convolutions.
-    pub blocks: usize,
-    /// Whether the lanes of a convolution's workgroup are one subgroup and share weights by broadcast.
-    pub broadcast: bool,
-}
-
-impl Preset {
-    /// The one that suits an adapter.
-    pub fn for_adapter(report: &crate::gpu::AdapterReport) -> Self {
-        if report.is_software() { Self::CPU.fit(report) } else { Self::GPU.fit(report) }
-    }
-
-    /// The same as far as an adapter allows: values are shared by broadcast only where a workgroup is sure to be one
-    /// subgroup.
-    pub fn fit(self, report: &crate::gpu::AdapterReport) -> Self {
-        let lanes = self.conv_lanes as u32;
-        let whole = report.limits.subgroup == (lanes, lanes) && report.features.iter().any(|f| f == "subgroups");
-        Preset { broadcast: self.broadcast && whole, ..self }
-    }
-
-    /// For adapters that run on the processor: few lanes, wide tiles.
-    pub const CPU: Preset =
-        Preset { name: "cpu", lanes: 64, reduce_lanes: 8, conv_lanes: 8, positions: 8, blocks: 2, broadcast: true };
-    /// For graphics processors.
-    pub const GPU: Preset =
-        Preset { name: "gpu", lanes: 64, reduce_lanes: 64, conv_lanes: 64, positions: 4, blocks: 2, broadcast: false };
-}
-
 /// Collects the calls of a graph; temporary tensors that kernels need are numbered after the graph's own.
 pub struct Lowering<'a> {
     graph: &'a Graph,
@@ -159,6 +122,7 @@ impl<'a> Lowering<'a> {
                 optimizer::lower(self, &node.op);
             }
             Op::AttackStart { .. } | Op::AttackJudge { .. } | Op::AttackStep { .. } => attack::lower(self, &node.op),
+            Op::ImageDot { .. } | Op::SignCodes { .. } => probe::lower(self, &node.op),
             Op::Custom(custom) => self.custom(custom),
         }
     }

@@ -97,6 +97,6 @@ impl ModelCard {
         let [channels, cells, in_channels, height, width, classes] = self.sizes;
         let sizes = Macro { channels, cells, in_channels, height, width, classes };
         sizes.validate()?;
-        Ok(Box::new(Network { arch: self.arch.parse()?, sizes }))
+        Ok(Box::new(Network::new(self.arch.parse()?, sizes)))
     }
 }

@@ -39,7 +39,37 @@ pub struct Layers {
     pub substitutes: HashMap<String, TensorId>,
     /// Weights used so far, with their names, in order.
     pub weights: Vec<(String, TensorId)>,
+    /// Whether batch norms are left out: their input passes as it is.
+    pub skip_norms: bool,
+    /// What the network is made of, for measures that look inside.
+    pub anatomy: Anatomy,
     hyper: TensorId,
+}
+
+/// The inner tensors of a network, in the order in which they come.
+#[derive(Clone, Debug, Default)]
+pub struct Anatomy {
+    /// Convolutions and linear layers.
+    pub layers: Vec<LayerInfo>,
+    /// Inputs of rectifiers; one that feeds several is there several times.
+    pub rectified: Vec<TensorId>,
+    /// Names of batch norms.
+    pub norms: Vec<String>,
+    /// Feature maps at the ends of stages, as the model defines them; the last one is the pooled vector.
+    pub features: Vec<TensorId>,
+    /// The last feature map, before its rectifier and the global average.
+    pub last_map: Option<TensorId>,
+}
+
+/// A convolution or linear layer.
+#[derive(Clone, Debug)]
+pub struct LayerInfo {
+    /// Its name; its weights are `name.weight`.
+    pub name: String,
+    /// Its weights.
+    pub weight: TensorId,
+    /// What it writes.
+    pub output: TensorId,
 }
 
 impl Layers {
@@ -50,7 +80,15 @@ impl Layers {
     pub fn new(statistics: Statistics) -> Result<Self> {
         let mut builder = Builder::new();
         let hyper = builder.persistent(Group::Hyper, "hyper", hyper::SHAPE, Init::Constant(0.0), &[12])?;
-        Ok(Layers { builder, statistics, substitutes: HashMap::new(), weights: vec![], hyper })
+        Ok(Layers {
+            builder,
+            statistics,
+            substitutes: HashMap::new(),
+            weights: vec![],
+            skip_norms: false,
+            anatomy: Anatomy::default(),
+            hyper,
+        })
     }
 
     /// The tensor of the host's numbers for a step; see [`hyper`].
@@ -109,10 +147,31 @@ impl Layers {
     /// # Errors
     /// If shapes do not fit.
     pub fn conv(&mut self, name: &str, x: impl Into<Value>, k: usize, geometry: Geometry) -> Result<TensorId> {
-        let x = x.into();
+        self.conv_with(name, x.into(), k, geometry, false)
+    }
+
+    /// A convolution to `k` channels, with or without bias.
+    ///
+    /// # Errors
+    /// If shapes do not fit.
+    pub fn conv_with(&mut self, name: &str, x: Value, k: usize, geometry: Geometry, bias: bool) -> Result<TensorId> {
         let c = self.builder.seen_shape(x).channels();
         let w = self.filter(name, c, k, geometry)?;
-        self.builder.conv(name, x, w, None, geometry)
+        let init = Init::Uniform { fan_in: c / geometry.groups * geometry.r * geometry.s };
+        let bias = match bias {
+            true => Some(self.weight(&format!("{name}.bias"), Shape::vector(k), init, &[k])?),
+            false => None,
+        };
+        let y = self.builder.conv(name, x, w, bias, geometry)?;
+        self.anatomy.layers.push(LayerInfo { name: name.to_owned(), weight: w, output: y });
+        Ok(y)
+    }
+
+    /// Rectifies.
+    pub fn relu(&mut self, x: Value) -> Value {
+        let seen = self.builder.relu(x);
+        self.anatomy.rectified.push(seen.tensor);
+        seen
     }
 
     /// A fully connected layer with bias from the channels of `x`, which has one position per image.
@@ -126,7 +185,9 @@ impl Layers {
         let shape = Shape::Filter { r: 1, s: 1, c, k: outputs, groups: 1 };
         let w = self.weight(&format!("{name}.weight"), shape, init, &[outputs, c])?;
         let b = self.weight(&format!("{name}.bias"), Shape::vector(outputs), init, &[outputs])?;
-        self.builder.conv(name, x, w, Some(b), Geometry::square(1, 1, 0))
+        let y = self.builder.conv(name, x, w, Some(b), Geometry::square(1, 1, 0))?;
+        self.anatomy.layers.push(LayerInfo { name: name.to_owned(), weight: w, output: y });
+        Ok(y)
     }
 
     /// A batch norm called `name`, with or without scale and shift.
@@ -134,6 +195,10 @@ impl Layers {
     /// # Errors
     /// If the name is taken by another shape.
     pub fn batch_norm(&mut self, name: &str, x: TensorId, affine: bool) -> Result<Value> {
+        if self.skip_norms {
+            return Ok(x.into());
+        }
+        self.anatomy.norms.push(name.to_owned());
         let c = self.builder.shape(x).channels();
         let shape = Shape::vector(c);
         let mut vector = |suffix: &str, value| {
@@ -143,7 +208,11 @@ impl Layers {
         let mut state = |suffix: &str, value| {
             self.builder.persistent(Group::Running, &format!("{name}.{suffix}"), shape, Init::Constant(value), &[c])
         };
-        let running = Some((state("running_mean", 0.0)?, state("running_var", 1.0)?));
+        // Statistics that are neither used nor moved need no place.
+        let running = match self.statistics {
+            Statistics::Batch { update: false } => None,
+            _ => Some((state("running_mean", 0.0)?, state("running_var", 1.0)?)),
+        };
         let norm =
             BatchNorm { gamma, beta, running, hyper: Some(self.hyper), epsilon: EPSILON, statistics: self.statistics };
         Ok(self.builder.batch_norm(x, norm))
@@ -154,8 +223,23 @@ impl Layers {
     /// # Errors
     /// If shapes do not fit.
     pub fn relu_conv_norm(&mut self, name: &str, x: Value, k: usize, geometry: Geometry) -> Result<Value> {
-        let x = self.builder.relu(x);
-        let y = self.conv(&format!("{name}.op.1"), x, k, geometry)?;
-        self.batch_norm(&format!("{name}.op.2"), y, true)
+        self.relu_conv_norm_with(name, x, k, geometry, true)
+    }
+
+    /// The same with a scale and shift after the norm and no bias before it (`affine`), or the other way round.
+    ///
+    /// # Errors
+    /// If shapes do not fit.
+    pub fn relu_conv_norm_with(
+        &mut self,
+        name: &str,
+        x: Value,
+        k: usize,
+        geometry: Geometry,
+        affine: bool,
+    ) -> Result<Value> {
+        let x = self.relu(x);
+        let y = self.conv_with(&format!("{name}.op.1"), x, k, geometry, !affine)?;
+        self.batch_norm(&format!("{name}.op.2"), y, affine)
     }
 }

@@ -3,6 +3,11 @@
 //! Tensor names are those of the authors' `TinyNetwork`. In the supernet each of the six edges is a choice among the five
 //! operations, the same in every cell; the two convolutions of an edge share the output tensor and the batch norm, which
 //! has no scale and shift, and their weights are called after the operation.
+//!
+//! Authors of zero-cost proxies measure another network ([`Form::ZeroCostNas`]): its cells' convolutions have biases, their
+//! batch norms no scale and shift, and the names are those of its over-complete cells.
+
+use serde::{Deserialize, Serialize};
 
 use super::{Layers, Model};
 use crate::error::Result;
@@ -14,6 +19,102 @@ const POOL: Window = Window { kernel: 3, stride: 1, padding: 1, count_include_pa
 /// The pooling of a reduction's shortcut.
 const HALVE: Window = Window { kernel: 2, stride: 2, padding: 0, count_include_pad: false };
 
+/// Whose network it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Form {
+    /// `TinyNetwork` of the benchmark's authors.
+    #[default]
+    Tiny,
+    /// `NAS201Model` of SamsungLabs/zero-cost-nas, which CRoZe uses too. Options off the path are left out.
+    ZeroCostNas,
+}
+
+impl Form {
+    /// Its names.
+    pub const NAMES: [&'static str; 2] = ["tiny", "zero-cost-nas"];
+
+    /// The form whose names these tensors have.
+    pub fn of_tensors<'a>(mut names: impl Iterator<Item = &'a String>) -> Form {
+        if names.any(|n| n.starts_with("stem.net.")) { Form::ZeroCostNas } else { Form::Tiny }
+    }
+
+    /// Names of the stem's convolution and norm.
+    pub(crate) fn stem(self) -> [&'static str; 2] {
+        match self {
+            Form::Tiny => ["stem.0", "stem.1"],
+            Form::ZeroCostNas => ["stem.net.0", "stem.net.1"],
+        }
+    }
+
+    /// Names of the last norm and the classifier.
+    pub(crate) fn head(self) -> [&'static str; 2] {
+        match self {
+            Form::Tiny => ["lastact.0", "classifier"],
+            Form::ZeroCostNas => ["top.lastact.0", "top.classifier"],
+        }
+    }
+
+    /// The reduction before a stage, and the convolution of its shortcut; `index` counts cells and reductions.
+    pub(crate) fn reduction(self, stage: usize, index: usize) -> [String; 2] {
+        match self {
+            Form::Tiny => [format!("cells.{index}"), format!("cells.{index}.downsample.1")],
+            Form::ZeroCostNas => [format!("reduction{stage}"), format!("reduction{stage}.residual.1")],
+        }
+    }
+
+    /// A cell of a stage; `index` counts cells and reductions.
+    pub(crate) fn cell(self, stage: usize, cell: usize, index: usize) -> String {
+        match self {
+            Form::Tiny => format!("cells.{index}"),
+            Form::ZeroCostNas => format!("stack_cell{}.{cell}", stage + 1),
+        }
+    }
+
+    /// An edge with a convolution.
+    pub(crate) fn edge(self, cell: &str, edge: usize, op: Op) -> String {
+        match self {
+            Form::Tiny => format!("{cell}.layers.{edge}"),
+            // Five options per edge; of those with weights the 3x3 convolution is the third, the 1x1 the fourth.
+            Form::ZeroCostNas => format!("{cell}.options.{}", 5 * edge + if op == Op::Conv3x3 { 2 } else { 3 }),
+        }
+    }
+}
+
+impl std::str::FromStr for Form {
+    type Err = crate::error::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "tiny" => Ok(Form::Tiny),
+            "zero-cost-nas" => Ok(Form::ZeroCostNas),
+            _ => Err(crate::error::unknown("--network", text, &Form::NAMES)),
+        }
+    }
+}
+
+/// Which batch norms a network has. Some proxies are defined on networks without.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Norms {
+    /// All.
+    #[default]
+    All,
+    /// Those of the reductions only: what the released proxies make of [`Form::ZeroCostNas`] when they ask for none.
+    Reductions,
+    /// None.
+    None,
+}
+
+impl Norms {
+    /// What `bn=False` of the released proxies comes to.
+    pub fn without(form: Form) -> Self {
+        match form {
+            Form::Tiny => Norms::None,
+            Form::ZeroCostNas => Norms::Reductions,
+        }
+    }
+}
+
 /// One architecture.
 #[derive(Clone, Debug)]
 pub struct Network {
@@ -21,6 +122,17 @@ pub struct Network {
     pub arch: Arch,
     /// Sizes around it.
     pub sizes: Macro,
+    /// Biases, norms and names.
+    pub form: Form,
+    /// Batch norms that are there.
+    pub norms: Norms,
+}
+
+impl Network {
+    /// The benchmark's own network.
+    pub fn new(arch: Arch, sizes: Macro) -> Self {
+        Network { arch, sizes, form: Form::Tiny, norms: Norms::All }
+    }
 }
 
 /// All architectures at once, with shared weights.
@@ -56,7 +168,7 @@ impl Model for Network {
     }
 
     fn forward(&self, layers: &mut Layers, x: TensorId) -> Result<TensorId> {
-        skeleton(layers, x, &self.sizes, &mut |layers, name, x| cell(layers, name, x, &self.arch))
+        skeleton(layers, x, &self.sizes, self.form, self.norms, &mut |layers, name, x| cell(layers, name, x, self))
     }
 }
 
@@ -71,45 +183,63 @@ impl Model for Supernet {
 
     fn forward(&self, layers: &mut Layers, x: TensorId) -> Result<TensorId> {
         let choices: Vec<u16> = EDGES.iter().map(|_| layers.builder.choice(Op::ALL.len() as u8)).collect();
-        skeleton(layers, x, &self.sizes, &mut |layers, name, x| super_cell(layers, name, x, &choices))
+        let mut cell = |layers: &mut Layers, name: &str, x| super_cell(layers, name, x, &choices);
+        skeleton(layers, x, &self.sizes, Form::Tiny, Norms::All, &mut cell)
     }
 }
+
+/// Appends one cell, given its name and input.
+type Cell<'a> = dyn FnMut(&mut Layers, &str, TensorId) -> Result<TensorId> + 'a;
 
 /// Stem, three stages of cells with reductions between them, head.
 fn skeleton(
     layers: &mut Layers,
     x: TensorId,
     sizes: &Macro,
-    cell: &mut dyn FnMut(&mut Layers, &str, TensorId) -> Result<TensorId>,
+    form: Form,
+    norms: Norms,
+    cell: &mut Cell,
 ) -> Result<TensorId> {
-    let stem = layers.conv("stem.0", x, sizes.channels, Geometry::square(3, 1, 1))?;
-    let stem = layers.batch_norm("stem.1", stem, true)?;
+    let outer = std::mem::replace(&mut layers.skip_norms, norms != Norms::All);
+    let [conv, norm] = form.stem();
+    let stem = layers.conv(conv, x, sizes.channels, Geometry::square(3, 1, 1))?;
+    let stem = layers.batch_norm(norm, stem, true)?;
     let mut x = layers.builder.materialise(stem);
+    layers.anatomy.features.push(x);
     let mut index = 0;
     for stage in 0..3 {
         if stage > 0 {
-            x = reduction(layers, &format!("cells.{index}"), x)?;
+            layers.skip_norms = norms == Norms::None;
+            let [name, shortcut] = form.reduction(stage, index);
+            x = reduction(layers, &name, &shortcut, x)?;
+            layers.skip_norms = norms != Norms::All;
+            layers.anatomy.features.push(x);
             index += 1;
         }
-        for _ in 0..sizes.cells {
-            x = cell(layers, &format!("cells.{index}"), x)?;
+        for number in 0..sizes.cells {
+            x = cell(layers, &form.cell(stage, number, index), x)?;
             index += 1;
         }
     }
-    let normalised = layers.batch_norm("lastact.0", x, true)?;
-    let active = layers.builder.relu(normalised);
+    layers.anatomy.features.push(x);
+    let [norm, classifier] = form.head();
+    let normalised = layers.batch_norm(norm, x, true)?;
+    let active = layers.relu(normalised);
+    layers.anatomy.last_map = Some(active.tensor);
     let pooled = layers.builder.global_avg_pool(active);
     layers.builder.probe(pooled, "features");
-    layers.linear("classifier", pooled, sizes.classes)
+    layers.anatomy.features.push(pooled);
+    layers.skip_norms = outer;
+    layers.linear(classifier, pooled, sizes.classes)
 }
 
 /// A ResNet block that halves the image and doubles the channels.
-fn reduction(layers: &mut Layers, name: &str, x: TensorId) -> Result<TensorId> {
+fn reduction(layers: &mut Layers, name: &str, shortcut: &str, x: TensorId) -> Result<TensorId> {
     let k = 2 * layers.builder.shape(x).channels();
     let a = layers.relu_conv_norm(&format!("{name}.conv_a"), x.into(), k, Geometry::square(3, 2, 1))?;
     let b = layers.relu_conv_norm(&format!("{name}.conv_b"), a, k, Geometry::square(3, 1, 1))?;
     let halved = layers.builder.avg_pool(name, x.into(), HALVE)?;
-    let shortcut = layers.conv(&format!("{name}.downsample.1"), halved, k, Geometry::square(1, 1, 0))?;
+    let shortcut = layers.conv(shortcut, halved, k, Geometry::square(1, 1, 0))?;
     let shape = layers.builder.shape(shortcut);
     let terms = vec![layers.builder.term(shortcut.into()), layers.builder.term(b)];
     Ok(layers.builder.sum(shape, terms))
@@ -123,21 +253,22 @@ fn convolution(op: Op) -> Option<Geometry> {
     }
 }
 
-fn cell(layers: &mut Layers, name: &str, x: TensorId, arch: &Arch) -> Result<TensorId> {
+fn cell(layers: &mut Layers, name: &str, x: TensorId, network: &Network) -> Result<TensorId> {
+    let Network { arch, form, .. } = network;
     let shape = layers.builder.shape(x);
     let mut nodes = vec![x];
     for node in 1..4 {
         let mut terms = vec![];
         for (edge, &(from, _)) in EDGES.iter().enumerate().filter(|(_, (_, to))| *to == node) {
             let source = Value::from(nodes[from]);
-            let layer = format!("{name}.layers.{edge}");
+            let layer = form.edge(name, edge, arch.0[edge]);
             let value = match arch.0[edge] {
                 Op::None => continue,
                 Op::SkipConnect => source,
                 Op::AvgPool3x3 => layers.builder.avg_pool(&layer, source, POOL)?,
                 op => {
                     let geometry = convolution(op).unwrap_or(Geometry::square(1, 1, 0));
-                    layers.relu_conv_norm(&layer, source, shape.channels(), geometry)?
+                    layers.relu_conv_norm_with(&layer, source, shape.channels(), geometry, *form == Form::Tiny)?
                 }
             };
             terms.push(layers.builder.term(value));

@@ -19,7 +19,7 @@ pub trait NetworkSpace: Space {
 
 impl NetworkSpace for NasBench201 {
     fn network(&self, arch: &Self::Arch) -> Box<dyn Model> {
-        Box::new(Network { arch: *arch, sizes: self.sizes })
+        Box::new(Network::new(*arch, self.sizes))
     }
 
     fn supernet(&self) -> Box<dyn Model> {

@@ -8,7 +8,7 @@
 //! `((a B + b) C + c) D + d`. Hyper words are `f64` too: rates as they are, seed words as non-negative integers.
 //!
 //! *Families.* `conv`: convolutions and their gradients; `norm`: batch normalisation; `combine`: sums of terms;
-//! `pool`: windows and global averages; `loss`: cross-entropy and its sums; `optimiser`: norms, SAM, SGD, noise.
+//! `pool`: windows and global averages; `loss`: cross-entropy and its sums; `probe`: what measures look at; `optimiser`: norms, SAM, SGD, noise.
 
 mod attack;
 mod combine;
@@ -18,6 +18,7 @@ mod norm;
 mod optimiser;
 mod philox;
 mod pool;
+mod probe;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -215,6 +216,8 @@ fn evaluate(cx: &Context<'_>, op: &Op) -> Result<Writes> {
             one(dx, pool::max_pool_grad(view(x), view(dy), window)?)
         }
         Op::GlobalAvgPool { x, y } => one(y, pool::global_average(view(x))),
+        Op::ImageDot { a, b, y } => one(y, probe::image_dot(view(a), view(b))?),
+        Op::SignCodes { x, y } => one(y, probe::sign_codes(view(x), cx.axes(*y)[3])),
         Op::CrossEntropy { logits, labels, loss, dlogits, smoothing } => {
             let result = loss::cross_entropy(view(logits), cx.memory.get(*labels), f64::from(*smoothing))?;
             let mut writes = vec![(*loss, result.loss)];

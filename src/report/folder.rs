@@ -1,4 +1,4 @@
-//! A run's folder: `config.toml`, `result.json`, `history.jsonl`, `checkpoint/`, `best.safetensors`,
+//! A run's folder: `config.toml`, `tiles.json`, `result.json`, `history.jsonl`, `checkpoint/`, `best.safetensors`,
 //! `report.html`.
 //!
 //! Files are replaced whole: written under a scratch name beside the target, flushed to the disk, renamed
@@ -25,7 +25,10 @@ pub enum Existing {
 }
 
 /// The files of a run outside of [`CHECKPOINTS`].
-const FILES: [&str; 5] = ["config.toml", "result.json", HISTORY, "best.safetensors", "report.html"];
+const FILES: [&str; 6] = [CONFIG, TILES, "result.json", HISTORY, "best.safetensors", "report.html"];
+const CONFIG: &str = "config.toml";
+/// The tiles that a run began with, which it keeps.
+pub const TILES: &str = "tiles.json";
 const HISTORY: &str = "history.jsonl";
 const CHECKPOINTS: &str = "checkpoint";
 /// How scratch files end; they begin with a dot.
@@ -76,13 +79,16 @@ impl RunFolder {
         Ok(folder)
     }
 
-    /// Takes the folder back if nothing but its configuration was written: a run that never began leaves nothing behind.
+    /// Takes the folder back if nothing but its configuration and tiles were written: a run that never began leaves
+    /// nothing behind.
     pub fn abandon(self) {
-        let only_config = fs::read_dir(&self.path)
-            .is_ok_and(|entries| entries.flatten().all(|entry| entry.file_name() == "config.toml"));
+        let first = |name: std::ffi::OsString| name == CONFIG || name == TILES;
+        let only_first =
+            fs::read_dir(&self.path).is_ok_and(|entries| entries.flatten().all(|entry| first(entry.file_name())));
         // What cannot be removed may stay: there is an error on its way already.
-        if only_config {
-            let _ = fs::remove_file(self.path.join("config.toml"));
+        if only_first {
+            let _ = fs::remove_file(self.path.join(CONFIG));
+            let _ = fs::remove_file(self.path.join(TILES));
             let _ = fs::remove_dir(&self.path);
         }
     }

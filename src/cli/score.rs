@@ -1,0 +1,342 @@
+//! `altiplano score`
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use super::Global;
+use super::args::Sizes;
+use crate::data::load as load_data;
+use crate::error::{Error, Result};
+use crate::measure::zero_cost::Proxy;
+use crate::measure::zero_cost::score::Scorer;
+use crate::nn::nas_bench_201::Form;
+use crate::nn::tensors::{Named, download_wait, load};
+use crate::philox::Stream;
+use crate::report::folder::atomic_write;
+use crate::space::nas_bench_201::{Arch, Macro};
+use crate::train::feed::{Feed, Pick, Resident};
+
+/// Purpose words: order of images, order of architectures.
+const IMAGES_PURPOSE: u32 = 0x5343_494D;
+const SAMPLE_PURPOSE: u32 = 0x5343_5341;
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    sizes: Sizes,
+    /// Architectures to score.
+    #[arg(long, num_args = 1..)]
+    arch: Vec<String>,
+    /// A file of architectures: one per line, or a CSV with a column `arch`.
+    #[arg(long)]
+    archs: Option<PathBuf>,
+    /// That many architectures at random: of the file, or of the space; one of each isomorphism class.
+    #[arg(long)]
+    sample: Option<usize>,
+    /// The whole space, one architecture of each isomorphism class.
+    #[arg(long, conflicts_with_all = ["arch", "archs", "sample"])]
+    all: bool,
+    /// Proxies, comma-separated, or all; params and flops are always there.
+    #[arg(long, default_value = "all")]
+    proxies: String,
+    /// Data set whose training images make the batch.
+    #[arg(long)]
+    data: Option<String>,
+    /// Weights (safetensors, the authors' names) instead of fresh ones.
+    #[arg(long)]
+    weights: Option<PathBuf>,
+    /// A batch: `x` f32 N,C,H,W, normalised; `y` i64.
+    #[arg(long, conflicts_with = "data")]
+    batch: Option<PathBuf>,
+    /// Images in the batch that is taken from the data.
+    #[arg(long, default_value_t = 16)]
+    batch_size: usize,
+    /// Form of the network: tiny or zero-cost-nas; by default that of the weights, else tiny.
+    #[arg(long)]
+    network: Option<String>,
+    /// Architectures that are scored side by side.
+    #[arg(long, default_value_t = 8)]
+    population: usize,
+    /// Where the scores go, as CSV.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Goes on with a file of scores that was begun.
+    #[arg(long, requires = "out")]
+    resume: bool,
+    /// Replaces a file of scores.
+    #[arg(long, requires = "out", conflicts_with = "resume")]
+    force: bool,
+}
+
+#[derive(Serialize)]
+struct Row {
+    arch: String,
+    seconds: f64,
+    #[serde(flatten)]
+    scores: BTreeMap<&'static str, f64>,
+}
+
+/// What must be the same for rows of one file.
+#[derive(Serialize, Deserialize, PartialEq)]
+struct Settings {
+    version: String,
+    seed: u64,
+    network: Form,
+    sizes: Macro,
+    images: usize,
+    source: String,
+    weights: Option<PathBuf>,
+    device: String,
+}
+
+pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
+    args.sizes.check_space()?;
+    let proxies = Proxy::list(&args.proxies)?;
+    if args.population == 0 {
+        return Err(Error::invalid("--population", "0; at least 1 architecture at a time"));
+    }
+    let archs = architectures(global, args)?;
+    let weights = args.weights.as_deref().map(load).transpose()?.map(|(named, _)| named);
+    let form = match (&args.network, &weights) {
+        (Some(name), _) => name.parse()?,
+        (None, Some(weights)) => Form::of_tensors(weights.keys()),
+        (None, None) => Form::Tiny,
+    };
+    let (gpu, preset) = global.gpu()?;
+    let (batch, sizes, source) = batch(global, args, weights.as_ref(), &gpu, preset)?;
+    let images = batch.get("x").and_then(|x| x.dims.first().copied()).unwrap_or(0);
+    let settings = Settings {
+        version: env!("CARGO_PKG_VERSION").into(),
+        seed: global.seed,
+        network: form,
+        sizes,
+        images,
+        source,
+        weights: args.weights.clone(),
+        device: gpu.report().name.clone(),
+    };
+    let scorer = Scorer { gpu, preset, sizes, form, seed: global.seed, batch, weights, zen: None };
+    scorer.check(&proxies)?;
+    let mut table = args.out.as_deref().map(|path| Table::open(path, args, &settings, &proxies)).transpose()?;
+    let todo: Vec<Arch> = match &table {
+        Some(table) => archs.iter().copied().filter(|a| !table.done.contains(&a.to_string())).collect(),
+        None => archs.clone(),
+    };
+    let mut rows = vec![];
+    let start = Instant::now();
+    for (number, some) in todo.chunks(args.population).enumerate() {
+        let began = Instant::now();
+        let scores = scorer.score(some, &proxies)?;
+        let seconds = began.elapsed().as_secs_f64() / some.len() as f64;
+        for (arch, scores) in some.iter().zip(scores) {
+            let scores = scores.into_iter().map(|(proxy, value)| (proxy.name(), value)).collect();
+            let row = Row { arch: arch.to_string(), seconds, scores };
+            if let Some(table) = &mut table {
+                table.append(&row, &proxies)?;
+            }
+            rows.push(row);
+        }
+        if !global.quiet {
+            let done = (number * args.population + some.len()).min(todo.len());
+            let rate = done as f64 / start.elapsed().as_secs_f64();
+            let left = (todo.len() - done) as f64 / rate;
+            eprintln!("{done} of {} architectures, {rate:.2} per second, {left:.0} s left", todo.len());
+        }
+    }
+    let skipped = archs.len() - todo.len();
+    global.print(&rows, || match (&args.out, rows.len()) {
+        (Some(path), n) => format!("{n} architectures scored, {skipped} were there already: {}", path.display()),
+        _ => text_table(&rows, &proxies),
+    })
+}
+
+fn text_table(rows: &[Row], proxies: &[Proxy]) -> String {
+    let mut text = String::from("arch  ");
+    for proxy in proxies {
+        let _ = write!(text, " {:>13}", proxy.name());
+    }
+    text.push_str("       seconds\n");
+    for row in rows {
+        let codes = row.arch.parse::<Arch>().map_or_else(|_| row.arch.clone(), |a| a.codes());
+        text.push_str(&codes);
+        for proxy in proxies {
+            let value = row.scores.get(proxy.name()).copied().unwrap_or(f64::NAN);
+            let _ = if value.fract() == 0.0 && value.abs() < 1e12 {
+                write!(text, " {value:>13}")
+            } else {
+                write!(text, " {value:>13.6}")
+            };
+        }
+        let _ = writeln!(text, " {:>13.3}", row.seconds);
+    }
+    text
+}
+
+/// The architectures that were asked for.
+fn architectures(global: &Global, args: &Args) -> Result<Vec<Arch>> {
+    let mut list: Vec<Arch> = args.arch.iter().map(|text| text.parse()).collect::<Result<_>>()?;
+    if let Some(path) = &args.archs {
+        list.extend(read_architectures(path)?);
+    }
+    if args.all || (list.is_empty() && args.sample.is_some()) {
+        list = Arch::all().filter(|a| a.representative() == *a).collect();
+    }
+    if let Some(count) = args.sample {
+        let mut seen = HashSet::new();
+        list.retain(|a| seen.insert(a.class()));
+        if count == 0 || count > list.len() {
+            let why = format!("{count} of {} different architectures", list.len());
+            return Err(Error::invalid("--sample", why));
+        }
+        Stream::new(global.seed, SAMPLE_PURPOSE, 0).shuffle(&mut list);
+        list.truncate(count);
+    }
+    let mut seen = HashSet::new();
+    list.retain(|a| seen.insert(*a));
+    if list.is_empty() {
+        return Err(Error::invalid("architectures", "none is given; use --arch, --archs, --sample or --all"));
+    }
+    Ok(list)
+}
+
+fn read_architectures(path: &Path) -> Result<Vec<Arch>> {
+    let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+    let fail = |line: usize, why: String| Error::file(path, None, format!("line {}: {why}", line + 1));
+    let mut lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).peekable();
+    let header: Vec<&str> = lines.peek().map(|(_, line)| line.split(',').map(str::trim).collect()).unwrap_or_default();
+    let column = header.iter().position(|name| *name == "arch");
+    if column.is_some() {
+        lines.next();
+    }
+    let mut list = vec![];
+    for (number, line) in lines {
+        let field = line.split(',').nth(column.unwrap_or(0)).unwrap_or_default().trim().trim_matches('"');
+        list.push(field.parse().map_err(|e: Error| fail(number, e.to_string()))?);
+    }
+    Ok(list)
+}
+
+/// The batch, the sizes of the networks, and where the batch is from.
+fn batch(
+    global: &Global,
+    args: &Args,
+    weights: Option<&Named>,
+    gpu: &crate::gpu::Gpu,
+    preset: crate::kernels::Preset,
+) -> Result<(Named, Macro, String)> {
+    let dims = |name: &str| weights.and_then(|w| w.get(name)).map(|v| v.dims.clone()).unwrap_or_default();
+    let of = |names: [&str; 2]| names.iter().find_map(|name| dims(name).first().copied());
+    let channels = args.sizes.channels.or(of(["stem.0.weight", "stem.net.0.weight"]));
+    let classes = args.sizes.classes.or(of(["classifier.weight", "top.classifier.weight"]));
+    let cells = args.sizes.cells.or_else(|| weights.and_then(cells_of));
+    if let Some(path) = &args.batch {
+        let (named, _) = load(path)?;
+        let x = named.get("x").ok_or_else(|| Error::file(path, None, "there is no tensor `x`"))?;
+        let [_, c, h, w] = x.dims[..] else {
+            return Err(Error::file(path, None, format!("`x` has axes {:?}, expected N, C, H, W", x.dims)));
+        };
+        let sizes = Sizes { channels, cells, classes, image: Some((h, w)), in_channels: Some(c), ..args.sizes.clone() };
+        return Ok((named, sizes.stand_alone()?.sizes, path.display().to_string()));
+    }
+    let Some(name) = &args.data else {
+        return Err(Error::invalid("--data", "no images; give --data, or a batch of tensors by --batch"));
+    };
+    let data = load_data(name)?;
+    let side = (data.train.height, data.train.width);
+    let sizes = args.sizes.for_data(&data, channels.unwrap_or(16), cells.unwrap_or(5), side)?.sizes;
+    if args.batch_size == 0 || args.batch_size > data.train.len() {
+        let why = format!("{} of {} training images", args.batch_size, data.train.len());
+        return Err(Error::invalid("--batch-size", why));
+    }
+    let mut order: Vec<usize> = (0..data.train.len()).collect();
+    Stream::new(global.seed, IMAGES_PURPOSE, 0).shuffle(&mut order);
+    let chosen = data.train.select(&order[..args.batch_size]);
+    let resident = Resident::new(gpu, &chosen)?;
+    let statistics = data.train.channel_statistics();
+    let input = [sizes.height, sizes.width, sizes.in_channels];
+    let feed = Feed::new(gpu, &resident, &statistics, input, args.batch_size, 1, preset)?;
+    feed.set(0, &(0..args.batch_size).map(Pick::plain).collect::<Vec<_>>())?;
+    let mut recorder = gpu.record();
+    feed.record(&mut recorder);
+    recorder.submit();
+    let mut named = download_wait(gpu, feed.store(), 0)?;
+    named.retain(|name, _| name == "x" || name == "y");
+    let present: HashSet<u32> = named.get("y").map(|y| y.data.iter().map(|&l| l as u32).collect()).unwrap_or_default();
+    if present.len() < sizes.classes {
+        let missing = sizes.classes - present.len();
+        log::info!("{missing} of {} classes have no image in the batch; epe_nas leaves them out", sizes.classes);
+    }
+    Ok((named, sizes, format!("{name}, {} images of seed {}", args.batch_size, global.seed)))
+}
+
+/// Cells per stage of a network with these weights.
+fn cells_of(weights: &Named) -> Option<usize> {
+    let number = |name: &String, prefix: &str| name.strip_prefix(prefix)?.split('.').next()?.parse::<usize>().ok();
+    let reductions = weights.keys().filter(|n| n.ends_with("conv_a.op.1.weight"));
+    let tiny = reductions.filter_map(|n| number(n, "cells.")).min();
+    tiny.or_else(|| weights.keys().filter_map(|n| number(n, "stack_cell1.")).max().map(|last| last + 1))
+}
+
+/// A CSV file that grows row by row, with a file beside it that says what the rows were made with.
+struct Table {
+    path: PathBuf,
+    file: std::fs::File,
+    done: HashSet<String>,
+}
+
+impl Table {
+    fn open(path: &Path, args: &Args, settings: &Settings, proxies: &[Proxy]) -> Result<Self> {
+        let beside = path.with_extension("settings.json");
+        let json = |e: serde_json::Error| Error::file(&beside, None, e.to_string());
+        let header = header(proxies);
+        let mut done = HashSet::new();
+        if path.exists() && !args.resume && !args.force {
+            let why = "is there already; --resume goes on with it, --force replaces it";
+            return Err(Error::invalid(path.display().to_string(), why));
+        }
+        if args.resume && path.exists() {
+            let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+            let known = std::fs::read_to_string(&beside).map_err(Error::io("read", &beside))?;
+            let known: Settings = serde_json::from_str(&known).map_err(json)?;
+            if known != *settings {
+                let why =
+                    "was made with other settings (seed, network, sizes, batch, weights or device); use another --out";
+                return Err(Error::file(path, None, why));
+            }
+            // A torn last line has no end.
+            let whole = &text[..text.rfind('\n').map_or(0, |at| at + 1)];
+            let mut lines = whole.lines();
+            if lines.next() != Some(header.as_str()) {
+                return Err(Error::file(path, Some(0), format!("has other columns; expected {header}")));
+            }
+            done = lines.filter_map(|line| line.split(',').next()).map(str::to_owned).collect();
+            atomic_write(path, whole.as_bytes())?;
+        } else {
+            let settings = serde_json::to_string_pretty(settings).map_err(json)?;
+            atomic_write(&beside, settings.as_bytes())?;
+            atomic_write(path, format!("{header}\n").as_bytes())?;
+        }
+        let file = std::fs::OpenOptions::new().append(true).open(path).map_err(Error::io("open", path))?;
+        Ok(Table { path: path.to_owned(), file, done })
+    }
+
+    fn append(&mut self, row: &Row, proxies: &[Proxy]) -> Result<()> {
+        let mut line = row.arch.clone();
+        for proxy in proxies {
+            let _ = write!(line, ",{}", row.scores.get(proxy.name()).copied().unwrap_or(f64::NAN));
+        }
+        let _ = writeln!(line, ",{:.4}", row.seconds);
+        self.file.write_all(line.as_bytes()).map_err(Error::io("write", &self.path))
+    }
+}
+
+fn header(proxies: &[Proxy]) -> String {
+    let mut header = String::from("arch");
+    proxies.iter().for_each(|proxy| header.extend([",", proxy.name()]));
+    header + ",seconds"
+}

@@ -1,0 +1,230 @@
+//! Passes through untrained networks: what they leave is read back once and becomes scores on the host.
+//!
+//! A [`Look`] is the graph of one kind of pass through one network, with the tensors that are wanted from it. [`run`] compiles
+//! the looks of many networks into one plan: their kernels run as tasks of the same dispatches. All networks' weights lie
+//! in common slabs and all see one batch.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::gpu::Gpu;
+use crate::graph::plan::{Bindings, Instance, Plan};
+use crate::graph::store::{Contents, Store};
+use crate::graph::{Graph, Group, Init, Shape, Statistics, TensorId};
+use crate::kernels::Preset;
+use crate::nn::tensors::{Named, Values, to_torch, upload};
+use crate::nn::{Layers, Model};
+use crate::train::step::Rates;
+
+/// What a pass is to leave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Wanted {
+    /// Images in the batch.
+    pub batch: usize,
+    /// Gradients of the mean cross-entropy by the weights of layers: `grad.<layer>`.
+    pub loss_gradients: bool,
+    /// For each layer, image and channel, the sum over positions of output times its gradient: `fisher.<layer>`.
+    pub products: bool,
+    /// Gradients of the summed logits by the weights of layers: `grad.<layer>`. Not together with those of the loss.
+    pub sum_gradients: bool,
+    /// Gradient of the summed logits by the images: `input`.
+    pub input_gradient: bool,
+    /// For each rectifier, the signs of its inputs as words of 16 bits, image by image: `codes.<number>`.
+    pub codes: bool,
+    /// The last feature map before its rectifier: `map`.
+    pub last_map: bool,
+    /// Whether running statistics move.
+    pub moving: bool,
+}
+
+/// The graph of a pass and what is wanted from it.
+pub struct Look {
+    graph: Arc<Graph>,
+    reads: Vec<(String, TensorId)>,
+    /// Names of layers, in order.
+    pub layers: Vec<String>,
+    /// Names of batch norms, in order.
+    pub norms: Vec<String>,
+    /// Units per image of each rectifier, if codes were asked for.
+    pub units: Vec<usize>,
+}
+
+/// Tensors that a pass left, by name: weights' gradients in PyTorch's order, maps image by image.
+pub type Left = HashMap<String, Vec<f32>>;
+
+impl Look {
+    /// Builds the pass through `model`.
+    ///
+    /// # Errors
+    /// If shapes do not fit.
+    pub fn new(model: &dyn Model, wanted: Wanted) -> Result<Self> {
+        let mut layers = Layers::new(Statistics::Batch { update: wanted.moving })?;
+        let (x, y) = layers.batch(wanted.batch, model.input())?;
+        let logits = model.forward(&mut layers, x)?;
+        let anatomy = layers.anatomy.clone();
+        let b = &mut layers.builder;
+        let (mut reads, mut units) = (vec![], vec![]);
+        let weights: Vec<TensorId> = anatomy.layers.iter().map(|l| l.weight).collect();
+        if wanted.codes {
+            for (number, &tensor) in anatomy.rectified.iter().enumerate() {
+                units.push(b.shape(tensor).len() / wanted.batch);
+                reads.push((format!("codes.{number}"), b.sign_codes(tensor)));
+            }
+        }
+        if wanted.loss_gradients || wanted.products {
+            let loss = b.cross_entropy(logits, y, 0.0, true, false)?;
+            let seed = loss.dlogits.ok_or_else(|| Error::invalid("backward", "the loss has no gradient"))?;
+            let gradients = b.backward(logits, seed, &weights)?;
+            for layer in &anatomy.layers {
+                if let Some(gradient) = gradients.get(layer.weight).filter(|_| wanted.loss_gradients) {
+                    reads.push((format!("grad.{}", layer.name), gradient));
+                }
+                // A layer whose output reaches nothing has no gradient, and counts nothing.
+                if let Some(gradient) = gradients.get(layer.output).filter(|_| wanted.products) {
+                    let product = b.image_dot(&layer.name, layer.output, gradient)?;
+                    reads.push((format!("fisher.{}", layer.name), product));
+                }
+            }
+        }
+        if wanted.sum_gradients || wanted.input_gradient {
+            let shape = b.shape(logits);
+            let ones =
+                b.persistent(Group::Batch, "ones", shape, Init::Constant(1.0), &[wanted.batch, model.classes()])?;
+            let mut sources = if wanted.sum_gradients { weights } else { vec![] };
+            sources.extend(wanted.input_gradient.then_some(x));
+            let gradients = b.backward(logits, ones, &sources)?;
+            for layer in anatomy.layers.iter().filter(|_| wanted.sum_gradients) {
+                if let Some(gradient) = gradients.get(layer.weight) {
+                    reads.push((format!("grad.{}", layer.name), gradient));
+                }
+            }
+            if let Some(gradient) = gradients.get(x).filter(|_| wanted.input_gradient) {
+                reads.push(("input".into(), gradient));
+            }
+        }
+        if let Some(map) = anatomy.last_map.filter(|_| wanted.last_map) {
+            reads.push(("map".into(), map));
+        }
+        for (name, tensor) in &reads {
+            layers.builder.probe(*tensor, name);
+        }
+        Ok(Look {
+            graph: Arc::new(layers.builder.finish()),
+            reads,
+            layers: anatomy.layers.into_iter().map(|l| l.name).collect(),
+            norms: anatomy.norms,
+            units,
+        })
+    }
+
+    /// Fresh weights: PyTorch's default, each tensor from the seed and its name.
+    ///
+    /// # Errors
+    /// If the graph contradicts itself.
+    pub fn fresh(&self, seed: u64) -> Result<Named> {
+        Ok(crate::nn::tensors::fresh(&Contents::of(&self.graph, &[Group::Weights])?, seed))
+    }
+}
+
+/// A population's passes, compiled.
+pub struct Compiled<'a> {
+    gpu: Gpu,
+    looks: &'a [&'a Look],
+    plan: Plan,
+    batch: Store,
+    running: Option<Vec<Store>>,
+}
+
+impl<'a> Compiled<'a> {
+    /// Compiles the looks of a population with their weights.
+    ///
+    /// # Errors
+    /// If a weight is missing or the device has no room.
+    pub fn new(gpu: &Gpu, preset: Preset, looks: &'a [&'a Look], weights: &[&Named]) -> Result<Self> {
+        let first = looks.first().ok_or_else(|| Error::invalid("population", "there is no network"))?;
+        let contents = |group: Group| -> Result<Vec<Contents>> {
+            looks.iter().map(|look| Contents::of(&look.graph, &[group])).collect()
+        };
+        let stores = Store::packed(gpu, contents(Group::Weights)?, "weights")?;
+        for (store, named) in stores.iter().zip(weights) {
+            upload(gpu, store, 0, named)?;
+        }
+        let running = contents(Group::Running)?;
+        let running = match running.iter().all(|c| !c.entries.is_empty()) {
+            true => Some(Store::packed(gpu, running, "running statistics")?),
+            false => None,
+        };
+        let hyper = Store::new(gpu, Contents::of(&first.graph, &[Group::Hyper])?, 1, "rates")?;
+        let rates = Rates { statistics_momentum: 0.1, ..Rates::default() };
+        hyper.write_words(gpu, 0, "hyper", &rates.words())?;
+        let batch = Store::new(gpu, Contents::of(&first.graph, &[Group::Batch])?, 1, "batch")?;
+        let instance = |(i, look): (usize, &&Look)| {
+            let mut bindings: Bindings = BTreeMap::from([
+                (Group::Weights, (stores[i].clone(), 0)),
+                (Group::Hyper, (hyper.clone(), 0)),
+                (Group::Batch, (batch.clone(), 0)),
+            ]);
+            if let Some(running) = &running {
+                bindings.insert(Group::Running, (running[i].clone(), 0));
+            }
+            Instance { graph: look.graph.clone(), bindings, path: vec![] }
+        };
+        let plan = Plan::compile(gpu, looks.iter().enumerate().map(instance).collect(), preset)?;
+        Ok(Compiled { gpu: gpu.clone(), looks, plan, batch, running })
+    }
+
+    /// Sets running statistics to mean 0 and variance 1.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn reset_statistics(&self) -> Result<()> {
+        for store in self.running.iter().flatten() {
+            upload(&self.gpu, store, 0, &crate::nn::tensors::fresh(store.contents(), 0))?;
+        }
+        Ok(())
+    }
+
+    /// Running statistics of one network.
+    ///
+    /// # Errors
+    /// If the device fails, or none move.
+    pub fn statistics_wait(&self, network: usize) -> Result<Named> {
+        let store = self.running.as_ref().and_then(|list| list.get(network));
+        let store = store.ok_or_else(|| Error::invalid("statistics", "this pass moves none"))?;
+        crate::nn::tensors::download_wait(&self.gpu, store, 0)
+    }
+
+    /// Runs a batch (`x`: `N, C, H, W`; `y`) through all networks and returns what each left.
+    ///
+    /// # Errors
+    /// If the batch does not fit or the device fails.
+    pub fn run_wait(&self, batch: &Named) -> Result<Vec<Left>> {
+        let mut named = batch.clone();
+        if let Some(entry) = self.batch.contents().entries.get("ones") {
+            let data = vec![1.0; entry.shape.len()];
+            named.insert("ones".into(), Values { dims: entry.info.dims.clone(), data });
+        }
+        upload(&self.gpu, &self.batch, 0, &named)?;
+        let mut recorder = self.gpu.record();
+        self.plan.record(&mut recorder);
+        let mut pending = vec![];
+        for (network, look) in self.looks.iter().enumerate() {
+            for (name, tensor) in &look.reads {
+                let (slab, offset, shape) = self.plan.place(network, *tensor)?;
+                let read = recorder.read(&slab, offset * 16, shape.vec4s() as u64 * 16)?;
+                pending.push((network, name, shape, read));
+            }
+        }
+        recorder.submit();
+        self.gpu.check("scoring")?;
+        let mut left: Vec<Left> = self.looks.iter().map(|_| Left::new()).collect();
+        for (network, name, shape, read) in pending {
+            let stored = read.wait_f32()?;
+            let logical: Vec<f32> = shape.storage_indices().map(|i| stored[i]).collect();
+            let values = if let Shape::Filter { .. } = shape { to_torch(shape, &logical) } else { logical };
+            left[network].insert(name.clone(), values);
+        }
+        Ok(left)
+    }
+}

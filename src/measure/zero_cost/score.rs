@@ -1,0 +1,395 @@
+//! Scoring a population: which passes its proxies need, and what becomes of them.
+
+use std::collections::BTreeMap;
+
+use super::formulas::{self, LayerGradient};
+use super::passes::{Compiled, Left, Look, Wanted};
+use super::{LOWEST, Proxy};
+use crate::error::{Error, Result};
+use crate::gpu::Gpu;
+use crate::kernels::Preset;
+use crate::nn::nas_bench_201::{Form, Network, Norms};
+use crate::nn::tensors::{Named, Values};
+use crate::philox::Stream;
+use crate::space::nas_bench_201::{Arch, EDGES, Macro, Op, macs, params};
+
+/// Purpose words of random numbers: zen's weights, images, and noise.
+const ZEN_PURPOSE: [u32; 3] = [0x5A45_4E57, 0x5A45_4E58, 0x5A45_4E4E];
+/// Zen's share of noise in the input.
+const ZEN_GAMMA: f32 = 0.01;
+
+/// Scores of one architecture by proxy.
+pub type Scores = BTreeMap<Proxy, f64>;
+
+/// What networks are scored with.
+#[derive(Clone, Debug)]
+pub struct Scorer {
+    /// The device.
+    pub gpu: Gpu,
+    /// Tile sizes.
+    pub preset: Preset,
+    /// Sizes of the network.
+    pub sizes: Macro,
+    /// Its form.
+    pub form: Form,
+    /// Seed of fresh weights.
+    pub seed: u64,
+    /// Images `x` (`N, C, H, W`, normalised) and labels `y`.
+    pub batch: Named,
+    /// Weights for all architectures instead of fresh ones.
+    pub weights: Option<Named>,
+    /// What zen uses instead of its own draws: weights, `input` and `input2`.
+    pub zen: Option<Named>,
+}
+
+impl Scorer {
+    /// Scores architectures side by side. Results do not depend on how many there are.
+    ///
+    /// # Errors
+    /// If the batch has too few images for a proxy, or the device fails.
+    pub fn score(&self, archs: &[Arch], proxies: &[Proxy]) -> Result<Vec<Scores>> {
+        let images = self.check(proxies)?;
+        let mut scores = vec![Scores::new(); archs.len()];
+        if archs.is_empty() {
+            return Ok(scores);
+        }
+        let has = |list: &[Proxy]| proxies.iter().any(|p| list.contains(p));
+        for (scores, arch) in scores.iter_mut().zip(archs) {
+            scores.insert(Proxy::Params, params(arch, &self.sizes) as f64);
+            scores.insert(Proxy::Flops, macs(arch, &self.sizes) as f64);
+        }
+        let wanted = Wanted {
+            batch: images,
+            loss_gradients: has(&[Proxy::GradNorm, Proxy::Snip, Proxy::Plain]),
+            products: has(&[Proxy::Fisher]),
+            input_gradient: has(&[Proxy::JacobCov, Proxy::EpeNas]),
+            codes: has(&[Proxy::Naswot, Proxy::NaswotCompat]),
+            ..Wanted::default()
+        };
+        let common = Wanted { batch: images, ..Wanted::default() };
+        if wanted != common {
+            self.shared_passes(archs, wanted, &mut scores)?;
+        }
+        if has(&[Proxy::L2Norm]) {
+            for (look, scores) in self.looks(archs, Norms::All, common)?.iter().zip(&mut scores) {
+                let weights = self.weights_of(look)?;
+                let sum =
+                    look.layers.iter().map(|l| Ok(formulas::norm(&tensor(&weights, l)?.data))).sum::<Result<f64>>();
+                scores.insert(Proxy::L2Norm, sum?);
+            }
+        }
+        for (proxy, norms) in [(Proxy::Synflow, Norms::without(self.form)), (Proxy::SynflowBn, Norms::All)] {
+            if has(&[proxy]) {
+                self.synflow(archs, proxy, norms, &mut scores)?;
+            }
+        }
+        if has(&[Proxy::Zico]) {
+            self.zico(archs, images, &mut scores)?;
+        }
+        if has(&[Proxy::Zen]) {
+            self.zen(archs, images, &mut scores)?;
+        }
+        for scores in &mut scores {
+            scores.retain(|proxy, value| {
+                if !value.is_finite() {
+                    *value = LOWEST;
+                }
+                proxies.contains(proxy)
+            });
+        }
+        Ok(scores)
+    }
+
+    /// The number of images, if they will do for these proxies.
+    ///
+    /// # Errors
+    /// What is wrong with the batch, or which proxy needs more of it.
+    pub fn check(&self, proxies: &[Proxy]) -> Result<usize> {
+        let x = self.batch.get("x").ok_or_else(|| Error::invalid("--batch", "there is no tensor `x`"))?;
+        let y = self.batch.get("y").ok_or_else(|| Error::invalid("--batch", "there is no tensor `y`"))?;
+        let [images, c, h, w] = x.dims[..] else {
+            return Err(Error::shape("tensor x", "N, C, H, W", format!("{:?}", x.dims)));
+        };
+        let Macro { in_channels, height, width, classes, .. } = self.sizes;
+        if [c, h, w] != [in_channels, height, width] || y.data.len() != images {
+            let have = format!("{:?} with {} labels", x.dims, y.data.len());
+            return Err(Error::shape(
+                "batch",
+                format!("[{images}, {in_channels}, {height}, {width}] and as many labels"),
+                have,
+            ));
+        }
+        if let Some(i) = y.data.iter().position(|&l| !(0.0..classes as f32).contains(&l) || l.fract() != 0.0) {
+            let why = format!("label {} of image {i} is not one of the {classes} classes", y.data[i]);
+            return Err(Error::invalid("y", why));
+        }
+        for &proxy in proxies {
+            let (least, why) = match proxy {
+                Proxy::JacobCov | Proxy::EpeNas => (2, "it correlates images"),
+                Proxy::Zico => (4, "it compares two batches with batch statistics"),
+                Proxy::Naswot | Proxy::NaswotCompat => (2, "it compares images"),
+                Proxy::Zen | Proxy::GradNorm | Proxy::Snip | Proxy::Plain | Proxy::Fisher => {
+                    (2, "batch norms need statistics")
+                }
+                _ => (1, ""),
+            };
+            if images < least {
+                let why = format!("{images} image; {} needs at least {least}, since {why}", proxy.name());
+                return Err(Error::invalid("--batch-size", why));
+            }
+        }
+        Ok(images)
+    }
+
+    fn network(&self, arch: &Arch, norms: Norms) -> Network {
+        Network { arch: *arch, sizes: self.sizes, form: self.form, norms }
+    }
+
+    fn looks(&self, archs: &[Arch], norms: Norms, wanted: Wanted) -> Result<Vec<Look>> {
+        archs.iter().map(|arch| Look::new(&self.network(arch, norms), wanted)).collect()
+    }
+
+    fn weights_of(&self, look: &Look) -> Result<Named> {
+        match &self.weights {
+            Some(weights) => Ok(weights.clone()),
+            None => look.fresh(self.seed),
+        }
+    }
+
+    /// One forward pass, and the backward passes that share it.
+    fn shared_passes(&self, archs: &[Arch], wanted: Wanted, scores: &mut [Scores]) -> Result<()> {
+        let looks = self.looks(archs, Norms::All, wanted)?;
+        let weights = looks.iter().map(|look| self.weights_of(look)).collect::<Result<Vec<_>>>()?;
+        let left = self.run(&looks, &weights, &self.batch)?;
+        let labels: Vec<usize> = self.batch["y"].data.iter().map(|&l| l as usize).collect();
+        for (((look, weights), left), scores) in looks.iter().zip(&weights).zip(&left).zip(scores) {
+            if wanted.loss_gradients {
+                let layers = gradients(look, weights, left)?;
+                scores.insert(Proxy::GradNorm, formulas::grad_norm(&layers));
+                scores.insert(Proxy::Snip, formulas::snip(&layers));
+                scores.insert(Proxy::Plain, formulas::plain(&layers));
+            }
+            if wanted.products {
+                let mut sum = 0.0;
+                for layer in &look.layers {
+                    let Some(products) = left.get(&format!("fisher.{layer}")) else { continue };
+                    let per_channel = tensor(weights, layer)?.dims.iter().skip(1).product();
+                    sum += formulas::fisher(products, wanted.batch, per_channel);
+                }
+                scores.insert(Proxy::Fisher, sum);
+            }
+            if let Some(jacobian) = left.get("input") {
+                let rows: Vec<&[f32]> = jacobian.chunks(jacobian.len() / wanted.batch).collect();
+                scores.insert(Proxy::JacobCov, formulas::jacob_cov(&rows));
+                scores.insert(Proxy::EpeNas, formulas::epe_nas(&rows, &labels, self.sizes.classes));
+            }
+            if wanted.codes {
+                let mut once = vec![0.0; wanted.batch * wanted.batch];
+                let mut twice = once.clone();
+                for (number, &units) in look.units.iter().enumerate() {
+                    // All rectifiers but the last are parts of blocks.
+                    let weight = if number + 1 == look.units.len() { 1.0 } else { 2.0 };
+                    let codes = left.get(&format!("codes.{number}")).map(Vec::as_slice).unwrap_or_default();
+                    let agreement = formulas::agreement(codes, wanted.batch, units);
+                    for ((once, twice), agreement) in once.iter_mut().zip(&mut twice).zip(agreement) {
+                        *once += agreement;
+                        *twice += weight * agreement;
+                    }
+                }
+                scores.insert(Proxy::Naswot, formulas::log_determinant(&once, wanted.batch));
+                scores.insert(Proxy::NaswotCompat, formulas::log_determinant(&twice, wanted.batch));
+            }
+        }
+        Ok(())
+    }
+
+    fn run(&self, looks: &[Look], weights: &[Named], batch: &Named) -> Result<Vec<Left>> {
+        let (looks, weights): (Vec<&Look>, Vec<&Named>) = (looks.iter().collect(), weights.iter().collect());
+        Compiled::new(&self.gpu, self.preset, &looks, &weights)?.run_wait(batch)
+    }
+
+    /// Sums of `|w dR/dw|` on an image of ones.
+    fn synflow(&self, archs: &[Arch], proxy: Proxy, norms: Norms, scores: &mut [Scores]) -> Result<()> {
+        let looks = self.looks(archs, norms, Wanted { batch: 1, sum_gradients: true, ..Wanted::default() })?;
+        let mut weights = vec![];
+        let mut exponents = vec![];
+        for (look, arch) in looks.iter().zip(archs) {
+            let mut named = self.weights_of(look)?;
+            named.values_mut().flat_map(|v| &mut v.data).for_each(|w| *w = w.abs());
+            // Without any norm, values would leave the range of f32.
+            exponents.push(if norms == Norms::None { self.scale(arch, &mut named) } else { 0 });
+            weights.push(named);
+        }
+        let Macro { in_channels, height, width, .. } = self.sizes;
+        let ones = vec![1.0; in_channels * height * width];
+        let batch = Named::from([
+            ("x".to_owned(), Values { dims: vec![1, in_channels, height, width], data: ones }),
+            ("y".to_owned(), Values { dims: vec![1], data: vec![0.0] }),
+        ]);
+        let left = self.run(&looks, &weights, &batch)?;
+        for ((((look, weights), left), exponent), scores) in
+            looks.iter().zip(&weights).zip(&left).zip(exponents).zip(scores)
+        {
+            let sum = formulas::snip(&gradients(look, weights, left)?);
+            scores.insert(proxy, formulas::log_score(sum, exponent));
+        }
+        Ok(())
+    }
+
+    /// Scales positive weights by powers of two so that a network without norms keeps values near 1, and returns by which
+    /// power of two the output was divided.
+    ///
+    /// Every path crosses the stem, one of the two branches of each reduction, and the classifier, so scaling these scales
+    /// the output, and `w dR/dw` of every layer alike. How much is needed is estimated from mean gains; any power is exact.
+    fn scale(&self, arch: &Arch, weights: &mut Named) -> i32 {
+        let gain = |weights: &Named, name: &str| -> f64 {
+            let Some(values) = weights.get(&format!("{name}.weight")) else { return 0.0 };
+            values.data.iter().map(|&w| f64::from(w)).sum::<f64>() / values.dims[0].max(1) as f64
+        };
+        let ([stem, _], [_, classifier]) = (self.form.stem(), self.form.head());
+        let (mut total, mut index) = (0, 0);
+        let mut cut = |weights: &mut Named, layers: &[String], magnitude: &mut f64| {
+            let power = if *magnitude > 0.0 { magnitude.log2().round().clamp(-100.0, 100.0) as i32 } else { 0 };
+            for layer in layers {
+                if let Some(values) = weights.get_mut(&format!("{layer}.weight")) {
+                    values.data.iter_mut().for_each(|w| *w *= 2f32.powi(-power));
+                }
+            }
+            *magnitude *= 2f64.powi(-power);
+            total += power;
+        };
+        let mut magnitude = gain(weights, stem);
+        cut(weights, &[stem.to_owned()], &mut magnitude);
+        for stage in 0..3 {
+            if stage > 0 {
+                let [name, shortcut] = self.form.reduction(stage, index);
+                let [a, b] = ["conv_a", "conv_b"].map(|part| format!("{name}.{part}.op.1"));
+                magnitude *= gain(weights, &a) * gain(weights, &b) + gain(weights, &shortcut);
+                cut(weights, &[b, shortcut], &mut magnitude);
+                index += 1;
+            }
+            for cell in 0..self.sizes.cells {
+                let name = self.form.cell(stage, cell, index);
+                let mut nodes = [magnitude, 0.0, 0.0, 0.0];
+                for (edge, &(from, to)) in EDGES.iter().enumerate() {
+                    let factor = match arch.0[edge] {
+                        Op::None => 0.0,
+                        Op::SkipConnect | Op::AvgPool3x3 => 1.0,
+                        op => gain(weights, &format!("{}.op.1", self.form.edge(&name, edge, op))),
+                    };
+                    nodes[to] += factor * nodes[from];
+                }
+                magnitude = nodes[3];
+                index += 1;
+            }
+        }
+        magnitude *= gain(weights, classifier);
+        cut(weights, &[classifier.to_owned()], &mut magnitude);
+        if let Some(bias) = weights.get_mut(&format!("{classifier}.bias")) {
+            // Far below the range of f32 it is nothing beside the rest.
+            bias.data.iter_mut().for_each(|w| *w = (f64::from(*w) * 2f64.powi(-total)) as f32);
+        }
+        total
+    }
+
+    /// Gradients of the halves of the batch.
+    fn zico(&self, archs: &[Arch], images: usize, scores: &mut [Scores]) -> Result<()> {
+        let half = images / 2;
+        let looks = self.looks(archs, Norms::All, Wanted { batch: half, loss_gradients: true, ..Wanted::default() })?;
+        let weights = looks.iter().map(|look| self.weights_of(look)).collect::<Result<Vec<_>>>()?;
+        let (refs, named): (Vec<&Look>, Vec<&Named>) = (looks.iter().collect(), weights.iter().collect());
+        let compiled = Compiled::new(&self.gpu, self.preset, &refs, &named)?;
+        let part = |first: usize| -> Named {
+            let cut = |values: &Values| {
+                let each = values.data.len() / images;
+                let mut dims = values.dims.clone();
+                dims[0] = half;
+                Values { dims, data: values.data[first * each..(first + half) * each].to_vec() }
+            };
+            ["x", "y"].into_iter().filter_map(|name| Some((name.to_owned(), cut(self.batch.get(name)?)))).collect()
+        };
+        let (a, b) = (compiled.run_wait(&part(0))?, compiled.run_wait(&part(half))?);
+        for (((look, a), b), scores) in looks.iter().zip(&a).zip(&b).zip(scores) {
+            let mut sum = 0.0;
+            for layer in &look.layers {
+                let name = format!("grad.{layer}");
+                if let (Some(a), Some(b)) = (a.get(&name), b.get(&name)) {
+                    sum += formulas::zico(&[a, b]).unwrap_or(0.0);
+                }
+            }
+            scores.insert(Proxy::Zico, sum);
+        }
+        Ok(())
+    }
+
+    /// Change of the last feature map under input noise, and the variances that batch norm took away.
+    fn zen(&self, archs: &[Arch], images: usize, scores: &mut [Scores]) -> Result<()> {
+        let given = self.zen.as_ref().and_then(|zen| zen.get("input")?.dims.first().copied());
+        let images = given.unwrap_or(images);
+        let wanted = Wanted { batch: images, last_map: true, moving: true, ..Wanted::default() };
+        let looks = self.looks(archs, Norms::All, wanted)?;
+        let Macro { in_channels, height, width, .. } = self.sizes;
+        let dims = vec![images, in_channels, height, width];
+        let normal = |purpose: u32, index: u64, length: usize| -> Vec<f32> {
+            let mut stream = Stream::new(self.seed, purpose, index);
+            (0..length).map(|_| stream.normal() as f32).collect()
+        };
+        let mut weights = vec![];
+        for look in &looks {
+            let mut named = look.fresh(self.seed)?;
+            for (number, (name, values)) in named.iter_mut().enumerate() {
+                match self.zen.as_ref().and_then(|zen| zen.get(&format!("w.{name}"))) {
+                    Some(given) => values.clone_from(given),
+                    // Norms keep 1 and 0, biases of convolutions 0.
+                    None if values.dims.len() > 1 => {
+                        values.data = normal(ZEN_PURPOSE[0], number as u64, values.data.len());
+                    }
+                    None if name.ends_with(".bias") => values.data.fill(0.0),
+                    None => {}
+                }
+            }
+            weights.push(named);
+        }
+        let length = dims.iter().product();
+        let given = |name: &str, purpose: u32| -> Vec<f32> {
+            let own = || normal(purpose, 0, length);
+            self.zen.as_ref().and_then(|zen| zen.get(name)).map_or_else(own, |v| v.data.clone())
+        };
+        let (first, noise) = (given("input", ZEN_PURPOSE[1]), given("input2", ZEN_PURPOSE[2]));
+        let second = first.iter().zip(&noise).map(|(x, n)| x + ZEN_GAMMA * n).collect();
+        let batch = |data: Vec<f32>| {
+            let y = Values { dims: vec![images], data: vec![0.0; images] };
+            Named::from([("x".to_owned(), Values { dims: dims.clone(), data }), ("y".to_owned(), y)])
+        };
+        let (refs, named): (Vec<&Look>, Vec<&Named>) = (looks.iter().collect(), weights.iter().collect());
+        let compiled = Compiled::new(&self.gpu, self.preset, &refs, &named)?;
+        compiled.reset_statistics()?;
+        let (a, b) = (compiled.run_wait(&batch(first))?, compiled.run_wait(&batch(second))?);
+        for (network, (((look, a), b), scores)) in looks.iter().zip(&a).zip(&b).zip(scores).enumerate() {
+            let rectified = |v: &f32| f64::from(v.max(0.0));
+            let change: f64 = a["map"].iter().zip(&b["map"]).map(|(a, b)| (rectified(a) - rectified(b)).abs()).sum();
+            let statistics = compiled.statistics_wait(network)?;
+            let mut log = (change / images as f64).ln();
+            for norm in &look.norms {
+                let variance = &statistics[&format!("{norm}.running_var")].data;
+                let mean = variance.iter().map(|&v| f64::from(v)).sum::<f64>() / variance.len() as f64;
+                log += mean.sqrt().ln();
+            }
+            scores.insert(Proxy::Zen, log);
+        }
+        Ok(())
+    }
+}
+
+fn tensor<'a>(weights: &'a Named, layer: &str) -> Result<&'a Values> {
+    let name = format!("{layer}.weight");
+    weights.get(&name).ok_or_else(|| Error::invalid(name, "is missing from the weights"))
+}
+
+fn gradients<'a>(look: &Look, weights: &'a Named, left: &'a Left) -> Result<Vec<LayerGradient<'a>>> {
+    let layer = |name: &String| -> Result<Option<LayerGradient<'a>>> {
+        let w = &tensor(weights, name)?.data;
+        Ok(left.get(&format!("grad.{name}")).map(|g| LayerGradient { w, g }))
+    };
+    look.layers.iter().filter_map(|name| layer(name).transpose()).collect()
+}

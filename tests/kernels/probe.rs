@@ -1,0 +1,28 @@
+//! What measures take from inner tensors.
+
+use altiplano::graph::{Op, Shape};
+
+use super::harness::{Bound, Case, Fill};
+
+pub fn cases() -> Vec<Case> {
+    let shapes = [Shape::map(2, 5, 7, 3), Shape::map(1, 3, 41, 6), Shape::map(3, 1, 1, 13), Shape::map(2, 9, 11, 8)];
+    shapes.into_iter().enumerate().flat_map(|(i, shape)| [image_dot(shape, i), sign_codes(shape, i)]).collect()
+}
+
+fn image_dot(shape: Shape, i: usize) -> Case {
+    let mut case = Case::new(format!("image dot {i}"));
+    let (a, b) = (case.shared(shape, Fill::Numbers), case.input(shape, Fill::Numbers));
+    let [n, h, w, c] = shape.nhwc();
+    let y = case.output(Shape::map(n, 1, 1, c), Bound::Sum(h * w));
+    case.push(Op::ImageDot { a, b, y });
+    case
+}
+
+fn sign_codes(shape: Shape, i: usize) -> Case {
+    let mut case = Case::new(format!("sign codes {i}"));
+    let x = case.input(shape, Fill::Numbers);
+    let [n, h, w, c] = shape.nhwc();
+    let y = case.output(Shape::Vectors { rows: n, c: (h * w * c.div_ceil(4)).div_ceil(4) }, Bound::Exact);
+    case.push(Op::SignCodes { x, y });
+    case
+}
