@@ -1,6 +1,6 @@
 //! Passes through untrained networks: what they leave is read back once and becomes scores on the host.
 //!
-//! A [`Look`] is the graph of one kind of pass through one network, with the tensors that are wanted from it. [`run`] compiles
+//! A [`Look`] is the graph of one kind of pass through one network, with the tensors that are wanted from it. [`Compiled`] compiles
 //! the looks of many networks into one plan: their kernels run as tasks of the same dispatches. All networks' weights lie
 //! in common slabs and all see one batch.
 
