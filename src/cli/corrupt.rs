@@ -7,9 +7,10 @@ use image::{DynamicImage, ImageReader, RgbImage, imageops};
 use serde::Serialize;
 
 use super::Global;
+use super::place::{Scratch, apart, check_place, replaceable};
 use super::progress::Display;
 use crate::corrupt::{Constants, Corruption, Frost, Kind, MAX_SIDE, Severity, in_order, jpeg_round_trip};
-use crate::data::{Images, NpyImages, NpyWriter, load};
+use crate::data::{Images, NpyImages, NpyWriter, load, spool_test};
 use crate::error::{Error, Result};
 use crate::measure::corruption::{corrupt_pixels, grid};
 use crate::progress::{Event, tell};
@@ -96,18 +97,6 @@ pub(super) fn choose_severities(option: &str, text: &str) -> Result<Vec<Severity
     Ok(list)
 }
 
-/// Refuses a file's place that cannot be written, before work is done for it.
-pub(super) fn check_place(path: &Path) -> Result<()> {
-    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if !parent.is_dir() {
-        return Err(Error::file(path, None, format!("the folder {} does not exist", parent.display())));
-    }
-    if path.is_dir() {
-        return Err(Error::file(path, None, "is a folder; expected the name of a file"));
-    }
-    Ok(())
-}
-
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// An image, a folder of images (its tree is kept), a .npy file of N x H x W x 3 bytes, or a data set, whose test images
@@ -156,12 +145,14 @@ struct Answer {
 enum Input {
     Picture(PathBuf),
     Tree(PathBuf, Vec<PathBuf>),
-    Array(NpyImages),
+    /// Images in a file, with labels if they are of a data set; that file is the command's own, and goes when it ends.
+    Array(NpyImages, Option<(Vec<u16>, Scratch)>),
     Set(Images),
 }
 
 impl Input {
-    fn find(spec: &str) -> Result<Self> {
+    /// `out` is where results will go: beside it a data set's images are kept meanwhile.
+    fn find(spec: &str, out: &Path) -> Result<Self> {
         let path = Path::new(spec);
         if path.is_file() && is_picture(path) {
             return Ok(Input::Picture(path.into()));
@@ -173,7 +164,7 @@ impl Input {
                     format!("{} images with {} channels; expected at least one with 3", array.len(), array.shape()[2]);
                 return Err(Error::file(path, Some(0), why));
             }
-            return Ok(Input::Array(array));
+            return Ok(Input::Array(array, None));
         }
         let other = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
         if path.is_file() && matches!(other.as_str(), "gif" | "bmp" | "webp" | "tif" | "tiff" | "txt") {
@@ -185,6 +176,14 @@ impl Input {
                 return Ok(Input::Tree(path.into(), files));
             }
         }
+        let mut name = out.file_name().unwrap_or_default().to_owned();
+        name.push(".input");
+        if spec != "digits" {
+            let scratch = Scratch::new(&out.with_file_name(name))?;
+            if let Some(spooled) = spool_test(spec, &scratch.at.join("images.npy"))? {
+                return Ok(Input::Array(spooled.images, Some((spooled.labels, scratch))));
+            }
+        }
         Ok(Input::Set(load(spec)?.test.reveal_for_final_evaluation().clone()))
     }
 
@@ -192,7 +191,7 @@ impl Input {
         match self {
             Input::Picture(_) => 1,
             Input::Tree(_, files) => files.len(),
-            Input::Array(array) => array.len(),
+            Input::Array(array, _) => array.len(),
             Input::Set(images) => images.len(),
         }
     }
@@ -212,7 +211,7 @@ impl Input {
         match self {
             Input::Picture(path) => open(path),
             Input::Tree(root, files) => open(&root.join(&files[i])),
-            Input::Array(array) => raw(array.shape(), array.read(i, 1)?),
+            Input::Array(array, _) => raw(array.shape(), array.read(i, 1)?),
             Input::Set(s) => raw([s.height, s.width, s.channels], s.image(i).to_vec()),
         }
     }
@@ -262,96 +261,6 @@ fn open(path: &Path) -> Result<RgbImage> {
     Ok(DynamicImage::to_rgb8(&image))
 }
 
-/// A new folder beside `out`, whose entries go to `out` when all are there, and vanish if that never happens.
-struct Scratch {
-    at: PathBuf,
-}
-
-impl Scratch {
-    fn new(out: &Path) -> Result<Self> {
-        let mut name = out.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".partial-{}", std::process::id()));
-        let at = out.with_file_name(name);
-        if let Some(parent) = at.parent().filter(|p| !p.as_os_str().is_empty()) {
-            std::fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
-        }
-        // Not `create_dir_all`: what is there already is somebody's.
-        std::fs::create_dir(&at).map_err(Error::io("create", &at))?;
-        Ok(Scratch { at })
-    }
-
-    /// Moves the results to `out`, where [`replaceable`] has been asked before; results of the same name are replaced, and
-    /// nothing else is touched.
-    fn finish(self, out: &Path) -> Result<()> {
-        if !out.exists() {
-            return std::fs::rename(&self.at, out).map_err(Error::io("write", out));
-        }
-        for entry in std::fs::read_dir(&self.at).map_err(Error::io("read", &self.at))? {
-            let entry = entry.map_err(Error::io("read", &self.at))?;
-            let target = out.join(entry.file_name());
-            if target.is_dir() {
-                std::fs::remove_dir_all(&target).map_err(Error::io("remove", &target))?;
-            }
-            std::fs::rename(entry.path(), &target).map_err(Error::io("write", &target))?;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.at);
-    }
-}
-
-/// Refuses a place that has no name of its own, or that is, holds or lies in the input.
-fn apart(out: &Path, input: &str) -> Result<()> {
-    let refuse = |why: &str| Err(Error::invalid("--out", format!("{} {why}", out.display())));
-    let Some(name) = out.file_name() else { return refuse("has no name of its own; give a file or folder by name") };
-    let parent = out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let (Ok(parent), Ok(input)) = (parent.canonicalize(), Path::new(input).canonicalize()) else { return Ok(()) };
-    let own = parent.join(name);
-    let own = own.canonicalize().unwrap_or(own);
-    if own.starts_with(&input) || input.starts_with(&own) {
-        return refuse("and the input overlap; choose a place beside it");
-    }
-    Ok(())
-}
-
-/// Whether `--force` may replace what is in a folder: nothing but results of this command lies in it. A folder of a kind
-/// holds folders of severities, and these hold PNG files and folders of such.
-fn replaceable(out: &Path) -> Result<()> {
-    let refuse = |what: &Path| {
-        let why = format!(
-            "holds {}, which this command did not write; --force replaces only its own results",
-            what.display()
-        );
-        Err(Error::file(out, None, why))
-    };
-    let mut folders = vec![(out.to_path_buf(), 0)];
-    while let Some((folder, depth)) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).map_err(Error::io("read", &folder))? {
-            let entry = entry.map_err(Error::io("read", &folder))?;
-            let kind = entry.file_type().map_err(Error::io("read", entry.path()))?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let known = |name: &str| Kind::ALL.iter().any(|kind| kind.name() == name);
-            let own = match depth {
-                0 if kind.is_file() => name == "labels.npy" || name.strip_suffix(".npy").is_some_and(known),
-                0 => known(&name),
-                1 => kind.is_dir() && matches!(name.as_str(), "1" | "2" | "3" | "4" | "5"),
-                _ => kind.is_dir() || name.ends_with(".png"),
-            };
-            if !own || kind.is_symlink() {
-                return refuse(&entry.path());
-            }
-            if kind.is_dir() {
-                folders.push((entry.path(), depth + 1));
-            }
-        }
-    }
-    Ok(())
-}
-
 pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     let start = std::time::Instant::now();
     let kinds = choose_kinds(&args.kind)?;
@@ -359,7 +268,6 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     if kinds.is_empty() {
         return Err(Error::invalid("--kind", "at least one corruption is needed"));
     }
-    let input = Input::find(&args.input)?;
     if args.out.exists() && !args.force {
         return Err(Error::invalid(
             "--out",
@@ -374,6 +282,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     if args.out.is_dir() {
         replaceable(&args.out)?;
     }
+    let input = Input::find(&args.input, &args.out)?;
     if input.len() == 0 {
         return Err(Error::invalid("--input", "there is no image"));
     }
@@ -397,7 +306,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
             1
         }
         Input::Picture(_) | Input::Tree(..) => job.tree(&args.out, &mut failures, &mut advance)?,
-        Input::Array(_) | Input::Set(_) => job.arrays(&args.out, kinds.len(), &mut advance)?,
+        Input::Array(..) | Input::Set(_) => job.arrays(&args.out, kinds.len(), &mut advance)?,
     };
     if let Some(path) = &args.sheet {
         atomic_write(path, &encode(&job.sheet(&first, severities.len())?, path, 80)?)?;
@@ -524,7 +433,7 @@ impl Job<'_> {
         let scratch = Scratch::new(out)?;
         let (count, levels) = (self.input.len(), self.corruptions.len() / kinds.max(1));
         let [h, w, c] = match self.input {
-            Input::Array(array) => array.shape(),
+            Input::Array(array, _) => array.shape(),
             Input::Set(s) => [s.height, s.width, s.channels],
             _ => [0; 3],
         };
@@ -536,7 +445,7 @@ impl Job<'_> {
                 let job = |i: usize| {
                     let bytes = match self.input {
                         Input::Set(s) => s.image(i).to_vec(),
-                        Input::Array(array) => array.read(i, 1)?,
+                        Input::Array(array, _) => array.read(i, 1)?,
                         _ => vec![],
                     };
                     if self.jpeg85 {
@@ -550,8 +459,13 @@ impl Job<'_> {
             }
             writer.finish()?;
         }
-        if let Input::Set(images) = self.input {
-            let bytes: Option<Vec<u8>> = images.labels.iter().map(|&l| u8::try_from(l).ok()).collect();
+        let labels = match self.input {
+            Input::Set(images) => Some(&images.labels),
+            Input::Array(_, own) => own.as_ref().map(|(labels, _)| labels),
+            _ => None,
+        };
+        if let Some(labels) = labels {
+            let bytes: Option<Vec<u8>> = labels.iter().map(|&l| u8::try_from(l).ok()).collect();
             let bytes = bytes.ok_or_else(|| Error::invalid("--input", "labels above 255 do not fit the layout"))?;
             let mut writer = NpyWriter::new(&scratch.at.join("labels.npy"), &[levels * count])?;
             (0..levels).try_for_each(|_| writer.write(&bytes))?;

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::Global;
-use super::corrupt::{Pictures, check_place, choose_kinds, choose_severities};
+use super::corrupt::{Pictures, choose_kinds, choose_severities};
+use super::place::check_place;
 use super::progress::Display;
 use crate::corrupt::{Constants, Corruption, Kind};
 use crate::data::load;

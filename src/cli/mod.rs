@@ -10,6 +10,7 @@ mod data;
 mod devices;
 mod evaluate;
 mod flatness;
+mod place;
 mod progress;
 mod score;
 mod search;

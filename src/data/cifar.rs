@@ -5,9 +5,11 @@
 //! of them, of any length), `test_batch.bin` and `batches.meta.txt`; CIFAR-100 has `train.bin`, `test.bin` and
 //! `fine_label_names.txt`. Without the text file the classes go by their published names or numbers.
 
+use std::path::Path;
+
 use super::images::MAX_PIXEL_BYTES;
 use super::source::{Reader, Source};
-use super::{Dataset, Format, Images, Origin};
+use super::{Dataset, Format, Images, NpyWriter, Origin};
 use crate::error::{Error, Result};
 
 const SIDE: usize = 32;
@@ -35,6 +37,18 @@ impl Variant {
             Variant::Ten => 1,
             Variant::Hundred => 2,
         }
+    }
+
+    fn test_file(self) -> &'static str {
+        match self {
+            Variant::Ten => "test_batch.bin",
+            Variant::Hundred => "test.bin",
+        }
+    }
+
+    /// Bytes of a record.
+    fn record(self) -> usize {
+        self.label_bytes() + 3 * PLANE
     }
 
     fn names_file(self) -> &'static str {
@@ -73,14 +87,11 @@ pub(super) fn load(source: &Source, variant: Variant) -> Result<Dataset> {
         Variant::Ten => {
             let mut batches: Vec<&str> = source.names().filter(|name| batch_number(name).is_some()).collect();
             batches.sort_by_key(|name| batch_number(name));
-            (batches, "test_batch.bin")
+            (batches, variant.test_file())
         }
-        Variant::Hundred => (vec!["train.bin"], "test.bin"),
+        Variant::Hundred => (vec!["train.bin"], variant.test_file()),
     };
-    if !source.has(test) {
-        let why = "missing; the official archive has it beside the training batches";
-        return Err(Error::file(source.path(test), None, why));
-    }
+    check_test(source, test)?;
     let names = class_names(source, variant)?;
     let train = read_all(source, &train, variant, &names)?;
     let test_images = read_all(source, &[test], variant, &names)?;
@@ -90,6 +101,58 @@ pub(super) fn load(source: &Source, variant: Variant) -> Result<Dataset> {
     };
     let origin = Origin::Path(source.root().to_path_buf());
     Dataset::assemble(name.into(), format, train, test_images, origin, &source.path(test))
+}
+
+fn check_test(source: &Source, test: &str) -> Result<()> {
+    let why = "missing; the official archive has it beside the training batches";
+    if source.has(test) { Ok(()) } else { Err(Error::file(source.path(test), None, why)) }
+}
+
+/// Copies the test images to the `.npy` file `at`, one by one, and returns their labels.
+pub(super) fn spool_test(source: &Source, variant: Variant, at: &Path) -> Result<Vec<u16>> {
+    let file = variant.test_file();
+    check_test(source, file)?;
+    let mut reader = source.open(file)?;
+    let length = reader.len().unwrap_or(0);
+    check_whole(&reader, length, variant)?;
+    let count = length as usize / variant.record();
+    if count == 0 {
+        return Err(Error::file(reader.path(), None, "no images"));
+    }
+    let mut writer = NpyWriter::new(at, &[count, SIDE, SIDE, 3])?;
+    let mut labels = Vec::with_capacity(count);
+    for i in 0..count {
+        let bytes = reader.exact(variant.record() as u64, "a record")?;
+        let mut pixels = Vec::with_capacity(3 * PLANE);
+        labels.push(decode(&bytes, i, variant, reader.path(), &mut pixels)?);
+        writer.write(&pixels)?;
+    }
+    writer.finish()?;
+    Ok(labels)
+}
+
+/// Refuses a file whose last record is cut off.
+fn check_whole(reader: &Reader<'_>, length: u64, variant: Variant) -> Result<()> {
+    let record = variant.record() as u64;
+    let (whole, left) = (length / record, length % record);
+    let why = format!("record {whole} is cut off: expected {record} bytes, found {left}");
+    if left == 0 { Ok(()) } else { Err(Error::file(reader.path(), Some(length), why)) }
+}
+
+/// The label of record `i`; its pixels are appended, colours together.
+fn decode(record: &[u8], i: usize, variant: Variant, path: &Path, pixels: &mut Vec<u8>) -> Result<u16> {
+    let label_bytes = variant.label_bytes();
+    let (label, planes) = record.split_at(label_bytes);
+    let label = u16::from(label[label_bytes - 1]);
+    if usize::from(label) >= variant.classes() {
+        let offset = (i * variant.record() + label_bytes - 1) as u64;
+        let why = format!("label {label} of record {i} is outside the {} classes", variant.classes());
+        return Err(Error::file(path, Some(offset), why));
+    }
+    for p in 0..PLANE {
+        pixels.extend([planes[p], planes[PLANE + p], planes[2 * PLANE + p]]);
+    }
+    Ok(label)
 }
 
 fn class_names(source: &Source, variant: Variant) -> Result<Vec<String>> {
@@ -118,38 +181,17 @@ fn read_all(source: &Source, files: &[&str], variant: Variant, names: &[String])
 
 /// Appends the records of one file.
 fn append(mut reader: Reader<'_>, variant: Variant, pixels: &mut Vec<u8>, labels: &mut Vec<u16>) -> Result<()> {
-    let label_bytes = variant.label_bytes();
-    let record = label_bytes + 3 * PLANE;
-    let cut = |reader: &Reader<'_>, length: u64| {
-        let (whole, left) = (length / record as u64, length % record as u64);
-        let why = format!("record {whole} is cut off: expected {record} bytes, found {left}");
-        Err(Error::file(reader.path(), Some(length), why))
-    };
-    if let Some(length) = reader.len()
-        && length % record as u64 != 0
-    {
-        return cut(&reader, length);
+    if let Some(length) = reader.len() {
+        check_whole(&reader, length, variant)?;
     }
     let bytes = reader.rest()?;
-    if bytes.len() % record != 0 {
-        return cut(&reader, bytes.len() as u64);
-    }
+    check_whole(&reader, bytes.len() as u64, variant)?;
     if (pixels.len() + bytes.len()) as u64 > MAX_PIXEL_BYTES {
         return Err(reader.error(format!("more than {MAX_PIXEL_BYTES} bytes of pixels in all, the most that is read")));
     }
-    pixels.reserve(bytes.len() / record * 3 * PLANE);
-    for (i, bytes) in bytes.chunks_exact(record).enumerate() {
-        let (label, planes) = bytes.split_at(label_bytes);
-        let label = u16::from(label[label_bytes - 1]);
-        if usize::from(label) >= variant.classes() {
-            let offset = (i * record + label_bytes - 1) as u64;
-            let why = format!("label {label} of record {i} is outside the {} classes", variant.classes());
-            return Err(Error::file(reader.path(), Some(offset), why));
-        }
-        labels.push(label);
-        for p in 0..PLANE {
-            pixels.extend([planes[p], planes[PLANE + p], planes[2 * PLANE + p]]);
-        }
+    pixels.reserve(bytes.len());
+    for (i, record) in bytes.chunks_exact(variant.record()).enumerate() {
+        labels.push(decode(record, i, variant, reader.path(), pixels)?);
     }
     Ok(())
 }
@@ -160,7 +202,6 @@ mod tests {
     use crate::data::load as load_any;
     use crate::data::source::tests::{gz, tar_of};
     use proptest::prelude::*;
-    use std::path::Path;
 
     fn records(label_bytes: &[u8], count: usize) -> Vec<u8> {
         let mut bytes = Vec::new();

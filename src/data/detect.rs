@@ -2,7 +2,7 @@
 
 use super::cifar::Variant;
 use super::source::{Limits, Source};
-use super::{Dataset, cifar, digits, folder, idx, known, npy};
+use super::{Dataset, NpyImages, cifar, digits, folder, idx, known, npy};
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -39,6 +39,32 @@ impl Found {
     }
 }
 
+/// The test part of a data set in a file of its own, from which images are read a few at a time.
+pub struct SpooledTest {
+    /// The images.
+    pub images: NpyImages,
+    /// Their labels.
+    pub labels: Vec<u16>,
+}
+
+/// Copies the test images of a CIFAR or IDX set to the new `.npy` file `at`, one by one, so that a set of any size needs
+/// little memory. `None` for other layouts, which [`load`] reads whole. Training files are not looked at; an archive
+/// is unpacked in memory.
+///
+/// # Errors
+/// As [`load`], and [`Error::Io`] if the file cannot be written.
+pub fn spool_test(spec: &str, at: &Path) -> Result<Option<SpooledTest>> {
+    if spec == "digits" {
+        return Ok(None);
+    }
+    let labels = match find(spec)? {
+        Found::Cifar(source, variant) => cifar::spool_test(&source, variant, at)?,
+        Found::Idx(source) => idx::spool_test(&source, at)?,
+        Found::Npy(_) | Found::Folder(_) => return Ok(None),
+    };
+    Ok(Some(SpooledTest { images: NpyImages::open(at)?, labels }))
+}
+
 /// Loads a data set: `digits` is the bundled one, anything else is the path of a folder or archive, whose
 /// layout is detected.
 ///
@@ -49,6 +75,11 @@ pub fn load(spec: &str) -> Result<Dataset> {
     if spec == "digits" {
         return digits::load();
     }
+    find(spec)?.load()
+}
+
+/// The one layout in which a path is.
+fn find(spec: &str) -> Result<Found> {
     let path = Path::new(spec);
     if !path.exists() {
         let why = format!("`{spec}` is neither `digits`, the bundled set, nor an existing path. {}", layouts());
@@ -56,7 +87,7 @@ pub fn load(spec: &str) -> Result<Dataset> {
     }
     let mut found = if path.is_dir() { in_folder(path)? } else { in_archive(path)? };
     match (found.pop(), found.is_empty()) {
-        (Some(one), true) => one.load(),
+        (Some(one), true) => Ok(one),
         (Some(last), false) => {
             found.push(last);
             let all: Vec<String> = found.iter().map(Found::describe).collect();

@@ -4,9 +4,11 @@
 //! pixel. Labels: magic 00 00 08 01, count, one byte per label. Each file may be gzipped (`.gz`). There are 10
 //! classes, unless a file `class_names.txt` beside them has another number of lines.
 
+use std::path::Path;
+
 use super::images::MAX_PIXEL_BYTES;
 use super::source::{Reader, Source};
-use super::{Dataset, Format, Images, Origin, check_labels};
+use super::{Dataset, Format, Images, NpyWriter, Origin, check_labels};
 use crate::error::{Error, Result};
 
 const FILES: [[&str; 2]; 2] =
@@ -31,28 +33,55 @@ pub(super) fn detect(source: &Source) -> bool {
     find(source, FILES[0][0]).is_some()
 }
 
+fn is_fashion(source: &Source) -> bool {
+    let mut parts = source.root().components();
+    parts.any(|part| part.as_os_str().to_string_lossy().to_ascii_lowercase().contains("fashion"))
+}
+
+fn class_names(source: &Source, fashion: bool) -> Result<Vec<String>> {
+    if source.has("class_names.txt") {
+        return source.lines("class_names.txt");
+    }
+    Ok(if fashion { FASHION_NAMES.map(String::from).to_vec() } else { (0..10).map(|i| i.to_string()).collect() })
+}
+
+/// The image and the label file of a part.
+fn pair(source: &Source, [images, labels]: [&str; 2]) -> Result<[String; 2]> {
+    match (find(source, images), find(source, labels)) {
+        (Some(images), Some(labels)) => Ok([images, labels]),
+        (images_found, _) => {
+            let missing = if images_found.is_none() { images } else { labels };
+            Err(Error::file(source.path(missing), None, "missing, plain and as .gz"))
+        }
+    }
+}
+
+/// Copies the test images to the `.npy` file `at`, one by one, and returns their labels.
+pub(super) fn spool_test(source: &Source, at: &Path) -> Result<Vec<u16>> {
+    let names = class_names(source, is_fashion(source))?;
+    let [images, labels] = pair(source, FILES[1])?;
+    let (mut images, mut labels) = (source.open(&images)?, source.open(&labels)?);
+    let [count, rows, columns] = sizes(&mut images, &mut labels)?;
+    let labels = label_values(&mut labels, count, &names)?;
+    if count == 0 {
+        return Err(Error::file(images.path(), Some(4), "no images"));
+    }
+    let mut writer = NpyWriter::new(at, &[count, rows, columns, 1])?;
+    for _ in 0..count {
+        writer.write(&images.exact((rows * columns) as u64, "the pixels")?)?;
+    }
+    images.end()?;
+    writer.finish()?;
+    Ok(labels)
+}
+
 /// Reads the set.
 pub(super) fn load(source: &Source) -> Result<Dataset> {
-    let fashion = source.root().components().any(|part| {
-        let part = part.as_os_str().to_string_lossy().to_ascii_lowercase();
-        part.contains("fashion")
-    });
-    let names: Vec<String> = if source.has("class_names.txt") {
-        source.lines("class_names.txt")?
-    } else if fashion {
-        FASHION_NAMES.map(String::from).to_vec()
-    } else {
-        (0..10).map(|i| i.to_string()).collect()
-    };
+    let fashion = is_fashion(source);
+    let names = class_names(source, fashion)?;
     let mut parts = Vec::with_capacity(2);
-    for [images, labels] in FILES {
-        let (images, labels) = match (find(source, images), find(source, labels)) {
-            (Some(images), Some(labels)) => (images, labels),
-            (images_found, _) => {
-                let missing = if images_found.is_none() { images } else { labels };
-                return Err(Error::file(source.path(missing), None, "missing, plain and as .gz"));
-            }
-        };
+    for files in FILES {
+        let [images, labels] = pair(source, files)?;
         parts.push(part(source.open(&images)?, source.open(&labels)?, &names)?);
     }
     let (Some(test), Some(train)) = (parts.pop(), parts.pop()) else {
@@ -75,9 +104,9 @@ fn header<const N: usize>(reader: &mut Reader<'_>, magic: u32, what: &str) -> Re
     Ok(std::array::from_fn(|i| word(&bytes[4 * i..4 * i + 4])))
 }
 
-/// Reads one image file and its label file.
-fn part(mut images: Reader<'_>, mut labels: Reader<'_>, names: &[String]) -> Result<Images> {
-    let [count, rows, columns] = header(&mut images, 0x0803, "images")?;
+/// Count, rows and columns, from the headers of both files.
+fn sizes(images: &mut Reader<'_>, labels: &mut Reader<'_>) -> Result<[usize; 3]> {
+    let [count, rows, columns] = header(images, 0x0803, "images")?;
     if rows == 0 || columns == 0 || rows > MAX_SIDE || columns > MAX_SIDE {
         let why = format!("images of {rows}x{columns} pixels; 1 to {MAX_SIDE} per side are possible");
         return Err(Error::file(images.path(), Some(8), why));
@@ -88,18 +117,30 @@ fn part(mut images: Reader<'_>, mut labels: Reader<'_>, names: &[String]) -> Res
         let why = format!("{count} images of {rows}x{columns} take {size} bytes; at most {MAX_PIXEL_BYTES} are read");
         return Err(Error::file(images.path(), Some(4), why));
     }
-    let [label_count] = header(&mut labels, 0x0801, "labels")?;
+    let [label_count] = header(labels, 0x0801, "labels")?;
     if label_count != count {
         let why = format!("{label_count} labels for the {count} images of {}", images.path().display());
         return Err(Error::file(labels.path(), Some(4), why));
     }
-    let pixels = images.exact(size, "the pixels")?;
-    images.end()?;
+    Ok([count, rows, columns].map(|n| n as usize))
+}
+
+/// The labels after the header, each of them a class.
+fn label_values(labels: &mut Reader<'_>, count: usize, names: &[String]) -> Result<Vec<u16>> {
     let labels_at = labels.offset();
-    let values: Vec<u16> = labels.exact(u64::from(count), "the labels")?.into_iter().map(u16::from).collect();
+    let values: Vec<u16> = labels.exact(count as u64, "the labels")?.into_iter().map(u16::from).collect();
     labels.end()?;
     check_labels(labels.path(), &values, names.len(), |i| labels_at + i as u64)?;
-    Images::new([rows as usize, columns as usize, 1], names.to_vec(), pixels, values)
+    Ok(values)
+}
+
+/// Reads one image file and its label file.
+fn part(mut images: Reader<'_>, mut labels: Reader<'_>, names: &[String]) -> Result<Images> {
+    let [count, rows, columns] = sizes(&mut images, &mut labels)?;
+    let pixels = images.exact((count * rows * columns) as u64, "the pixels")?;
+    images.end()?;
+    let values = label_values(&mut labels, count, names)?;
+    Images::new([rows, columns, 1], names.to_vec(), pixels, values)
 }
 
 #[cfg(test)]
@@ -108,7 +149,6 @@ mod tests {
     use crate::data::load as load_any;
     use crate::data::source::tests::{gz, tar_of};
     use proptest::prelude::*;
-    use std::path::Path;
 
     fn image_file(count: u32, rows: u32, columns: u32) -> Vec<u8> {
         let mut bytes: Vec<u8> = [0x0803, count, rows, columns].iter().flat_map(|w| w.to_be_bytes()).collect();

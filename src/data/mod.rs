@@ -20,7 +20,7 @@ mod source;
 mod split;
 mod verify;
 
-pub use detect::load;
+pub use detect::{SpooledTest, load, spool_test};
 pub use images::{ChannelStatistics, Images, TestImages};
 pub use npy_stream::{NpyImages, NpyWriter, read_npy_labels};
 pub use split::{SplitSize, permutation, split};
