@@ -20,7 +20,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("reference", &["error", "graph"]),
     ("data", &["error", "philox"]),
     ("corrupt", &["error", "philox"]),
-    ("report", &["error"]),
+    ("report", &["error", "philox"]),
     ("progress", &["error"]),
     ("space", &["error", "philox"]),
     ("nn", &["error", "philox", "data", "space", "graph", "gpu"]),

@@ -5,6 +5,7 @@
 
 mod args;
 mod bench;
+mod correlate;
 mod corrupt;
 mod data;
 mod devices;
@@ -73,6 +74,8 @@ enum Command {
     Search(search::Args),
     /// Zero-cost proxies of untrained networks.
     Score(score::Args),
+    /// Rank correlation of proxy scores with known accuracies, beside params, flops and chance.
+    Correlate(correlate::Args),
     /// Train one architecture from scratch, or from a supernet's weights.
     Train(train::Args),
     /// One forward pass, on request backward and update, on given tensors.
@@ -118,6 +121,7 @@ pub fn main() -> ExitCode {
         Command::Space(args) => space::run(&global, &args),
         Command::Search(args) => search::run(&global, &args),
         Command::Score(args) => score::run(&global, &args),
+        Command::Correlate(args) => correlate::run(&global, &args),
         Command::Train(args) => train::run(&global, &args),
         Command::Step(args) => step::run(&global, &args),
         Command::Flatness(args) => flatness::run(&global, &args),

@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 /// Width and height of a cell, in pixels.
 const CELL: (usize, usize) = (64, 22);
+/// Most characters of a column's name that fit above its cells.
+const WIDEST: usize = 9;
 /// Room for the rows' names.
 const MARGIN: usize = 170;
 
@@ -13,25 +15,36 @@ fn escape(text: &str) -> String {
 }
 
 /// A table of values between `low` and `high`, dark for low ones; each cell shows its value in percent. Missing values leave
-/// a cell empty.
+/// a cell empty. Columns' names that are wider than a cell stand upright.
 pub fn heat_map(title: &str, columns: &[String], rows: &[(String, Vec<Option<f64>>)], low: f64, high: f64) -> String {
     let (w, h) = CELL;
-    let (width, height) = (MARGIN + w * columns.len() + 10, 60 + h * rows.len());
+    let longest = columns.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+    let upright = longest > WIDEST;
+    let top = if upright { 40 + 7 * longest } else { 50 };
+    let (width, height) = (MARGIN + w * columns.len() + 10, top + 10 + h * rows.len());
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" \
          font-family=\"sans-serif\" font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
          <text x=\"10\" y=\"20\" font-size=\"14\">{}</text>\n",
         escape(title)
     );
-    let mut text = |x: usize, y: usize, anchor: &str, fill: &str, what: &str| {
-        let _ =
-            writeln!(svg, "<text x=\"{x}\" y=\"{y}\" text-anchor=\"{anchor}\" fill=\"{fill}\">{}</text>", escape(what));
+    let mut text = |x: usize, y: usize, anchor: &str, turn: &str, what: &str| {
+        let _ = writeln!(
+            svg,
+            "<text x=\"{x}\" y=\"{y}\" text-anchor=\"{anchor}\" fill=\"black\"{turn}>{}</text>",
+            escape(what)
+        );
     };
     for (j, name) in columns.iter().enumerate() {
-        text(MARGIN + w * j + w / 2, 44, "middle", "black", name);
+        let (x, y) = (MARGIN + w * j + w / 2, top - 6);
+        if upright {
+            text(x + 4, y, "start", &format!(" transform=\"rotate(-90 {} {y})\"", x + 4), name);
+        } else {
+            text(x, y, "middle", "", name);
+        }
     }
     for (i, (name, _)) in rows.iter().enumerate() {
-        text(MARGIN - 8, 50 + h * i + 16, "end", "black", name);
+        text(MARGIN - 8, top + h * i + 16, "end", "", name);
     }
     for (i, (_, values)) in rows.iter().enumerate() {
         for (j, value) in values.iter().enumerate() {
@@ -42,7 +55,7 @@ pub fn heat_map(title: &str, columns: &[String], rows: &[(String, Vec<Option<f64
                 if share < 0.5 { a + (b - a) * 2.0 * share } else { b + (c - b) * (2.0 * share - 1.0) }
             };
             let (red, green, blue) = (mix(48.0, 38.0, 250.0), mix(20.0, 140.0, 230.0), mix(90.0, 125.0, 80.0));
-            let (x, y) = (MARGIN + w * j, 50 + h * i);
+            let (x, y) = (MARGIN + w * j, top + h * i);
             let _ = writeln!(
                 svg,
                 "<rect x=\"{x}\" y=\"{y}\" width=\"{}\" height=\"{}\" fill=\"rgb({red:.0},{green:.0},{blue:.0})\"/>",
@@ -72,6 +85,8 @@ mod tests {
         let svg = heat_map("x & y", &["1".into(), "2".into(), "3".into()], &rows, 0.0, 1.0);
         assert!(svg.contains("a&lt;b") && svg.contains("x &amp; y") && svg.contains(">50.0</text>"));
         assert_eq!(svg.matches("<rect x=").count(), 1);
+        assert!(!svg.contains("rotate"));
+        assert_eq!(heat_map("t", &["cifar10_fgsm_8".into()], &[], 0.0, 1.0).matches("rotate(-90").count(), 1);
         assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
     }
 }
