@@ -34,20 +34,26 @@ pub struct Line {
     /// Times of one run.
     #[serde(flatten)]
     pub time: Spread,
-    /// Billions of arithmetic operations a second.
-    pub gflops: f64,
-    /// Gigabytes moved a second, where that is the point.
-    pub gbs: f64,
-    /// Share of the adapter's measured ceiling.
-    pub share: f64,
-    /// Dispatches of one run.
-    pub dispatches: usize,
-    /// Time to record and submit one run, on the host.
-    pub encode_ms: f64,
+    /// What the adapter did; absent where the host alone works.
+    #[serde(flatten)]
+    pub device: Option<Device>,
     /// Values that other frameworks must agree with.
     pub check: Vec<f64>,
     /// Against the baseline named in `name`, where there is one.
     pub ratio: Option<f64>,
+}
+
+/// One run on the adapter.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Device {
+    /// Billions of arithmetic operations a second.
+    pub gflops: f64,
+    /// Share of the adapter's measured ceiling.
+    pub share: f64,
+    /// Dispatches.
+    pub dispatches: usize,
+    /// Time to record and submit, on the host, where that was measured.
+    pub encode_ms: Option<f64>,
 }
 
 /// What the adapter can do at best.
@@ -106,11 +112,12 @@ impl<'a> Suites<'a> {
             name: name.into(),
             shape: if name == SUPERNET { "batch 64" } else { "batch 32" }.into(),
             time,
-            gflops,
-            gbs: 0.0,
-            share: gflops / self.ceiling.gflops,
-            dispatches: item.plan().dispatches(),
-            encode_ms,
+            device: Some(Device {
+                gflops,
+                share: gflops / self.ceiling.gflops,
+                dispatches: item.plan().dispatches(),
+                encode_ms: Some(encode_ms),
+            }),
             check: item.check,
             ratio: None,
         })
@@ -186,18 +193,19 @@ impl<'a> Suites<'a> {
             single.push(timed(self.gpu, repetitions * DRAWS, &mut || one.submit(&picks))? / repetitions as f64);
         }
         let (population, single) = (Spread::of(population), Spread::of(single));
-        let line = |name: &str, time: Spread, forward: &Forward, count: usize, ratio| Line {
-            suite: "population",
-            name: name.into(),
-            shape: format!("digits network, {CHANNELS} channels, batch {IMAGES}"),
-            time,
-            gflops: (forward.plan().flops() * count as u64) as f64 / time.median_ms / 1e6,
-            gbs: 0.0,
-            share: (forward.plan().flops() * count as u64) as f64 / time.median_ms / 1e6 / self.ceiling.gflops,
-            dispatches: forward.plan().dispatches() * count,
-            encode_ms: 0.0,
-            check: vec![],
-            ratio,
+        let line = |name: &str, time: Spread, forward: &Forward, count: usize, ratio| {
+            let gflops = (forward.plan().flops() * count as u64) as f64 / time.median_ms / 1e6;
+            let dispatches = forward.plan().dispatches() * count;
+            let share = gflops / self.ceiling.gflops;
+            Line {
+                suite: "population",
+                name: name.into(),
+                shape: format!("digits network, {CHANNELS} channels, batch {IMAGES}"),
+                time,
+                device: Some(Device { gflops, share, dispatches, encode_ms: None }),
+                check: vec![],
+                ratio,
+            }
         };
         let ratio = population.median_ms / single.median_ms;
         Ok(vec![

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::Global;
 use crate::bench::corruptions::corruptions;
 use crate::bench::items::{Item, names};
-use crate::bench::suites::{Ceiling, Line, Suites};
+use crate::bench::suites::{Ceiling, Device, Line, Suites};
 use crate::error::{Error, Result, unknown};
 
 #[derive(clap::Args)]
@@ -87,24 +87,17 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         );
         for l in &report.lines {
             let ratio = l.ratio.map(|r| format!("  ratio {r:.2}")).unwrap_or_default();
-            if l.dispatches == 0 {
-                let (time, shape) = (l.time, &l.shape);
-                let (median, min, max) = (time.median_ms, time.min_ms, time.max_ms);
-                text +=
-                    &format!("{:11} {:22} {:9.3} ms ({min:.3} to {max:.3})  {shape}{ratio}\n", l.suite, l.name, median);
-                continue;
-            }
-            text += &format!(
-                "{:10} {:50} {:9.3} ms ({:.3} to {:.3}) {:7.1} GFLOP/s {:4.0} %  {:4} dispatches{ratio}\n",
-                l.suite,
-                l.name,
-                l.time.median_ms,
-                l.time.min_ms,
-                l.time.max_ms,
-                l.gflops,
-                100.0 * l.share,
-                l.dispatches,
-            );
+            let (median, min, max) = (l.time.median_ms, l.time.min_ms, l.time.max_ms);
+            let time = format!("{median:9.3} ms ({min:.3} to {max:.3})");
+            text += &match l.device {
+                None => format!("{:11} {:22} {time}  {}{ratio}\n", l.suite, l.name, l.shape),
+                Some(Device { gflops, share, dispatches, .. }) => format!(
+                    "{:10} {:50} {time} {gflops:7.1} GFLOP/s {:4.0} %  {dispatches:4} dispatches{ratio}\n",
+                    l.suite,
+                    l.name,
+                    100.0 * share,
+                ),
+            };
         }
         text
     })

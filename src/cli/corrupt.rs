@@ -360,6 +360,14 @@ fn encode(image: &RgbImage, path: &Path, quality: u8) -> Result<Vec<u8>> {
     Ok(bytes.into_inner())
 }
 
+/// The result of a thread that flushes a file.
+fn flushed(thread: std::thread::ScopedJoinHandle<Result<()>>) -> Result<()> {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// Bytes of images that a thread corrupts before it hands them over.
+const BATCH_BYTES: usize = 48 << 10;
+
 /// Everything that decides the results.
 struct Job<'a> {
     input: &'a Input,
@@ -438,27 +446,42 @@ impl Job<'_> {
             _ => [0; 3],
         };
         let mut files = kinds;
-        for (number, list) in self.corruptions.chunks(levels).enumerate() {
-            let path = scratch.at.join(format!("{}.npy", list[0].kind()));
-            let mut writer = NpyWriter::new(&path, &[levels * count, h, w, c])?;
-            for (level, corruption) in list.iter().enumerate() {
-                let job = |i: usize| {
-                    let bytes = match self.input {
-                        Input::Set(s) => s.image(i).to_vec(),
-                        Input::Array(array, _) => array.read(i, 1)?,
-                        _ => vec![],
+        // A finished file is flushed to the disk while the next one is computed.
+        std::thread::scope(|threads| {
+            let mut flushing: Option<std::thread::ScopedJoinHandle<Result<()>>> = None;
+            for (number, list) in self.corruptions.chunks(levels).enumerate() {
+                let path = scratch.at.join(format!("{}.npy", list[0].kind()));
+                let mut writer = NpyWriter::new(&path, &[levels * count, h, w, c])?;
+                for (level, corruption) in list.iter().enumerate() {
+                    let one = |i: usize| {
+                        let bytes = match self.input {
+                            Input::Set(s) => s.image(i).to_vec(),
+                            Input::Array(array, _) => array.read(i, 1)?,
+                            _ => vec![],
+                        };
+                        if self.jpeg85 {
+                            let out = self.one(&self.input.image(i)?, i, number * levels + level)?.into_raw();
+                            return Ok(if c == 1 { out.into_iter().skip(1).step_by(3).collect() } else { out });
+                        }
+                        corrupt_pixels(corruption, &bytes, [h, w, c], self.seed, i as u64)
                     };
-                    if self.jpeg85 {
-                        let out = self.one(&self.input.image(i)?, i, number * levels + level)?.into_raw();
-                        return Ok(if c == 1 { out.into_iter().skip(1).step_by(3).collect() } else { out });
-                    }
-                    corrupt_pixels(corruption, &bytes, [h, w, c], self.seed, i as u64)
-                };
-                in_order(count, job, |_, bytes| writer.write(&bytes?))?;
-                advance((number * levels + level + 1) * count)?;
+                    // Small images go by the dozen, so that handing them over costs nothing beside corrupting them.
+                    let batch = (BATCH_BYTES / (h * w * c).max(1)).clamp(1, 64);
+                    let job = |b: usize| {
+                        let mut all = vec![];
+                        for i in b * batch..count.min((b + 1) * batch) {
+                            all.extend(one(i)?);
+                        }
+                        Ok(all)
+                    };
+                    in_order(count.div_ceil(batch), job, |_, bytes| writer.write(&bytes?))?;
+                    advance((number * levels + level + 1) * count)?;
+                }
+                let before = flushing.replace(threads.spawn(|| writer.finish()));
+                before.map_or(Ok(()), flushed)?;
             }
-            writer.finish()?;
-        }
+            flushing.map_or(Ok(()), flushed)
+        })?;
         let labels = match self.input {
             Input::Set(images) => Some(&images.labels),
             Input::Array(_, own) => own.as_ref().map(|(labels, _)| labels),
