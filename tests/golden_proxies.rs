@@ -4,8 +4,8 @@ mod common;
 
 use std::path::Path;
 
-use altiplano::measure::zero_cost::Proxy;
 use altiplano::measure::zero_cost::score::{Scorer, Scores};
+use altiplano::measure::zero_cost::{Proxy, croze};
 use altiplano::nn::nas_bench_201::Form;
 use altiplano::nn::tensors::{Named, load};
 use altiplano::space::nas_bench_201::{Arch, Macro};
@@ -50,6 +50,7 @@ fn case(path: &Path, form: Form) -> Case {
         seed: 1,
         batch,
         weights: Some(weights),
+        range: vec![],
         zen: zen.exists().then(|| load(&path.join("zen.safetensors")).unwrap().0),
     };
     Case {
@@ -137,6 +138,39 @@ fn the_authors_networks_scores() {
     }
     for path in &cases {
         check(&case(path, Form::ZeroCostNas));
+    }
+}
+
+/// The released CRoZe with its intermediates: scores to 1e-3. The authors work in f64, the passes here in f32, and images are
+/// moved by signs of gradients, of which those near zero (an image that is classified rightly has them only through the
+/// batch norms) come out either way. Features are therefore compared to 2e-3, and gradients of the reductions'
+/// convolutions, which stand in front of a batch norm whose backward cancels, to 1e-2; all else to 1e-3.
+#[test]
+fn the_authors_croze() {
+    let tiny = common::golden_cases("proxies_tiny").into_iter().map(|p| (p, Form::Tiny));
+    let cost = common::golden_cases("proxies").into_iter().map(|p| (p, Form::ZeroCostNas));
+    for (path, form) in tiny.chain(cost) {
+        let case = case(&path, form);
+        let published = json(&path.join("croze.json"));
+        let terms = croze::terms(&case.scorer, &[case.arch], Proxy::CrozeCompat).unwrap().remove(0);
+        let layers = published["layers"].as_array().unwrap();
+        let names: Vec<&str> = layers.iter().map(|l| l["layer"].as_str().unwrap()).collect();
+        for term in &terms {
+            let layer = layers.iter().find(|l| l["layer"] == term.layer.as_str());
+            let layer = layer.unwrap_or_else(|| panic!("{}: {} is not in {names:?}", case.name, term.layer));
+            assert_eq!(term.feature.map(|f| f as u64), layer["feat_index"].as_u64(), "{} {}", case.name, term.layer);
+            let of = |name: &str| layer[name].as_f64().unwrap();
+            let normed = ["conv_a", "conv_b"].iter().any(|part| term.layer.contains(part));
+            for (what, got, tolerance) in [
+                ("w_sim", term.parameters, 1e-5),
+                ("grad_sim", term.gradients, if normed { 1e-2 } else { 1e-3 }),
+                ("feat_sim", term.features, 2e-3),
+            ] {
+                near(&case, &format!("{} {what}", term.layer), got, of(what), tolerance);
+            }
+        }
+        let sum = terms.iter().map(|t| t.term).sum();
+        near(&case, "croze_compat", sum, published["score"].as_f64().unwrap(), 1e-3);
     }
 }
 

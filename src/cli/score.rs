@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use super::Global;
 use super::args::Sizes;
+use super::place::check_place;
 use crate::data::load as load_data;
 use crate::error::{Error, Result};
-use crate::measure::zero_cost::Proxy;
 use crate::measure::zero_cost::score::Scorer;
+use crate::measure::zero_cost::{Proxy, croze};
 use crate::nn::nas_bench_201::Form;
 use crate::nn::tensors::{Named, download_wait, load};
 use crate::philox::Stream;
@@ -68,6 +69,9 @@ pub(super) struct Args {
     /// Goes on with a file of scores that was begun.
     #[arg(long, requires = "out")]
     resume: bool,
+    /// A CSV file for what croze, croze_compat and croze_mean find in each layer: parameters, gradients, features.
+    #[arg(long)]
+    explain: Option<PathBuf>,
     /// Replaces a file of scores.
     #[arg(long, requires = "out", conflicts_with = "resume")]
     force: bool,
@@ -108,7 +112,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         (None, None) => Form::Tiny,
     };
     let (gpu, preset) = global.gpu()?;
-    let (batch, sizes, source) = batch(global, args, weights.as_ref(), &gpu, preset)?;
+    let Images { batch, sizes, source, range } = batch(global, args, weights.as_ref(), &gpu, preset)?;
     let images = batch.get("x").and_then(|x| x.dims.first().copied()).unwrap_or(0);
     let settings = Settings {
         version: env!("CARGO_PKG_VERSION").into(),
@@ -120,8 +124,11 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         weights: args.weights.clone(),
         device: gpu.report().name.clone(),
     };
-    let scorer = Scorer { gpu, preset, sizes, form, seed: global.seed, batch, weights, zen: None };
+    let scorer = Scorer { gpu, preset, sizes, form, seed: global.seed, batch, weights, range, zen: None };
     scorer.check(&proxies)?;
+    if let Some(path) = &args.explain {
+        explain(path, &scorer, &archs, &proxies, args.population)?;
+    }
     let mut table = args.out.as_deref().map(|path| Table::open(path, args, &settings, &proxies)).transpose()?;
     let todo: Vec<Arch> = match &table {
         Some(table) => archs.iter().copied().filter(|a| !table.done.contains(&a.to_string())).collect(),
@@ -153,6 +160,36 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         (Some(path), n) => format!("{n} architectures scored, {skipped} were there already: {}", path.display()),
         _ => text_table(&rows, &proxies),
     })
+}
+
+/// Writes the terms of the proxies that are sums over layers.
+fn explain(path: &Path, scorer: &Scorer, archs: &[Arch], proxies: &[Proxy], population: usize) -> Result<()> {
+    check_place(path)?;
+    let explained = [Proxy::Croze, Proxy::CrozeCompat, Proxy::CrozeMean];
+    let list: Vec<Proxy> = proxies.iter().copied().filter(|p| explained.contains(p)).collect();
+    if list.is_empty() {
+        let names = explained.map(Proxy::name).join(", ");
+        return Err(Error::invalid("--explain", format!("none of {names} is among the proxies")));
+    }
+    let mut table = csv::Writer::from_writer(vec![]);
+    let bad = |e: csv::Error| Error::file(path, None, e.to_string());
+    table
+        .write_record(["arch", "proxy", "layer", "feature", "parameters", "gradients", "features", "term"])
+        .map_err(bad)?;
+    for some in archs.chunks(population) {
+        for &proxy in &list {
+            for (arch, terms) in some.iter().zip(croze::terms(scorer, some, proxy)?) {
+                for t in terms {
+                    let feature = t.feature.map_or_else(|| "own".to_owned(), |f| f.to_string());
+                    let figures = [t.parameters, t.gradients, t.features, t.term].map(|v| v.to_string());
+                    let names = [arch.to_string(), proxy.name().to_owned(), t.layer, feature];
+                    table.write_record(names.iter().chain(&figures)).map_err(bad)?;
+                }
+            }
+        }
+    }
+    let bytes = table.into_inner().map_err(|e| Error::file(path, None, e.to_string()))?;
+    atomic_write(path, &bytes)
 }
 
 fn text_table(rows: &[Row], proxies: &[Proxy]) -> String {
@@ -221,14 +258,25 @@ fn read_architectures(path: &Path) -> Result<Vec<Arch>> {
     Ok(list)
 }
 
-/// The batch, the sizes of the networks, and where the batch is from.
+/// What networks see.
+struct Images {
+    batch: Named,
+    /// Sizes of networks that fit.
+    sizes: Macro,
+    /// Where the images are from.
+    source: String,
+    /// Lowest and highest value per channel, where the normalisation is known.
+    range: Vec<[f32; 2]>,
+}
+
+/// The batch and what goes with it.
 fn batch(
     global: &Global,
     args: &Args,
     weights: Option<&Named>,
     gpu: &crate::gpu::Gpu,
     preset: crate::kernels::Preset,
-) -> Result<(Named, Macro, String)> {
+) -> Result<Images> {
     let dims = |name: &str| weights.and_then(|w| w.get(name)).map(|v| v.dims.clone()).unwrap_or_default();
     let of = |names: [&str; 2]| names.iter().find_map(|name| dims(name).first().copied());
     let channels = args.sizes.channels.or(of(["stem.0.weight", "stem.net.0.weight"]));
@@ -241,7 +289,8 @@ fn batch(
             return Err(Error::file(path, None, format!("`x` has axes {:?}, expected N, C, H, W", x.dims)));
         };
         let sizes = Sizes { channels, cells, classes, image: Some((h, w)), in_channels: Some(c), ..args.sizes.clone() };
-        return Ok((named, sizes.stand_alone()?.sizes, path.display().to_string()));
+        let (sizes, source) = (sizes.stand_alone()?.sizes, path.display().to_string());
+        return Ok(Images { batch: named, sizes, source, range: vec![] });
     }
     let Some(name) = &args.data else {
         return Err(Error::invalid("--data", "no images; give --data, or a batch of tensors by --batch"));
@@ -271,7 +320,10 @@ fn batch(
         let missing = sizes.classes - present.len();
         log::info!("{missing} of {} classes have no image in the batch; epe_nas leaves them out", sizes.classes);
     }
-    Ok((named, sizes, format!("{name}, {} images of seed {}", args.batch_size, global.seed)))
+    let limits = |(mean, std): (&f64, &f64)| [0.0, 1.0].map(|pixel: f64| ((pixel - mean) / std) as f32);
+    let range = statistics.mean.iter().zip(&statistics.std).map(limits).collect();
+    let source = format!("{name}, {} images of seed {}", args.batch_size, global.seed);
+    Ok(Images { batch: named, sizes, source, range })
 }
 
 /// Cells per stage of a network with these weights.

@@ -7,6 +7,7 @@
 //! *Layers* are convolutions and linear layers that take part in the forward pass; `w` are their weights without biases.
 //! Batch norms use the statistics of the batch. Losses are means over the batch.
 
+pub mod croze;
 pub mod formulas;
 pub mod passes;
 pub mod score;
@@ -56,11 +57,18 @@ pub enum Proxy {
     Zen,
     /// Sum over layers of `log` of the sum of `mean |g| / std g` over batches (Li et al. 2023, eq. 5).
     Zico,
+    /// Consistency of parameters, gradients and features between a network and a perturbed one (Ha et al. 2023, eq. 3 to
+    /// 10): a reconstruction, since the paper leaves choices open. See [`croze`].
+    Croze,
+    /// As released: nearly a count of parameters.
+    CrozeCompat,
+    /// As released, with means instead of sums, so that sizes of layers do not count.
+    CrozeMean,
 }
 
 impl Proxy {
     /// All proxies.
-    pub const ALL: [Proxy; 15] = [
+    pub const ALL: [Proxy; 18] = [
         Proxy::Params,
         Proxy::Flops,
         Proxy::GradNorm,
@@ -76,9 +84,12 @@ impl Proxy {
         Proxy::NaswotCompat,
         Proxy::Zen,
         Proxy::Zico,
+        Proxy::Croze,
+        Proxy::CrozeCompat,
+        Proxy::CrozeMean,
     ];
     /// Their names, in the same order.
-    pub const NAMES: [&'static str; 15] = [
+    pub const NAMES: [&'static str; 18] = [
         "params",
         "flops",
         "grad_norm",
@@ -94,6 +105,9 @@ impl Proxy {
         "naswot_compat",
         "zen",
         "zico",
+        "croze",
+        "croze_compat",
+        "croze_mean",
     ];
 
     /// Its name.
@@ -125,7 +139,8 @@ impl FromStr for Proxy {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let at = Self::NAMES.iter().position(|name| *name == text);
+        let wanted = text.replace('-', "_");
+        let at = Self::NAMES.iter().position(|name| *name == wanted);
         at.map(|i| Self::ALL[i]).ok_or_else(|| unknown("--proxies", text, &Self::NAMES))
     }
 }

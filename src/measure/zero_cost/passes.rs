@@ -24,6 +24,12 @@ pub struct Wanted {
     pub batch: usize,
     /// Gradients of the mean cross-entropy by the weights of layers: `grad.<layer>`.
     pub loss_gradients: bool,
+    /// Gradient of the mean cross-entropy by the images: `input`. Not together with that of the summed logits.
+    pub loss_input_gradient: bool,
+    /// The stages' feature maps: `feature.<number>`.
+    pub features: bool,
+    /// Each layer's output: `output.<layer>`.
+    pub outputs: bool,
     /// For each layer, image and channel, the sum over positions of output times its gradient: `fisher.<layer>`.
     pub products: bool,
     /// Gradients of the summed logits by the weights of layers: `grad.<layer>`. Not together with those of the loss.
@@ -72,10 +78,21 @@ impl Look {
                 reads.push((format!("codes.{number}"), b.sign_codes(tensor)));
             }
         }
-        if wanted.loss_gradients || wanted.products {
+        if wanted.features {
+            reads.extend(anatomy.features.iter().enumerate().map(|(i, &t)| (format!("feature.{i}"), t)));
+        }
+        if wanted.outputs {
+            reads.extend(anatomy.layers.iter().map(|l| (format!("output.{}", l.name), l.output)));
+        }
+        if wanted.loss_gradients || wanted.products || wanted.loss_input_gradient {
             let loss = b.cross_entropy(logits, y, 0.0, true, false)?;
             let seed = loss.dlogits.ok_or_else(|| Error::invalid("backward", "the loss has no gradient"))?;
-            let gradients = b.backward(logits, seed, &weights)?;
+            let mut sources = weights.clone();
+            sources.extend(wanted.loss_input_gradient.then_some(x));
+            let gradients = b.backward(logits, seed, &sources)?;
+            if let Some(gradient) = gradients.get(x).filter(|_| wanted.loss_input_gradient) {
+                reads.push(("input".into(), gradient));
+            }
             for layer in &anatomy.layers {
                 if let Some(gradient) = gradients.get(layer.weight).filter(|_| wanted.loss_gradients) {
                     reads.push((format!("grad.{}", layer.name), gradient));
@@ -132,16 +149,31 @@ pub struct Compiled<'a> {
     gpu: Gpu,
     looks: &'a [&'a Look],
     plan: Plan,
+    weights: Vec<Store>,
     batch: Store,
     running: Option<Vec<Store>>,
 }
 
 impl<'a> Compiled<'a> {
-    /// Compiles the looks of a population with their weights.
+    /// Compiles the looks of a population with their weights; all see one batch.
     ///
     /// # Errors
     /// If a weight is missing or the device has no room.
     pub fn new(gpu: &Gpu, preset: Preset, looks: &'a [&'a Look], weights: &[&Named]) -> Result<Self> {
+        Self::with_batches(gpu, preset, looks, weights, 1)
+    }
+
+    /// The same with as many batches: one for all, or one for each network.
+    ///
+    /// # Errors
+    /// If a weight is missing or the device has no room.
+    pub fn with_batches(
+        gpu: &Gpu,
+        preset: Preset,
+        looks: &'a [&'a Look],
+        weights: &[&Named],
+        batches: usize,
+    ) -> Result<Self> {
         let first = looks.first().ok_or_else(|| Error::invalid("population", "there is no network"))?;
         let contents = |group: Group| -> Result<Vec<Contents>> {
             looks.iter().map(|look| Contents::of(&look.graph, &[group])).collect()
@@ -158,12 +190,12 @@ impl<'a> Compiled<'a> {
         let hyper = Store::new(gpu, Contents::of(&first.graph, &[Group::Hyper])?, 1, "rates")?;
         let rates = Rates { statistics_momentum: 0.1, ..Rates::default() };
         hyper.write_words(gpu, 0, "hyper", &rates.words())?;
-        let batch = Store::new(gpu, Contents::of(&first.graph, &[Group::Batch])?, 1, "batch")?;
+        let batch = Store::new(gpu, Contents::of(&first.graph, &[Group::Batch])?, batches, "batch")?;
         let instance = |(i, look): (usize, &&Look)| {
             let mut bindings: Bindings = BTreeMap::from([
                 (Group::Weights, (stores[i].clone(), 0)),
                 (Group::Hyper, (hyper.clone(), 0)),
-                (Group::Batch, (batch.clone(), 0)),
+                (Group::Batch, (batch.clone(), i.min(batches - 1))),
             ]);
             if let Some(running) = &running {
                 bindings.insert(Group::Running, (running[i].clone(), 0));
@@ -171,7 +203,15 @@ impl<'a> Compiled<'a> {
             Instance { graph: look.graph.clone(), bindings, path: vec![] }
         };
         let plan = Plan::compile(gpu, looks.iter().enumerate().map(instance).collect(), preset)?;
-        Ok(Compiled { gpu: gpu.clone(), looks, plan, batch, running })
+        Ok(Compiled { gpu: gpu.clone(), looks, plan, weights: stores, batch, running })
+    }
+
+    /// Replaces the networks' weights.
+    ///
+    /// # Errors
+    /// If one is missing or the device fails.
+    pub fn set_weights(&self, weights: &[Named]) -> Result<()> {
+        self.weights.iter().zip(weights).try_for_each(|(store, named)| upload(&self.gpu, store, 0, named))
     }
 
     /// Sets running statistics to mean 0 and variance 1.
@@ -200,12 +240,22 @@ impl<'a> Compiled<'a> {
     /// # Errors
     /// If the batch does not fit or the device fails.
     pub fn run_wait(&self, batch: &Named) -> Result<Vec<Left>> {
-        let mut named = batch.clone();
-        if let Some(entry) = self.batch.contents().entries.get("ones") {
-            let data = vec![1.0; entry.shape.len()];
-            named.insert("ones".into(), Values { dims: entry.info.dims.clone(), data });
+        self.run_each_wait(std::slice::from_ref(batch))
+    }
+
+    /// The same with as many batches as there is room for.
+    ///
+    /// # Errors
+    /// If a batch does not fit or the device fails.
+    pub fn run_each_wait(&self, batches: &[Named]) -> Result<Vec<Left>> {
+        for (copy, batch) in batches.iter().enumerate() {
+            let mut named = batch.clone();
+            if let Some(entry) = self.batch.contents().entries.get("ones") {
+                let data = vec![1.0; entry.shape.len()];
+                named.insert("ones".into(), Values { dims: entry.info.dims.clone(), data });
+            }
+            upload(&self.gpu, &self.batch, copy, &named)?;
         }
-        upload(&self.gpu, &self.batch, 0, &named)?;
         let mut recorder = self.gpu.record();
         self.plan.record(&mut recorder);
         let mut pending = vec![];

@@ -38,6 +38,8 @@ pub struct Scorer {
     pub batch: Named,
     /// Weights for all architectures instead of fresh ones.
     pub weights: Option<Named>,
+    /// Lowest and highest value that a normalised pixel can have, per channel; empty if that is not known.
+    pub range: Vec<[f32; 2]>,
     /// What zen uses instead of its own draws: weights, `input` and `input2`.
     pub zen: Option<Named>,
 }
@@ -89,6 +91,13 @@ impl Scorer {
         if has(&[Proxy::Zen]) {
             self.zen(archs, images, &mut scores)?;
         }
+        for proxy in [Proxy::Croze, Proxy::CrozeCompat, Proxy::CrozeMean] {
+            if has(&[proxy]) {
+                for (terms, scores) in super::croze::terms(self, archs, proxy)?.iter().zip(&mut scores) {
+                    scores.insert(proxy, terms.iter().map(|t| t.term).sum());
+                }
+            }
+        }
         for scores in &mut scores {
             scores.retain(|proxy, value| {
                 if !value.is_finite() {
@@ -128,6 +137,7 @@ impl Scorer {
                 Proxy::JacobCov | Proxy::EpeNas => (2, "it correlates images"),
                 Proxy::Zico => (4, "it compares two batches with batch statistics"),
                 Proxy::Naswot | Proxy::NaswotCompat => (2, "it compares images"),
+                Proxy::Croze | Proxy::CrozeCompat | Proxy::CrozeMean => (2, "batch norms need statistics"),
                 Proxy::Zen | Proxy::GradNorm | Proxy::Snip | Proxy::Plain | Proxy::Fisher => {
                     (2, "batch norms need statistics")
                 }
@@ -145,11 +155,11 @@ impl Scorer {
         Network { arch: *arch, sizes: self.sizes, form: self.form, norms }
     }
 
-    fn looks(&self, archs: &[Arch], norms: Norms, wanted: Wanted) -> Result<Vec<Look>> {
+    pub(super) fn looks(&self, archs: &[Arch], norms: Norms, wanted: Wanted) -> Result<Vec<Look>> {
         archs.iter().map(|arch| Look::new(&self.network(arch, norms), wanted)).collect()
     }
 
-    fn weights_of(&self, look: &Look) -> Result<Named> {
+    pub(super) fn weights_of(&self, look: &Look) -> Result<Named> {
         match &self.weights {
             Some(weights) => Ok(weights.clone()),
             None => look.fresh(self.seed),
@@ -236,16 +246,26 @@ impl Scorer {
         Ok(())
     }
 
+    /// What a cell of positive weights does to the mean of its input.
+    pub(super) fn cell_gain(&self, arch: &Arch, weights: &Named, cell: &str) -> f64 {
+        let mut nodes = [1.0, 0.0, 0.0, 0.0];
+        for (edge, &(from, to)) in EDGES.iter().enumerate() {
+            let factor = match arch.0[edge] {
+                Op::None => 0.0,
+                Op::SkipConnect | Op::AvgPool3x3 => 1.0,
+                op => gain(weights, &format!("{}.op.1", self.form.edge(cell, edge, op))),
+            };
+            nodes[to] += factor * nodes[from];
+        }
+        nodes[3]
+    }
+
     /// Scales positive weights by powers of two so that a network without norms keeps values near 1, and returns by which
     /// power of two the output was divided.
     ///
     /// Every path crosses the stem, one of the two branches of each reduction, and the classifier, so scaling these scales
     /// the output, and `w dR/dw` of every layer alike. How much is needed is estimated from mean gains; any power is exact.
     fn scale(&self, arch: &Arch, weights: &mut Named) -> i32 {
-        let gain = |weights: &Named, name: &str| -> f64 {
-            let Some(values) = weights.get(&format!("{name}.weight")) else { return 0.0 };
-            values.data.iter().map(|&w| f64::from(w)).sum::<f64>() / values.dims[0].max(1) as f64
-        };
         let ([stem, _], [_, classifier]) = (self.form.stem(), self.form.head());
         let (mut total, mut index) = (0, 0);
         let mut cut = |weights: &mut Named, layers: &[String], magnitude: &mut f64| {
@@ -269,17 +289,7 @@ impl Scorer {
                 index += 1;
             }
             for cell in 0..self.sizes.cells {
-                let name = self.form.cell(stage, cell, index);
-                let mut nodes = [magnitude, 0.0, 0.0, 0.0];
-                for (edge, &(from, to)) in EDGES.iter().enumerate() {
-                    let factor = match arch.0[edge] {
-                        Op::None => 0.0,
-                        Op::SkipConnect | Op::AvgPool3x3 => 1.0,
-                        op => gain(weights, &format!("{}.op.1", self.form.edge(&name, edge, op))),
-                    };
-                    nodes[to] += factor * nodes[from];
-                }
-                magnitude = nodes[3];
+                magnitude *= self.cell_gain(arch, weights, &self.form.cell(stage, cell, index));
                 index += 1;
             }
         }
@@ -379,6 +389,12 @@ impl Scorer {
         }
         Ok(())
     }
+}
+
+/// What a layer of positive weights does to the mean of its input.
+pub(super) fn gain(weights: &Named, layer: &str) -> f64 {
+    let Some(values) = weights.get(&format!("{layer}.weight")) else { return 0.0 };
+    values.data.iter().map(|&w| f64::from(w)).sum::<f64>() / values.dims[0].max(1) as f64
 }
 
 fn tensor<'a>(weights: &'a Named, layer: &str) -> Result<&'a Values> {

@@ -1,0 +1,285 @@
+//! CRoZe: how alike a network and a perturbed copy of it stay in parameters, gradients and features, in one step
+//! (Ha, Kim and Hwang 2023).
+//!
+//! The copy's weights are `w + gamma |w| g/|g|` per weight tensor, `g` the gradient of the loss (eq. 3), its images are
+//! moved by the sign of their gradient in the copy (eq. 4). For each convolution and linear layer, `P` compares parameters,
+//! `G` gradients and `Z` features.
+//!
+//! | | [`Proxy::Croze`] | [`Proxy::CrozeCompat`] | [`Proxy::CrozeMean`] |
+//! |---|---|---|---|
+//! | weights | as they are | absolute values | absolute values |
+//! | batch norms | all | those of reductions alone | as compat |
+//! | images | `x + eps sign g`, in the range of pixels | `x - eps sign g`, in 0 to 1 after normalisation | as compat |
+//! | the copy's gradients | at the moved images | at both, added | as compat |
+//! | cosines | of whole tensors; of features per image, then the mean | along the first axis, then summed | then averaged |
+//! | features | each layer's output | five stages' | as compat |
+//! | a layer's term | `(1+Z)(1+P)|G|` | `|P G Z|`, `P` and `Z` sums of `1 + cos` | as compat |
+//!
+//! The score is the sum of the terms. A layer without gradient counts 0.
+
+use serde::Serialize;
+
+use super::Proxy;
+use super::passes::{Compiled, Left, Look, Wanted};
+use super::score::{Scorer, gain};
+use crate::error::{Error, Result};
+use crate::nn::nas_bench_201::{Form, Norms};
+use crate::nn::tensors::Named;
+use crate::space::nas_bench_201::Arch;
+
+/// Size of the step away from the weights, in their norm.
+const GAMMA: f64 = 2.0;
+/// Size of the step away from the images, on the network's inputs.
+const EPSILON: f32 = 0.01;
+/// Means in front of a reduction's norm are left at two to this.
+const KEPT_BITS: i32 = 14;
+/// Rate of the one step of eq. 7.
+const RATE: f64 = 1e-3;
+
+/// What one layer adds.
+#[derive(Clone, Debug, Serialize)]
+pub struct Term {
+    /// The layer's name.
+    pub layer: String,
+    /// The stage whose features are compared, or none if it is the layer's own output.
+    pub feature: Option<usize>,
+    /// `P`: parameters.
+    pub parameters: f64,
+    /// `G`: gradients.
+    pub gradients: f64,
+    /// `Z`: features.
+    pub features: f64,
+    /// What it adds to the score.
+    pub term: f64,
+}
+
+/// Terms of each architecture under one of the three proxies.
+///
+/// # Errors
+/// If the proxy is none of these, the batch does not fit, or the device fails.
+pub fn terms(scorer: &Scorer, archs: &[Arch], proxy: Proxy) -> Result<Vec<Vec<Term>>> {
+    match proxy {
+        Proxy::CrozeCompat | Proxy::CrozeMean => released(scorer, archs, proxy == Proxy::CrozeMean),
+        Proxy::Croze => reconstructed(scorer, archs),
+        _ => Err(Error::invalid("proxy", format!("{} has no terms per layer", proxy.name()))),
+    }
+}
+
+/// Networks, weights and what two passes left: the clean network on the images, the copy on the moved ones.
+struct Pair {
+    looks: Vec<Look>,
+    /// Weights of the network.
+    clean: Vec<Named>,
+    /// Those of the copy.
+    moved: Vec<Named>,
+    /// The clean network's.
+    at_clean: Vec<Left>,
+    /// The copy's on the clean images.
+    between: Vec<Left>,
+    /// The copy's on the moved images.
+    at_moved: Vec<Left>,
+}
+
+/// Runs the three passes; all networks side by side.
+fn passes(
+    scorer: &Scorer,
+    archs: &[Arch],
+    norms: Norms,
+    wanted: Wanted,
+    absolute: bool,
+    step: impl Fn(usize, f32, f32) -> f32,
+) -> Result<Pair> {
+    let looks = scorer.looks(archs, norms, wanted)?;
+    let mut clean = looks.iter().map(|look| scorer.weights_of(look)).collect::<Result<Vec<_>>>()?;
+    if absolute {
+        clean.iter_mut().flat_map(Named::values_mut).flat_map(|v| &mut v.data).for_each(|w| *w = w.abs());
+        archs.iter().zip(&mut clean).for_each(|(arch, named)| settle(scorer, arch, named));
+    }
+    let (refs, named): (Vec<&Look>, Vec<&Named>) = (looks.iter().collect(), clean.iter().collect());
+    let compiled = Compiled::with_batches(&scorer.gpu, scorer.preset, &refs, &named, archs.len())?;
+    let batches = vec![scorer.batch.clone(); archs.len()];
+    let at_clean = compiled.run_each_wait(&batches)?;
+    let moved: Vec<Named> =
+        looks.iter().zip(&clean).zip(&at_clean).map(|((look, named), left)| ascent(look, named, left)).collect();
+    compiled.set_weights(&moved)?;
+    let between = compiled.run_each_wait(&batches)?;
+    let mut batches = batches;
+    for (batch, left) in batches.iter_mut().zip(&between) {
+        let (Some(x), Some(gradient)) = (batch.get_mut("x"), left.get("input")) else { continue };
+        let (channels, area) = (x.dims[1], x.dims[2..].iter().product::<usize>());
+        for (i, (x, &g)) in x.data.iter_mut().zip(gradient).enumerate() {
+            *x = step(i / area % channels, *x, if g == 0.0 { 0.0 } else { g.signum() });
+        }
+    }
+    let at_moved = compiled.run_each_wait(&batches)?;
+    drop(compiled);
+    Ok(Pair { looks, clean, moved, at_clean, between, at_moved })
+}
+
+/// Keeps the squares in the reductions' batch norms in the range of f32.
+///
+/// Without other norms, positive weights let values grow past 1e20 in deep stages. A convolution in front of a batch norm
+/// may be divided by a power of two: the norm takes it away again, and all cosines of its weights and gradients stay. Mean
+/// gains say how much is needed; the deviation stays large beside the norm's epsilon.
+fn settle(scorer: &Scorer, arch: &Arch, weights: &mut Named) {
+    if Norms::without(scorer.form) != Norms::Reductions {
+        return;
+    }
+    let mut magnitude = gain(weights, scorer.form.stem()[0]);
+    let mut index = 0;
+    for stage in 0..3 {
+        if stage > 0 {
+            let [name, shortcut] = scorer.form.reduction(stage, index);
+            let first = format!("{name}.conv_a.op.1");
+            let power = ((magnitude * gain(weights, &first)).max(1.0).log2() as i32 - KEPT_BITS).clamp(0, 120);
+            if let Some(values) = weights.get_mut(&format!("{first}.weight")) {
+                values.data.iter_mut().for_each(|w| *w *= 2f32.powi(-power));
+            }
+            magnitude *= gain(weights, &shortcut);
+            index += 1;
+        }
+        for cell in 0..scorer.sizes.cells {
+            magnitude *= scorer.cell_gain(arch, weights, &scorer.form.cell(stage, cell, index));
+            index += 1;
+        }
+    }
+}
+
+/// Each layer's weights moved by `GAMMA` times their norm along the gradient.
+fn ascent(look: &Look, weights: &Named, left: &Left) -> Named {
+    let mut moved = weights.clone();
+    for layer in &look.layers {
+        let (Some(w), Some(g)) = (moved.get_mut(&format!("{layer}.weight")), left.get(&format!("grad.{layer}"))) else {
+            continue;
+        };
+        let norm = super::formulas::norm(g);
+        if norm > 0.0 {
+            let factor = GAMMA * super::formulas::norm(&w.data) / norm;
+            w.data.iter_mut().zip(g).for_each(|(w, &g)| *w = (f64::from(*w) + factor * f64::from(g)) as f32);
+        }
+    }
+    moved
+}
+
+/// `a.b / (|a| |b|)`, 0 if one is 0.
+fn cosine(pairs: impl Iterator<Item = (f64, f64)>) -> f64 {
+    let [ab, aa, bb] = pairs.fold([0.0; 3], |[ab, aa, bb], (a, b)| [ab + a * b, aa + a * a, bb + b * b]);
+    // PyTorch's bound on norms.
+    ab / (aa.sqrt().max(1e-8) * bb.sqrt().max(1e-8))
+}
+
+/// Cosines along the first axis, each changed by `map`, then added or averaged.
+fn columns(a: &[f64], b: &[f64], rows: usize, mean: bool, map: impl Fn(f64) -> f64) -> f64 {
+    let width = a.len() / rows.max(1);
+    let along = |v: &'_ [f64], column: usize| v.iter().skip(column).step_by(width.max(1)).copied().collect::<Vec<_>>();
+    let sum: f64 = (0..width).map(|c| map(cosine(along(a, c).into_iter().zip(along(b, c))))).sum();
+    if mean { sum / width.max(1) as f64 } else { sum }
+}
+
+fn wide(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|&v| f64::from(v)).collect()
+}
+
+/// The stage whose features the released code compares for a layer: cells that have begun, in units of a stage.
+fn stage_of(form: Form, cells: usize, layer: &str) -> usize {
+    let within = |name: &str| layer.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
+    let (mut index, [_, classifier]) = (0, form.head());
+    if layer == classifier {
+        return 4;
+    }
+    for stage in 0..3 {
+        if stage > 0 {
+            let [name, shortcut] = form.reduction(stage, index);
+            if within(&name) || layer == shortcut {
+                return stage;
+            }
+            index += 1;
+        }
+        for cell in 0..cells {
+            if within(&form.cell(stage, cell, index)) {
+                return (stage * cells + cell + 1) / cells;
+            }
+            index += 1;
+        }
+    }
+    0
+}
+
+/// The released code's terms, or their size-free form.
+fn released(scorer: &Scorer, archs: &[Arch], mean: bool) -> Result<Vec<Vec<Term>>> {
+    let images = scorer.batch["y"].data.len();
+    let wanted =
+        Wanted { batch: images, loss_gradients: true, loss_input_gradient: true, features: true, ..Wanted::default() };
+    let step = |_: usize, x: f32, sign: f32| (x - EPSILON * sign).clamp(0.0, 1.0);
+    let pair = passes(scorer, archs, Norms::without(scorer.form), wanted, true, step)?;
+    let mut lists = vec![];
+    for (n, look) in pair.looks.iter().enumerate() {
+        let feature = |left: &Left, stage: usize| -> Vec<f64> {
+            let map = left.get(&format!("feature.{stage}")).map(Vec::as_slice).unwrap_or_default();
+            // The head's rectifier works in place, after this map was kept.
+            map.iter().map(|&v| f64::from(if stage == 3 { v.max(0.0) } else { v })).collect()
+        };
+        let alike: Vec<f64> = (0..5)
+            .map(|stage| {
+                let (a, b) = (feature(&pair.at_moved[n], stage), feature(&pair.at_clean[n], stage));
+                columns(&a, &b, images, mean, |c| 1.0 + c)
+            })
+            .collect();
+        let mut terms = vec![];
+        for layer in &look.layers {
+            let (weight, gradient) = (format!("{layer}.weight"), format!("grad.{layer}"));
+            let Some(clean) = pair.at_clean[n].get(&gradient) else { continue };
+            let rows = pair.clean[n][&weight].dims[0];
+            let [moved, at_x] = [&pair.at_moved[n], &pair.between[n]].map(|left| wide(&left[&gradient]));
+            // The pass that moves the images leaves its gradients, to which the last pass adds.
+            let both: Vec<f64> = moved.iter().zip(&at_x).map(|(a, b)| a + b).collect();
+            let (w, w_moved) = (wide(&pair.clean[n][&weight].data), wide(&pair.moved[n][&weight].data));
+            let stage = stage_of(scorer.form, scorer.sizes.cells, layer);
+            let parameters = columns(&w_moved, &w, rows, mean, |c| 1.0 + c);
+            let gradients = columns(&both, &wide(clean), rows, mean, f64::abs);
+            let features = alike[stage];
+            let term = (parameters * gradients * features).abs();
+            terms.push(Term { layer: layer.clone(), feature: Some(stage), parameters, gradients, features, term });
+        }
+        lists.push(terms);
+    }
+    Ok(lists)
+}
+
+/// The reconstruction's terms.
+fn reconstructed(scorer: &Scorer, archs: &[Arch]) -> Result<Vec<Vec<Term>>> {
+    let images = scorer.batch["y"].data.len();
+    let wanted =
+        Wanted { batch: images, loss_gradients: true, loss_input_gradient: true, outputs: true, ..Wanted::default() };
+    let step = |channel: usize, x: f32, sign: f32| {
+        let [low, high] = scorer.range.get(channel).copied().unwrap_or([f32::NEG_INFINITY, f32::INFINITY]);
+        (x + EPSILON * sign).max(low).min(high)
+    };
+    let pair = passes(scorer, archs, Norms::All, wanted, false, step)?;
+    let mut lists = vec![];
+    for (n, look) in pair.looks.iter().enumerate() {
+        let (clean, moved) = (&pair.at_clean[n], &pair.at_moved[n]);
+        let mut terms = vec![];
+        for layer in &look.layers {
+            let (gradient, output) = (format!("grad.{layer}"), format!("output.{layer}"));
+            let (Some(g), Some(g_moved)) = (clean.get(&gradient), moved.get(&gradient)) else { continue };
+            let weight = format!("{layer}.weight");
+            let stepped = |w: &[f32], g: &[f32]| -> Vec<f64> {
+                w.iter().zip(g).map(|(&w, &g)| f64::from(w) - RATE * f64::from(g)).collect()
+            };
+            let a = stepped(&pair.clean[n][&weight].data, g);
+            let b = stepped(&pair.moved[n][&weight].data, g_moved);
+            let parameters = cosine(a.into_iter().zip(b));
+            let gradients = cosine(wide(g).into_iter().zip(wide(g_moved))).abs();
+            let (a, b) = (wide(&clean[&output]), wide(&moved[&output]));
+            let each = (a.len() / images.max(1)).max(1);
+            let alike: f64 =
+                a.chunks(each).zip(b.chunks(each)).map(|(a, b)| cosine(a.iter().copied().zip(b.iter().copied()))).sum();
+            let features = alike / images.max(1) as f64;
+            let term = (1.0 + features) * (1.0 + parameters) * gradients;
+            terms.push(Term { layer: layer.clone(), feature: None, parameters, gradients, features, term });
+        }
+        lists.push(terms);
+    }
+    Ok(lists)
+}
