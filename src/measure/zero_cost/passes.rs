@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::graph::plan::{Bindings, Instance, Plan};
 use crate::graph::store::{Contents, Store};
-use crate::graph::{Graph, Group, Init, Shape, Statistics, TensorId};
+use crate::graph::{Graph, Group, Init, Statistics, TensorId};
 use crate::kernels::Preset;
 use crate::nn::tensors::{Named, Values, to_torch, upload};
 use crate::nn::{Layers, Model};
@@ -56,7 +56,7 @@ pub struct Look {
     pub units: Vec<usize>,
 }
 
-/// Tensors that a pass left, by name: weights' gradients in PyTorch's order, maps image by image.
+/// Tensors that a pass left, by name, in PyTorch's order: filters `O, I, H, W`, maps `N, C, H, W`.
 pub type Left = HashMap<String, Vec<f32>>;
 
 impl Look {
@@ -272,7 +272,7 @@ impl<'a> Compiled<'a> {
         for (network, name, shape, read) in pending {
             let stored = read.wait_f32()?;
             let logical: Vec<f32> = shape.storage_indices().map(|i| stored[i]).collect();
-            let values = if let Shape::Filter { .. } = shape { to_torch(shape, &logical) } else { logical };
+            let values = to_torch(shape, &logical);
             left[network].insert(name.clone(), values);
         }
         Ok(left)
