@@ -180,6 +180,15 @@ fn gradients_of_nas_bench_201() {
 }
 
 #[test]
+fn products_with_the_hessian() {
+    for arch in ["303141", "234321", "412103"] {
+        let model = Network::new(arch.parse().unwrap(), SMALL);
+        networks::check_hessian(common::gpu(), common::preset(), &model, BATCH);
+        networks::check_hessian(common::gpu(), common::preset(), &model, Statistics::Running);
+    }
+}
+
+#[test]
 fn gradients_of_a_path_of_the_supernet() {
     let path = Supernet::path(&"324113".parse().unwrap());
     networks::check(common::gpu(), common::preset(), &Supernet { sizes: SMALL }, &path, BATCH);

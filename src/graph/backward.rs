@@ -3,6 +3,9 @@
 //! Every consumer of a tensor contributes [`Term`]s to its gradient; they are summed by one [`Op::Combine`] when all
 //! consumers have been seen. So a rectifier's mask, a pool's spreading and a batch norm's correction never cost a pass
 //! of their own: they are views of the terms.
+//!
+//! Gradients of convolutions, sums, rectifiers, average pools, batch norms and the cross-entropy have gradients themselves:
+//! a second call of [`Builder::backward`], with first gradients as outputs, gives products with the Hessian.
 
 use std::collections::HashMap;
 
@@ -29,16 +32,20 @@ struct Tape {
 }
 
 impl Builder {
-    /// Appends the gradients of a loss, given its gradient `seed` with respect to `output`.
+    /// Appends the gradients of a loss, given pairs of an output and the loss's gradient (a seed) with respect to it. Seeds
+    /// are constants: with the gradients `g` of an earlier call as outputs and seeds, the result is the Hessian times `g`
+    /// (Pearlmutter 1994).
     ///
     /// Weights and batch inputs that the loss does not depend on get a gradient of zeros if they are listed in `wanted`;
     /// `wanted` tensors are those whose gradient is asked for (weights, or an input for an attack).
     ///
     /// # Errors
     /// If an operation on the way has no gradient here.
-    pub fn backward(&mut self, output: TensorId, seed: TensorId, wanted: &[TensorId]) -> Result<Gradients> {
+    pub fn backward(&mut self, outputs: &[(TensorId, TensorId)], wanted: &[TensorId]) -> Result<Gradients> {
         let mut tape = Tape { terms: HashMap::new(), done: Gradients::default(), wanted: wanted.to_vec() };
-        tape.terms.insert(output, vec![Term::new(seed, TermKind::Plain)]);
+        for &(output, seed) in outputs {
+            tape.terms.entry(output).or_default().push(Term::new(seed, TermKind::Plain));
+        }
         let needs = self.depends_on(wanted);
         let outer = self.guard;
         for node in self.graph.nodes.clone().iter().rev() {
@@ -129,6 +136,40 @@ impl Builder {
                     give(tape, *x, dx, kind);
                 }
             }
+            Op::ConvInput { dy, w, dx, geometry } => {
+                let Some(above) = self.gradient_of(*dx, tape) else { return Ok(()) };
+                if needed(*dy) {
+                    let y = self.temporary(self.shape(*dy));
+                    self.push(Op::Conv { x: above, w: *w, bias: None, y, geometry: *geometry, relu: false });
+                    give(tape, *dy, y, TermKind::Plain);
+                }
+                if needed(*w) {
+                    let dw = self.temporary(self.shape(*w));
+                    self.push(Op::ConvFilter { x: above, dy: *dy, dw, geometry: *geometry, relu: false });
+                    give(tape, *w, dw, TermKind::Plain);
+                }
+            }
+            Op::ConvFilter { x, dy, dw, geometry, relu } => {
+                let Some(above) = self.gradient_of(*dw, tape) else { return Ok(()) };
+                if needed(*dy) {
+                    let y = self.temporary(self.shape(*dy));
+                    self.push(Op::Conv { x: *x, w: above, bias: None, y, geometry: *geometry, relu: *relu });
+                    give(tape, *dy, y, TermKind::Plain);
+                }
+                if needed(*x) {
+                    let dx = self.temporary(self.shape(*x));
+                    self.push(Op::ConvInput { dy: *dy, w: above, dx, geometry: *geometry });
+                    let kind = if *relu { TermKind::Masked { x: *x } } else { TermKind::Plain };
+                    give(tape, *x, dx, kind);
+                }
+            }
+            Op::CrossEntropy { logits, labels, dlogits: Some(dlogits), .. } => {
+                if let Some(v) = self.gradient_of(*dlogits, tape).filter(|_| needed(*logits)) {
+                    let y = self.temporary(self.shape(*logits));
+                    self.push(Op::CrossEntropyHessian { logits: *logits, labels: *labels, v, y });
+                    give(tape, *logits, y, TermKind::Plain);
+                }
+            }
             Op::Combine { terms, y } => {
                 if !terms.iter().any(|t| t.reads().into_iter().any(needed)) {
                     return Ok(());
@@ -166,8 +207,21 @@ impl Builder {
                     }
                 }
             }
+            // Gradients of scale and shift have none themselves.
+            Op::BatchNormGrad { dgamma, dbeta, .. }
+                if [dgamma, dbeta].into_iter().flatten().any(|t| tape.terms.contains_key(t)) =>
+            {
+                return Err(Error::invalid(
+                    "backward",
+                    "the gradient of a batch norm's scale or shift has no gradient",
+                ));
+            }
             // The coefficients' part of the gradient is taken with the term that uses them; losses start from a seed.
-            Op::BatchNorm { .. } | Op::CrossEntropy { .. } | Op::Tally { .. } | Op::Gather { .. } => {}
+            Op::BatchNorm { .. }
+            | Op::BatchNormGrad { .. }
+            | Op::CrossEntropy { .. }
+            | Op::Tally { .. }
+            | Op::Gather { .. } => {}
             other => {
                 let (_, writes) = other.operands();
                 // What writes a wanted tensor lies before the differentiated part.
@@ -192,12 +246,86 @@ impl Builder {
             TermKind::Plain => TermKind::Plain,
             TermKind::Relu => TermKind::Masked { x: term.a },
             TermKind::AvgPool(window) => TermKind::AvgPoolGrad(window),
+            // Masks do not move.
+            TermKind::Masked { x } => TermKind::Masked { x },
+            TermKind::AvgPoolGrad(window) => TermKind::AvgPool(window),
+            TermKind::Spread { factor } => return self.spread_gradient(term, factor, dy, tape),
             TermKind::Affine { coefficients } => self.norm_gradient(term, coefficients, dy, needs, tape)?,
-            other => return Err(Error::invalid("backward", format!("a term {other:?} has no gradient here"))),
+            TermKind::AffineGrad { coefficients, .. } => {
+                return self.norm_second_gradient(term, coefficients, dy, needs, tape);
+            }
         };
         if needed(term.a) {
             tape.terms.entry(term.a).or_default().push(Term { guard: term.guard, a: dy, kind });
         }
+        Ok(())
+    }
+
+    /// `factor` times the sum over positions.
+    fn spread_gradient(&mut self, term: &Term, factor: f32, dy: TensorId, tape: &mut Tape) -> Result<()> {
+        let [n, h, w, c] = self.shape(dy).nhwc();
+        let mean = self.temporary(Shape::map(n, 1, 1, c));
+        self.guarded(term.guard, |b| b.push(Op::GlobalAvgPool { x: dy, y: mean }));
+        let factor = factor * (h * w) as f32;
+        let kind = if factor == 1.0 { TermKind::Plain } else { TermKind::Spread { factor } };
+        tape.terms.entry(term.a).or_default().push(Term { guard: term.guard, a: mean, kind });
+        Ok(())
+    }
+
+    /// The gradient of batch norm's gradient `p dy + q (x - mean) + t`, given what is above it, `v`: with respect to `dy`,
+    /// of which it is a symmetric function, and with respect to `x`.
+    fn norm_second_gradient(
+        &mut self,
+        term: &Term,
+        grad_coefficients: TensorId,
+        v: TensorId,
+        needs: &[bool],
+        tape: &mut Tape,
+    ) -> Result<()> {
+        let norm = self.graph.nodes.iter().find_map(|node| match node.op {
+            Op::BatchNormGrad { x, coefficients, grad_coefficients: own, statistics, .. }
+                if own == grad_coefficients =>
+            {
+                Some((x, coefficients, statistics))
+            }
+            _ => None,
+        });
+        let Some((x, coefficients, statistics)) = norm else {
+            return Err(Error::invalid("backward", "a batch norm's second gradient has no gradient here"));
+        };
+        let scale = self.graph.nodes.iter().find_map(|node| match node.op {
+            Op::BatchNorm { gamma, coefficients: own, .. } if own == coefficients => gamma,
+            _ => None,
+        });
+        if scale.is_some_and(|gamma| needs[gamma.0 as usize]) {
+            return Err(Error::invalid("backward", "a batch norm's scale has no second gradient here"));
+        }
+        let (dy, guard, shape) = (term.a, term.guard, self.shape(grad_coefficients));
+        let mut give = |to: TensorId, a: TensorId, coefficients: TensorId| {
+            tape.terms.entry(to).or_default().push(Term { guard, a, kind: TermKind::AffineGrad { x, coefficients } });
+        };
+        let second = self.temporary(shape);
+        let (dgamma, dbeta) = (None, None);
+        let op = Op::BatchNormGrad { dy: v, x, coefficients, dgamma, dbeta, grad_coefficients: second, statistics };
+        self.guarded(guard, |b| b.push(op));
+        if needs[dy.0 as usize] {
+            give(dy, v, second);
+        }
+        // Running statistics do not depend on what is normalised.
+        if !needs[x.0 as usize] || statistics == Statistics::Running {
+            return Ok(());
+        }
+        let [n, _, _, c] = self.shape(x).nhwc();
+        let products = self.temporary(Shape::map(n, 1, 1, c));
+        let dot = self.temporary(Shape::vector(c));
+        let (by_v, by_dy) = (self.temporary(shape), self.temporary(shape));
+        self.guarded(guard, |b| {
+            b.push(Op::ImageDot { a: v, b: dy, y: products });
+            b.push(Op::ChannelSum { x: products, y: dot });
+            b.push(Op::BatchNormDoubleGrad { x, coefficients, first: grad_coefficients, second, dot, by_v, by_dy });
+        });
+        give(x, v, by_v);
+        give(x, dy, by_dy);
         Ok(())
     }
 

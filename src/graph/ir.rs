@@ -382,6 +382,19 @@ pub enum Op {
         grad_coefficients: TensorId,
         statistics: Statistics,
     },
+    /// Gradient of `sum of v * dx` with respect to `x`, where `dx` is the gradient that [`Op::BatchNormGrad`] prepared of
+    /// `dy`: writes the coefficients of two [`TermKind::AffineGrad`]s, of `v` (`by_v`) and of `dy` (`by_dy`), that add up to
+    /// it. `first` and `second` are what [`Op::BatchNormGrad`] wrote for `dy` and for `v`, `dot` is the sum over `n, h, w` of
+    /// `v * dy`; of `x` only the shape counts. The norm used the batch's statistics.
+    BatchNormDoubleGrad {
+        x: TensorId,
+        coefficients: TensorId,
+        first: TensorId,
+        second: TensorId,
+        dot: TensorId,
+        by_v: TensorId,
+        by_dy: TensorId,
+    },
     /// `y = sum of terms`, in their order; zero if there is none.
     Combine { terms: Vec<Term>, y: TensorId },
     /// Maximum over a window; padding never wins.
@@ -398,6 +411,9 @@ pub enum Op {
     /// Softmax cross-entropy per image: `labels` holds class numbers (one channel), `loss` (two channels) has `loss, 1 if the top class is right` per image; `dlogits` is the
     /// gradient of the mean loss. An image whose label is no class counts nothing. Label smoothing `a`: target `1 - a + a/C` for the label and `a/C` elsewhere.
     CrossEntropy { logits: TensorId, labels: TensorId, loss: TensorId, dlogits: Option<TensorId>, smoothing: f32 },
+    /// The mean cross-entropy's Hessian with respect to the logits times `v`: `y = s * (v - sum over c of s v) / N`, `s` the
+    /// softmax; zero for an image whose label is no class. Smoothing does not change it.
+    CrossEntropyHessian { logits: TensorId, labels: TensorId, v: TensorId, y: TensorId },
     /// Adds the sums over images of `loss` to `metrics`: `sum of losses, right answers, images, batches that were not
     /// finite`; `mean` (written) has this batch's mean loss and accuracy.
     Tally { loss: TensorId, metrics: TensorId, mean: TensorId },
@@ -511,11 +527,15 @@ impl Op {
             Op::BatchNormGrad { dy, x, coefficients, dgamma, dbeta, grad_coefficients, .. } => {
                 (vec![*dy, *x, *coefficients], some(&[*dgamma, *dbeta, Some(*grad_coefficients)]))
             }
+            Op::BatchNormDoubleGrad { x: _, coefficients, first, second, dot, by_v, by_dy } => {
+                (vec![*coefficients, *first, *second, *dot], vec![*by_v, *by_dy])
+            }
             Op::Combine { terms, y } => (terms.iter().flat_map(|t| t.reads()).collect(), vec![*y]),
             Op::MaxPoolGrad { x, dy, dx, .. } => (vec![*x, *dy], vec![*dx]),
             Op::CrossEntropy { logits, labels, loss, dlogits, .. } => {
                 (vec![*logits, *labels], some(&[Some(*loss), *dlogits]))
             }
+            Op::CrossEntropyHessian { logits, labels, v, y } => (vec![*logits, *labels, *v], vec![*y]),
             Op::Tally { loss, metrics, mean } => (vec![*loss, *metrics], vec![*metrics, *mean]),
             Op::GlobalNorm { gradients, norm } => {
                 (gradients.iter().flat_map(|(_, g, w)| some(&[Some(*g), *w])).collect(), vec![*norm])

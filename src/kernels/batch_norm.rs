@@ -1,4 +1,5 @@
-//! Batch norm and channel sums: `moments.wgsl`, `batch_norm.wgsl`, `batch_norm_grad.wgsl`, `channel_sum.wgsl`.
+//! Batch norm and channel sums: `moments.wgsl`, `batch_norm.wgsl`, `batch_norm_grad.wgsl`,
+//! `batch_norm_double_grad.wgsl`, `channel_sum.wgsl`.
 
 use super::{Lowering, Word};
 use crate::graph::{Op, Statistics, TensorId, blocks};
@@ -66,6 +67,15 @@ pub(super) fn lower(to: &mut Lowering, op: &Op) {
                 c4.into(),
             ];
             to.call(variant, slots, &writes, head, c4.div_ceil(lanes));
+        }
+        Op::BatchNormDoubleGrad { x, coefficients, first, second, dot, by_v, by_dy } => {
+            let [n, h, w, c] = to.shape(x).nhwc();
+            let lanes = to.preset.reduce_lanes;
+            let variant = Variant::new("batch_norm_double_grad", [("LANES", lanes)]);
+            let slots = vec![coefficients, first, second, dot, by_v, by_dy];
+            let mut head: Vec<Word> = slots.iter().map(|&t| t.into()).collect();
+            head.extend([n * h * w, blocks(c)].map(Word::from));
+            to.call(variant, slots, &[by_v, by_dy], head, blocks(c).div_ceil(lanes));
         }
         Op::ChannelSum { x, y } => {
             let [n, h, w, c] = to.shape(x).nhwc();

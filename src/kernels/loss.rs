@@ -1,4 +1,4 @@
-//! Losses and their sums: `cross_entropy.wgsl`, `tally.wgsl`.
+//! Losses and their sums: `cross_entropy.wgsl`, `cross_entropy_hessian.wgsl`, `tally.wgsl`.
 
 use super::{Lowering, Word};
 use crate::graph::Op;
@@ -25,6 +25,12 @@ pub(super) fn lower(to: &mut Lowering, op: &Op) {
                 none,
             ];
             to.call(variant, slots, &writes, head, n.div_ceil(lanes));
+        }
+        Op::CrossEntropyHessian { logits, labels, v, y } => {
+            let [n, _, _, classes] = to.shape(logits).nhwc();
+            let variant = Variant::new("cross_entropy_hessian", [("LANES", lanes)]);
+            let head = vec![logits.into(), labels.into(), v.into(), y.into(), n.into(), classes.into(), none, none];
+            to.call(variant, vec![logits, labels, v, y], &[y], head, n.div_ceil(lanes));
         }
         Op::Tally { loss, metrics, mean } => {
             let [n, ..] = to.shape(loss).nhwc();

@@ -110,14 +110,15 @@ impl<'a> Lowering<'a> {
         self.guard = node.guard;
         match &node.op {
             Op::Conv { .. } | Op::ConvInput { .. } | Op::ConvFilter { .. } => conv2d::lower(self, &node.op),
-            Op::BatchNorm { .. } | Op::BatchNormGrad { .. } | Op::ChannelSum { .. } => {
-                batch_norm::lower(self, &node.op)
-            }
+            Op::BatchNorm { .. }
+            | Op::BatchNormGrad { .. }
+            | Op::BatchNormDoubleGrad { .. }
+            | Op::ChannelSum { .. } => batch_norm::lower(self, &node.op),
             Op::Combine { .. } => combine::lower(self, &node.op),
             Op::MaxPool { .. } | Op::MaxPoolGrad { .. } | Op::GlobalAvgPool { .. } | Op::Gather { .. } => {
                 pool::lower(self, &node.op);
             }
-            Op::CrossEntropy { .. } | Op::Tally { .. } => loss::lower(self, &node.op),
+            Op::CrossEntropy { .. } | Op::CrossEntropyHessian { .. } | Op::Tally { .. } => loss::lower(self, &node.op),
             Op::GlobalNorm { .. } | Op::Ascend { .. } | Op::Sgd { .. } | Op::Perturb { .. } => {
                 optimizer::lower(self, &node.op);
             }

@@ -254,7 +254,7 @@ fn pass(model: &dyn Model, batch: usize, step: Option<Method>) -> Result<(Graph,
     b.push(Op::AttackJudge { loss: loss.per_image, settings, state });
     let mut gradient = adv;
     if let (Some(method), Some(seed)) = (step, loss.dlogits) {
-        let gradients = b.backward(logits, seed, &[adv])?;
+        let gradients = b.backward(&[(logits, seed)], &[adv])?;
         gradient = gradients.get(adv).unwrap_or(adv);
         b.probe(gradient, "gradient");
         let memory = (method == Method::Apgd).then_some(memory);

@@ -47,10 +47,11 @@ fn for_each_product(
                 for j in 0..columns {
                     for v in 0..kernel_columns {
                         let Some(column) = inside(j * stride, v * dilation, padding, x[2]) else { continue };
-                        for k in 0..outputs {
-                            let group = k / (outputs / groups);
-                            for c in 0..inputs {
-                                let at_x = index(x, [n, row, column, group * inputs + c]);
+                        // Outputs innermost: they lie side by side in the filter and in the output.
+                        for channel in 0..groups * inputs {
+                            let (group, c) = (channel / inputs, channel % inputs);
+                            let at_x = index(x, [n, row, column, channel]);
+                            for k in group * (outputs / groups)..(group + 1) * (outputs / groups) {
                                 visit(at_x, index(w, [u, v, c, k]), index(y, [n, i, j, k]));
                             }
                         }

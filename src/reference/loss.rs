@@ -42,6 +42,24 @@ pub(super) fn cross_entropy(logits: View<'_>, labels: &[f64], smoothing: f64) ->
     Ok(result)
 }
 
+/// The Hessian of the mean loss with respect to the logits, times `v`: `s (v - sum s v) / N` with the softmax `s`.
+pub(super) fn cross_entropy_hessian(logits: View<'_>, labels: &[f64], v: View<'_>) -> Result<Vec<f64>> {
+    agree("vector of a Hessian", logits.axes, v.axes)?;
+    let classes = logits.axes[3];
+    // Without smoothing the gradient is `(s - target) / N`, so it holds the softmax but for the label's own.
+    let images = labels.len() as f64;
+    let mut softmax = cross_entropy(logits, labels, 0.0)?.dlogits;
+    for (row, &label) in softmax.chunks_mut(classes).zip(labels) {
+        row.iter_mut().for_each(|s| *s *= images);
+        row[label as usize] += 1.0;
+    }
+    let products = softmax.chunks(classes).zip(v.values.chunks(classes)).flat_map(|(s, v)| {
+        let mean: f64 = s.iter().zip(v).map(|(s, v)| s * v).sum();
+        s.iter().zip(v).map(move |(s, v)| s * (v - mean) / images)
+    });
+    Ok(products.collect())
+}
+
 /// The moved `metrics` (`sum of losses, right answers, images, batches that were not finite`) and this batch's mean
 /// loss and accuracy.
 pub(super) fn tally(loss: View<'_>, metrics: &[f64]) -> Result<(Vec<f64>, Vec<f64>)> {

@@ -209,6 +209,12 @@ fn evaluate(cx: &Context<'_>, op: &Op) -> Result<Writes> {
             writes.extend(dbeta.map(|id| (id, grad.dbeta)));
             Ok(writes)
         }
+        Op::BatchNormDoubleGrad { x, coefficients, first, second, dot, by_v, by_dy } => {
+            let [n, h, w, _] = cx.axes(*x);
+            let operands = [coefficients, first, second].map(view);
+            let (v, dy) = norm::batch_norm_double_grad(operands, view(dot), (n * h * w) as f64)?;
+            Ok(vec![(*by_v, v), (*by_dy, dy)])
+        }
         Op::Combine { terms, y } => one(y, combine::combine(cx, terms, cx.axes(*y))?),
         Op::MaxPool { x, y, window } => one(y, pool::max_pool(view(x), cx.axes(*y), window)?),
         Op::MaxPoolGrad { x, dy, dx, window } => {
@@ -223,6 +229,9 @@ fn evaluate(cx: &Context<'_>, op: &Op) -> Result<Writes> {
             let mut writes = vec![(*loss, result.loss)];
             writes.extend(dlogits.map(|id| (id, result.dlogits)));
             Ok(writes)
+        }
+        Op::CrossEntropyHessian { logits, labels, v, y } => {
+            one(y, loss::cross_entropy_hessian(view(logits), cx.memory.get(*labels), view(v))?)
         }
         Op::Tally { loss, metrics, mean } => {
             let (sums, means) = loss::tally(view(loss), cx.memory.get(*metrics))?;

@@ -12,6 +12,14 @@
 //! dx = scale (dy - dbeta / M - (x - mean) rstd dgamma / M) = p dy + q (x - mean) + t
 //! ```
 //!
+//! Second gradient, of `f = sum v dx` with respect to `x`; `xh = (x - mean) rstd`, `m` means over the `M` values:
+//!
+//! ```text
+//! A = m(v dy) - m(v) m(dy)      B = m(v xh)      C = m(dy xh)
+//! f = M scale (A - B C)
+//! df = - scale rstd (C (v - m(v)) + B (dy - m(dy)) + xh (A - 3 B C))
+//! ```
+//!
 //! With running statistics mean and variance do not depend on `x`, and `dx = scale dy`.
 
 use super::{View, agree};
@@ -133,4 +141,38 @@ pub(super) fn batch_norm_grad(
         (0..channels).map(mean).collect(),
     ];
     Ok(BatchNormGrad { coefficients: rows.concat(), dgamma, dbeta })
+}
+
+/// Coefficients (rows `p, q, t, mean`) of the terms of `v` and of `dy` that add up to the second gradient, from those of the
+/// norm and of the gradients of `dy` and `v`, the channels' sums of `v dy`, and the number of positions.
+pub(super) fn batch_norm_double_grad(
+    [norm, first, second]: [View<'_>; 3],
+    dot: View<'_>,
+    count: f64,
+) -> Result<(Vec<f64>, Vec<f64>)> {
+    let channels = norm.axes[3];
+    for (what, view) in [("first", first), ("second", second)] {
+        agree(&format!("coefficients of the {what} gradient"), [4, channels], [view.axes[0], view.axes[3]])?;
+    }
+    agree("sums of products", channels, dot.values.len())?;
+    let (mut by_v, mut by_dy) = (vec![0.0; 4 * channels], vec![0.0; 4 * channels]);
+    for c in 0..channels {
+        let row = |of: View<'_>, row: usize| of.values[row * channels + c];
+        let (scale, mean, rstd) = (row(norm, 0), row(norm, 2), row(norm, 3));
+        by_v[3 * channels + c] = mean;
+        by_dy[3 * channels + c] = mean;
+        // Without scale there is no gradient, and no second one.
+        if scale == 0.0 {
+            continue;
+        }
+        // q = - scale rstd m(. xh) and t = - scale m(.) hold the means.
+        let [c_, b] = [first, second].map(|of| -row(of, 1) / (scale * rstd));
+        let [mean_dy, mean_v] = [first, second].map(|of| -row(of, 2) / scale);
+        let a = dot.values[c] / count - mean_v * mean_dy;
+        by_v[c] = -scale * rstd * c_;
+        by_v[channels + c] = -scale * rstd * rstd * (a - 3.0 * b * c_);
+        by_v[2 * channels + c] = scale * rstd * (c_ * mean_v + b * mean_dy);
+        by_dy[c] = -scale * rstd * b;
+    }
+    Ok((by_v, by_dy))
 }

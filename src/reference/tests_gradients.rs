@@ -108,6 +108,57 @@ fn batch_norms() {
     }
 }
 
+/// The gradient's gradient: of `sum v dx` with respect to the normalised tensor and to the gradient above.
+#[test]
+fn second_gradients_of_batch_norms() {
+    for affine in [true, false] {
+        let statistics = Statistics::Batch { update: false };
+        let (map, vector, rows) = (Shape::map(3, 3, 2, 5), Shape::vector(5), Shape::Vectors { rows: 4, c: 5 });
+        let mut b = Bench::new();
+        let (x, dy, dx, v) = (b.filled(map), b.filled(map), b.zeros(map), b.filled(map));
+        let gamma = affine.then(|| b.of(vector, &[0.5, -1.0, 0.0, 2.0, 0.7]));
+        let [coefficients, first, second, by_v, by_dy] = [(); 5].map(|()| b.zeros(rows));
+        let (products, dot) = (b.zeros(Shape::map(3, 1, 1, 5)), b.zeros(vector));
+        let (to_x, to_dy) = (b.zeros(map), b.zeros(map));
+        let norm_grad = |dy, grad_coefficients| Op::BatchNormGrad {
+            dy,
+            x,
+            coefficients,
+            dgamma: None,
+            dbeta: None,
+            grad_coefficients,
+            statistics,
+        };
+        let view = |a, coefficients| Term::new(a, TermKind::AffineGrad { x, coefficients });
+        let (beta, running, hyper, epsilon) = (None, None, None, 0.01);
+        b.push(Op::BatchNorm { x, gamma, beta, running, hyper, coefficients, epsilon, statistics });
+        b.push(norm_grad(dy, first));
+        b.push(Op::Combine { terms: vec![view(dy, first)], y: dx });
+        let backward = vec![
+            norm_grad(v, second),
+            Op::ImageDot { a: v, b: dy, y: products },
+            Op::ChannelSum { x: products, y: dot },
+            Op::BatchNormDoubleGrad { x, coefficients, first, second, dot, by_v, by_dy },
+            Op::Combine { terms: vec![view(v, by_v), view(dy, by_dy)], y: to_x },
+            Op::Combine { terms: vec![view(v, second)], y: to_dy },
+        ];
+        compare(&b, backward, dx, v, &[(x, to_x), (dy, to_dy)]);
+    }
+}
+
+#[test]
+fn the_hessian_of_cross_entropy() {
+    for smoothing in [0.0, 0.1] {
+        let scores = Shape::map(3, 1, 1, 5);
+        let mut b = Bench::new();
+        let (logits, dlogits, v, y) = (b.filled(scores), b.zeros(scores), b.filled(scores), b.zeros(scores));
+        let labels = b.of(Shape::map(3, 1, 1, 1), &[4.0, 0.0, 2.0]);
+        let loss = b.zeros(Shape::map(3, 1, 1, 2));
+        b.push(Op::CrossEntropy { logits, labels, loss, dlogits: Some(dlogits), smoothing });
+        compare(&b, vec![Op::CrossEntropyHessian { logits, labels, v, y }], dlogits, v, &[(logits, y)]);
+    }
+}
+
 fn windows() -> [(usize, usize, Window); 5] {
     let window = |kernel, stride, padding| Window { kernel, stride, padding, count_include_pad: false };
     [

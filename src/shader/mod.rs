@@ -19,8 +19,8 @@ macro_rules! sources {
 
 /// Every shader by name.
 const SHADERS: &[(&str, &str)] = sources! {
-    "": "attack_judge" "attack_start" "attack_step" "batch_norm" "batch_norm_grad" "ceiling" "channel_sum" "combine" "conv2d" "conv2d_filter" "conv2d_filter_subgroup"
-        "cross_entropy" "gather" "global_norm" "global_pool" "grouped" "grouped_filter" "image_dot" "max_pool" "moments" "optimizer" "perturb" "sign_codes" "sum_parts"
+    "": "attack_judge" "attack_start" "attack_step" "batch_norm" "batch_norm_double_grad" "batch_norm_grad" "ceiling" "channel_sum" "combine" "conv2d" "conv2d_filter" "conv2d_filter_subgroup"
+        "cross_entropy" "cross_entropy_hessian" "gather" "global_norm" "global_pool" "grouped" "grouped_filter" "image_dot" "max_pool" "moments" "optimizer" "perturb" "sign_codes" "sum_parts"
         "tally";
 };
 

@@ -164,7 +164,7 @@ fn pass(layers: &mut Layers, model: &dyn Model, options: &StepOptions, tally: bo
     let loss = layers.builder.cross_entropy(logits, y, options.smoothing, gradients, tally)?;
     let wanted: Vec<TensorId> = weights.iter().map(|(_, tensor)| *tensor).collect();
     let gradients = match loss.dlogits {
-        Some(seed) => layers.builder.backward(logits, seed, &wanted)?,
+        Some(seed) => layers.builder.backward(&[(logits, seed)], &wanted)?,
         None => Gradients::default(),
     };
     Ok(Pass { logits, mean: loss.mean, per_image: loss.per_image, weights, gradients })

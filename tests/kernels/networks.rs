@@ -144,3 +144,84 @@ pub fn check(gpu: &Gpu, preset: Preset, model: &dyn Model, path: &[u8], statisti
 fn graph_runs(graph: &Graph, path: &[u8], tensor: TensorId) -> bool {
     graph.nodes.iter().any(|node| node.guard.active(path) && node.op.operands().1.contains(&tensor))
 }
+
+/// Products of `model`'s Hessian with its own gradient on the GPU: each tensor near the f64 reference in norm, and the
+/// reference near central differences of the gradient.
+pub fn check_hessian(gpu: &Gpu, preset: Preset, model: &dyn Model, statistics: Statistics) {
+    let batch = 6;
+    let mut layers = Layers::new(statistics).unwrap();
+    let (x, y) = layers.batch(batch, model.input()).unwrap();
+    let logits = model.forward(&mut layers, x).unwrap();
+    let weights: Vec<TensorId> = layers.anatomy.layers.iter().map(|l| l.weight).collect();
+    let b = &mut layers.builder;
+    let loss = b.cross_entropy(logits, y, 0.1, true, false).unwrap();
+    let gradients = b.backward(&[(logits, loss.dlogits.unwrap())], &weights).unwrap();
+    let first: Vec<TensorId> = weights.iter().map(|&w| gradients.get(w).unwrap()).collect();
+    let outputs: Vec<_> = first.iter().map(|&g| (g, g)).collect();
+    let gradients = b.backward(&outputs, &weights).unwrap();
+    let second: Vec<TensorId> = weights.iter().map(|&w| gradients.get(w).unwrap()).collect();
+    for tensor in b.graph().ids() {
+        b.probe(tensor, &format!("{}", tensor.0));
+    }
+    let graph = Arc::new(layers.builder.finish());
+
+    let stores = Stores::new(gpu, &graph, 1).unwrap();
+    let rates = Rates::default();
+    let mut named = fresh(stores.group(Group::Weights).unwrap().contents(), 11);
+    let mut stream = Stream::new(5, 6, 8);
+    for values in named.values_mut().filter(|v| v.dims.len() == 1) {
+        values.data.iter_mut().for_each(|v| *v += 0.3 * stream.normal() as f32);
+    }
+    if let Ok(running) = stores.group(Group::Running) {
+        named.extend(fresh(running.contents(), 11));
+    }
+    let [h, w, c] = model.input();
+    let images = (0..batch * h * w * c).map(|_| stream.normal() as f32).collect();
+    let labels = (0..batch).map(|_| stream.below(model.classes() as u64) as f32).collect();
+    named.insert("x".into(), Values { dims: vec![batch, c, h, w], data: images });
+    named.insert("y".into(), Values { dims: vec![batch], data: labels });
+    stores.load(0, &named).unwrap();
+    stores.set_batch(0, &named["x"], &named["y"], model.classes()).unwrap();
+    stores.set_rates(0, &rates).unwrap();
+    let instance = Instance { graph: graph.clone(), bindings: stores.bindings(0), path: vec![] };
+    let plan = Plan::compile(gpu, vec![instance], preset).unwrap();
+    plan.submit();
+    gpu.wait().unwrap();
+
+    let start = memory(&graph, &named, &rates);
+    let mut middle = start.clone();
+    run(&graph, &[], &mut middle).unwrap();
+    // Gradients of the reference at weights moved along the gradient.
+    let moved = |by: f64| {
+        let mut memory = start.clone();
+        for (&w, &g) in weights.iter().zip(&first) {
+            let values = start.get(w).iter().zip(middle.get(g)).map(|(w, g)| w + by * g).collect();
+            memory.set(w, values).unwrap();
+        }
+        run(&graph, &[], &mut memory).unwrap();
+        memory
+    };
+    // Where a rectifier switches in between, the slopes on both sides differ: take a smaller step.
+    let values = |memory: &Memory| -> Vec<f64> { first.iter().flat_map(|&g| memory.get(g).to_vec()).collect() };
+    let centre = values(&middle);
+    let slopes = |step: f64| {
+        let (above, below) = (values(&moved(step)), values(&moved(-step)));
+        let right: Vec<f64> = above.iter().zip(&centre).map(|(a, b)| (a - b) / step).collect();
+        let left: Vec<f64> = centre.iter().zip(&below).map(|(a, b)| (a - b) / step).collect();
+        let gap = norm(right.iter().zip(&left).map(|(a, b)| a - b)) / norm(right.iter().copied());
+        (gap < 1e-3).then(|| right.iter().zip(&left).map(|(a, b)| (a + b) / 2.0).collect::<Vec<f64>>())
+    };
+    let slopes = [1e-6, 1e-7, 1e-8, 1e-9].into_iter().find_map(slopes).expect("a step without a kink");
+    let mut slopes = slopes.into_iter();
+    let whole = norm(second.iter().flat_map(|&h| middle.get(h).iter().copied()));
+    assert!(whole > 1e-3);
+    for (layer, &h) in layers.anatomy.layers.iter().zip(&second) {
+        let want = middle.get(h);
+        let size = norm(want.iter().copied());
+        let off = norm(want.iter().map(|h| slopes.next().unwrap() - h));
+        assert!(off <= 1e-4 * size + 1e-6 * whole, "{}: {off:.1e} of {size:.1e} from differences", layer.name);
+        let got = plan.read_wait(0, h).unwrap();
+        let error = norm(got.iter().zip(want).map(|(got, want)| f64::from(*got) - want));
+        assert!(error <= 1e-4 * size + 1e-6 * whole, "{}: {error:.1e} of {size:.1e} from f64", layer.name);
+    }
+}

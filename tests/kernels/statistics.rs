@@ -36,6 +36,8 @@ pub fn cases() -> Vec<Case> {
             cases.push(cross_entropy(images, classes, smoothing, gradient));
         }
     }
+    cases.extend([(2, 5, 7, 3), (1, 3, 41, 6), (1, 1, 2, 13), (9, 16, 16, 4)].map(batch_norm_double_grad));
+    cases.extend([(1, 3), (13, 10), (41, 7), (5, 101)].map(cross_entropy_hessian));
     cases.extend([1, 8, 41].map(tally));
     cases.push(wild_tally());
     for adaptive in [false, true] {
@@ -167,6 +169,56 @@ fn cross_entropy(images: usize, classes: usize, smoothing: f32, gradient: bool) 
         case.output(shape, Bound::Of(Box::new(bound)))
     });
     case.push(Op::CrossEntropy { logits, labels, loss, dlogits, smoothing });
+    case.inexact()
+}
+
+/// Sums of at most three products of at most six factors; coefficients count with the sign that makes all parts of a sum add
+/// up: scale and sums positive, `q` and `t` of one sign.
+fn batch_norm_double_grad((n, h, w, c): (usize, usize, usize, usize)) -> Case {
+    let (shape, rows) = (Shape::map(n, h, w, c), Shape::Vectors { rows: 4, c });
+    let mut case = Case::new(format!("batch norm's second gradient {shape}"));
+    let x = case.shared(shape, Fill::Numbers);
+    let coefficients = case.input(rows, Fill::Positive);
+    let first = case.input(rows, Fill::Numbers);
+    let second = case.input(rows, Fill::Numbers);
+    let dot = case.input(Shape::vector(c), Fill::Numbers);
+    // With scale s, rstd r, dot d, positions m: r^2 (s |d| / m + |t1 t2| / s) + 3 |q1 q2| / s, and (|q1 t2| + |q2 t1|) / s.
+    let own = TensorId(case.builder().graph().tensors.len() as u32 + 1);
+    let bound = move |want: &Memory, sizes: &Memory| -> Vec<f64> {
+        let at = |tensor: TensorId, row: usize, channel: usize| sizes.get(tensor)[row * c + channel].abs();
+        let factor = 16.0 * HALF_ULP;
+        let one = |i: usize| {
+            let k = i % c;
+            let (s, r) = (at(coefficients, 0, k), at(coefficients, 3, k));
+            let [q1, t1, q2, t2] = [at(first, 1, k), at(first, 2, k), at(second, 1, k), at(second, 2, k)];
+            match i / c {
+                1 => r * r * (s * at(dot, 0, k) / (n * h * w) as f64 + t1 * t2 / s) + 3.0 * q1 * q2 / s,
+                2 => (q1 * t2 + q2 * t1) / s,
+                _ => 0.0,
+            }
+        };
+        (0..want.get(own).len()).map(|i| factor * one(i)).collect()
+    };
+    let by_v = case.output(rows, Bound::Of(Box::new(bound)));
+    case.unpadded();
+    let by_dy = case.output(rows, Bound::Exact);
+    case.unpadded();
+    case.push(Op::BatchNormDoubleGrad { x, coefficients, first, second, dot, by_v, by_dy });
+    case.inexact().dense(0.49)
+}
+
+/// As for the gradient, with a weighted mean of `v` (of size up to 5) taken from it.
+fn cross_entropy_hessian((images, classes): (usize, usize)) -> Case {
+    let shape = Shape::map(images, 1, 1, classes);
+    let mut case = Case::new(format!("cross-entropy's Hessian of {images} x {classes}"));
+    let logits = case.shared(shape, Fill::Numbers);
+    let labels = case.input(Shape::map(images, 1, 1, 1), Fill::Labels(classes));
+    case.sized(itself);
+    let v = case.input(shape, Fill::Numbers);
+    let unit = 2.0 * HALF_ULP * (8.0 + 2.0 * 10.0 + (classes as f64).sqrt());
+    let bound = move |want: &Memory, _: &Memory| vec![10.0 * unit / images as f64; want.get(logits).len()];
+    let y = case.output(shape, Bound::Of(Box::new(bound)));
+    case.push(Op::CrossEntropyHessian { logits, labels, v, y });
     case.inexact()
 }
 

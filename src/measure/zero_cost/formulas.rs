@@ -33,7 +33,7 @@ pub fn snip(layers: &[LayerGradient]) -> f64 {
     layers.iter().map(layer).sum()
 }
 
-/// Sum of `w g`.
+/// Sum of `w g`; of products with the Hessian instead of gradients, grasp without its sign.
 pub fn plain(layers: &[LayerGradient]) -> f64 {
     layers.iter().map(|l| dot(l.w, l.g)).sum()
 }

@@ -35,10 +35,13 @@ pub enum Proxy {
     /// Sum over layers and output channels of `1/2 mean over images of (sum over positions of y dL/dy)^2`, times the
     /// channel's weights (Turner et al. 2020, eq. 3; summed as released).
     Fisher,
+    /// Sum of `-w (H g)`, `g` the gradient of the loss and `H` its Hessian, both by the weights of layers (Wang et al. 2020,
+    /// eq. 8; the sign as Abdelfattah et al. 2021 released it, temperature 1).
+    Grasp,
     /// Log of the sum of `|w dR/dw|`, `R` the sum of outputs for an image of ones and weights `|w|`, without batch norm
     /// (Tanaka et al. 2020, eq. 2).
     Synflow,
-    /// The same with batch norm.
+    /// The same with batch norm, in `f64` on the host: it is beyond `f32`.
     SynflowBn,
     /// Sum over layers of `|w|`.
     L2Norm,
@@ -68,12 +71,13 @@ pub enum Proxy {
 
 impl Proxy {
     /// All proxies.
-    pub const ALL: [Proxy; 18] = [
+    pub const ALL: [Proxy; 19] = [
         Proxy::Params,
         Proxy::Flops,
         Proxy::GradNorm,
         Proxy::Snip,
         Proxy::Plain,
+        Proxy::Grasp,
         Proxy::Fisher,
         Proxy::Synflow,
         Proxy::SynflowBn,
@@ -89,12 +93,13 @@ impl Proxy {
         Proxy::CrozeMean,
     ];
     /// Their names, in the same order.
-    pub const NAMES: [&'static str; 18] = [
+    pub const NAMES: [&'static str; 19] = [
         "params",
         "flops",
         "grad_norm",
         "snip",
         "plain",
+        "grasp",
         "fisher",
         "synflow",
         "synflow_bn",

@@ -13,9 +13,13 @@ use crate::graph::plan::{Bindings, Instance, Plan};
 use crate::graph::store::{Contents, Store};
 use crate::graph::{Graph, Group, Init, Statistics, TensorId};
 use crate::kernels::Preset;
-use crate::nn::tensors::{Named, Values, to_torch, upload};
+use crate::nn::tensors::{Named, Values, to_logical, to_torch, upload};
 use crate::nn::{Layers, Model};
+use crate::reference::{self, Memory};
 use crate::train::step::Rates;
+
+/// The seed of the summed logits' gradient.
+const ONES: &str = "ones";
 
 /// What a pass is to leave.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -32,6 +36,9 @@ pub struct Wanted {
     pub outputs: bool,
     /// For each layer, image and channel, the sum over positions of output times its gradient: `fisher.<layer>`.
     pub products: bool,
+    /// Products of the mean cross-entropy's Hessian by the weights of layers with its gradient by these weights:
+    /// `hessian.<layer>`.
+    pub hessian_products: bool,
     /// Gradients of the summed logits by the weights of layers: `grad.<layer>`. Not together with those of the loss.
     pub sum_gradients: bool,
     /// Gradient of the summed logits by the images: `input`.
@@ -72,6 +79,7 @@ impl Look {
         let b = &mut layers.builder;
         let (mut reads, mut units) = (vec![], vec![]);
         let weights: Vec<TensorId> = anatomy.layers.iter().map(|l| l.weight).collect();
+        let mut loss_gradients = None;
         if wanted.codes {
             for (number, &tensor) in anatomy.rectified.iter().enumerate() {
                 units.push(b.shape(tensor).len() / wanted.batch);
@@ -84,12 +92,13 @@ impl Look {
         if wanted.outputs {
             reads.extend(anatomy.layers.iter().map(|l| (format!("output.{}", l.name), l.output)));
         }
-        if wanted.loss_gradients || wanted.products || wanted.loss_input_gradient {
+        if wanted.loss_gradients || wanted.products || wanted.loss_input_gradient || wanted.hessian_products {
             let loss = b.cross_entropy(logits, y, 0.0, true, false)?;
             let seed = loss.dlogits.ok_or_else(|| Error::invalid("backward", "the loss has no gradient"))?;
             let mut sources = weights.clone();
             sources.extend(wanted.loss_input_gradient.then_some(x));
-            let gradients = b.backward(logits, seed, &sources)?;
+            let gradients = b.backward(&[(logits, seed)], &sources)?;
+            loss_gradients = Some(gradients.clone());
             if let Some(gradient) = gradients.get(x).filter(|_| wanted.loss_input_gradient) {
                 reads.push(("input".into(), gradient));
             }
@@ -104,13 +113,22 @@ impl Look {
                 }
             }
         }
+        if let Some(gradients) = loss_gradients.filter(|_| wanted.hessian_products) {
+            let outputs: Vec<_> = weights.iter().filter_map(|&w| gradients.get(w)).map(|g| (g, g)).collect();
+            let second = b.backward(&outputs, &weights)?;
+            for layer in &anatomy.layers {
+                if let Some(product) = second.get(layer.weight) {
+                    reads.push((format!("hessian.{}", layer.name), product));
+                }
+            }
+        }
         if wanted.sum_gradients || wanted.input_gradient {
             let shape = b.shape(logits);
             let ones =
-                b.persistent(Group::Batch, "ones", shape, Init::Constant(1.0), &[wanted.batch, model.classes()])?;
+                b.persistent(Group::Batch, ONES, shape, Init::Constant(1.0), &[wanted.batch, model.classes()])?;
             let mut sources = if wanted.sum_gradients { weights } else { vec![] };
             sources.extend(wanted.input_gradient.then_some(x));
-            let gradients = b.backward(logits, ones, &sources)?;
+            let gradients = b.backward(&[(logits, ones)], &sources)?;
             for layer in anatomy.layers.iter().filter(|_| wanted.sum_gradients) {
                 if let Some(gradient) = gradients.get(layer.weight) {
                     reads.push((format!("grad.{}", layer.name), gradient));
@@ -141,6 +159,32 @@ impl Look {
     /// If the graph contradicts itself.
     pub fn fresh(&self, seed: u64) -> Result<Named> {
         Ok(crate::nn::tensors::fresh(&Contents::of(&self.graph, &[Group::Weights])?, seed))
+    }
+
+    /// Runs the pass in `f64` on the host, for what `f32` cannot hold. The network must not move running statistics.
+    ///
+    /// # Errors
+    /// If a weight or the batch is missing or of another size.
+    pub fn run_exact(&self, weights: &Named, batch: &Named) -> Result<Left> {
+        let mut memory = Memory::new(&self.graph);
+        for (group, named) in [(Group::Weights, weights), (Group::Batch, batch)] {
+            for (id, info) in self.graph.persistent(group) {
+                let shape = self.graph.shape(id);
+                let values = match named.get(&info.name) {
+                    Some(values) if values.data.len() == shape.len() => to_logical(shape, &values.data),
+                    Some(values) => return Err(Error::shape(&info.name, shape, format!("{:?}", values.dims))),
+                    None if info.name == ONES => vec![1.0; shape.len()],
+                    None => return Err(Error::invalid(&info.name, "is missing")),
+                };
+                memory.set(id, values.into_iter().map(f64::from).collect())?;
+            }
+        }
+        reference::run(&self.graph, &[], &mut memory)?;
+        let read = |(name, tensor): &(String, TensorId)| {
+            let logical: Vec<f32> = memory.get(*tensor).iter().map(|&v| v as f32).collect();
+            (name.clone(), to_torch(self.graph.shape(*tensor), &logical))
+        };
+        Ok(self.reads.iter().map(read).collect())
     }
 }
 
@@ -250,9 +294,9 @@ impl<'a> Compiled<'a> {
     pub fn run_each_wait(&self, batches: &[Named]) -> Result<Vec<Left>> {
         for (copy, batch) in batches.iter().enumerate() {
             let mut named = batch.clone();
-            if let Some(entry) = self.batch.contents().entries.get("ones") {
+            if let Some(entry) = self.batch.contents().entries.get(ONES) {
                 let data = vec![1.0; entry.shape.len()];
-                named.insert("ones".into(), Values { dims: entry.info.dims.clone(), data });
+                named.insert(ONES.into(), Values { dims: entry.info.dims.clone(), data });
             }
             upload(&self.gpu, &self.batch, copy, &named)?;
         }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use rayon::prelude::*;
+
 use super::formulas::{self, LayerGradient};
 use super::passes::{Compiled, Left, Look, Wanted};
 use super::{LOWEST, Proxy};
@@ -64,6 +66,7 @@ impl Scorer {
             batch: images,
             loss_gradients: has(&[Proxy::GradNorm, Proxy::Snip, Proxy::Plain]),
             products: has(&[Proxy::Fisher]),
+            hessian_products: has(&[Proxy::Grasp]),
             input_gradient: has(&[Proxy::JacobCov, Proxy::EpeNas]),
             codes: has(&[Proxy::Naswot, Proxy::NaswotCompat]),
             ..Wanted::default()
@@ -138,7 +141,7 @@ impl Scorer {
                 Proxy::Zico => (4, "it compares two batches with batch statistics"),
                 Proxy::Naswot | Proxy::NaswotCompat => (2, "it compares images"),
                 Proxy::Croze | Proxy::CrozeCompat | Proxy::CrozeMean => (2, "batch norms need statistics"),
-                Proxy::Zen | Proxy::GradNorm | Proxy::Snip | Proxy::Plain | Proxy::Fisher => {
+                Proxy::Zen | Proxy::GradNorm | Proxy::Snip | Proxy::Plain | Proxy::Grasp | Proxy::Fisher => {
                     (2, "batch norms need statistics")
                 }
                 _ => (1, ""),
@@ -174,10 +177,13 @@ impl Scorer {
         let labels: Vec<usize> = self.batch["y"].data.iter().map(|&l| l as usize).collect();
         for (((look, weights), left), scores) in looks.iter().zip(&weights).zip(&left).zip(scores) {
             if wanted.loss_gradients {
-                let layers = gradients(look, weights, left)?;
+                let layers = beside(look, weights, left, "grad")?;
                 scores.insert(Proxy::GradNorm, formulas::grad_norm(&layers));
                 scores.insert(Proxy::Snip, formulas::snip(&layers));
                 scores.insert(Proxy::Plain, formulas::plain(&layers));
+            }
+            if wanted.hessian_products {
+                scores.insert(Proxy::Grasp, -formulas::plain(&beside(look, weights, left, "hessian")?));
             }
             if wanted.products {
                 let mut sum = 0.0;
@@ -236,11 +242,19 @@ impl Scorer {
             ("x".to_owned(), Values { dims: vec![1, in_channels, height, width], data: ones }),
             ("y".to_owned(), Values { dims: vec![1], data: vec![0.0] }),
         ]);
-        let left = self.run(&looks, &weights, &batch)?;
+        // With norms the gradients of most layers are small remainders of large parts, and each of the many norms magnifies
+        // rounding by up to 1 / sqrt(epsilon), 316: f32 leaves nothing of them in deep networks.
+        let left = match norms {
+            Norms::All => {
+                let exact = |(look, weights): (&Look, &Named)| look.run_exact(weights, &batch);
+                looks.par_iter().zip(&weights).map(exact).collect::<Result<Vec<_>>>()?
+            }
+            _ => self.run(&looks, &weights, &batch)?,
+        };
         for ((((look, weights), left), exponent), scores) in
             looks.iter().zip(&weights).zip(&left).zip(exponents).zip(scores)
         {
-            let sum = formulas::snip(&gradients(look, weights, left)?);
+            let sum = formulas::snip(&beside(look, weights, left, "grad")?);
             scores.insert(proxy, formulas::log_score(sum, exponent));
         }
         Ok(())
@@ -402,10 +416,11 @@ fn tensor<'a>(weights: &'a Named, layer: &str) -> Result<&'a Values> {
     weights.get(&name).ok_or_else(|| Error::invalid(name, "is missing from the weights"))
 }
 
-fn gradients<'a>(look: &Look, weights: &'a Named, left: &'a Left) -> Result<Vec<LayerGradient<'a>>> {
+/// Each layer's weights beside what a pass left under `what`, its gradient for instance.
+fn beside<'a>(look: &Look, weights: &'a Named, left: &'a Left, what: &str) -> Result<Vec<LayerGradient<'a>>> {
     let layer = |name: &String| -> Result<Option<LayerGradient<'a>>> {
         let w = &tensor(weights, name)?.data;
-        Ok(left.get(&format!("grad.{name}")).map(|g| LayerGradient { w, g }))
+        Ok(left.get(&format!("{what}.{name}")).map(|g| LayerGradient { w, g }))
     };
     look.layers.iter().filter_map(|name| layer(name).transpose()).collect()
 }
