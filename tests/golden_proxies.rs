@@ -147,7 +147,8 @@ fn the_authors_croze() {
     for (path, form) in tiny.chain(cost) {
         let case = case(&path, form);
         let published = json(&path.join("croze.json"));
-        let terms = croze::terms(&case.scorer, &[case.arch], Proxy::CrozeCompat).unwrap().remove(0);
+        let (_, mut lists) = croze::terms(&case.scorer, &[case.arch], &[Proxy::CrozeCompat]).unwrap().remove(0);
+        let terms = lists.remove(0);
         let layers = published["layers"].as_array().unwrap();
         let names: Vec<&str> = layers.iter().map(|l| l["layer"].as_str().unwrap()).collect();
         for term in &terms {

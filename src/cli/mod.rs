@@ -3,6 +3,7 @@
 //! Progress and logs go to stderr, results to stdout; with `--json` stdout has one JSON document and nothing else. Exit
 //! codes: 0 done, 1 failed while running, 2 wrong arguments or input.
 
+mod architectures;
 mod args;
 mod bench;
 mod correlate;

@@ -9,6 +9,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::Global;
+use super::architectures::Choice;
 use super::args::Sizes;
 use super::place::check_place;
 use crate::data::load as load_data;
@@ -22,26 +23,15 @@ use crate::report::folder::atomic_write;
 use crate::space::nas_bench_201::{Arch, Macro};
 use crate::train::feed::{Feed, Pick, Resident};
 
-/// Purpose words: order of images, order of architectures.
+/// Purpose word: order of images.
 const IMAGES_PURPOSE: u32 = 0x5343_494D;
-const SAMPLE_PURPOSE: u32 = 0x5343_5341;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
     sizes: Sizes,
-    /// Architectures to score.
-    #[arg(long, num_args = 1..)]
-    arch: Vec<String>,
-    /// A file of architectures: one per line, or a CSV with a column `arch`.
-    #[arg(long)]
-    archs: Option<PathBuf>,
-    /// That many architectures at random: of the file, or of the space; one of each isomorphism class.
-    #[arg(long)]
-    sample: Option<usize>,
-    /// The whole space, one architecture of each isomorphism class.
-    #[arg(long, conflicts_with_all = ["arch", "archs", "sample"])]
-    all: bool,
+    #[command(flatten)]
+    choice: Choice,
     /// Proxies, comma-separated, or all; params and flops are always there.
     #[arg(long, default_value = "all")]
     proxies: String,
@@ -104,7 +94,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     if args.population == 0 {
         return Err(Error::invalid("--population", "0; at least 1 architecture at a time"));
     }
-    let archs = architectures(global, args)?;
+    let archs = args.choice.architectures(global.seed)?;
     let weights = args.weights.as_deref().map(load).transpose()?.map(|(named, _)| named);
     let form = match (&args.network, &weights) {
         (Some(name), _) => name.parse()?,
@@ -165,10 +155,8 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
 /// Writes the terms of the proxies that are sums over layers.
 fn explain(path: &Path, scorer: &Scorer, archs: &[Arch], proxies: &[Proxy], population: usize) -> Result<()> {
     check_place(path)?;
-    let explained = [Proxy::Croze, Proxy::CrozeCompat, Proxy::CrozeMean];
-    let list: Vec<Proxy> = proxies.iter().copied().filter(|p| explained.contains(p)).collect();
-    if list.is_empty() {
-        let names = explained.map(Proxy::name).join(", ");
+    if !proxies.iter().any(|p| croze::FORMS.contains(p)) {
+        let names = croze::FORMS.map(Proxy::name).join(", ");
         return Err(Error::invalid("--explain", format!("none of {names} is among the proxies")));
     }
     let mut table = csv::Writer::from_writer(vec![]);
@@ -177,8 +165,8 @@ fn explain(path: &Path, scorer: &Scorer, archs: &[Arch], proxies: &[Proxy], popu
         .write_record(["arch", "proxy", "layer", "feature", "parameters", "gradients", "features", "term"])
         .map_err(bad)?;
     for some in archs.chunks(population) {
-        for &proxy in &list {
-            for (arch, terms) in some.iter().zip(croze::terms(scorer, some, proxy)?) {
+        for (proxy, lists) in croze::terms(scorer, some, proxies)? {
+            for (arch, terms) in some.iter().zip(lists) {
                 for t in terms {
                     let feature = t.feature.map_or_else(|| "own".to_owned(), |f| f.to_string());
                     let figures = [t.parameters, t.gradients, t.features, t.term].map(|v| v.to_string());
@@ -212,50 +200,6 @@ fn text_table(rows: &[Row], proxies: &[Proxy]) -> String {
         let _ = writeln!(text, " {:>13.3}", row.seconds);
     }
     text
-}
-
-/// The architectures that were asked for.
-fn architectures(global: &Global, args: &Args) -> Result<Vec<Arch>> {
-    let mut list: Vec<Arch> = args.arch.iter().map(|text| text.parse()).collect::<Result<_>>()?;
-    if let Some(path) = &args.archs {
-        list.extend(read_architectures(path)?);
-    }
-    if args.all || (list.is_empty() && args.sample.is_some()) {
-        list = Arch::all().filter(|a| a.representative() == *a).collect();
-    }
-    if let Some(count) = args.sample {
-        let mut seen = HashSet::new();
-        list.retain(|a| seen.insert(a.class()));
-        if count == 0 || count > list.len() {
-            let why = format!("{count} of {} different architectures", list.len());
-            return Err(Error::invalid("--sample", why));
-        }
-        Stream::new(global.seed, SAMPLE_PURPOSE, 0).shuffle(&mut list);
-        list.truncate(count);
-    }
-    let mut seen = HashSet::new();
-    list.retain(|a| seen.insert(*a));
-    if list.is_empty() {
-        return Err(Error::invalid("architectures", "none is given; use --arch, --archs, --sample or --all"));
-    }
-    Ok(list)
-}
-
-fn read_architectures(path: &Path) -> Result<Vec<Arch>> {
-    let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-    let fail = |line: usize, why: String| Error::file(path, None, format!("line {}: {why}", line + 1));
-    let mut lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).peekable();
-    let header: Vec<&str> = lines.peek().map(|(_, line)| line.split(',').map(str::trim).collect()).unwrap_or_default();
-    let column = header.iter().position(|name| *name == "arch");
-    if column.is_some() {
-        lines.next();
-    }
-    let mut list = vec![];
-    for (number, line) in lines {
-        let field = line.split(',').nth(column.unwrap_or(0)).unwrap_or_default().trim().trim_matches('"');
-        list.push(field.parse().map_err(|e: Error| fail(number, e.to_string()))?);
-    }
-    Ok(list)
 }
 
 /// What networks see.

@@ -17,12 +17,16 @@
 //!
 //! The score is the sum of the terms. A layer without gradient counts 0.
 
+use std::collections::HashMap;
+
+use rayon::prelude::*;
 use serde::Serialize;
 
 use super::Proxy;
 use super::passes::{Compiled, Left, Look, Wanted};
-use super::score::{Scorer, gain};
-use crate::error::{Error, Result};
+use super::range::settle;
+use super::score::Scorer;
+use crate::error::Result;
 use crate::nn::nas_bench_201::{Form, Norms};
 use crate::nn::tensors::Named;
 use crate::space::nas_bench_201::Arch;
@@ -31,8 +35,8 @@ use crate::space::nas_bench_201::Arch;
 const GAMMA: f64 = 2.0;
 /// Size of the step away from the images, on the network's inputs.
 const EPSILON: f32 = 0.01;
-/// Means in front of a reduction's norm are left at two to this.
-const KEPT_BITS: i32 = 14;
+/// Logits of a network without norms are left at two to this at most: a gap of a thousandth of it is still beyond `exp`.
+const LOGIT_BITS: i32 = 24;
 /// Rate of the one step of eq. 7.
 const RATE: f64 = 1e-3;
 
@@ -53,16 +57,27 @@ pub struct Term {
     pub term: f64,
 }
 
-/// Terms of each architecture under one of the three proxies.
+/// Which of the three there are.
+pub const FORMS: [Proxy; 3] = [Proxy::Croze, Proxy::CrozeCompat, Proxy::CrozeMean];
+
+/// Terms of each architecture under each of the three that is listed; other proxies are passed over. The released form and
+/// its means share their passes.
 ///
 /// # Errors
-/// If the proxy is none of these, the batch does not fit, or the device fails.
-pub fn terms(scorer: &Scorer, archs: &[Arch], proxy: Proxy) -> Result<Vec<Vec<Term>>> {
-    match proxy {
-        Proxy::CrozeCompat | Proxy::CrozeMean => released(scorer, archs, proxy == Proxy::CrozeMean),
-        Proxy::Croze => reconstructed(scorer, archs),
-        _ => Err(Error::invalid("proxy", format!("{} has no terms per layer", proxy.name()))),
+/// If the batch does not fit, or the device fails.
+pub fn terms(scorer: &Scorer, archs: &[Arch], proxies: &[Proxy]) -> Result<Vec<(Proxy, Vec<Vec<Term>>)>> {
+    let mut all = vec![];
+    if proxies.contains(&Proxy::Croze) {
+        all.push((Proxy::Croze, reconstructed(scorer, archs)?));
     }
+    let released = [Proxy::CrozeCompat, Proxy::CrozeMean];
+    if proxies.iter().any(|p| released.contains(p)) {
+        let pair = released_passes(scorer, archs)?;
+        for proxy in released.into_iter().filter(|p| proxies.contains(p)) {
+            all.push((proxy, released_terms(scorer, &pair, proxy == Proxy::CrozeMean)));
+        }
+    }
+    Ok(all)
 }
 
 /// Networks, weights and what two passes left: the clean network on the images, the copy on the moved ones.
@@ -72,6 +87,8 @@ struct Pair {
     clean: Vec<Named>,
     /// Those of the copy.
     moved: Vec<Named>,
+    /// Of the network and of the copy.
+    scales: [Vec<Scale>; 2],
     /// The clean network's.
     at_clean: Vec<Left>,
     /// The copy's on the clean images.
@@ -91,16 +108,26 @@ fn passes(
 ) -> Result<Pair> {
     let looks = scorer.looks(archs, norms, wanted)?;
     let mut clean = looks.iter().map(|look| scorer.weights_of(look)).collect::<Result<Vec<_>>>()?;
+    let mut scales = vec![Scale::default(); archs.len()];
     if absolute {
         clean.iter_mut().flat_map(Named::values_mut).flat_map(|v| &mut v.data).for_each(|w| *w = w.abs());
-        archs.iter().zip(&mut clean).for_each(|(arch, named)| settle(scorer, arch, named));
+        for (((arch, look), named), scale) in archs.iter().zip(&looks).zip(&mut clean).zip(&mut scales) {
+            scale.settle(scorer, arch, look, named);
+        }
     }
+    let clean_scales = scales.clone();
     let (refs, named): (Vec<&Look>, Vec<&Named>) = (looks.iter().collect(), clean.iter().collect());
     let compiled = Compiled::with_batches(&scorer.gpu, scorer.preset, &refs, &named, archs.len())?;
     let batches = vec![scorer.batch.clone(); archs.len()];
     let at_clean = compiled.run_each_wait(&batches)?;
-    let moved: Vec<Named> =
+    let mut moved: Vec<Named> =
         looks.iter().zip(&clean).zip(&at_clean).map(|((look, named), left)| ascent(look, named, left)).collect();
+    if absolute {
+        // Weights up to three times as large in each of many layers.
+        for (((arch, look), named), scale) in archs.iter().zip(&looks).zip(&mut moved).zip(&mut scales) {
+            scale.settle(scorer, arch, look, named);
+        }
+    }
     compiled.set_weights(&moved)?;
     let between = compiled.run_each_wait(&batches)?;
     let mut batches = batches;
@@ -108,39 +135,58 @@ fn passes(
         let (Some(x), Some(gradient)) = (batch.get_mut("x"), left.get("input")) else { continue };
         let (channels, area) = (x.dims[1], x.dims[2..].iter().product::<usize>());
         for (i, (x, &g)) in x.data.iter_mut().zip(gradient).enumerate() {
-            *x = step(i / area % channels, *x, if g == 0.0 { 0.0 } else { g.signum() });
+            // A gradient beyond f32 leaves no score; it must not spoil the images meanwhile.
+            *x = step(i / area % channels, *x, if g == 0.0 || g.is_nan() { 0.0 } else { g.signum() });
         }
     }
     let at_moved = compiled.run_each_wait(&batches)?;
     drop(compiled);
-    Ok(Pair { looks, clean, moved, at_clean, between, at_moved })
+    Ok(Pair { looks, clean, moved, scales: [clean_scales, scales], at_clean, between, at_moved })
 }
 
-/// Keeps the squares in the reductions' batch norms in the range of f32.
-///
-/// Without other norms, positive weights let values grow past 1e20 in deep stages. A convolution in front of a batch norm
-/// may be divided by a power of two: the norm takes it away again, and all cosines of its weights and gradients stay. Mean
-/// gains say how much is needed; the deviation stays large beside the norm's epsilon.
-fn settle(scorer: &Scorer, arch: &Arch, weights: &mut Named) {
-    if Norms::without(scorer.form) != Norms::Reductions {
-        return;
+/// By which powers of two a network was divided.
+#[derive(Clone, Default)]
+struct Scale {
+    logits: i32,
+    /// Weights of layers; those that are not listed are as they were.
+    layers: HashMap<String, i32>,
+}
+
+impl Scale {
+    fn of_layer(&self, layer: &str) -> i32 {
+        self.layers.get(layer).copied().unwrap_or(0)
     }
-    let mut magnitude = gain(weights, scorer.form.stem()[0]);
-    let mut index = 0;
-    for stage in 0..3 {
-        if stage > 0 {
-            let [name, shortcut] = scorer.form.reduction(stage, index);
-            let first = format!("{name}.conv_a.op.1");
-            let power = ((magnitude * gain(weights, &first)).max(1.0).log2() as i32 - KEPT_BITS).clamp(0, 120);
-            if let Some(values) = weights.get_mut(&format!("{first}.weight")) {
-                values.data.iter_mut().for_each(|w| *w *= 2f32.powi(-power));
-            }
-            magnitude *= gain(weights, &shortcut);
-            index += 1;
+
+    /// Weights as they would be.
+    fn weights(&self, layer: &str, values: &[f32]) -> Vec<f64> {
+        let factor = 2f64.powi(self.of_layer(layer));
+        values.iter().map(|&v| factor * f64::from(v)).collect()
+    }
+
+    /// Gradients as they would be.
+    fn gradient(&self, layer: &str, values: &[f32]) -> Vec<f64> {
+        let factor = 2f64.powi(self.logits - self.of_layer(layer));
+        values.iter().map(|&v| factor * f64::from(v)).collect()
+    }
+
+    /// Brings the network into the range of `f32`. The softmax does not see it: logits are left as large as they would be,
+    /// or so large that it is as saturated.
+    fn settle(&mut self, scorer: &Scorer, arch: &Arch, look: &Look, weights: &mut Named) {
+        let first = |named: &Named, layer: &str| -> Option<(usize, f32)> {
+            let values = named.get(&format!("{layer}.weight"))?;
+            values.data.iter().copied().enumerate().find(|(_, w)| *w != 0.0)
+        };
+        let before: Vec<Option<(usize, f32)>> = look.layers.iter().map(|layer| first(weights, layer)).collect();
+        let logits = self.logits + settle(scorer, arch, weights);
+        let kept = logits.min(LOGIT_BITS);
+        let classifier = scorer.form.head()[1];
+        for name in ["weight", "bias"].map(|part| format!("{classifier}.{part}")) {
+            weights.get_mut(&name).into_iter().flat_map(|v| &mut v.data).for_each(|w| *w *= 2f32.powi(kept));
         }
-        for cell in 0..scorer.sizes.cells {
-            magnitude *= scorer.cell_gain(arch, weights, &scorer.form.cell(stage, cell, index));
-            index += 1;
+        self.logits = logits - kept;
+        for (layer, before) in look.layers.iter().zip(before) {
+            let (Some((at, before)), Some(after)) = (before, weights.get(&format!("{layer}.weight"))) else { continue };
+            *self.layers.entry(layer.clone()).or_default() += (before / after.data[at]).log2().round() as i32;
         }
     }
 }
@@ -153,7 +199,7 @@ fn ascent(look: &Look, weights: &Named, left: &Left) -> Named {
             continue;
         };
         let norm = super::formulas::norm(g);
-        if norm > 0.0 {
+        if norm > 0.0 && norm.is_finite() {
             let factor = GAMMA * super::formulas::norm(&w.data) / norm;
             w.data.iter_mut().zip(g).for_each(|(w, &g)| *w = (f64::from(*w) + factor * f64::from(g)) as f32);
         }
@@ -168,16 +214,17 @@ fn cosine(pairs: impl Iterator<Item = (f64, f64)>) -> f64 {
     ab / (aa.sqrt().max(1e-8) * bb.sqrt().max(1e-8))
 }
 
+/// Pairs of values.
+fn both<'a>(a: &'a [f32], b: &'a [f32]) -> impl Iterator<Item = (f64, f64)> + 'a {
+    a.iter().zip(b).map(|(&a, &b)| (f64::from(a), f64::from(b)))
+}
+
 /// Cosines along the first axis, each changed by `map`, then added or averaged.
 fn columns(a: &[f64], b: &[f64], rows: usize, mean: bool, map: impl Fn(f64) -> f64) -> f64 {
     let width = a.len() / rows.max(1);
     let along = |v: &'_ [f64], column: usize| v.iter().skip(column).step_by(width.max(1)).copied().collect::<Vec<_>>();
     let sum: f64 = (0..width).map(|c| map(cosine(along(a, c).into_iter().zip(along(b, c))))).sum();
     if mean { sum / width.max(1) as f64 } else { sum }
-}
-
-fn wide(values: &[f32]) -> Vec<f64> {
-    values.iter().map(|&v| f64::from(v)).collect()
 }
 
 /// The stage whose features the released code compares for a layer: cells that have begun, in units of a stage.
@@ -205,15 +252,19 @@ fn stage_of(form: Form, cells: usize, layer: &str) -> usize {
     0
 }
 
-/// The released code's terms, or their size-free form.
-fn released(scorer: &Scorer, archs: &[Arch], mean: bool) -> Result<Vec<Vec<Term>>> {
+/// The released code's passes.
+fn released_passes(scorer: &Scorer, archs: &[Arch]) -> Result<Pair> {
     let images = scorer.batch["y"].data.len();
     let wanted =
         Wanted { batch: images, loss_gradients: true, loss_input_gradient: true, features: true, ..Wanted::default() };
     let step = |_: usize, x: f32, sign: f32| (x - EPSILON * sign).clamp(0.0, 1.0);
-    let pair = passes(scorer, archs, Norms::without(scorer.form), wanted, true, step)?;
-    let mut lists = vec![];
-    for (n, look) in pair.looks.iter().enumerate() {
+    passes(scorer, archs, Norms::without(scorer.form), wanted, true, step)
+}
+
+/// Its terms, or their size-free form.
+fn released_terms(scorer: &Scorer, pair: &Pair, mean: bool) -> Vec<Vec<Term>> {
+    let images = scorer.batch["y"].data.len();
+    let of_network = |(n, look): (usize, &Look)| {
         let feature = |left: &Left, stage: usize| -> Vec<f64> {
             let map = left.get(&format!("feature.{stage}")).map(Vec::as_slice).unwrap_or_default();
             // The head's rectifier works in place, after this map was kept.
@@ -230,20 +281,23 @@ fn released(scorer: &Scorer, archs: &[Arch], mean: bool) -> Result<Vec<Vec<Term>
             let (weight, gradient) = (format!("{layer}.weight"), format!("grad.{layer}"));
             let Some(clean) = pair.at_clean[n].get(&gradient) else { continue };
             let rows = pair.clean[n][&weight].dims[0];
-            let [moved, at_x] = [&pair.at_moved[n], &pair.between[n]].map(|left| wide(&left[&gradient]));
+            let [of_clean, of_moved] = [0, 1].map(|which| &pair.scales[which][n]);
+            let copies = [&pair.at_moved[n], &pair.between[n]];
+            let [moved, at_x] = copies.map(|left| of_moved.gradient(layer, &left[&gradient]));
             // The pass that moves the images leaves its gradients, to which the last pass adds.
-            let both: Vec<f64> = moved.iter().zip(&at_x).map(|(a, b)| a + b).collect();
-            let (w, w_moved) = (wide(&pair.clean[n][&weight].data), wide(&pair.moved[n][&weight].data));
+            let sum: Vec<f64> = moved.iter().zip(&at_x).map(|(a, b)| a + b).collect();
+            let w = of_clean.weights(layer, &pair.clean[n][&weight].data);
+            let w_moved = of_moved.weights(layer, &pair.moved[n][&weight].data);
             let stage = stage_of(scorer.form, scorer.sizes.cells, layer);
             let parameters = columns(&w_moved, &w, rows, mean, |c| 1.0 + c);
-            let gradients = columns(&both, &wide(clean), rows, mean, f64::abs);
+            let gradients = columns(&sum, &of_clean.gradient(layer, clean), rows, mean, f64::abs);
             let features = alike[stage];
             let term = (parameters * gradients * features).abs();
             terms.push(Term { layer: layer.clone(), feature: Some(stage), parameters, gradients, features, term });
         }
-        lists.push(terms);
-    }
-    Ok(lists)
+        terms
+    };
+    pair.looks.par_iter().enumerate().map(of_network).collect()
 }
 
 /// The reconstruction's terms.
@@ -256,8 +310,7 @@ fn reconstructed(scorer: &Scorer, archs: &[Arch]) -> Result<Vec<Vec<Term>>> {
         (x + EPSILON * sign).max(low).min(high)
     };
     let pair = passes(scorer, archs, Norms::All, wanted, false, step)?;
-    let mut lists = vec![];
-    for (n, look) in pair.looks.iter().enumerate() {
+    let of_network = |(n, look): (usize, &Look)| {
         let (clean, moved) = (&pair.at_clean[n], &pair.at_moved[n]);
         let mut terms = vec![];
         for layer in &look.layers {
@@ -270,16 +323,15 @@ fn reconstructed(scorer: &Scorer, archs: &[Arch]) -> Result<Vec<Vec<Term>>> {
             let a = stepped(&pair.clean[n][&weight].data, g);
             let b = stepped(&pair.moved[n][&weight].data, g_moved);
             let parameters = cosine(a.into_iter().zip(b));
-            let gradients = cosine(wide(g).into_iter().zip(wide(g_moved))).abs();
-            let (a, b) = (wide(&clean[&output]), wide(&moved[&output]));
+            let gradients = cosine(both(g, g_moved)).abs();
+            let (a, b) = (&clean[&output], &moved[&output]);
             let each = (a.len() / images.max(1)).max(1);
-            let alike: f64 =
-                a.chunks(each).zip(b.chunks(each)).map(|(a, b)| cosine(a.iter().copied().zip(b.iter().copied()))).sum();
+            let alike: f64 = a.chunks(each).zip(b.chunks(each)).map(|(a, b)| cosine(both(a, b))).sum();
             let features = alike / images.max(1) as f64;
             let term = (1.0 + features) * (1.0 + parameters) * gradients;
             terms.push(Term { layer: layer.clone(), feature: None, parameters, gradients, features, term });
         }
-        lists.push(terms);
-    }
-    Ok(lists)
+        terms
+    };
+    Ok(pair.looks.par_iter().enumerate().map(of_network).collect())
 }

@@ -10,6 +10,7 @@
 pub mod croze;
 pub mod formulas;
 pub mod passes;
+mod range;
 pub mod score;
 
 use std::str::FromStr;

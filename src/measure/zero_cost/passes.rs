@@ -7,11 +7,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use rayon::prelude::*;
+
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::graph::plan::{Bindings, Instance, Plan};
 use crate::graph::store::{Contents, Store};
-use crate::graph::{Graph, Group, Init, Statistics, TensorId};
+use crate::graph::{Graph, Group, Init, Shape, Statistics, TensorId};
 use crate::kernels::Preset;
 use crate::nn::tensors::{Named, Values, to_logical, to_torch, upload};
 use crate::nn::{Layers, Model};
@@ -20,6 +22,20 @@ use crate::train::step::Rates;
 
 /// The seed of the summed logits' gradient.
 const ONES: &str = "ones";
+
+/// What names of layers' outputs begin with. They are large, and are left channels last.
+const OUTPUT: &str = "output.";
+
+/// Values without padding, in the order that their name promises.
+fn in_order(name: &str, shape: Shape, stored: &[f32]) -> Vec<f32> {
+    let logical = |stored: &[f32]| -> Vec<f32> { shape.storage_indices().map(|i| stored[i]).collect() };
+    match name.starts_with(OUTPUT) {
+        // Without padding they lie as they should.
+        true if shape.len() == stored.len() => stored.to_vec(),
+        true => logical(stored),
+        false => to_torch(shape, &logical(stored)),
+    }
+}
 
 /// What a pass is to leave.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -32,7 +48,7 @@ pub struct Wanted {
     pub loss_input_gradient: bool,
     /// The stages' feature maps: `feature.<number>`.
     pub features: bool,
-    /// Each layer's output: `output.<layer>`.
+    /// Each layer's output: `output.<layer>`; image by image, but channels last, as it lies on the device.
     pub outputs: bool,
     /// For each layer, image and channel, the sum over positions of output times its gradient: `fisher.<layer>`.
     pub products: bool,
@@ -90,7 +106,7 @@ impl Look {
             reads.extend(anatomy.features.iter().enumerate().map(|(i, &t)| (format!("feature.{i}"), t)));
         }
         if wanted.outputs {
-            reads.extend(anatomy.layers.iter().map(|l| (format!("output.{}", l.name), l.output)));
+            reads.extend(anatomy.layers.iter().map(|l| (format!("{OUTPUT}{}", l.name), l.output)));
         }
         if wanted.loss_gradients || wanted.products || wanted.loss_input_gradient || wanted.hessian_products {
             let loss = b.cross_entropy(logits, y, 0.0, true, false)?;
@@ -182,7 +198,8 @@ impl Look {
         reference::run(&self.graph, &[], &mut memory)?;
         let read = |(name, tensor): &(String, TensorId)| {
             let logical: Vec<f32> = memory.get(*tensor).iter().map(|&v| v as f32).collect();
-            (name.clone(), to_torch(self.graph.shape(*tensor), &logical))
+            let values = if name.starts_with(OUTPUT) { logical } else { to_torch(self.graph.shape(*tensor), &logical) };
+            (name.clone(), values)
         };
         Ok(self.reads.iter().map(read).collect())
     }
@@ -313,11 +330,16 @@ impl<'a> Compiled<'a> {
         recorder.submit();
         self.gpu.check("scoring")?;
         let mut left: Vec<Left> = self.looks.iter().map(|_| Left::new()).collect();
+        let mut stored = vec![];
         for (network, name, shape, read) in pending {
-            let stored = read.wait_f32()?;
-            let logical: Vec<f32> = shape.storage_indices().map(|i| stored[i]).collect();
-            let values = to_torch(shape, &logical);
-            left[network].insert(name.clone(), values);
+            stored.push((network, name, shape, read.wait_f32()?));
+        }
+        let ordered = |(network, name, shape, stored): (usize, &String, Shape, Vec<f32>)| {
+            (network, name.clone(), in_order(name, shape, &stored))
+        };
+        let ordered: Vec<_> = stored.into_par_iter().map(ordered).collect();
+        for (network, name, values) in ordered {
+            left[network].insert(name, values);
         }
         Ok(left)
     }

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use super::formulas::{self, LayerGradient};
 use super::passes::{Compiled, Left, Look, Wanted};
+use super::range::settle;
 use super::{LOWEST, Proxy};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
@@ -13,7 +14,7 @@ use crate::kernels::Preset;
 use crate::nn::nas_bench_201::{Form, Network, Norms};
 use crate::nn::tensors::{Named, Values};
 use crate::philox::Stream;
-use crate::space::nas_bench_201::{Arch, EDGES, Macro, Op, macs, params};
+use crate::space::nas_bench_201::{Arch, Macro, macs, params};
 
 /// Purpose words of random numbers: zen's weights, images, and noise.
 const ZEN_PURPOSE: [u32; 3] = [0x5A45_4E57, 0x5A45_4E58, 0x5A45_4E4E];
@@ -94,11 +95,9 @@ impl Scorer {
         if has(&[Proxy::Zen]) {
             self.zen(archs, images, &mut scores)?;
         }
-        for proxy in [Proxy::Croze, Proxy::CrozeCompat, Proxy::CrozeMean] {
-            if has(&[proxy]) {
-                for (terms, scores) in super::croze::terms(self, archs, proxy)?.iter().zip(&mut scores) {
-                    scores.insert(proxy, terms.iter().map(|t| t.term).sum());
-                }
+        for (proxy, terms) in super::croze::terms(self, archs, proxies)? {
+            for (terms, scores) in terms.iter().zip(&mut scores) {
+                scores.insert(proxy, terms.iter().map(|t| t.term).sum());
             }
         }
         for scores in &mut scores {
@@ -232,8 +231,7 @@ impl Scorer {
         for (look, arch) in looks.iter().zip(archs) {
             let mut named = self.weights_of(look)?;
             named.values_mut().flat_map(|v| &mut v.data).for_each(|w| *w = w.abs());
-            // Without any norm, values would leave the range of f32.
-            exponents.push(if norms == Norms::None { self.scale(arch, &mut named) } else { 0 });
+            exponents.push(if norms == Norms::All { 0 } else { settle(self, arch, &mut named) });
             weights.push(named);
         }
         let Macro { in_channels, height, width, .. } = self.sizes;
@@ -258,62 +256,6 @@ impl Scorer {
             scores.insert(proxy, formulas::log_score(sum, exponent));
         }
         Ok(())
-    }
-
-    /// What a cell of positive weights does to the mean of its input.
-    pub(super) fn cell_gain(&self, arch: &Arch, weights: &Named, cell: &str) -> f64 {
-        let mut nodes = [1.0, 0.0, 0.0, 0.0];
-        for (edge, &(from, to)) in EDGES.iter().enumerate() {
-            let factor = match arch.0[edge] {
-                Op::None => 0.0,
-                Op::SkipConnect | Op::AvgPool3x3 => 1.0,
-                op => gain(weights, &format!("{}.op.1", self.form.edge(cell, edge, op))),
-            };
-            nodes[to] += factor * nodes[from];
-        }
-        nodes[3]
-    }
-
-    /// Scales positive weights by powers of two so that a network without norms keeps values near 1, and returns by which
-    /// power of two the output was divided.
-    ///
-    /// Every path crosses the stem, one of the two branches of each reduction, and the classifier, so scaling these scales
-    /// the output, and `w dR/dw` of every layer alike. How much is needed is estimated from mean gains; any power is exact.
-    fn scale(&self, arch: &Arch, weights: &mut Named) -> i32 {
-        let ([stem, _], [_, classifier]) = (self.form.stem(), self.form.head());
-        let (mut total, mut index) = (0, 0);
-        let mut cut = |weights: &mut Named, layers: &[String], magnitude: &mut f64| {
-            let power = if *magnitude > 0.0 { magnitude.log2().round().clamp(-100.0, 100.0) as i32 } else { 0 };
-            for layer in layers {
-                if let Some(values) = weights.get_mut(&format!("{layer}.weight")) {
-                    values.data.iter_mut().for_each(|w| *w *= 2f32.powi(-power));
-                }
-            }
-            *magnitude *= 2f64.powi(-power);
-            total += power;
-        };
-        let mut magnitude = gain(weights, stem);
-        cut(weights, &[stem.to_owned()], &mut magnitude);
-        for stage in 0..3 {
-            if stage > 0 {
-                let [name, shortcut] = self.form.reduction(stage, index);
-                let [a, b] = ["conv_a", "conv_b"].map(|part| format!("{name}.{part}.op.1"));
-                magnitude *= gain(weights, &a) * gain(weights, &b) + gain(weights, &shortcut);
-                cut(weights, &[b, shortcut], &mut magnitude);
-                index += 1;
-            }
-            for cell in 0..self.sizes.cells {
-                magnitude *= self.cell_gain(arch, weights, &self.form.cell(stage, cell, index));
-                index += 1;
-            }
-        }
-        magnitude *= gain(weights, classifier);
-        cut(weights, &[classifier.to_owned()], &mut magnitude);
-        if let Some(bias) = weights.get_mut(&format!("{classifier}.bias")) {
-            // Far below the range of f32 it is nothing beside the rest.
-            bias.data.iter_mut().for_each(|w| *w = (f64::from(*w) * 2f64.powi(-total)) as f32);
-        }
-        total
     }
 
     /// Gradients of the halves of the batch.
@@ -403,12 +345,6 @@ impl Scorer {
         }
         Ok(())
     }
-}
-
-/// What a layer of positive weights does to the mean of its input.
-pub(super) fn gain(weights: &Named, layer: &str) -> f64 {
-    let Some(values) = weights.get(&format!("{layer}.weight")) else { return 0.0 };
-    values.data.iter().map(|&w| f64::from(w)).sum::<f64>() / values.dims[0].max(1) as f64
 }
 
 fn tensor<'a>(weights: &'a Named, layer: &str) -> Result<&'a Values> {

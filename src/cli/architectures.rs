@@ -1,0 +1,115 @@
+//! Which architectures a command is about: named ones, those of a file, a sample, the whole space.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result, unknown};
+use crate::philox::Stream;
+use crate::space::nas_bench_201::Arch;
+
+/// Purpose word: order of architectures.
+const SAMPLE_PURPOSE: u32 = 0x5343_5341;
+
+#[derive(clap::Args)]
+pub(super) struct Choice {
+    /// Architectures to score.
+    #[arg(long, num_args = 1..)]
+    arch: Vec<String>,
+    /// A file of architectures: one per line, or a CSV with a column `arch`.
+    #[arg(long)]
+    archs: Option<PathBuf>,
+    /// That many architectures at random: of the file, or of the space; one of each isomorphism class.
+    #[arg(long)]
+    sample: Option<usize>,
+    /// Numeric column of the file: the sample takes one architecture from each of as many equal strata of it.
+    #[arg(long, value_name = "COLUMN", requires_all = ["archs", "sample"])]
+    stratify: Option<String>,
+    /// The whole space, one architecture of each isomorphism class.
+    #[arg(long, conflicts_with_all = ["arch", "archs", "sample"])]
+    all: bool,
+}
+
+impl Choice {
+    /// The architectures that were asked for, none twice.
+    ///
+    /// # Errors
+    /// If none was, a name is none, or there are fewer than the sample.
+    pub(super) fn architectures(&self, seed: u64) -> Result<Vec<Arch>> {
+        let mut list: Vec<Arch> = self.arch.iter().map(|text| text.parse()).collect::<Result<_>>()?;
+        let mut strata = vec![];
+        if let Some(path) = &self.archs {
+            let rows = read(path, self.stratify.as_deref())?;
+            strata = rows.iter().map(|(_, value)| *value).collect();
+            list.extend(rows.into_iter().map(|(arch, _)| arch));
+        }
+        if self.all || (list.is_empty() && self.sample.is_some()) {
+            list = Arch::all().filter(|a| a.representative() == *a).collect();
+        }
+        if let Some(count) = self.sample {
+            let mut seen = HashSet::new();
+            // Named architectures have no stratum; they are refused beside one by the column's length.
+            let mut keyed: Vec<(f64, Arch)> = match &self.stratify {
+                Some(_) if !self.arch.is_empty() => {
+                    return Err(Error::invalid("--stratify", "is for the architectures of a file; leave --arch out"));
+                }
+                Some(_) => strata.into_iter().zip(list).collect(),
+                None => list.into_iter().map(|arch| (0.0, arch)).collect(),
+            };
+            keyed.retain(|(_, arch)| seen.insert(arch.class()));
+            if count == 0 || count > keyed.len() {
+                return Err(Error::invalid("--sample", format!("{count} of {} different architectures", keyed.len())));
+            }
+            let mut stream = Stream::new(seed, SAMPLE_PURPOSE, 0);
+            list = if self.stratify.is_some() {
+                // In random order, so that a job that stops midway has a sample of all strata.
+                keyed.sort_by(|a, b| a.0.total_cmp(&b.0));
+                let border = |stratum: usize| stratum * keyed.len() / count;
+                let mut pick =
+                    |k: usize| keyed[border(k) + stream.below((border(k + 1) - border(k)) as u64) as usize].1;
+                let mut list: Vec<Arch> = (0..count).map(&mut pick).collect();
+                stream.shuffle(&mut list);
+                list
+            } else {
+                stream.shuffle(&mut keyed);
+                keyed.into_iter().take(count).map(|(_, arch)| arch).collect()
+            };
+        }
+        let mut seen = HashSet::new();
+        list.retain(|a| seen.insert(*a));
+        if list.is_empty() {
+            return Err(Error::invalid("architectures", "none is given; use --arch, --archs, --sample or --all"));
+        }
+        Ok(list)
+    }
+}
+
+/// Architectures of a file, and the values of a column.
+fn read(path: &Path, value: Option<&str>) -> Result<Vec<(Arch, f64)>> {
+    let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+    let fail = |line: usize, why: String| Error::file(path, None, format!("line {}: {why}", line + 1));
+    let mut lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).peekable();
+    let header: Vec<&str> = lines.peek().map(|(_, line)| line.split(',').map(str::trim).collect()).unwrap_or_default();
+    let column = |wanted: &str| header.iter().position(|name| *name == wanted);
+    let arch = column("arch");
+    if arch.is_some() {
+        lines.next();
+    }
+    let value = match value {
+        Some(name) => Some(column(name).ok_or_else(|| unknown("--stratify", name, &header))?),
+        None => None,
+    };
+    let mut list = vec![];
+    for (number, line) in lines {
+        let field = |at: usize| line.split(',').nth(at).unwrap_or_default().trim().trim_matches('"');
+        let arch = field(arch.unwrap_or(0)).parse().map_err(|e: Error| fail(number, e.to_string()))?;
+        let value = match value {
+            Some(at) => match field(at).parse::<f64>() {
+                Ok(value) if value.is_finite() => value,
+                _ => return Err(fail(number, format!("`{}` is no number to stratify by", field(at)))),
+            },
+            None => 0.0,
+        };
+        list.push((arch, value));
+    }
+    Ok(list)
+}
