@@ -4,10 +4,11 @@ mod common;
 
 use std::path::Path;
 
+use altiplano::measure::zero_cost::passes::{Look, Wanted};
 use altiplano::measure::zero_cost::score::{Scorer, Scores};
 use altiplano::measure::zero_cost::{Proxy, croze};
-use altiplano::nn::nas_bench_201::Form;
-use altiplano::nn::tensors::{Named, load};
+use altiplano::nn::nas_bench_201::{Form, Network, Norms};
+use altiplano::nn::tensors::{Named, Values, load};
 use altiplano::space::nas_bench_201::{Arch, Macro};
 use serde_json::Value;
 
@@ -188,6 +189,54 @@ fn populations_and_dead_networks() {
         for proxy in [Proxy::Synflow, Proxy::GradNorm, Proxy::Zen, Proxy::L2Norm] {
             assert!(together[2][&proxy] > together[0][&proxy], "{proxy:?} {together:?}");
         }
+    }
+}
+
+/// Without norms values pass the range of f32 in deep networks: what is scored there agrees with f64 as long as that can be
+/// read, and is finite beyond.
+#[test]
+fn deep_networks_stay_in_range() {
+    let base = case(&common::golden_cases("proxies_tiny")[0], Form::Tiny).scorer;
+    let arch: Arch = "333333".parse().unwrap();
+    for form in [Form::Tiny, Form::ZeroCostNas] {
+        let sizes = |cells| Macro { channels: 16, cells, in_channels: 3, height: 8, width: 8, classes: 10 };
+        let batch: Named = [("x", vec![6, 3, 8, 8]), ("y", vec![6])]
+            .into_iter()
+            .map(|(name, dims): (&str, Vec<usize>)| {
+                let length: usize = dims.iter().product();
+                let value = |i: usize| if name == "x" { ((i * 37 % 101) as f32 - 50.0) / 30.0 } else { i as f32 };
+                (name.to_owned(), Values { dims, data: (0..length).map(value).collect() })
+            })
+            .collect();
+        let scorer = |cells| Scorer {
+            sizes: sizes(cells),
+            form,
+            weights: None,
+            zen: None,
+            batch: batch.clone(),
+            ..base.clone()
+        };
+        let proxies = [Proxy::Synflow, Proxy::CrozeCompat, Proxy::CrozeMean];
+        let deep = scorer(5).score(&[arch], &proxies).unwrap().remove(0);
+        println!("{form:?}: {deep:?}");
+        // Gains alone make a network of five cells a stage exceed f32, whose logarithm's limit is 88.
+        assert!(deep[&Proxy::Synflow] > 88.0 && deep[&Proxy::CrozeCompat] > 1e9 && deep[&Proxy::CrozeMean] > 1.0);
+        let shallow = scorer(2);
+        let norms = Norms::without(form);
+        let network = Network { arch, sizes: sizes(2), form, norms };
+        let look = Look::new(&network, Wanted { batch: 1, sum_gradients: true, ..Wanted::default() }).unwrap();
+        let mut weights = look.fresh(shallow.seed).unwrap();
+        weights.values_mut().flat_map(|v| &mut v.data).for_each(|w| *w = w.abs());
+        let ones = Values { dims: vec![1, 3, 8, 8], data: vec![1.0; 192] };
+        let label = Values { dims: vec![1], data: vec![0.0] };
+        let left = look.run_exact(&weights, &Named::from([("x".into(), ones), ("y".into(), label)])).unwrap();
+        let layer = |name: &String| -> f64 {
+            let pairs = weights[&format!("{name}.weight")].data.iter().zip(&left[&format!("grad.{name}")]);
+            pairs.map(|(w, g)| (f64::from(*w) * f64::from(*g)).abs()).sum()
+        };
+        let want = look.layers.iter().map(layer).sum::<f64>().ln();
+        let got = shallow.score(&[arch], &[Proxy::Synflow]).unwrap()[0][&Proxy::Synflow];
+        assert!((got - want).abs() < 1e-4, "{form:?}: {got} instead of {want}");
     }
 }
 

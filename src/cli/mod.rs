@@ -16,6 +16,7 @@ mod place;
 mod progress;
 mod score;
 mod search;
+mod search_proxy;
 mod selftest;
 mod space;
 mod step;

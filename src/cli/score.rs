@@ -14,17 +14,12 @@ use super::args::Sizes;
 use super::place::check_place;
 use crate::data::load as load_data;
 use crate::error::{Error, Result};
-use crate::measure::zero_cost::score::Scorer;
+use crate::measure::zero_cost::score::{Scorer, batch_of};
 use crate::measure::zero_cost::{Proxy, croze};
 use crate::nn::nas_bench_201::Form;
-use crate::nn::tensors::{Named, download_wait, load};
-use crate::philox::Stream;
+use crate::nn::tensors::{Named, load};
 use crate::report::folder::atomic_write;
 use crate::space::nas_bench_201::{Arch, Macro};
-use crate::train::feed::{Feed, Pick, Resident};
-
-/// Purpose word: order of images.
-const IMAGES_PURPOSE: u32 = 0x5343_494D;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -242,32 +237,14 @@ fn batch(
     let data = load_data(name)?;
     let side = (data.train.height, data.train.width);
     let sizes = args.sizes.for_data(&data, channels.unwrap_or(16), cells.unwrap_or(5), side)?.sizes;
-    if args.batch_size == 0 || args.batch_size > data.train.len() {
-        let why = format!("{} of {} training images", args.batch_size, data.train.len());
-        return Err(Error::invalid("--batch-size", why));
-    }
-    let mut order: Vec<usize> = (0..data.train.len()).collect();
-    Stream::new(global.seed, IMAGES_PURPOSE, 0).shuffle(&mut order);
-    let chosen = data.train.select(&order[..args.batch_size]);
-    let resident = Resident::new(gpu, &chosen)?;
-    let statistics = data.train.channel_statistics();
-    let input = [sizes.height, sizes.width, sizes.in_channels];
-    let feed = Feed::new(gpu, &resident, &statistics, input, args.batch_size, 1, preset)?;
-    feed.set(0, &(0..args.batch_size).map(Pick::plain).collect::<Vec<_>>())?;
-    let mut recorder = gpu.record();
-    feed.record(&mut recorder);
-    recorder.submit();
-    let mut named = download_wait(gpu, feed.store(), 0)?;
-    named.retain(|name, _| name == "x" || name == "y");
-    let present: HashSet<u32> = named.get("y").map(|y| y.data.iter().map(|&l| l as u32).collect()).unwrap_or_default();
+    let (batch, range) = batch_of(gpu, preset, &data.train, &sizes, args.batch_size, global.seed)?;
+    let present: HashSet<u32> = batch.get("y").map(|y| y.data.iter().map(|&l| l as u32).collect()).unwrap_or_default();
     if present.len() < sizes.classes {
         let missing = sizes.classes - present.len();
         log::info!("{missing} of {} classes have no image in the batch; epe_nas leaves them out", sizes.classes);
     }
-    let limits = |(mean, std): (&f64, &f64)| [0.0, 1.0].map(|pixel: f64| ((pixel - mean) / std) as f32);
-    let range = statistics.mean.iter().zip(&statistics.std).map(limits).collect();
     let source = format!("{name}, {} images of seed {}", args.batch_size, global.seed);
-    Ok(Images { batch: named, sizes, source, range })
+    Ok(Images { batch, sizes, source, range })
 }
 
 /// Cells per stage of a network with these weights.

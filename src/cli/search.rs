@@ -19,29 +19,29 @@ use crate::search::run::{SearchResult, search};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// random or genas.
+    /// random, genas or croze.
     #[arg(long, default_value = "genas")]
-    method: String,
+    pub method: String,
     #[command(flatten)]
-    sizes: Sizes,
+    pub sizes: Sizes,
     /// `digits`, or a folder or archive (`altiplano data list`).
     #[arg(long, default_value = "digits")]
-    data: String,
+    pub data: String,
     /// Folder for results; must not exist.
     #[arg(long)]
-    out: Option<PathBuf>,
+    pub out: Option<PathBuf>,
     /// quick or paper.
     #[arg(long, default_value = "quick")]
-    preset: String,
+    pub preset: String,
     /// Behave as the authors' released code where it differs from the sound form.
     #[arg(long)]
-    compat: bool,
+    pub compat: bool,
     /// Evaluate no further candidate after this time, such as 20m or 2h.
     #[arg(long, value_parser = parse_time)]
-    time: Option<f64>,
+    pub time: Option<f64>,
     /// Candidates to evaluate at most.
     #[arg(long)]
-    evaluations: Option<usize>,
+    pub evaluations: Option<usize>,
     /// Draws of weight noise per deviation.
     #[arg(long)]
     draws: Option<usize>,
@@ -49,22 +49,24 @@ pub(super) struct Args {
     #[arg(long, value_delimiter = ',')]
     sigmas: Option<Vec<f64>>,
     #[command(flatten)]
-    training: Training,
+    pub proxy: super::search_proxy::Options,
+    #[command(flatten)]
+    pub training: Training,
     /// Epochs of the supernet.
     #[arg(long)]
     supernet_epochs: Option<usize>,
     /// TOML file with any of the numbers of config.toml.
     #[arg(long)]
-    config: Option<PathBuf>,
+    pub config: Option<PathBuf>,
     /// Print the numbers and the estimated work, and do nothing.
     #[arg(long)]
-    dry_run: bool,
+    pub dry_run: bool,
     /// Go on with the run in the folder.
     #[arg(long, conflicts_with = "force")]
-    resume: bool,
+    pub resume: bool,
     /// Overwrite the run in the folder.
     #[arg(long)]
-    force: bool,
+    pub force: bool,
 }
 
 /// A value as TOML text.
@@ -135,7 +137,38 @@ impl Args {
     }
 }
 
+impl Args {
+    /// Opens the run's folder as asked.
+    pub(super) fn folder(&self, out: &Path) -> Result<RunFolder> {
+        let existing = match (self.resume, self.force) {
+            (true, _) => Existing::Resume,
+            (_, true) => Existing::Force,
+            _ => Existing::Refuse,
+        };
+        RunFolder::create(out, existing)
+    }
+
+    /// The folder for results.
+    pub(super) fn out(&self) -> Result<&Path> {
+        self.out.as_deref().ok_or_else(|| Error::invalid("--out", "is needed: a folder for the results"))
+    }
+}
+
+/// The method of the run that is to be resumed, or else the one that was asked for.
+fn method(args: &Args) -> Result<String> {
+    let stored = match (&args.out, args.resume) {
+        (Some(out), true) => stored_config::<toml::Table>(out)?,
+        _ => None,
+    };
+    let stored = stored.as_ref().and_then(|table| table.get("method")?.as_str());
+    Ok(stored.unwrap_or(&args.method).to_owned())
+}
+
 pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
+    if method(args)? == "croze" {
+        return super::search_proxy::run(global, args);
+    }
+    args.proxy.refuse(&args.method)?;
     let stored = match (&args.out, args.resume) {
         (Some(out), true) => stored_config::<SearchConfig>(out)?,
         _ => None,
@@ -153,14 +186,9 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     if args.dry_run {
         return dry_run(global, &config, &space, data.train.len());
     }
-    let out = args.out.as_deref().ok_or_else(|| Error::invalid("--out", "is needed: a folder for the results"))?;
+    let out = args.out()?;
     let (gpu, preset) = gpu_for_run(global, out, args.resume)?;
-    let existing = match (args.resume, args.force) {
-        (true, _) => Existing::Resume,
-        (_, true) => Existing::Force,
-        _ => Existing::Refuse,
-    };
-    let mut folder = RunFolder::create(out, existing)?;
+    let mut folder = args.folder(out)?;
     folder.write(TILES, &record(preset)?)?;
     folder.write("config.toml", to_toml(&config)?.as_bytes())?;
     let mut display = Display::new(global)?;

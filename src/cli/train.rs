@@ -15,7 +15,7 @@ use crate::nn::card::ModelCard;
 use crate::nn::space::NetworkSpace;
 use crate::nn::tensors;
 use crate::report::folder::{Existing, RunFolder, TILES};
-use crate::search::finals::{Final, train_and_test};
+use crate::search::finals::{Final, Job, train_and_test};
 use crate::space::Space;
 use crate::train::feed::Resident;
 use crate::train::step::Optimizer;
@@ -71,6 +71,9 @@ pub(super) struct Training {
     /// Weight decay.
     #[arg(long)]
     pub weight_decay: Option<f64>,
+    /// Learn from images that PGD has moved: pgd:EPS:STEPS[:STEP], such as pgd:8/255:7:2/255; lengths of pixels in 0..1.
+    #[arg(long)]
+    pub adversarial: Option<String>,
     /// Radius of SAM (default 0.05) or ASAM (default 2).
     #[arg(long)]
     pub rho: Option<f64>,
@@ -90,6 +93,9 @@ impl Training {
         momentum.iter().for_each(|v| recipe.momentum = *v);
         weight_decay.iter().for_each(|v| recipe.weight_decay = *v);
         rho.iter().for_each(|v| recipe.rho = *v);
+        if let Some(text) = &self.adversarial {
+            recipe.adversarial = Some(text.parse()?);
+        }
         Ok(())
     }
 }
@@ -191,19 +197,15 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         classes: data.train.class_names.clone(),
     };
     let mut display = Display::new(global)?;
-    let trained = train_and_test(
-        &setting,
-        &*model,
-        &config.training,
-        &data,
-        config.seed,
-        None,
-        inherit.as_ref(),
-        &folder,
-        &card,
-        ("training", 0.0, 1.0),
-        &mut |event| display.event(event),
-    );
+    let job = Job {
+        model: &*model,
+        recipe: &config.training,
+        card: &card,
+        inherit: inherit.as_ref(),
+        attacks: &[],
+        stage: ("training", 0.0, 1.0),
+    };
+    let trained = train_and_test(&setting, &job, &data, config.seed, &folder, &mut |event| display.event(event));
     display.finish();
     let trained = match trained {
         Ok(trained) => trained,

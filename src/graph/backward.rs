@@ -67,6 +67,10 @@ impl Builder {
         let mut needs = vec![false; self.graph.tensors.len()];
         sources.iter().for_each(|t| needs[t.0 as usize] = true);
         for node in &self.graph.nodes {
+            // Images that an attack has moved are constants to who learns from them.
+            if let Op::AttackStart { .. } | Op::AttackJudge { .. } | Op::AttackStep { .. } = node.op {
+                continue;
+            }
             let (reads, writes) = node.op.operands();
             if reads.iter().any(|t| needs[t.0 as usize]) {
                 writes.iter().for_each(|t| needs[t.0 as usize] = true);

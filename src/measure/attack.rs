@@ -15,8 +15,9 @@ use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::graph::plan::{Instance, Plan};
 use crate::graph::store::{Contents, Store};
-use crate::graph::{Builder, Graph, Group, Init, Op, Shape, Statistics, TensorId, attack, blocks};
+use crate::graph::{Builder, Graph, Group, Init, Op, Shape, Statistics, TensorId, attack};
 use crate::nn::{Layers, Model};
+use crate::train::adversarial::{Ball, number};
 use crate::train::feed::{Feed, Pick};
 use crate::train::trainer::Setting;
 
@@ -101,15 +102,6 @@ impl Attack {
 
 /// Steps that may wait on the device before the host waits for it.
 const STEPS_IN_FLIGHT: usize = 8;
-
-/// A number or a fraction such as `8/255`.
-fn number(text: &str) -> Option<f64> {
-    let value = match text.split_once('/') {
-        Some((a, b)) => a.trim().parse::<f64>().ok()? / b.trim().parse::<f64>().ok()?,
-        None => text.trim().parse().ok()?,
-    };
-    value.is_finite().then_some(value)
-}
 
 impl FromStr for Attack {
     type Err = Error;
@@ -210,8 +202,7 @@ pub struct Attacker {
     graph: Tensors,
     subjects: usize,
     seed: u64,
-    scales: Vec<f64>,
-    means: Vec<f64>,
+    ball: Ball,
 }
 
 /// Tensors of the step's graph that are read back.
@@ -329,24 +320,18 @@ impl Attacker {
             graph: Tensors { gradient: tensors.gradient, per_image: last.per_image },
             subjects: subjects.len(),
             seed,
-            scales: setting.statistics.std.iter().map(|s| s.max(1e-8)).collect(),
-            means: setting.statistics.mean.clone(),
+            ball: Ball::new(setting.statistics),
         })
     }
 
     /// The attack's numbers for one copy and step.
     fn settings(&self, copy: usize, batch: usize, random: bool, step: Option<usize>) -> Result<()> {
-        let channels = self.scales.len();
-        let stride = 4 * blocks(channels);
-        let mut words = vec![0u32; 6 * stride];
+        let restart = copy % self.attack.restarts;
+        let draw = (batch * self.attack.restarts + restart) as u32;
+        let Attack { eps, step: length, .. } = self.attack;
+        let mut words = self.ball.words(eps, length, self.seed, random.then_some(draw));
+        let stride = words.len() / 6;
         let mut set = |row: usize, column: usize, value: f64| words[row * stride + column] = (value as f32).to_bits();
-        for c in 0..channels {
-            let (mean, scale) = (self.means[c], self.scales[c]);
-            set(attack::EPS, c, self.attack.eps / scale);
-            set(attack::STEP, c, self.attack.step / scale);
-            set(attack::LOW, c, -mean / scale);
-            set(attack::HIGH, c, (1.0 - mean) / scale);
-        }
         if let Some(step) = step {
             // After the last step there is no further one to weigh.
             set(attack::CONTROL, 0, if step == 0 { 1.0 } else { 0.75 });
@@ -355,14 +340,6 @@ impl Attacker {
             set(attack::CONTROL, 1, window.unwrap_or(0) as f64);
             set(attack::CONTROL, 2, f64::from(u8::from(step == 0)));
         }
-        let restart = copy % self.attack.restarts;
-        let draw = (batch * self.attack.restarts + restart) as u32;
-        words[attack::WORDS * stride..][..4].copy_from_slice(&[
-            self.seed as u32,
-            (self.seed >> 32) as u32,
-            draw,
-            random.into(),
-        ]);
         self.store.write_words(&self.gpu, copy, "settings", &words)
     }
 

@@ -8,6 +8,7 @@ use crate::corrupt::{Constants, Kind, Severity};
 use crate::data::{Dataset, TestImages};
 use crate::error::{Error, Result};
 use crate::graph::{Group, Statistics};
+use crate::measure::attack::{Attack, Attacked, Attacker, suspicions};
 use crate::measure::corruption::{Origin, evaluate_wait, grid};
 use crate::measure::forward::{Forward, Score, Subject, graph};
 use crate::nn::Model;
@@ -20,8 +21,8 @@ use crate::train::job::{self, Saving};
 use crate::train::step::Optimizer;
 use crate::train::trainer::{Progress, Recipe, Setting, Trainer};
 
-/// Most test images that are corrupted at the end of a run; `altiplano evaluate` takes all.
-pub const CORRUPTED_IMAGES: usize = 200;
+/// Most test images that are corrupted or attacked at the end of a run; `altiplano evaluate` takes all.
+pub const JUDGED_IMAGES: usize = 200;
 
 /// What became of a trained network.
 #[derive(Clone, Debug, Serialize)]
@@ -44,11 +45,50 @@ pub struct Final {
     pub corruption_accuracy: Option<f64>,
     /// Test images that were corrupted.
     pub corruption_images: usize,
+    /// Accuracy under attacks, on the first test images.
+    pub attacks: Vec<UnderAttack>,
+    /// What is suspicious about it: an attack that is weak, or a result that cannot be.
+    pub suspicions: Vec<String>,
     /// Rise of the test loss under weight noise, where it was measured.
     pub flatness: Option<f64>,
 }
 
+/// Accuracy under one attack.
+#[derive(Clone, Debug, Serialize)]
+pub struct UnderAttack {
+    /// The attack.
+    pub attack: String,
+    /// Share of images that stay right at every point that it looked at.
+    pub accuracy: f64,
+    /// Images that were attacked.
+    pub images: usize,
+}
+
+/// What is trained and how.
+pub struct Job<'a> {
+    /// The network.
+    pub model: &'a dyn Model,
+    /// How it is trained.
+    pub recipe: &'a Recipe,
+    /// What the model file says about it.
+    pub card: &'a ModelCard,
+    /// Weights to start from instead of fresh ones, where names agree.
+    pub inherit: Option<&'a Named>,
+    /// Attacks that it is tested under.
+    pub attacks: &'a [Attack],
+    /// Name of the stage, and the shares of the whole job's work at its begin and end.
+    pub stage: (&'a str, f64, f64),
+}
+
 impl Final {
+    /// A line per attack, and one per suspicion.
+    pub fn under_attack(&self) -> String {
+        let line =
+            |a: &UnderAttack| format!("{:.2} % on {} of them under {}\n    ", 100.0 * a.accuracy, a.images, a.attack);
+        let lines: String = self.attacks.iter().map(line).collect();
+        lines + &self.suspicions.iter().map(|s| format!("note: {s}\n    ")).collect::<String>()
+    }
+
     /// A line on corrupted images, empty if there are none.
     pub fn on_corrupted(&self) -> String {
         let line = |accuracy| {
@@ -64,23 +104,17 @@ impl Final {
 ///
 /// # Errors
 /// What training, testing and saving have to say.
-#[allow(clippy::too_many_arguments, reason = "each is one part of the run, none groups with another")]
 pub fn train_and_test(
     setting: &Setting,
-    model: &dyn Model,
-    recipe: &Recipe,
+    job: &Job,
     data: &Dataset,
     seed: u64,
-    path: Option<Vec<u8>>,
-    inherit: Option<&Named>,
     folder: &RunFolder,
-    card: &ModelCard,
-    stage: (&str, f64, f64),
     observer: &mut Observer,
 ) -> Result<Final> {
+    let Job { model, recipe, card, inherit, attacks, stage } = *job;
     let indices: Vec<usize> = (0..data.train.len()).collect();
-    let paths: Vec<Vec<u8>> = path.into_iter().collect();
-    let mut trainer = Trainer::new(setting.clone(), model, recipe, &indices, &[seed], &paths)?;
+    let mut trainer = Trainer::new(setting.clone(), model, recipe, &indices, &[seed], &[])?;
     if let Some(named) = inherit {
         trainer.inherit(0, named)?;
     }
@@ -94,10 +128,10 @@ pub fn train_and_test(
     folder.write("best.safetensors", &to_bytes(&named, card.metadata(setting.statistics))?)?;
     let weights = trainer.stores().group(Group::Weights)?.clone();
     let running = trainer.stores().group(Group::Running)?.clone();
-    let subject =
-        Subject { weights: (weights, 0), running: (running, 0), path: paths.first().cloned().unwrap_or_default() };
+    let subject = Subject { weights: (weights, 0), running: (running, 0), path: vec![] };
     let score = test_wait(setting, model, &data.test, subject.clone())?;
-    let corrupted = corruption_wait(setting, model, &data.test, subject, seed)?;
+    let corrupted = corruption_wait(setting, model, &data.test, subject.clone(), seed)?;
+    let attacked = attack_wait(setting, model, &data.test, &subject, attacks, seed)?;
     Ok(Final {
         optimizer: recipe.optimizer,
         epochs: recipe.epochs,
@@ -108,6 +142,15 @@ pub fn train_and_test(
         clean_accuracy: score.accuracy,
         corruption_accuracy: corrupted.map(|(accuracy, _)| accuracy),
         corruption_images: corrupted.map_or(0, |(_, images)| images),
+        suspicions: suspicions(score.accuracy, model.classes(), &attacked),
+        attacks: attacked
+            .iter()
+            .map(|(attack, result)| UnderAttack {
+                attack: attack.to_string(),
+                accuracy: result.accuracy,
+                images: data.test.len().min(JUDGED_IMAGES),
+            })
+            .collect(),
         flatness: None,
     })
 }
@@ -128,7 +171,7 @@ pub fn test_wait(setting: &Setting, model: &dyn Model, test: &TestImages, subjec
 }
 
 /// Mean accuracy over the 15 main corruptions at five severities, and the number of images: the first test images, at
-/// most [`CORRUPTED_IMAGES`]. None for images that cannot be corrupted.
+/// most [`JUDGED_IMAGES`]. None for images that cannot be corrupted.
 ///
 /// # Errors
 /// If the device has no room.
@@ -142,7 +185,7 @@ pub fn corruption_wait(
     if !matches!(test.channels(), 1 | 3) || test.is_empty() {
         return Ok(None);
     }
-    let count = test.len().min(CORRUPTED_IMAGES);
+    let count = test.len().min(JUDGED_IMAGES);
     let images = test.reveal_for_final_evaluation().select(&(0..count).collect::<Vec<_>>());
     let side = images.height.max(images.width);
     let constants = if side <= 64 { Constants::Cifar } else { Constants::ImageNet };
@@ -151,6 +194,30 @@ pub fn corruption_wait(
     let scores = evaluate_wait(setting, model, &[subject], &images, &corruptions, &origin, &mut |_, _| Ok(()))?;
     let all: Vec<f64> = scores.corrupted.iter().flatten().map(|score| score.accuracy).collect();
     Ok(Some((all.iter().sum::<f64>() / all.len().max(1) as f64, count)))
+}
+
+/// What attacks reach on the first test images, at most [`JUDGED_IMAGES`].
+fn attack_wait(
+    setting: &Setting,
+    model: &dyn Model,
+    test: &TestImages,
+    subject: &Subject,
+    attacks: &[Attack],
+    seed: u64,
+) -> Result<Vec<(Attack, Attacked)>> {
+    if attacks.is_empty() || test.is_empty() {
+        return Ok(vec![]);
+    }
+    let count = test.len().min(JUDGED_IMAGES);
+    let numbers: Vec<usize> = (0..count).collect();
+    let resident = Resident::new(setting.gpu, &test.reveal_for_final_evaluation().select(&numbers))?;
+    let setting = Setting { data: &resident, ..setting.clone() };
+    let run = |&attack: &Attack| {
+        let attacker = Attacker::new(&setting, model, count.min(100), &[subject.clone()], attack, seed)?;
+        let result = attacker.run_wait(&numbers, &mut |_, _| Ok(()))?.into_iter().next();
+        Ok((attack, result.ok_or_else(|| Error::invalid("attack", "nothing was attacked"))?))
+    };
+    attacks.iter().map(run).collect()
 }
 
 /// Names of the files that a run leaves for its user.

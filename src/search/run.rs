@@ -9,7 +9,7 @@ use super::archive::{Archive, Entry};
 use super::candidates::{Evaluator, Parent};
 use super::config::{Method, SearchConfig};
 use super::evolution::Evolution;
-use super::finals::{Final, train_and_test};
+use super::finals::{Final, Job, train_and_test};
 use super::random;
 use crate::data::{Dataset, SplitSize, split};
 use crate::error::{Error, Result};
@@ -43,7 +43,7 @@ impl Draw for Stream {
     }
 }
 
-/// What a run found; written as `result.json`.
+/// What a search by flatness or at random found; written as `result.json`.
 #[derive(Debug, Serialize)]
 pub struct SearchResult {
     /// `random` or `genas`.
@@ -124,7 +124,7 @@ struct State {
 }
 
 impl Best {
-    fn of(entry: &Entry) -> Self {
+    pub(super) fn of(entry: &Entry) -> Self {
         Best {
             arch: entry.arch.clone(),
             params: entry.params,
@@ -248,20 +248,15 @@ pub fn search<S: NetworkSpace>(
         sizes: [config.channels, config.cells, in_channels, height, width, model.classes()],
         classes: data.train.class_names.clone(),
     };
-    let stage = ("training the network found", 0.7, 1.0);
-    let trained = train_and_test(
-        &setting,
-        &*model,
-        &config.training,
-        data,
-        config.seed,
-        None,
-        None,
-        folder,
-        &card,
-        stage,
-        observer,
-    )?;
+    let job = Job {
+        model: &*model,
+        recipe: &config.training,
+        card: &card,
+        inherit: None,
+        attacks: &[],
+        stage: ("training the network found", 0.7, 1.0),
+    };
+    let trained = train_and_test(&setting, &job, data, config.seed, folder, observer)?;
     let result = SearchResult {
         method: config.method,
         space: config.space.clone(),
@@ -294,7 +289,7 @@ fn save(folder: &RunFolder, state: &State) -> Result<()> {
 }
 
 /// Entries of the search and of the baseline that the history holds.
-fn read_history(folder: &RunFolder) -> Result<(Archive, Archive)> {
+pub(super) fn read_history(folder: &RunFolder) -> Result<(Archive, Archive)> {
     let (mut archive, mut others) = (Archive::new(), Archive::new());
     for (number, line) in folder.history()?.iter().enumerate() {
         let entry: Entry = serde_json::from_str(line)

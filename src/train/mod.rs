@@ -1,4 +1,5 @@
 //! Training.
+pub mod adversarial;
 pub mod feed;
 pub mod job;
 pub mod schedule;

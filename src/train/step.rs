@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::adversarial::moved;
 use crate::error::{Error, Result};
 use crate::graph::{Gradients, Graph, Group, Guard, Init, Op, Shape, Statistics, TensorId, hyper};
 use crate::nn::{Layers, Model};
@@ -129,6 +130,8 @@ pub struct Update {
     pub clip: bool,
     /// Whether decay and momentum also move weights that the path does not use (released GeNAS).
     pub touch_all: bool,
+    /// Steps of PGD that move the images before the network learns from them; 0 for none.
+    pub adversarial: usize,
 }
 
 /// A step's graph and the tensors that one may want to see.
@@ -156,8 +159,14 @@ struct Pass {
     gradients: Gradients,
 }
 
-fn pass(layers: &mut Layers, model: &dyn Model, options: &StepOptions, tally: bool, gradients: bool) -> Result<Pass> {
-    let (x, y) = layers.batch(options.batch, model.input())?;
+fn pass(
+    layers: &mut Layers,
+    model: &dyn Model,
+    options: &StepOptions,
+    (x, y): (TensorId, TensorId),
+    tally: bool,
+    gradients: bool,
+) -> Result<Pass> {
     layers.weights.clear();
     let logits = model.forward(layers, x)?;
     let weights = layers.weights.clone();
@@ -180,7 +189,16 @@ pub fn build(model: &dyn Model, options: &StepOptions) -> Result<Step> {
     }
     let mut layers = Layers::new(options.statistics)?;
     let want = options.gradients || options.update.is_some();
-    let first = pass(&mut layers, model, options, true, want)?;
+    let (mut x, y) = layers.batch(options.batch, model.input())?;
+    let steps = options.update.map_or(0, |update| update.adversarial);
+    if steps > 0 {
+        if let Statistics::Batch { .. } = options.statistics {
+            layers.statistics = Statistics::Batch { update: false };
+        }
+        x = moved(&mut layers, model, (x, y), steps, options.smoothing)?;
+        layers.statistics = options.statistics;
+    }
+    let first = pass(&mut layers, model, options, (x, y), true, want)?;
     let scope = |layers: &Layers, w: TensorId| layers.builder.scope_of(w);
     let hyper = layers.hyper();
     let mut gradients: Vec<(String, TensorId, TensorId)> = vec![];
@@ -212,7 +230,7 @@ pub fn build(model: &dyn Model, options: &StepOptions) -> Result<Step> {
             if let Statistics::Batch { .. } = options.statistics {
                 layers.statistics = Statistics::Batch { update: false };
             }
-            let second = pass(&mut layers, model, options, false, true)?;
+            let second = pass(&mut layers, model, options, (x, y), false, true)?;
             let originals = std::mem::take(&mut gradients);
             gradients = collect(&second)
                 .into_iter()

@@ -24,7 +24,15 @@ impl Stores {
     /// # Errors
     /// If it does not fit.
     pub fn new(gpu: &Gpu, graph: &Graph, copies: usize) -> Result<Self> {
-        let groups = [Group::Weights, Group::Running, Group::Momentum, Group::Batch, Group::Hyper, Group::Metrics];
+        let groups = [
+            Group::Weights,
+            Group::Running,
+            Group::Momentum,
+            Group::Batch,
+            Group::Hyper,
+            Group::Metrics,
+            Group::Attack,
+        ];
         let mut stores = BTreeMap::new();
         for group in groups {
             let contents = Contents::of(graph, &[group])?;
@@ -61,6 +69,15 @@ impl Stores {
     /// If there is no such network.
     pub fn set_rates(&self, copy: usize, rates: &Rates) -> Result<()> {
         self.group(Group::Hyper)?.write_words(&self.gpu, copy, "hyper", &rates.words())
+    }
+
+    /// Writes the numbers of the attack that is part of the next step of network `copy`; see
+    /// [`Ball::words`](super::adversarial::Ball::words).
+    ///
+    /// # Errors
+    /// If there is no such network, or no attack in its step.
+    pub fn set_attack(&self, copy: usize, words: &[u32]) -> Result<()> {
+        self.group(Group::Attack)?.write_words(&self.gpu, copy, "settings", words)
     }
 
     /// Writes weights and running statistics of network `copy`; `named` may hold other tensors besides.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::adversarial::{Adversarial, Ball};
 use super::feed::{Augmentation, Feed, Pick, Resident, epoch};
 use super::schedule::Schedule;
 use super::step::{Optimizer, Rates, StepOptions, Update, build};
@@ -48,6 +49,9 @@ pub struct Recipe {
     pub augmentation: Option<Augmentation>,
     /// Whether decay and momentum move weights off the path too (released GeNAS).
     pub touch_all: bool,
+    /// PGD that moves the images of each step.
+    #[serde(default)]
+    pub adversarial: Option<Adversarial>,
 }
 
 impl Recipe {
@@ -67,6 +71,7 @@ impl Recipe {
             smoothing: 0.0,
             augmentation: Some(Augmentation::usual(side)),
             touch_all: false,
+            adversarial: None,
         }
     }
 
@@ -85,6 +90,7 @@ impl Recipe {
         range("--rho", self.rho, 0.0, 1e3)?;
         range("--smoothing", self.smoothing, 0.0, 1.0)?;
         range("--clip", self.clip.unwrap_or(1.0), 1e-12, 1e12)?;
+        self.adversarial.map_or(Ok(()), |a| a.validate())?;
         if self.epochs == 0 {
             return Err(Error::invalid("--epochs", "0; training needs at least one"));
         }
@@ -169,6 +175,7 @@ pub struct Trainer<'a> {
     plan: Plan,
     feed: Feed,
     stores: Stores,
+    ball: Ball,
     order: Vec<Vec<Pick>>,
     step: usize,
     submitted: Vec<Ticket>,
@@ -197,6 +204,7 @@ impl<'a> Trainer<'a> {
                 nesterov: recipe.nesterov,
                 clip: recipe.clip.is_some(),
                 touch_all: recipe.touch_all,
+                adversarial: recipe.adversarial.map_or(0, |a| a.steps),
             }),
             gradients: false,
         };
@@ -225,6 +233,7 @@ impl<'a> Trainer<'a> {
             plan,
             feed,
             stores,
+            ball: Ball::new(statistics),
             order: vec![],
             step: 0,
             submitted: vec![],
@@ -310,6 +319,10 @@ impl<'a> Trainer<'a> {
         for (copy, order) in self.order.iter().enumerate() {
             self.feed.set(copy, &order[within * batch..(within + 1) * batch])?;
             self.stores.set_rates(copy, &rates)?;
+            if let Some(Adversarial { eps, step, .. }) = self.recipe.adversarial {
+                let words = self.ball.words(eps, step, self.seeds[copy], Some(self.step as u32));
+                self.stores.set_attack(copy, &words)?;
+            }
         }
         let mut recorder = self.setting.gpu.record();
         self.feed.record(&mut recorder);

@@ -8,14 +8,18 @@ use super::formulas::{self, LayerGradient};
 use super::passes::{Compiled, Left, Look, Wanted};
 use super::range::settle;
 use super::{LOWEST, Proxy};
+use crate::data::Images;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::kernels::Preset;
 use crate::nn::nas_bench_201::{Form, Network, Norms};
-use crate::nn::tensors::{Named, Values};
+use crate::nn::tensors::{Named, Values, download_wait};
 use crate::philox::Stream;
 use crate::space::nas_bench_201::{Arch, Macro, macs, params};
+use crate::train::feed::{Feed, Pick, Resident};
 
+/// Purpose word of the order of images.
+const IMAGES_PURPOSE: u32 = 0x5343_494D;
 /// Purpose words of random numbers: zen's weights, images, and noise.
 const ZEN_PURPOSE: [u32; 3] = [0x5A45_4E57, 0x5A45_4E58, 0x5A45_4E4E];
 /// Zen's share of noise in the input.
@@ -345,6 +349,38 @@ impl Scorer {
         }
         Ok(())
     }
+}
+
+/// A batch of `count` training images in random order, normalised and averaged down to the network's size, and the range of
+/// normalised pixels per channel.
+///
+/// # Errors
+/// If there are fewer images, or the device fails.
+pub fn batch_of(
+    gpu: &Gpu,
+    preset: Preset,
+    images: &Images,
+    sizes: &Macro,
+    count: usize,
+    seed: u64,
+) -> Result<(Named, Vec<[f32; 2]>)> {
+    if count == 0 || count > images.len() {
+        return Err(Error::invalid("--batch-size", format!("{count} of {} training images", images.len())));
+    }
+    let mut order: Vec<usize> = (0..images.len()).collect();
+    Stream::new(seed, IMAGES_PURPOSE, 0).shuffle(&mut order);
+    let resident = Resident::new(gpu, &images.select(&order[..count]))?;
+    let statistics = images.channel_statistics();
+    let input = [sizes.height, sizes.width, sizes.in_channels];
+    let feed = Feed::new(gpu, &resident, &statistics, input, count, 1, preset)?;
+    feed.set(0, &(0..count).map(Pick::plain).collect::<Vec<_>>())?;
+    let mut recorder = gpu.record();
+    feed.record(&mut recorder);
+    recorder.submit();
+    let mut named = download_wait(gpu, feed.store(), 0)?;
+    named.retain(|name, _| name == "x" || name == "y");
+    let limits = |(mean, std): (&f64, &f64)| [0.0, 1.0].map(|pixel: f64| ((pixel - mean) / std) as f32);
+    Ok((named, statistics.mean.iter().zip(&statistics.std).map(limits).collect()))
 }
 
 fn tensor<'a>(weights: &'a Named, layer: &str) -> Result<&'a Values> {

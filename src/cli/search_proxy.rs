@@ -1,0 +1,174 @@
+//! `altiplano search --method croze`
+
+use super::Global;
+use super::args::Sizes;
+use super::progress::{Display, duration};
+use super::search::{Args, merge_file, stored_config, to_toml};
+use super::tiles::{gpu_for_run, record};
+use crate::data::{Dataset, load};
+use crate::error::{Error, Result};
+use crate::report::folder::{RunFolder, TILES};
+use crate::search::config::Preset;
+use crate::search::finals::files;
+use crate::search::proxy::{ProxyConfig, ProxyResult, search};
+use crate::space::nas_bench_201::NasBench201;
+
+/// Options of searches by proxy.
+#[derive(clap::Args)]
+pub(super) struct Options {
+    /// With croze: the proxy to maximise (default croze_mean; with --compat croze_compat).
+    #[arg(long)]
+    proxy: Option<String>,
+    /// With croze: random, warmup (a random pool, then moves from the best) or mutate (moves from the first).
+    #[arg(long)]
+    strategy: Option<String>,
+    /// With croze: random candidates before the moves of a warm-up.
+    #[arg(long)]
+    pool: Option<usize>,
+    /// With croze: form of the network that is scored, tiny or zero-cost-nas.
+    #[arg(long)]
+    network: Option<String>,
+    /// With croze: images in the batch that proxies see.
+    #[arg(long)]
+    batch_size: Option<usize>,
+    /// With croze: most parameters.
+    #[arg(long)]
+    max_params: Option<u64>,
+    /// With croze: most multiply-adds for one image.
+    #[arg(long)]
+    max_macs: Option<u64>,
+    /// With croze: attacks that the winner is tested under, such as fgsm:8/255,pgd:8/255:10; an empty text for none.
+    #[arg(long)]
+    attacks: Option<String>,
+}
+
+impl Options {
+    /// Fails if one is given to a method that has no use for it.
+    pub(super) fn refuse(&self, method: &str) -> Result<()> {
+        let given = [
+            ("--proxy", self.proxy.is_some()),
+            ("--strategy", self.strategy.is_some()),
+            ("--pool", self.pool.is_some()),
+            ("--network", self.network.is_some()),
+            ("--batch-size", self.batch_size.is_some()),
+            ("--max-params", self.max_params.is_some()),
+            ("--max-macs", self.max_macs.is_some()),
+            ("--attacks", self.attacks.is_some()),
+        ];
+        match given.into_iter().find(|(_, given)| *given) {
+            Some((name, _)) => Err(Error::invalid(name, format!("is for --method croze, not for {method}"))),
+            None => Ok(()),
+        }
+    }
+
+    fn apply(&self, config: &mut ProxyConfig) -> Result<()> {
+        if let Some(text) = &self.proxy {
+            config.proxy = text.parse()?;
+        }
+        if let Some(text) = &self.strategy {
+            config.strategy = text.parse()?;
+        }
+        if let Some(text) = &self.network {
+            config.network = text.parse()?;
+        }
+        if let Some(text) = &self.attacks {
+            config.attacks = text.split(',').map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned).collect();
+        }
+        self.pool.iter().for_each(|v| config.pool = *v);
+        self.batch_size.iter().for_each(|v| config.batch = *v);
+        self.max_params.iter().for_each(|v| config.max_params = *v);
+        self.max_macs.iter().for_each(|v| config.max_macs = *v);
+        Ok(())
+    }
+}
+
+fn configured(global: &Global, args: &Args, data: &Dataset) -> Result<ProxyConfig> {
+    args.sizes.check_space()?;
+    let side = (data.train.height, data.train.width);
+    let preset = args.preset.parse::<Preset>()?;
+    let mut config = ProxyConfig::preset(preset, &args.data, data.train.len(), side, args.compat);
+    config.seed = global.seed;
+    config = merge_file(config, args.config.as_deref())?;
+    args.proxy.apply(&mut config)?;
+    let space = args.sizes.for_data(data, config.channels, config.cells, (config.image[0], config.image[1]))?;
+    config.channels = space.sizes.channels;
+    config.cells = space.sizes.cells;
+    config.image = [space.sizes.height, space.sizes.width];
+    args.training.apply(&mut config.training)?;
+    args.time.iter().for_each(|v| config.time = *v);
+    args.evaluations.iter().for_each(|v| config.evaluations = *v);
+    config.validate(data.train.len())?;
+    Ok(config)
+}
+
+pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
+    let stored = match (&args.out, args.resume) {
+        (Some(out), true) => stored_config::<ProxyConfig>(out)?,
+        _ => None,
+    };
+    let data = load(stored.as_ref().map_or(&args.data, |c| &c.data))?;
+    let config = match stored {
+        Some(config) => config,
+        None => configured(global, args, &data)?,
+    };
+    let image = (config.image[0], config.image[1]);
+    let sizes = Sizes { image: Some(image), classes: None, in_channels: None, ..args.sizes.clone() };
+    let sizes = Sizes { channels: Some(config.channels), cells: Some(config.cells), ..sizes };
+    let space: NasBench201 = sizes.for_data(&data, config.channels, config.cells, image)?;
+    if args.dry_run {
+        return global.print(&config, || to_toml(&config).unwrap_or_default());
+    }
+    let out = args.out()?;
+    let (gpu, preset) = gpu_for_run(global, out, args.resume)?;
+    let mut folder = args.folder(out)?;
+    folder.write(TILES, &record(preset)?)?;
+    folder.write("config.toml", to_toml(&config)?.as_bytes())?;
+    let mut display = Display::new(global)?;
+    let result = search(&gpu, preset, &space, &data, &config, &mut folder, &mut |event| display.event(event));
+    display.finish();
+    let result = match result {
+        Ok(result) => result,
+        Err(error) => {
+            folder.abandon();
+            return Err(error);
+        }
+    };
+    global.print(&result, || text(&result, &config, &folder))
+}
+
+fn text(result: &ProxyResult, config: &ProxyConfig, folder: &RunFolder) -> String {
+    let best = &result.best;
+    let trained = &result.trained;
+    let correlation = |name: &str| {
+        let value = result.correlations.get(name).copied().flatten();
+        value.map_or("-".into(), |v| format!("{v:.2}"))
+    };
+    let most = match &result.most_params {
+        Some(most) => format!("most parameters: {} ({}, score {:.6})\n", most.params, most.arch, most.fitness),
+        None => String::new(),
+    };
+    let files: String = files(folder).iter().map(|f| format!("    {}\n", f.display())).collect();
+    let how = match config.training.adversarial {
+        Some(a) => format!(", on images moved by PGD-{} of {:.3}/255", a.steps, 255.0 * a.eps),
+        None => String::new(),
+    };
+    format!(
+        "found {}\n    {} {:.6}, {} parameters, {} multiply-adds, best of {} candidates\n{most}rank correlation of the score with parameters {}, with multiply-adds {}\ntrained {} epochs with {}{how}: {:.2} % of {} test images right (loss {:.4})\n    {}    {}\nfiles:\n{files}{} in all",
+        best.arch,
+        config.proxy.name(),
+        best.fitness,
+        best.params,
+        best.macs,
+        result.evaluated,
+        correlation("params"),
+        correlation("macs"),
+        trained.epochs,
+        trained.optimizer,
+        100.0 * trained.clean_accuracy,
+        trained.test_images,
+        trained.clean_loss,
+        trained.on_corrupted(),
+        trained.under_attack().trim_end(),
+        duration(result.seconds),
+    )
+}
