@@ -4,6 +4,7 @@
 //! codes: 0 done, 1 failed while running, 2 wrong arguments or input.
 
 mod args;
+mod baseline;
 mod bench;
 mod correlate;
 mod corrupt;
@@ -11,6 +12,7 @@ mod data;
 mod devices;
 mod evaluate;
 mod flatness;
+mod pictures;
 mod place;
 mod progress;
 mod score;
