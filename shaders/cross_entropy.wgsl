@@ -1,13 +1,15 @@
 // Softmax cross-entropy with label smoothing a, its gradient, and whether the top class is right; one lane per image.
 //   loss = lse(z) - (1 - a) z[label] - a mean(z);   dz = (softmax(z) - target) / N,  target = (1 - a) [label] + a / C
 //   An image whose label is no class fills up a batch: it has no loss, no hit and no gradient.
-//   task row: (logits, labels, loss, dlogits or NONE), (N, C, a, -)
+//   z are the logits times a scale, if there is one: only gaps to the largest are scaled, so a scale may be beyond f32's range.
+//   task row: (logits, labels, loss, dlogits or NONE), (N, C, a, scale or NONE)
 //   grid: ceil(N / LANES), folded; z = task
 #import task
 @group(0) @binding(1) var<storage, read_write> logits: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> labels: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> losses: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> grads: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> scales: array<vec4<f32>>;
 
 @compute @workgroup_size(${LANES})
 fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -21,6 +23,10 @@ fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(num_workgroups) gri
     let stride = (classes + 3u) / 4u;
     let z_at = head.x + image * stride;
     let label = u32(labels[head.y + image].x);
+    var scale = 1.0;
+    if size.w != NONE {
+        scale = scales[size.w].x;
+    }
     var top = logits[z_at].x;
     var top_class = 0u;
     var sum = 0.0;
@@ -36,11 +42,11 @@ fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(num_workgroups) gri
     }
     var normaliser = 0.0;
     for (var c = 0u; c < classes; c++) {
-        normaliser += exp(logits[z_at + c / 4u][c % 4u] - top);
+        normaliser += exp(scale * (logits[z_at + c / 4u][c % 4u] - top));
     }
     let smoothing = bitcast<f32>(size.z);
     let mean_gap = sum / f32(classes) - top;
-    let loss = log(normaliser) - (1.0 - smoothing) * (own - top) - smoothing * mean_gap;
+    let loss = log(normaliser) - scale * ((1.0 - smoothing) * (own - top) + smoothing * mean_gap);
     let counts = label < classes;
     // Among scores that are no numbers no class is the top one. Their bits say so; comparisons need not.
     let number = (bitcast<u32>(loss) & 0x7fffffffu) <= 0x7f800000u;
@@ -53,7 +59,7 @@ fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(num_workgroups) gri
         let z = logits[z_at + block];
         let c = vec4<u32>(block * 4u) + vec4<u32>(0u, 1u, 2u, 3u);
         let aim = select(vec4<f32>(0.0), vec4<f32>(1.0 - smoothing), c == vec4<u32>(label)) + smoothing / f32(classes);
-        let grad = (exp(z - top) / normaliser - aim) / f32(size.x);
+        let grad = (exp(scale * (z - top)) / normaliser - aim) / f32(size.x);
         grads[head.w + image * stride + block] = select(vec4<f32>(0.0), grad, (c < vec4<u32>(classes)) & vec4<bool>(counts));
     }
 }

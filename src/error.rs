@@ -93,15 +93,13 @@ pub enum Error {
         /// Epoch and step, or candidate.
         at: String,
     },
-    /// A job over many files is done, but for some that were bad.
-    #[error("{failed} of {all} files could not be used; the others are done. The first one: {first}")]
+    /// A job over many files is done, but for some that were bad and have been listed.
+    #[error("{failed} of {all} files could not be used; they are listed above, and the others are done")]
     Incomplete {
         /// Bad ones.
         failed: usize,
         /// All of them.
         all: usize,
-        /// What the first one's error said.
-        first: String,
     },
     /// The caller's progress callback or a signal asked to stop.
     #[error("stopped on request; a search or training keeps what it has saved, other commands leave nothing behind")]
@@ -130,6 +128,16 @@ impl Error {
         Error::Shape { op: op.into(), expected: expected.to_string(), got: got.to_string() }
     }
 
+    /// What is wrong, without the path of the file: for lists in which that stands already.
+    pub fn reason(&self) -> String {
+        match self {
+            Error::File { offset: Some(at), why, .. } => format!("at byte {at}: {why}"),
+            Error::File { why, .. } => why.clone(),
+            Error::Io { action, source, .. } => format!("cannot {action}: {source}"),
+            other => other.to_string(),
+        }
+    }
+
     /// 2 for wrong arguments or input, 1 for a failure while running.
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -140,15 +148,34 @@ impl Error {
     }
 }
 
-/// `given` is not one of `known`: names the nearest ones.
+/// Most names that are suggested at once.
+const MAX_SUGGESTED: usize = 6;
+
+/// `given` is not one of `known`: names those that are likely meant.
 pub(crate) fn unknown(what: &str, given: &str, known: &[&str]) -> Error {
-    let nearest = known.iter().min_by_key(|k| edit_distance(given, k)).copied().unwrap_or("");
-    let hint = if edit_distance(given, nearest) <= nearest.len().div_ceil(2) {
-        format!("; did you mean `{nearest}`?")
-    } else {
-        String::new()
+    let near: Vec<String> = suggestions(given, known).iter().map(|name| format!("`{name}`")).collect();
+    let hint = match near.split_last() {
+        None => String::new(),
+        Some((last, [])) => format!("; did you mean {last}?"),
+        Some((last, others)) => format!("; did you mean {} or {last}?", others.join(", ")),
     };
     Error::invalid(what, format!("`{given}` is unknown{hint} (known: {})", known.join(", ")))
+}
+
+/// The names that begin with what was given, else those that contain it, else the one with the fewest letters to change.
+fn suggestions<'a>(given: &str, known: &[&'a str]) -> Vec<&'a str> {
+    let given = given.to_lowercase();
+    let which = |fits: &dyn Fn(&str) -> bool| known.iter().copied().filter(|name| fits(name)).collect::<Vec<_>>();
+    // One letter begins or is in too much.
+    if given.len() > 1 {
+        for list in [which(&|name| name.starts_with(&given)), which(&|name| name.contains(&given))] {
+            if (1..=MAX_SUGGESTED).contains(&list.len()) {
+                return list;
+            }
+        }
+    }
+    let nearest = known.iter().copied().min_by_key(|name| edit_distance(&given, name));
+    nearest.filter(|name| edit_distance(&given, name) <= name.len().div_ceil(2)).into_iter().collect()
 }
 
 /// Edit distance for suggestions; two neighbouring letters in the wrong order count as one mistake.
@@ -180,6 +207,11 @@ mod tests {
         let message = unknown("space", "nas-bench201", &["nas-bench-201", "darts"]).to_string();
         assert!(message.contains("did you mean `nas-bench-201`?"), "{message}");
         assert!(unknown("optimizer", "sma", &["sgd", "sam"]).to_string().contains("did you mean `sam`?"));
+        let kinds = ["gaussian_noise", "defocus_blur", "gaussian_blur", "fog"];
+        let hint = |given: &str| unknown("kind", given, &kinds).to_string();
+        assert!(hint("Gauss").contains("did you mean `gaussian_noise` or `gaussian_blur`?"), "{}", hint("Gauss"));
+        assert!(hint("blur").contains("did you mean `defocus_blur` or `gaussian_blur`?"), "{}", hint("blur"));
+        assert!(hint("frog").contains("did you mean `fog`?"));
         assert!(!unknown("space", "zzz", &["nas-bench-201"]).to_string().contains("did you mean"));
     }
 }

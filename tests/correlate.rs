@@ -164,7 +164,7 @@ fn constant_columns_have_no_correlation_and_files_are_written() {
             && !text.lines().any(|line| line.starts_with("a,<b") && line.contains("NaN")),
         "{text}"
     );
-    let json = scratch.good(&[&flags[..], &["--json"]].concat());
+    let json = scratch.good(&[&flags[..], &["--json", "--force"]].concat());
     assert!(
         !json.contains("NaN")
             && serde_json::from_str::<Value>(&json).unwrap()["proxies"]["a,<b"]["acc"]["spearman"].is_null()

@@ -17,7 +17,7 @@ pub(super) struct Choice {
     arch: Vec<String>,
     /// A file of architectures: one per line, or a CSV with a column `arch`.
     #[arg(long)]
-    archs: Option<PathBuf>,
+    pub archs: Option<PathBuf>,
     /// That many architectures at random: of the file, or of the space; one of each isomorphism class.
     #[arg(long)]
     sample: Option<usize>,

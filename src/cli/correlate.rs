@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::Global;
 use super::args::SPACES;
-use super::place::check_place;
+use super::place::{FORCE, Outputs};
 use crate::error::{Error, Result, unknown};
 use crate::report::correlation::{CHOICES, Figures, bootstrap, figures, random_score};
 use crate::report::folder::atomic_write;
@@ -59,6 +59,9 @@ pub(super) struct Args {
     /// Also write all figures as CSV.
     #[arg(long)]
     out: Option<PathBuf>,
+    /// Replace the files of --heat-map and --out.
+    #[arg(long)]
+    force: bool,
     /// Search space.
     #[arg(long, default_value = "nas-bench-201")]
     space: String,
@@ -143,7 +146,10 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         let why = format!("{} resamples, expected 0 to {MAX_RESAMPLES}", args.bootstrap);
         return Err(Error::invalid("--bootstrap", why));
     }
-    args.heat_map.iter().chain(&args.out).try_for_each(|path| check_place(path))?;
+    let mut outputs = Outputs::new(&[Some(&args.scores), Some(&args.truth)]);
+    let refuse = (!args.force).then_some(FORCE);
+    outputs.file("--heat-map", args.heat_map.as_deref(), &["svg"], refuse)?;
+    outputs.file("--out", args.out.as_deref(), &["csv"], refuse)?;
     let (scores, truth) = (Table::read(&args.scores)?, Table::read(&args.truth)?);
     let truths = choose(&truth, "--columns", &args.columns, &[NO_FIGURES, NO_TRUTH].concat())?;
     let mut own = choose(&scores, "--proxies", &args.proxies, &[NO_FIGURES, NO_TRUTH, NO_SCORE].concat())?;

@@ -3,18 +3,20 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::Global;
-use super::corrupt::{Pictures, choose_kinds, choose_severities};
-use super::place::check_place;
+use super::baseline::{Against, Baseline, Own};
+use super::corrupt::manifest::Manifest;
+use super::pictures::{Pictures, choose_kinds, choose_severities};
+use super::place::{FORCE, Outputs, data_place};
 use super::progress::Display;
 use crate::corrupt::{Constants, Corruption, Kind};
 use crate::data::load;
 use crate::error::{Error, Result};
 use crate::graph::{Group, Statistics};
 use crate::measure::attack::{Attack, Attacked, Attacker, suspicions};
-use crate::measure::corruption::{CorruptedSet, Origin, Scores, corruption_error, evaluate_wait, grid};
+use crate::measure::corruption::{CorruptedSet, Origin, Scores, evaluate_wait, grid};
 use crate::measure::forward::{Score, Subject, graph};
 use crate::nn::card::ModelCard;
 use crate::progress::{Event, tell};
@@ -53,12 +55,15 @@ pub(super) struct Args {
     /// What `evaluate --json` printed for a baseline; gives mCE and relative mCE.
     #[arg(long)]
     baseline: Option<PathBuf>,
-    /// Also write the table as CSV.
+    /// Also write the table as CSV; attacks stand in it with severity 0 and the worst loss.
     #[arg(long)]
     csv: Option<PathBuf>,
     /// Also draw the table (SVG).
     #[arg(long)]
     heatmap: Option<PathBuf>,
+    /// Replace the files of --csv and --heatmap.
+    #[arg(long)]
+    force: bool,
 }
 
 #[derive(Serialize)]
@@ -75,31 +80,39 @@ struct Answer {
     /// Against the baseline, over the 15 main kinds, if both have them all.
     mce: Option<f64>,
     relative_mce: Option<f64>,
+    /// Why one of the two is not given, if a baseline is.
+    mce_note: Option<String>,
     /// Where corrupted images came from.
     source: String,
+    /// Their table of constants, where it is known.
+    constants: Option<String>,
+    /// Where frost came from, if there was any, and it is known.
+    frost: Option<String>,
     /// By the words that asked for them.
     attacks: BTreeMap<String, Attacked>,
     /// What is suspicious about the attacks.
     suspicions: Vec<String>,
 }
 
-/// What is read of a baseline.
-#[derive(Deserialize)]
-struct Baseline {
-    clean: Score,
-    severities: Vec<u8>,
-    corruptions: BTreeMap<String, Vec<f64>>,
-}
-
 pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
-    let kinds = choose_kinds(&args.corruptions)?;
+    let kinds = choose_kinds("--corruptions", &args.corruptions, true)?;
     let severities = choose_severities("--severities", &args.severities)?;
     let attacks: Vec<Attack> = args.attacks.iter().map(|text| text.parse()).collect::<Result<_>>()?;
     if args.images == Some(0) {
         return Err(Error::invalid("--images", "0 images; at least one is needed"));
     }
-    args.csv.iter().chain(&args.heatmap).try_for_each(|path| check_place(path))?;
-    let baseline = args.baseline.as_ref().map(|path| read_baseline(path, &severities)).transpose()?;
+    args.pictures.check()?;
+    let mut outputs = Outputs::new(&[
+        Some(&args.model),
+        data_place(&args.data),
+        args.corrupted.as_deref(),
+        args.baseline.as_deref(),
+        args.pictures.frost.as_deref(),
+    ]);
+    let refuse = (!args.force).then_some(FORCE);
+    outputs.file("--csv", args.csv.as_deref(), &["csv"], refuse)?;
+    outputs.file("--heatmap", args.heatmap.as_deref(), &["svg"], refuse)?;
+    let baseline = args.baseline.as_deref().map(|path| Ok((path, Baseline::read(path)?))).transpose()?;
     let (card, statistics, named) = ModelCard::read(&args.model)?;
     let model = card.model()?;
     let data = load(&args.data)?;
@@ -124,13 +137,13 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
             return Err(Error::invalid("--corrupted", why));
         }
     }
-    let frost = if kinds.contains(&Kind::Frost) { args.pictures.frost(constants)? } else { None };
+    let frost = args.pictures.frost(&kinds, constants)?;
     let corruptions = grid(&kinds, &severities, constants, frost.as_ref());
-    let source = match &set {
-        _ if corruptions.is_empty() => "none".to_owned(),
-        Some(_) => "read from the folder".to_owned(),
-        None => made_how(&corruptions, constants),
-    };
+    let made = Made::find(args, &corruptions, constants)?;
+    if let Some((path, base)) = &baseline {
+        let (constants, frost) = (made.constants.as_deref(), made.frost.as_deref());
+        base.check(path, &Own { images: count, severities: &severities, constants, frost })?;
+    }
     let (gpu, preset) = global.gpu()?;
     let resident = Resident::new(&gpu, &images)?;
     let setting = Setting { gpu: &gpu, preset, data: &resident, statistics: &statistics };
@@ -179,10 +192,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     let table = Table::new(&corruptions, &scores);
     let errors = |kind: &str| table.rows.get(kind).map(|row| row.iter().map(|s| 1.0 - s.accuracy).collect::<Vec<_>>());
     let whole = Kind::MAIN.iter().all(|kind| table.rows.contains_key(kind.name()));
-    let (mce, relative_mce) = match &baseline {
-        Some(base) => against(base, clean, &errors)?,
-        None => (None, None),
-    };
+    let Against { mce, relative_mce, note } = baseline.map(|(_, base)| base.against(clean, errors)).unwrap_or_default();
     let answer = Answer {
         images: count,
         clean,
@@ -190,53 +200,48 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         corruption_accuracy: whole.then(|| table.mean(&Kind::MAIN)),
         mce,
         relative_mce,
-        source,
+        mce_note: note,
+        source: made.source,
+        constants: made.constants,
+        frost: made.frost,
         suspicions: suspicions(clean.accuracy, card.sizes[5], &attacked),
         attacks: args.attacks.iter().zip(&attacked).map(|(text, (_, r))| (text.trim().to_owned(), *r)).collect(),
         corruptions: table.column(|s| s.accuracy),
         corruption_losses: table.column(|s| s.loss),
     };
-    table.write_files(args, &answer)?;
+    table.write_files(args, &answer, &attacked)?;
     global.print(&answer, || table.text(&answer, &attacked))
 }
 
-fn made_how(corruptions: &[Corruption], constants: Constants) -> String {
-    let frost = corruptions.iter().find_map(|c| c.frost_source());
-    let frost = frost.map(|source| format!(", frost {source}")).unwrap_or_default();
-    format!("made with the constants of {}-C{frost}", if constants == Constants::Cifar { "CIFAR" } else { "ImageNet" })
+/// Where corrupted images come from.
+struct Made {
+    source: String,
+    constants: Option<String>,
+    frost: Option<String>,
 }
 
-fn read_baseline(path: &PathBuf, severities: &[crate::corrupt::Severity]) -> Result<Baseline> {
-    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
-    let base: Baseline = serde_json::from_slice(&bytes)
-        .map_err(|e| Error::file(path, None, format!("{e}; expected what `altiplano evaluate --json` prints")))?;
-    let own: Vec<u8> = severities.iter().map(|s| s.get()).collect();
-    if base.severities != own {
-        let why = format!("its severities are {:?}, those asked for {own:?}; they must be the same", base.severities);
-        return Err(Error::file(path, None, why));
-    }
-    Ok(base)
-}
-
-/// mCE and relative mCE over the 15 main kinds, which both must have.
-fn against(
-    base: &Baseline,
-    clean: Score,
-    errors: &dyn Fn(&str) -> Option<Vec<f64>>,
-) -> Result<(Option<f64>, Option<f64>)> {
-    let mut plain = vec![];
-    let mut relative = vec![];
-    for kind in Kind::MAIN {
-        let Some(row) = base.corruptions.get(kind.name()) else {
-            return Err(Error::invalid("--baseline", format!("it lacks {kind}; mCE is over the 15 main corruptions")));
+impl Made {
+    fn find(args: &Args, corruptions: &[Corruption], constants: Constants) -> Result<Self> {
+        if corruptions.is_empty() {
+            return Ok(Made { source: "none".into(), constants: None, frost: None });
+        }
+        let Some(folder) = &args.corrupted else {
+            let frost = corruptions.iter().find_map(|c| c.frost_source()).map(|source| source.to_string());
+            let set = if constants == Constants::Cifar { "CIFAR" } else { "ImageNet" };
+            let with = frost.as_ref().map(|source| format!(", frost {source}")).unwrap_or_default();
+            let source = format!("made with the constants of {set}-C{with}");
+            return Ok(Made { source, constants: Some(constants.name().into()), frost });
         };
-        let Some(own) = errors(kind.name()).filter(|own| own.len() == row.len()) else { return Ok((None, None)) };
-        let row: Vec<f64> = row.iter().map(|accuracy| 1.0 - accuracy).collect();
-        plain.push(corruption_error(&own, &row, None));
-        relative.push(corruption_error(&own, &row, Some((1.0 - clean.accuracy, 1.0 - base.clean.accuracy))));
+        // A folder that `corrupt` wrote says how; all results in it share their constants.
+        let runs = Manifest::read(folder)?.unwrap_or_default().runs;
+        let constants = runs.first().map(|run| run.settings.constants.clone());
+        let frost = runs.into_iter().filter(|run| run.groups.iter().any(|group| group == "frost.npy"));
+        let frost = frost
+            .filter_map(|run| run.frost)
+            .next_back()
+            .filter(|_| corruptions.iter().any(|corruption| corruption.kind() == Kind::Frost));
+        Ok(Made { source: "read from the folder".into(), constants, frost })
     }
-    let mean = |list: Vec<f64>| Some(list.iter().sum::<f64>() / list.len() as f64).filter(|m| m.is_finite());
-    Ok((mean(plain), mean(relative)))
 }
 
 /// Scores by kind, in the order asked for.
@@ -295,6 +300,7 @@ impl Table {
                 text += &format!("{name} {:.2} % of the baseline's\n", 100.0 * value);
             }
         }
+        text.extend(answer.mce_note.iter().map(|note| format!("{note}\n")));
         for (attack, r) in attacked {
             text += &format!(
                 "{attack}: accuracy {:.2} %, worst loss {:.4} (last point: {:.2} %, {:.4}); {:.1} % of gradients are zero\n",
@@ -309,7 +315,7 @@ impl Table {
         text
     }
 
-    fn write_files(&self, args: &Args, answer: &Answer) -> Result<()> {
+    fn write_files(&self, args: &Args, answer: &Answer, attacked: &[(Attack, Attacked)]) -> Result<()> {
         if let Some(path) = &args.csv {
             let mut csv = String::from("kind,severity,accuracy,loss\n");
             csv += &format!("clean,0,{},{}\n", answer.clean.accuracy, answer.clean.loss);
@@ -317,6 +323,9 @@ impl Table {
                 for (score, severity) in self.rows[name].iter().zip(&answer.severities) {
                     csv += &format!("{name},{severity},{},{}\n", score.accuracy, score.loss);
                 }
+            }
+            for (name, (_, result)) in args.attacks.iter().zip(attacked) {
+                csv += &format!("{},0,{},{}\n", name.trim(), result.accuracy, result.worst_loss);
             }
             atomic_write(path, csv.as_bytes())?;
         }

@@ -5,6 +5,7 @@
 
 mod architectures;
 mod args;
+mod baseline;
 mod bench;
 mod correlate;
 mod corrupt;
@@ -12,6 +13,7 @@ mod data;
 mod devices;
 mod evaluate;
 mod flatness;
+mod pictures;
 mod place;
 mod progress;
 mod score;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::Global;
 use super::architectures::Choice;
 use super::args::Sizes;
-use super::place::check_place;
+use super::place::{FORCE, Outputs, data_place};
 use crate::data::load as load_data;
 use crate::error::{Error, Result};
 use crate::measure::zero_cost::score::{Scorer, batch_of};
@@ -57,8 +57,8 @@ pub(super) struct Args {
     /// A CSV file for what croze, croze_compat and croze_mean find in each layer: parameters, gradients, features.
     #[arg(long)]
     explain: Option<PathBuf>,
-    /// Replaces a file of scores.
-    #[arg(long, requires = "out", conflicts_with = "resume")]
+    /// Replaces the files of --out and --explain.
+    #[arg(long, conflicts_with = "resume")]
     force: bool,
 }
 
@@ -89,6 +89,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     if args.population == 0 {
         return Err(Error::invalid("--population", "0; at least 1 architecture at a time"));
     }
+    check_places(args)?;
     let archs = args.choice.architectures(global.seed)?;
     let weights = args.weights.as_deref().map(load).transpose()?.map(|(named, _)| named);
     let form = match (&args.network, &weights) {
@@ -147,18 +148,39 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     })
 }
 
+/// Columns of what `--explain` writes.
+const EXPLAINED: [&str; 8] = ["arch", "proxy", "layer", "feature", "parameters", "gradients", "features", "term"];
+
+/// Looks whether the outputs can be written. With `--resume`, files of the run that is gone on with may be there.
+fn check_places(args: &Args) -> Result<()> {
+    let batch = args.batch.as_deref();
+    let data = args.data.as_deref().and_then(data_place);
+    let mut outputs = Outputs::new(&[args.choice.archs.as_deref(), data, args.weights.as_deref(), batch]);
+    let refuse = (!args.force && !args.resume).then_some("--resume goes on with it, --force replaces it");
+    outputs.file("--out", args.out.as_deref(), &["csv"], refuse)?;
+    outputs.file("the settings of --out", args.out.as_deref().map(settings_beside).as_deref(), &[], refuse)?;
+    let begun = |path: &PathBuf| {
+        let first = std::fs::read_to_string(path).unwrap_or_default();
+        args.resume && first.lines().next() == Some(EXPLAINED.join(",").as_str())
+    };
+    let refuse = (!args.force && !args.explain.as_ref().is_some_and(begun)).then_some(FORCE);
+    outputs.file("--explain", args.explain.as_deref(), &["csv"], refuse)
+}
+
+/// Where the settings of a file of scores stand.
+fn settings_beside(path: &Path) -> PathBuf {
+    path.with_extension("settings.json")
+}
+
 /// Writes the terms of the proxies that are sums over layers.
 fn explain(path: &Path, scorer: &Scorer, archs: &[Arch], proxies: &[Proxy], population: usize) -> Result<()> {
-    check_place(path)?;
     if !proxies.iter().any(|p| croze::FORMS.contains(p)) {
         let names = croze::FORMS.map(Proxy::name).join(", ");
         return Err(Error::invalid("--explain", format!("none of {names} is among the proxies")));
     }
     let mut table = csv::Writer::from_writer(vec![]);
     let bad = |e: csv::Error| Error::file(path, None, e.to_string());
-    table
-        .write_record(["arch", "proxy", "layer", "feature", "parameters", "gradients", "features", "term"])
-        .map_err(bad)?;
+    table.write_record(EXPLAINED).map_err(bad)?;
     for some in archs.chunks(population) {
         for (proxy, lists) in croze::terms(scorer, some, proxies)? {
             for (arch, terms) in some.iter().zip(lists) {
@@ -264,14 +286,10 @@ struct Table {
 
 impl Table {
     fn open(path: &Path, args: &Args, settings: &Settings, proxies: &[Proxy]) -> Result<Self> {
-        let beside = path.with_extension("settings.json");
+        let beside = settings_beside(path);
         let json = |e: serde_json::Error| Error::file(&beside, None, e.to_string());
         let header = header(proxies);
         let mut done = HashSet::new();
-        if path.exists() && !args.resume && !args.force {
-            let why = "is there already; --resume goes on with it, --force replaces it";
-            return Err(Error::invalid(path.display().to_string(), why));
-        }
         if args.resume && path.exists() {
             let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
             let known = std::fs::read_to_string(&beside).map_err(Error::io("read", &beside))?;

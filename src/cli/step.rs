@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::Global;
 use super::args::Sizes;
+use super::place::{FORCE, Outputs};
 use crate::error::{Error, Result};
 use crate::graph::Statistics;
 use crate::nn::space::NetworkSpace;
@@ -59,6 +60,9 @@ pub(super) struct Args {
     /// Where the tensors go (safetensors).
     #[arg(long)]
     out: PathBuf,
+    /// Replace the file of --out.
+    #[arg(long)]
+    force: bool,
 }
 
 #[derive(Serialize)]
@@ -71,6 +75,8 @@ struct Answer {
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     args.sizes.check_space()?;
+    let mut outputs = Outputs::new(&[Some(&args.weights), Some(&args.batch)]);
+    outputs.file("--out", Some(&args.out), &["safetensors"], (!args.force).then_some(FORCE))?;
     let (weights, _) = load(&args.weights)?;
     let (batch, _) = load(&args.batch)?;
     let x = batch.get("x").ok_or_else(|| Error::file(&args.batch, None, "there is no tensor `x`"))?;

@@ -6,12 +6,11 @@
 //! are ignored.
 
 use super::images::{MAX_CLASSES, MAX_PIXEL_BYTES};
-use super::source::Reader;
+use super::picture::{Caps, Kind, undecodable, with_decoder};
 use super::{Dataset, Format, Images, Origin, SplitSize, split};
 use crate::error::{Error, Result};
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
+use image::{DynamicImage, ImageDecoder};
 use rayon::prelude::*;
-use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 const MAX_SIDE: u32 = 4096;
@@ -128,43 +127,15 @@ fn is_image(path: &Path) -> bool {
     ending.is_some_and(|e| ["png", "jpg", "jpeg"].contains(&e.as_str())) && !path.is_dir()
 }
 
-/// Width, height and whether it is coloured.
-type Kind = (u32, u32, bool);
-
 /// Hands the decoder of a file to `f`.
-fn with_decoder<T>(path: &Path, f: impl FnOnce(Box<dyn ImageDecoder + '_>, Kind) -> Result<T>) -> Result<T> {
-    let mut reader = Reader::of_file(path)?;
-    if reader.len().is_some_and(|len| len > MAX_FILE_BYTES) {
-        return Err(reader.error(format!("an image file of more than {MAX_FILE_BYTES} bytes")));
-    }
-    let bytes = reader.rest()?;
-    let format = image::guess_format(&bytes).ok().filter(|f| matches!(f, ImageFormat::Png | ImageFormat::Jpeg));
-    let Some(format) = format else {
-        return Err(Error::file(path, Some(0), "expected a PNG or JPEG image; the contents are neither"));
-    };
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(MAX_SIDE);
-    limits.max_image_height = Some(MAX_SIDE);
-    limits.max_alloc = Some(MAX_DECODER_BYTES);
-    let mut reader = ImageReader::with_format(Cursor::new(&bytes), format);
-    reader.limits(limits);
-    let decoder = reader.into_decoder().map_err(|e| undecodable(path, &e))?;
-    let (width, height) = decoder.dimensions();
-    if width == 0 || height == 0 || width > MAX_SIDE || height > MAX_SIDE {
-        let why = format!("an image of {width}x{height} pixels; 1 to {MAX_SIDE} per side are possible");
-        return Err(Error::file(path, None, why));
-    }
-    let coloured = decoder.color_type().has_color();
-    f(Box::new(decoder), (width, height, coloured))
-}
-
-fn undecodable(path: &Path, e: &image::ImageError) -> Error {
-    Error::file(path, None, format!("cannot decode: {e}; expected a whole PNG or JPEG image"))
+fn decoder_of<T>(path: &Path, f: impl FnOnce(Box<dyn ImageDecoder + '_>, Kind) -> Result<T>) -> Result<T> {
+    let caps = Caps { side: MAX_SIDE, file_bytes: MAX_FILE_BYTES, decoder_bytes: MAX_DECODER_BYTES };
+    with_decoder(path, &caps, f)
 }
 
 /// Height, width and channels of all files, from their headers.
 fn common_shape(root: &Path, files: &[&(PathBuf, u16)]) -> Result<[usize; 3]> {
-    let kinds: Vec<Result<Kind>> = files.par_iter().map(|(path, _)| with_decoder(path, |_, kind| Ok(kind))).collect();
+    let kinds: Vec<Result<Kind>> = files.par_iter().map(|(path, _)| decoder_of(path, |_, kind| Ok(kind))).collect();
     let mut first: Option<Kind> = None;
     let mut coloured = false;
     for (kind, (path, _)) in kinds.into_iter().zip(files.iter().copied()) {
@@ -215,7 +186,7 @@ fn decode(shape: [usize; 3], files: &[(PathBuf, u16)], classes: &[String]) -> Re
 
 /// The pixels of one file, HWC.
 fn decode_one(path: &Path, shape: [usize; 3]) -> Result<Vec<u8>> {
-    let decoded = with_decoder(path, |decoder, (width, height, _)| {
+    let decoded = decoder_of(path, |decoder, (width, height, _)| {
         if [height as usize, width as usize] != shape[..2] {
             return Err(Error::file(path, None, "changed while it was read"));
         }

@@ -16,6 +16,7 @@ mod idx;
 mod images;
 pub mod npy;
 mod npy_stream;
+mod picture;
 mod source;
 mod split;
 mod verify;
@@ -23,6 +24,7 @@ mod verify;
 pub use detect::{SpooledTest, load, spool_test};
 pub use images::{ChannelStatistics, Images, TestImages};
 pub use npy_stream::{NpyImages, NpyWriter, read_npy_labels};
+pub use picture::{PictureTree, Unusable, is_other_picture, is_picture, open_picture, pictures_below};
 pub use split::{SplitSize, permutation, split};
 pub use verify::{Known, PartSummary, Summary, describe, known, summarize};
 

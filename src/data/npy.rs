@@ -65,7 +65,7 @@ fn part(source: &Source, images: &str, labels: &str, names: &mut Option<Vec<Stri
         return Err(Error::file(reader.path(), Some(0), why));
     }
     if head.dtype != Dtype::U8 {
-        let why = format!("expected images of dtype uint8, found {:?}; convert with .astype('uint8')", head.dtype);
+        let why = format!("expected images of dtype uint8, found {}; convert with .astype('uint8')", head.dtype);
         return Err(Error::file(reader.path(), Some(0), why));
     }
     let size = head.elements().filter(|&size| size <= MAX_PIXEL_BYTES);
@@ -157,6 +157,17 @@ impl Dtype {
         let big = matches!(self, Dtype::I32 { big: true } | Dtype::I64 { big: true });
         let bits = if big { bytes.iter().fold(0, fold) } else { bytes.iter().rev().fold(0, fold) };
         if matches!(self, Dtype::I32 { .. }) { i64::from(bits as u32 as i32) } else { bits as i64 }
+    }
+}
+
+impl std::fmt::Display for Dtype {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Dtype::U8 => "uint8",
+            Dtype::I32 { .. } => "int32",
+            Dtype::I64 { .. } => "int64",
+            Dtype::F32 => "float32",
+        })
     }
 }
 

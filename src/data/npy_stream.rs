@@ -28,7 +28,7 @@ impl NpyImages {
         let head = Header::read(&mut reader)?;
         let wrong = |why: String| Error::file(path, Some(0), why);
         if head.dtype != Dtype::U8 {
-            return Err(wrong(format!("expected dtype uint8, found {:?}", head.dtype)));
+            return Err(wrong(format!("expected dtype uint8, found {}", head.dtype)));
         }
         let (count, shape) = match *head.shape.as_slice() {
             [n, h, w] => (n, [h, w, 1]),

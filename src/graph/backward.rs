@@ -167,7 +167,7 @@ impl Builder {
                     give(tape, *x, dx, kind);
                 }
             }
-            Op::CrossEntropy { logits, labels, dlogits: Some(dlogits), .. } => {
+            Op::CrossEntropy { logits, labels, scale: None, dlogits: Some(dlogits), .. } => {
                 if let Some(v) = self.gradient_of(*dlogits, tape).filter(|_| needed(*logits)) {
                     let y = self.temporary(self.shape(*logits));
                     self.push(Op::CrossEntropyHessian { logits: *logits, labels: *labels, v, y });
@@ -210,6 +210,9 @@ impl Builder {
                         give(tape, x, gradient, TermKind::Plain);
                     }
                 }
+            }
+            Op::CrossEntropy { scale: Some(_), dlogits: Some(dlogits), .. } if tape.terms.contains_key(dlogits) => {
+                return Err(Error::invalid("backward", "the gradient of a scaled cross-entropy has no gradient"));
             }
             // Gradients of scale and shift have none themselves.
             Op::BatchNormGrad { dgamma, dbeta, .. }

@@ -309,11 +309,27 @@ impl Builder {
         gradient: bool,
         tally: bool,
     ) -> Result<Loss> {
+        self.cross_entropy_of(logits, labels, None, smoothing, gradient, tally)
+    }
+
+    /// The same of `scale * logits`; see [`Op::CrossEntropy`].
+    ///
+    /// # Errors
+    /// As [`Builder::cross_entropy`].
+    pub fn cross_entropy_of(
+        &mut self,
+        logits: TensorId,
+        labels: TensorId,
+        scale: Option<TensorId>,
+        smoothing: f32,
+        gradient: bool,
+        tally: bool,
+    ) -> Result<Loss> {
         let [n, ..] = self.shape(logits).nhwc();
         let loss = self.temporary(Shape::map(n, 1, 1, 2));
         let mean = self.temporary(Shape::vector(2));
         let dlogits = gradient.then(|| self.temporary(self.shape(logits)));
-        self.push(Op::CrossEntropy { logits, labels, loss, dlogits, smoothing });
+        self.push(Op::CrossEntropy { logits, labels, scale, loss, dlogits, smoothing });
         if tally {
             let zero = Init::Constant(0.0);
             let metrics = self.persistent(Group::Metrics, "metrics", Shape::vector(4), zero, &[4])?;

@@ -410,7 +410,16 @@ pub enum Op {
     SignCodes { x: TensorId, y: TensorId },
     /// Softmax cross-entropy per image: `labels` holds class numbers (one channel), `loss` (two channels) has `loss, 1 if the top class is right` per image; `dlogits` is the
     /// gradient of the mean loss. An image whose label is no class counts nothing. Label smoothing `a`: target `1 - a + a/C` for the label and `a/C` elsewhere.
-    CrossEntropy { logits: TensorId, labels: TensorId, loss: TensorId, dlogits: Option<TensorId>, smoothing: f32 },
+    /// With `scale` (one value) it is that of `scale * logits`, and so is the gradient: for logits that were brought into the
+    /// range of `f32`, with a scale that may leave it.
+    CrossEntropy {
+        logits: TensorId,
+        labels: TensorId,
+        scale: Option<TensorId>,
+        loss: TensorId,
+        dlogits: Option<TensorId>,
+        smoothing: f32,
+    },
     /// The mean cross-entropy's Hessian with respect to the logits times `v`: `y = s * (v - sum over c of s v) / N`, `s` the
     /// softmax; zero for an image whose label is no class. Smoothing does not change it.
     CrossEntropyHessian { logits: TensorId, labels: TensorId, v: TensorId, y: TensorId },
@@ -532,8 +541,8 @@ impl Op {
             }
             Op::Combine { terms, y } => (terms.iter().flat_map(|t| t.reads()).collect(), vec![*y]),
             Op::MaxPoolGrad { x, dy, dx, .. } => (vec![*x, *dy], vec![*dx]),
-            Op::CrossEntropy { logits, labels, loss, dlogits, .. } => {
-                (vec![*logits, *labels], some(&[Some(*loss), *dlogits]))
+            Op::CrossEntropy { logits, labels, scale, loss, dlogits, .. } => {
+                (some(&[Some(*logits), Some(*labels), *scale]), some(&[Some(*loss), *dlogits]))
             }
             Op::CrossEntropyHessian { logits, labels, v, y } => (vec![*logits, *labels, *v], vec![*y]),
             Op::Tally { loss, metrics, mean } => (vec![*loss, *metrics], vec![*metrics, *mean]),

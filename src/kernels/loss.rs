@@ -8,10 +8,10 @@ pub(super) fn lower(to: &mut Lowering, op: &Op) {
     let none = Word::Value(0);
     let lanes = to.preset.reduce_lanes;
     match *op {
-        Op::CrossEntropy { logits, labels, loss, dlogits, smoothing } => {
+        Op::CrossEntropy { logits, labels, scale, loss, dlogits, smoothing } => {
             let [n, _, _, classes] = to.shape(logits).nhwc();
             let variant = Variant::new("cross_entropy", [("LANES", lanes)]);
-            let slots = vec![logits, labels, loss, dlogits.unwrap_or(loss)];
+            let slots = vec![logits, labels, loss, dlogits.unwrap_or(loss), scale.unwrap_or(logits)];
             let mut writes = vec![loss];
             writes.extend(dlogits);
             let head = vec![
@@ -22,7 +22,7 @@ pub(super) fn lower(to: &mut Lowering, op: &Op) {
                 n.into(),
                 classes.into(),
                 smoothing.into(),
-                none,
+                scale.into(),
             ];
             to.call(variant, slots, &writes, head, n.div_ceil(lanes));
         }

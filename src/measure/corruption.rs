@@ -82,6 +82,15 @@ impl CorruptedSet {
 
     fn file(&self, kind: Kind) -> Result<NpyImages> {
         let path = self.folder.join(format!("{kind}.npy"));
+        if !path.exists() {
+            let [h, w, c] = self.shape;
+            let count = 5 * self.labels.len();
+            let why = format!(
+                "is missing; expected uint8 of shape ({count}, {h}, {w}, {c}), the severities one after another. \
+                 Leave {kind} out, or add the file"
+            );
+            return Err(Error::file(&path, None, why));
+        }
         let file = NpyImages::open(&path)?;
         if (file.len(), file.shape()) != (5 * self.labels.len(), self.shape) {
             let why = format!("{} images of {:?}", file.len(), file.shape());

@@ -224,8 +224,11 @@ fn evaluate(cx: &Context<'_>, op: &Op) -> Result<Writes> {
         Op::GlobalAvgPool { x, y } => one(y, pool::global_average(view(x))),
         Op::ImageDot { a, b, y } => one(y, probe::image_dot(view(a), view(b))?),
         Op::SignCodes { x, y } => one(y, probe::sign_codes(view(x), cx.axes(*y)[3])),
-        Op::CrossEntropy { logits, labels, loss, dlogits, smoothing } => {
-            let result = loss::cross_entropy(view(logits), cx.memory.get(*labels), f64::from(*smoothing))?;
+        Op::CrossEntropy { logits, labels, scale, loss, dlogits, smoothing } => {
+            let scale = scale.map_or(Ok(1.0), |scale| cx.word(scale, 0))?;
+            let scaled: Vec<f64> = view(logits).values.iter().map(|z| scale * z).collect();
+            let logits = View { axes: cx.axes(*logits), values: &scaled };
+            let result = loss::cross_entropy(logits, cx.memory.get(*labels), f64::from(*smoothing))?;
             let mut writes = vec![(*loss, result.loss)];
             writes.extend(dlogits.map(|id| (id, result.dlogits)));
             Ok(writes)

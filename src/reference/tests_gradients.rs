@@ -154,7 +154,7 @@ fn the_hessian_of_cross_entropy() {
         let (logits, dlogits, v, y) = (b.filled(scores), b.zeros(scores), b.filled(scores), b.zeros(scores));
         let labels = b.of(Shape::map(3, 1, 1, 1), &[4.0, 0.0, 2.0]);
         let loss = b.zeros(Shape::map(3, 1, 1, 2));
-        b.push(Op::CrossEntropy { logits, labels, loss, dlogits: Some(dlogits), smoothing });
+        b.push(Op::CrossEntropy { logits, labels, scale: None, loss, dlogits: Some(dlogits), smoothing });
         compare(&b, vec![Op::CrossEntropyHessian { logits, labels, v, y }], dlogits, v, &[(logits, y)]);
     }
 }
@@ -223,8 +223,8 @@ fn cross_entropies() {
         let (labels, loss) = (b.of(Shape::map(3, 1, 1, 1), &[4.0, 0.0, 2.0]), b.zeros(points));
         // The mean over three images of the loss alone.
         let upstream = b.of(points, &[1.0 / 3.0, 0.0, 1.0 / 3.0, 0.0, 1.0 / 3.0, 0.0]);
-        b.push(Op::CrossEntropy { logits, labels, loss, dlogits: None, smoothing });
-        let backward = Op::CrossEntropy { logits, labels, loss, dlogits: Some(dlogits), smoothing };
+        b.push(Op::CrossEntropy { logits, labels, scale: None, loss, dlogits: None, smoothing });
+        let backward = Op::CrossEntropy { logits, labels, scale: None, loss, dlogits: Some(dlogits), smoothing };
         compare(&b, vec![backward], loss, upstream, &[(logits, dlogits)]);
     }
 }

@@ -44,6 +44,8 @@ const HEADER: usize = 20;
 pub struct RunFolder {
     path: PathBuf,
     torn: u64,
+    /// Folders that were made for it, the deepest first.
+    made: Vec<PathBuf>,
 }
 
 impl RunFolder {
@@ -57,8 +59,10 @@ impl RunFolder {
         if path.exists() && !path.is_dir() {
             return Err(Error::file(&path, None, "is a file, expected a folder for the run or nothing"));
         }
+        let missing = path.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists());
+        let made = missing.map(Path::to_path_buf).collect();
         fs::create_dir_all(&path).map_err(Error::io("create", &path))?;
-        let mut folder = Self { path, torn: 0 };
+        let mut folder = Self { path, torn: 0, made };
         match existing {
             Existing::Refuse => {
                 if !names(&folder.path)?.is_empty() {
@@ -90,6 +94,7 @@ impl RunFolder {
             let _ = fs::remove_file(self.path.join(CONFIG));
             let _ = fs::remove_file(self.path.join(TILES));
             let _ = fs::remove_dir(&self.path);
+            self.made.iter().for_each(|folder| drop(fs::remove_dir(folder)));
         }
     }
 
@@ -210,6 +215,10 @@ impl RunFolder {
 
 /// Replaces a file as a whole: after an error or a crash the old contents or the new ones are there, and
 /// nothing half-written. Two processes must not write the same file at once.
+///
+/// # Errors
+/// [`Error::Io`] if the system refuses, or if something other than a regular file has the name: a link or a device is
+/// never replaced.
 pub fn atomic_write(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
     let path = path.as_ref();
     let Some(name) = path.file_name() else {
@@ -220,6 +229,10 @@ pub fn atomic_write(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
         _ => Path::new("."),
     };
     let scratch = folder.join(format!(".{}{SCRATCH}", name.to_string_lossy()));
+    if fs::symlink_metadata(path).is_ok_and(|data| !data.is_file()) {
+        let why = std::io::Error::new(ErrorKind::AlreadyExists, "is no regular file, and only such are replaced");
+        return Err(Error::io("write", path)(why));
+    }
     let written = write_durably(&scratch, bytes).and_then(|()| fs::rename(&scratch, path));
     if let Err(error) = written {
         // The first error is the one to tell.
@@ -230,7 +243,12 @@ pub fn atomic_write(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
 }
 
 fn write_durably(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut file = File::create(path)?;
+    // What a crash left here goes; if it is a link, the link and not what it leads to.
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = File::create_new(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }

@@ -69,7 +69,7 @@ fn writing_replaces_and_leaves_nothing_behind() {
         assert_eq!(fs::read(&path).unwrap(), bytes);
         assert_eq!(listing(run.path()), ["result.json"]);
     }
-    // A folder in the way: the scratch file is written and cannot be renamed.
+    // A folder in the way.
     fs::create_dir_all(run.path().join("report.html/inside")).unwrap();
     let why = run.write("report.html", b"x").unwrap_err().to_string();
     assert!(why.contains("cannot write") && why.contains("report.html"), "{why}");
@@ -79,6 +79,29 @@ fn writing_replaces_and_leaves_nothing_behind() {
     assert!(why.contains("cannot write") && why.contains("result.json"), "{why}");
     assert!(RunFolder::create(path.join("below"), Existing::Refuse).unwrap_err().to_string().contains("cannot create"));
     assert!(atomic_write("/", b"x").unwrap_err().to_string().contains("has no name"));
+}
+
+#[test]
+fn a_run_that_never_began_leaves_no_folder() {
+    let (temp, run) = folder();
+    run.write(CONFIG, b"x").unwrap();
+    run.abandon();
+    assert!(listing(temp.path()).is_empty());
+}
+
+#[cfg(unix)]
+#[test]
+fn links_are_neither_replaced_nor_followed() {
+    let (_temp, run) = folder();
+    fs::write(run.path().join("own.txt"), b"own").unwrap();
+    std::os::unix::fs::symlink("own.txt", run.path().join("link.csv")).unwrap();
+    let why = atomic_write(run.path().join("link.csv"), b"x").unwrap_err().to_string();
+    assert!(why.contains("link.csv") && why.contains("no regular file"), "{why}");
+    // Nor where the scratch file goes.
+    std::os::unix::fs::symlink("own.txt", run.path().join(".table.csv.altiplano-tmp")).unwrap();
+    atomic_write(run.path().join("table.csv"), b"x").unwrap();
+    assert_eq!(fs::read(run.path().join("own.txt")).unwrap(), b"own");
+    assert_eq!(listing(run.path()), ["link.csv", "own.txt", "table.csv"]);
 }
 
 #[test]

@@ -71,6 +71,8 @@ pub enum Fill {
     Negative,
     /// Normal numbers around this one.
     Around(f32),
+    /// The same around 0, times 2^-70.
+    Tiny,
     /// Class numbers below this one.
     Labels(usize),
     /// These values.
@@ -248,6 +250,7 @@ fn values(fill: &Fill, shape: Shape, integers: bool, stream: &mut Stream) -> Val
         Fill::Positive => (0..length).map(|_| number().abs().max(0.5)).collect(),
         Fill::Negative => (0..length).map(|_| -number().abs() - 0.5).collect(),
         Fill::Around(middle) => (0..length).map(|_| middle + number()).collect(),
+        Fill::Tiny => (0..length).map(|_| number() * 2f32.powi(-70)).collect(),
         Fill::Labels(classes) => (0..length).map(|_| stream.below(*classes as u64) as f32).collect(),
         Fill::Values(values) => values.clone(),
         Fill::Words(words, meaning) => {

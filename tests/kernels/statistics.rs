@@ -38,6 +38,7 @@ pub fn cases() -> Vec<Case> {
     }
     cases.extend([(2, 5, 7, 3), (1, 3, 41, 6), (1, 1, 2, 13), (9, 16, 16, 4)].map(batch_norm_double_grad));
     cases.extend([(1, 3), (13, 10), (41, 7), (5, 101)].map(cross_entropy_hessian));
+    cases.push(scaled_cross_entropy());
     cases.extend([1, 8, 41].map(tally));
     cases.push(wild_tally());
     for adaptive in [false, true] {
@@ -168,7 +169,22 @@ fn cross_entropy(images: usize, classes: usize, smoothing: f32, gradient: bool) 
         let bound = move |want: &Memory, _: &Memory| vec![unit / images as f64; want.get(logits).len()];
         case.output(shape, Bound::Of(Box::new(bound)))
     });
-    case.push(Op::CrossEntropy { logits, labels, loss, dlogits, smoothing });
+    case.push(Op::CrossEntropy { logits, labels, scale: None, loss, dlogits, smoothing });
+    case.inexact()
+}
+
+/// Logits that were divided by 2^70: the scale takes it back.
+fn scaled_cross_entropy() -> Case {
+    let (images, classes) = (13, 10);
+    let mut case = Case::new("scaled cross-entropy");
+    let logits = case.shared(Shape::map(images, 1, 1, classes), Fill::Tiny);
+    let labels = case.input(Shape::map(images, 1, 1, 1), Fill::Labels(classes));
+    let scale = Some(case.input(Shape::vector(1), Fill::Values(vec![2f32.powi(70)])));
+    let unit = 2.0 * HALF_ULP * (8.0 + 2.0 * 10.0 + (classes as f64).sqrt());
+    let loss = case.output(Shape::map(images, 1, 1, 2), Bound::Of(Box::new(move |_, _| vec![10.0 * unit; images * 2])));
+    let bound = move |_: &Memory, _: &Memory| vec![unit / images as f64; images * classes];
+    let dlogits = Some(case.output(Shape::map(images, 1, 1, classes), Bound::Of(Box::new(bound))));
+    case.push(Op::CrossEntropy { logits, labels, scale, loss, dlogits, smoothing: 0.1 });
     case.inexact()
 }
 

@@ -23,20 +23,23 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::Proxy;
-use super::passes::{Compiled, Left, Look, Wanted};
+use super::passes::{Compiled, Left, Look, SCALE, Wanted};
 use super::range::settle;
 use super::score::Scorer;
 use crate::error::Result;
 use crate::nn::nas_bench_201::{Form, Norms};
-use crate::nn::tensors::Named;
+use crate::nn::tensors::{Named, Values};
 use crate::space::nas_bench_201::Arch;
 
 /// Size of the step away from the weights, in their norm.
 const GAMMA: f64 = 2.0;
 /// Size of the step away from the images, on the network's inputs.
 const EPSILON: f32 = 0.01;
-/// Logits of a network without norms are left at two to this at most: a gap of a thousandth of it is still beyond `exp`.
-const LOGIT_BITS: i32 = 24;
+/// Logits are left larger by two to this: gradients, which start there, then stay above the smallest numbers of `f32` where
+/// they pass what is nearly nothing beside the rest.
+const LIFT_BITS: i32 = 40;
+/// Logits are scaled by two to this at most.
+const MOST_BITS: i32 = 100;
 /// Rate of the one step of eq. 7.
 const RATE: f64 = 1e-3;
 
@@ -118,7 +121,8 @@ fn passes(
     let clean_scales = scales.clone();
     let (refs, named): (Vec<&Look>, Vec<&Named>) = (looks.iter().collect(), clean.iter().collect());
     let compiled = Compiled::with_batches(&scorer.gpu, scorer.preset, &refs, &named, archs.len())?;
-    let batches = vec![scorer.batch.clone(); archs.len()];
+    let mut batches = vec![scorer.batch.clone(); archs.len()];
+    clean_scales.iter().zip(&mut batches).for_each(|(scale, batch)| scale.enter(batch));
     let at_clean = compiled.run_each_wait(&batches)?;
     let mut moved: Vec<Named> =
         looks.iter().zip(&clean).zip(&at_clean).map(|((look, named), left)| ascent(look, named, left)).collect();
@@ -129,8 +133,8 @@ fn passes(
         }
     }
     compiled.set_weights(&moved)?;
+    scales.iter().zip(&mut batches).for_each(|(scale, batch)| scale.enter(batch));
     let between = compiled.run_each_wait(&batches)?;
-    let mut batches = batches;
     for (batch, left) in batches.iter_mut().zip(&between) {
         let (Some(x), Some(gradient)) = (batch.get_mut("x"), left.get("input")) else { continue };
         let (channels, area) = (x.dims[1], x.dims[2..].iter().product::<usize>());
@@ -163,27 +167,31 @@ impl Scale {
         values.iter().map(|&v| factor * f64::from(v)).collect()
     }
 
+    /// Puts the scale of the logits beside a batch, so that their softmax is what it would be. Larger scales are as
+    /// saturated.
+    fn enter(&self, batch: &mut Named) {
+        let data = vec![2f32.powi(self.logits.min(MOST_BITS))];
+        batch.insert(SCALE.into(), Values { dims: vec![1], data });
+    }
+
     /// Gradients as they would be.
     fn gradient(&self, layer: &str, values: &[f32]) -> Vec<f64> {
         let factor = 2f64.powi(self.logits - self.of_layer(layer));
         values.iter().map(|&v| factor * f64::from(v)).collect()
     }
 
-    /// Brings the network into the range of `f32`. The softmax does not see it: logits are left as large as they would be,
-    /// or so large that it is as saturated.
+    /// Brings the network into the range of `f32`.
     fn settle(&mut self, scorer: &Scorer, arch: &Arch, look: &Look, weights: &mut Named) {
         let first = |named: &Named, layer: &str| -> Option<(usize, f32)> {
             let values = named.get(&format!("{layer}.weight"))?;
             values.data.iter().copied().enumerate().find(|(_, w)| *w != 0.0)
         };
         let before: Vec<Option<(usize, f32)>> = look.layers.iter().map(|layer| first(weights, layer)).collect();
-        let logits = self.logits + settle(scorer, arch, weights);
-        let kept = logits.min(LOGIT_BITS);
+        self.logits += settle(scorer, arch, weights) - LIFT_BITS;
         let classifier = scorer.form.head()[1];
         for name in ["weight", "bias"].map(|part| format!("{classifier}.{part}")) {
-            weights.get_mut(&name).into_iter().flat_map(|v| &mut v.data).for_each(|w| *w *= 2f32.powi(kept));
+            weights.get_mut(&name).into_iter().flat_map(|v| &mut v.data).for_each(|w| *w *= 2f32.powi(LIFT_BITS));
         }
-        self.logits = logits - kept;
         for (layer, before) in look.layers.iter().zip(before) {
             let (Some((at, before)), Some(after)) = (before, weights.get(&format!("{layer}.weight"))) else { continue };
             *self.layers.entry(layer.clone()).or_default() += (before / after.data[at]).log2().round() as i32;
@@ -255,8 +263,14 @@ fn stage_of(form: Form, cells: usize, layer: &str) -> usize {
 /// The released code's passes.
 fn released_passes(scorer: &Scorer, archs: &[Arch]) -> Result<Pair> {
     let images = scorer.batch["y"].data.len();
-    let wanted =
-        Wanted { batch: images, loss_gradients: true, loss_input_gradient: true, features: true, ..Wanted::default() };
+    let wanted = Wanted {
+        batch: images,
+        loss_gradients: true,
+        loss_input_gradient: true,
+        features: true,
+        scaled_logits: true,
+        ..Wanted::default()
+    };
     let step = |_: usize, x: f32, sign: f32| (x - EPSILON * sign).clamp(0.0, 1.0);
     passes(scorer, archs, Norms::without(scorer.form), wanted, true, step)
 }

@@ -20,8 +20,9 @@ use crate::nn::{Layers, Model};
 use crate::reference::{self, Memory};
 use crate::train::step::Rates;
 
-/// The seed of the summed logits' gradient.
+/// The seed of the summed logits' gradient, and the scale of logits in the loss.
 const ONES: &str = "ones";
+pub(super) const SCALE: &str = "scale";
 
 /// What names of layers' outputs begin with. They are large, and are left channels last.
 const OUTPUT: &str = "output.";
@@ -46,6 +47,8 @@ pub struct Wanted {
     pub loss_gradients: bool,
     /// Gradient of the mean cross-entropy by the images: `input`. Not together with that of the summed logits.
     pub loss_input_gradient: bool,
+    /// Whether the cross-entropy is that of the logits times the batch's value `scale`, 1 if it has none.
+    pub scaled_logits: bool,
     /// The stages' feature maps: `feature.<number>`.
     pub features: bool,
     /// Each layer's output: `output.<layer>`; image by image, but channels last, as it lies on the device.
@@ -109,7 +112,12 @@ impl Look {
             reads.extend(anatomy.layers.iter().map(|l| (format!("{OUTPUT}{}", l.name), l.output)));
         }
         if wanted.loss_gradients || wanted.products || wanted.loss_input_gradient || wanted.hessian_products {
-            let loss = b.cross_entropy(logits, y, 0.0, true, false)?;
+            let one = Init::Constant(1.0);
+            let scale = match wanted.scaled_logits {
+                true => Some(b.persistent(Group::Batch, SCALE, Shape::vector(1), one, &[1])?),
+                false => None,
+            };
+            let loss = b.cross_entropy_of(logits, y, scale, 0.0, true, false)?;
             let seed = loss.dlogits.ok_or_else(|| Error::invalid("backward", "the loss has no gradient"))?;
             let mut sources = weights.clone();
             sources.extend(wanted.loss_input_gradient.then_some(x));
@@ -189,7 +197,7 @@ impl Look {
                 let values = match named.get(&info.name) {
                     Some(values) if values.data.len() == shape.len() => to_logical(shape, &values.data),
                     Some(values) => return Err(Error::shape(&info.name, shape, format!("{:?}", values.dims))),
-                    None if info.name == ONES => vec![1.0; shape.len()],
+                    None if [ONES, SCALE].contains(&info.name.as_str()) => vec![1.0; shape.len()],
                     None => return Err(Error::invalid(&info.name, "is missing")),
                 };
                 memory.set(id, values.into_iter().map(f64::from).collect())?;
@@ -311,9 +319,11 @@ impl<'a> Compiled<'a> {
     pub fn run_each_wait(&self, batches: &[Named]) -> Result<Vec<Left>> {
         for (copy, batch) in batches.iter().enumerate() {
             let mut named = batch.clone();
-            if let Some(entry) = self.batch.contents().entries.get(ONES) {
-                let data = vec![1.0; entry.shape.len()];
-                named.insert(ONES.into(), Values { dims: entry.info.dims.clone(), data });
+            for name in [ONES, SCALE] {
+                if let Some(entry) = self.batch.contents().entries.get(name) {
+                    let ones = || Values { dims: entry.info.dims.clone(), data: vec![1.0; entry.shape.len()] };
+                    named.entry(name.into()).or_insert_with(ones);
+                }
             }
             upload(&self.gpu, &self.batch, copy, &named)?;
         }

@@ -1,0 +1,239 @@
+//! Pictures in files: which are read, what is refused, and those that lie below a folder.
+
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
+use serde::Serialize;
+
+use super::source::Reader;
+use crate::error::{Error, Result};
+
+/// Endings of pictures that the decoder's crate has no name for.
+const UNNAMED: [&str; 4] = ["heic", "heif", "jp2", "jxl"];
+/// What [`open_picture`] takes at most beside the side that it is given; 8192 x 8192 pixels of 16-bit RGBA just fit.
+const MAX_FILE_BYTES: u64 = 1 << 30;
+const MAX_DECODER_BYTES: u64 = 512 << 20;
+
+/// How much a picture may take.
+pub(super) struct Caps {
+    /// Longest side in pixels.
+    pub side: u32,
+    /// Length of the file.
+    pub file_bytes: u64,
+    /// Memory of the decoder.
+    pub decoder_bytes: u64,
+}
+
+/// Width, height and whether it is coloured.
+pub(super) type Kind = (u32, u32, bool);
+
+/// Hands the decoder of a PNG or JPEG file to `f`, whatever the file's name is. [`undecodable`] makes errors of what the
+/// decoder says later.
+pub(super) fn with_decoder<T>(
+    path: &Path,
+    caps: &Caps,
+    f: impl FnOnce(Box<dyn ImageDecoder + '_>, Kind) -> Result<T>,
+) -> Result<T> {
+    let mut reader = Reader::of_file(path)?;
+    if reader.len().is_some_and(|len| len > caps.file_bytes) {
+        return Err(reader.error(format!("an image file of more than {} bytes", caps.file_bytes)));
+    }
+    let bytes = reader.rest()?;
+    let refuse = |at, why: String| Err(Error::file(path, at, why));
+    let format = match image::guess_format(&bytes) {
+        Ok(format @ (ImageFormat::Png | ImageFormat::Jpeg)) => format,
+        Ok(other) => return refuse(Some(0), is_another(other.extensions_str().first().copied().unwrap_or("picture"))),
+        Err(_) => return refuse(Some(0), "expected a PNG or JPEG image; the contents are neither".into()),
+    };
+    if format == ImageFormat::Jpeg && !jpeg_is_whole(&bytes) {
+        return refuse(Some(bytes.len() as u64), "the JPEG is cut off: its end marker is missing".into());
+    }
+    let mut reader = ImageReader::with_format(Cursor::new(&bytes), format);
+    // Sides are checked below: the decoder's own error does not say how long they are.
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(caps.decoder_bytes);
+    reader.limits(limits);
+    let decoder = reader.into_decoder().map_err(|e| undecodable(path, &e))?;
+    let (width, height) = decoder.dimensions();
+    if width == 0 || height == 0 || width.max(height) > caps.side {
+        return refuse(None, format!("{width}x{height} pixels; sides of 1 to {} pixels are possible", caps.side));
+    }
+    let coloured = decoder.color_type().has_color();
+    f(Box::new(decoder), (width, height, coloured))
+}
+
+pub(super) fn undecodable(path: &Path, e: &image::ImageError) -> Error {
+    Error::file(path, None, format!("cannot decode: {e}; expected a whole PNG or JPEG image"))
+}
+
+/// A PNG or JPEG file as 8-bit RGB: deeper values are reduced, transparency is dropped.
+///
+/// # Errors
+/// If it is no such picture, is cut off, or has a side above `side` pixels.
+pub fn open_picture(path: &Path, side: u32) -> Result<RgbImage> {
+    let caps = Caps { side, file_bytes: MAX_FILE_BYTES, decoder_bytes: MAX_DECODER_BYTES };
+    let image =
+        with_decoder(path, &caps, |decoder, _| DynamicImage::from_decoder(decoder).map_err(|e| undecodable(path, &e)))?;
+    Ok(image.into_rgb8())
+}
+
+/// Whether a JPEG has its end marker. Decoders fill what is missing with grey, and say nothing.
+fn jpeg_is_whole(bytes: &[u8]) -> bool {
+    // Behind the start marker. Segments are stepped over, so that a thumbnail's end is not taken for the picture's.
+    let mut at = 2;
+    loop {
+        let rest = bytes.get(at..).unwrap_or_default();
+        // In coded data FF stands before 0 and before restart markers; elsewhere FF may fill.
+        let marker = |pair: &[u8]| pair[0] == 0xFF && !matches!(pair[1], 0 | 0xFF | 0xD0..=0xD7);
+        let Some(found) = rest.windows(2).position(marker) else { return false };
+        at += found + 2;
+        match rest[found + 1] {
+            0xD9 => return true,
+            // These two have no length.
+            0x01 | 0xD8 => {}
+            _ => match bytes.get(at..at + 2) {
+                Some(length) => at += usize::from(u16::from_be_bytes([length[0], length[1]])).max(2),
+                None => return false,
+            },
+        }
+    }
+}
+
+/// Says of a file that it is a picture, but none that is read.
+fn is_another(format: &str) -> String {
+    let article = if format.starts_with(['a', 'e', 'i', 'o']) { "an" } else { "a" };
+    format!("is {article} {}; PNG and JPEG are read", format.to_uppercase())
+}
+
+/// Whether a file is a PNG or JPEG by its name.
+pub fn is_picture(path: &Path) -> bool {
+    matches!(ImageFormat::from_path(path), Ok(ImageFormat::Png | ImageFormat::Jpeg))
+}
+
+/// Why a file that is a picture by its name is not read.
+pub fn is_other_picture(path: &Path) -> Option<String> {
+    if is_picture(path) {
+        return None;
+    }
+    let ending = path.extension()?.to_str()?.to_ascii_lowercase();
+    let known = ImageFormat::from_extension(&ending).is_some() || UNNAMED.contains(&ending.as_str());
+    known.then(|| is_another(&ending))
+}
+
+/// A file that could not be used.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Unusable {
+    /// Where it is, below the folder that was asked for.
+    pub file: PathBuf,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+/// What [`pictures_below`] found; paths are relative to the folder, in order.
+#[derive(Debug, Default)]
+pub struct PictureTree {
+    /// PNG and JPEG files by their names.
+    pub files: Vec<PathBuf>,
+    /// Pictures and links that are not read, and folders that cannot be.
+    pub unusable: Vec<Unusable>,
+}
+
+/// Looks for pictures in a folder and in the folders below it. What is hidden, and files that are no pictures by their
+/// names, are passed over. Links to files are followed; links to folders are not, since they may lead in circles.
+///
+/// # Errors
+/// If the folder itself cannot be read.
+pub fn pictures_below(root: &Path) -> Result<PictureTree> {
+    let mut tree = PictureTree::default();
+    let mut folders = vec![PathBuf::new()];
+    while let Some(folder) = folders.pop() {
+        let path = root.join(&folder);
+        let entries = match std::fs::read_dir(&path) {
+            Err(e) if folder.as_os_str().is_empty() => return Err(Error::io("read", &path)(e)),
+            Err(e) => {
+                tree.unusable.push(Unusable { file: folder, why: format!("cannot read: {e}") });
+                continue;
+            }
+            Ok(entries) => entries,
+        };
+        for entry in entries {
+            let entry = entry.map_err(Error::io("read", &path))?;
+            if entry.file_name().as_encoded_bytes().starts_with(b".") {
+                continue;
+            }
+            let file = folder.join(entry.file_name());
+            let link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+            let refused = match std::fs::metadata(entry.path()) {
+                Ok(data) if data.is_dir() && !link => {
+                    folders.push(file);
+                    continue;
+                }
+                Ok(data) if data.is_dir() => Some("is a link to a folder, which is not followed".to_owned()),
+                _ if !is_picture(&file) => is_other_picture(&file),
+                Ok(data) if !data.is_file() => Some("is no regular file".to_owned()),
+                Ok(_) => None,
+                Err(e) => Some(format!("cannot read: {e}")),
+            };
+            match refused {
+                Some(why) => tree.unusable.push(Unusable { file, why }),
+                None if is_picture(&file) => tree.files.push(file),
+                None => {}
+            }
+        }
+    }
+    tree.files.sort();
+    tree.unusable.sort();
+    Ok(tree)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn jpeg() -> Vec<u8> {
+        let mut bytes = Cursor::new(vec![]);
+        let image = RgbImage::from_fn(64, 48, |x, y| image::Rgb([(4 * x) as u8, (5 * y) as u8, (x * y) as u8]));
+        image.write_to(&mut bytes, ImageFormat::Jpeg).unwrap();
+        bytes.into_inner()
+    }
+
+    #[test]
+    fn a_jpeg_without_its_end_is_cut_off() {
+        let whole = jpeg();
+        assert!(jpeg_is_whole(&whole));
+        assert!((0..whole.len()).all(|length| !jpeg_is_whole(&whole[..length])));
+        // What follows the end does not matter, and the end within a segment is not the picture's.
+        assert!(jpeg_is_whole(&[&whole[..], b"more"].concat()));
+        let thumbnail = [&[0xFF, 0xD8, 0xFF, 0xE1, 0, 6, 0xFF, 0xD9, 0, 0], &whole[2..whole.len() - 2]].concat();
+        assert!(!jpeg_is_whole(&thumbnail));
+        assert!(jpeg_is_whole(&[&thumbnail[..], &[0xFF, 0xFF, 0xD9]].concat()));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("half.jpg");
+        std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+        let why = open_picture(&path, 100).unwrap_err().to_string();
+        assert!(why.contains("half.jpg") && why.contains("cut off"), "{why}");
+        std::fs::write(&path, &whole).unwrap();
+        assert_eq!(open_picture(&path, 64).unwrap().dimensions(), (64, 48));
+        let why = open_picture(&path, 63).unwrap_err().to_string();
+        assert!(why.contains("64x48 pixels") && why.contains("1 to 63"), "{why}");
+    }
+
+    #[test]
+    fn other_formats_are_named() {
+        let why = |name: &str| is_other_picture(Path::new(name));
+        assert_eq!(why("a.GIF").unwrap(), "is a GIF; PNG and JPEG are read");
+        assert_eq!(why("a.avif").unwrap(), "is an AVIF; PNG and JPEG are read");
+        for name in ["a.webp", "a.bmp", "a.tif", "a.tiff", "a.heic"] {
+            assert!(why(name).is_some() && !is_picture(Path::new(name)), "{name}");
+        }
+        for name in ["a.png", "a.JPG", "a.jpeg", "a.txt", "a.json", "a", "a.npy"] {
+            assert!(why(name).is_none(), "{name}");
+        }
+        // By what is in it, whatever its name.
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.png");
+        std::fs::write(&path, b"GIF89a and more").unwrap();
+        assert!(open_picture(&path, 9).unwrap_err().to_string().contains("is a GIF"));
+    }
+}
