@@ -186,7 +186,8 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     global.print(&answer, || text(&answer, &layout))
 }
 
-fn identify(name: &str) -> Result<Identity> {
+/// The architecture of a name, and its class.
+pub(super) fn identify(name: &str) -> Result<Identity> {
     let arch: Arch = name.parse()?;
     let representative = arch.representative() == arch;
     Ok(Identity { own: arch.index() as u64, class: arch.class() as u64, representative })

@@ -19,6 +19,7 @@ mod progress;
 mod score;
 mod search;
 mod search_proxy;
+mod search_truth;
 mod selftest;
 mod space;
 mod step;

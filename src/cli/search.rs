@@ -19,7 +19,7 @@ use crate::search::run::{SearchResult, search};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// random, genas or croze.
+    /// random, genas or croze; with --truth random, nsga2, flatnas or all.
     #[arg(long, default_value = "genas")]
     pub method: String,
     #[command(flatten)]
@@ -50,6 +50,8 @@ pub(super) struct Args {
     sigmas: Option<Vec<f64>>,
     #[command(flatten)]
     pub proxy: super::search_proxy::Options,
+    #[command(flatten)]
+    pub truth: super::search_truth::Options,
     #[command(flatten)]
     pub training: Training,
     /// Epochs of the supernet.
@@ -165,6 +167,10 @@ fn method(args: &Args) -> Result<String> {
 }
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
+    if args.truth.table().is_some() {
+        return super::search_truth::run(global, args);
+    }
+    args.truth.refuse()?;
     if method(args)? == "croze" {
         return super::search_proxy::run(global, args);
     }

@@ -10,7 +10,7 @@ const WIDEST: usize = 9;
 const MARGIN: usize = 170;
 
 /// Text that stands for itself in SVG.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

@@ -2,5 +2,6 @@
 pub mod correlation;
 pub mod folder;
 pub mod heat_map;
+pub mod line_plot;
 pub mod score_table;
 pub mod statistics;

@@ -441,7 +441,7 @@ mod tests {
     #[test]
     fn moves_climb_where_chance_does_not() {
         let score = |arch: &Arch| arch.count(Op::Conv1x1) as f64;
-        let best = |strategy| run(&config(strategy), 9, score).best().unwrap().fitness;
+        let best = |strategy| run(&config(strategy), 30, score).best().unwrap().fitness;
         assert_eq!(best(Strategy::Warmup), 6.0);
         assert_eq!(best(Strategy::Mutate), 6.0);
         assert!(best(Strategy::Random) < 6.0);

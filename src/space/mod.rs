@@ -47,6 +47,17 @@ pub trait Space {
     fn mutate(&self, parent: &Self::Arch, probability: f64, scope: MutationScope, draw: &mut dyn Draw) -> Self::Arch;
     /// A child that takes every gene from one of the two parents by a fair coin.
     fn cross(&self, a: &Self::Arch, b: &Self::Arch, draw: &mut dyn Draw) -> Self::Arch;
+    /// Values of each gene of the integer vectors that stand for architectures.
+    fn options(&self) -> Vec<u32>;
+    /// The genes of an architecture.
+    fn encode(&self, arch: &Self::Arch) -> Vec<u32>;
+    /// The architecture of some genes. Several may stand for the same one.
+    ///
+    /// # Errors
+    /// If there are more or fewer genes, or one is beyond its values.
+    fn decode(&self, genes: &[u32]) -> Result<Self::Arch>;
+    /// Numbers that describe an architecture to a surrogate: equal for those of one canonical form, categories as dummies.
+    fn features(&self, arch: &Self::Arch) -> Vec<f64>;
     /// A key that is equal exactly for architectures that compute the same family of functions.
     fn canonical(&self, arch: &Self::Arch) -> String;
     /// Trainable parameters.

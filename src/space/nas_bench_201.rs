@@ -375,6 +375,40 @@ impl Space for NasBench201 {
         a.cross(b, draw)
     }
 
+    fn options(&self) -> Vec<u32> {
+        vec![Op::ALL.len() as u32; EDGES.len()]
+    }
+
+    fn encode(&self, arch: &Arch) -> Vec<u32> {
+        arch.0.iter().map(|op| op.code() as u32).collect()
+    }
+
+    fn decode(&self, genes: &[u32]) -> Result<Arch> {
+        let ops: Option<Vec<Op>> = genes.iter().map(|&gene| Op::from_code(gene as usize)).collect();
+        let ops = ops.and_then(|ops| ops.try_into().ok());
+        ops.map(Arch).ok_or_else(|| Error::invalid("genes", format!("{genes:?} are not six codes from 0 to 4")))
+    }
+
+    /// Of the class's representative: a dummy for each operation but `none` on each live edge, how many there are of each
+    /// operation, the most convolutions in a row, and the number of paths.
+    fn features(&self, arch: &Arch) -> Vec<f64> {
+        let arch = arch.representative();
+        let live = arch.live_edges();
+        let ops: Vec<Op> = arch.0.iter().zip(live).map(|(op, live)| if live { *op } else { Op::None }).collect();
+        let is = |op: &Op, other: &Op| f64::from(u8::from(op == other));
+        let mut row: Vec<f64> = ops.iter().flat_map(|op| Op::ALL[1..].iter().map(move |other| is(op, other))).collect();
+        row.extend(Op::ALL[1..].iter().map(|other| ops.iter().map(|op| is(op, other)).sum::<f64>()));
+        // Convolutions on the deepest way to each node, and ways to it.
+        let (mut depth, mut ways) = ([0.0, -1.0, -1.0, -1.0], [1.0, 0.0, 0.0, 0.0]);
+        for ((from, to), op) in EDGES.iter().zip(&ops).filter(|(_, op)| **op != Op::None) {
+            let own = if matches!(op, Op::Conv1x1 | Op::Conv3x3) { 1.0 } else { 0.0 };
+            depth[*to] = f64::max(depth[*to], depth[*from] + own);
+            ways[*to] += ways[*from];
+        }
+        row.extend([depth[3], ways[3]]);
+        row
+    }
+
     fn canonical(&self, arch: &Arch) -> String {
         arch.canonical()
     }

@@ -133,3 +133,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn genes_and_features() {
+    let space = NasBench201::new(Macro::benchmark(32, 32, 10).unwrap()).unwrap();
+    assert_eq!(space.options(), [5; 6]);
+    for arch in Arch::all().step_by(7) {
+        assert_eq!(space.decode(&space.encode(&arch)).unwrap(), arch);
+        assert_eq!(space.features(&arch), space.features(&arch.representative()));
+    }
+    for bad in [&[0, 1, 2, 3, 4][..], &[0, 1, 2, 3, 4, 5], &[0; 7]] {
+        assert!(space.decode(bad).unwrap_err().to_string().contains("six codes"));
+    }
+    // Three convolutions in a row, one 3x3 and two 1x1, and a skip beside them.
+    let row = space.features(&"302102".parse().unwrap());
+    assert_eq!(row.len(), 30);
+    assert_eq!(row[24..], [1.0, 2.0, 1.0, 0.0, 3.0, 2.0]);
+    assert_eq!(row[..24].iter().sum::<f64>(), 4.0);
+    assert!(space.features(&"000000".parse().unwrap())[..28].iter().all(|v| *v == 0.0));
+}

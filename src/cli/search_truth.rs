@@ -1,0 +1,240 @@
+//! `altiplano search --truth`: searches whose evaluations are looked up in a table.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::Global;
+use super::correlate::identify;
+use super::place::{FORCE, Outputs};
+use super::search::Args;
+use crate::error::{Error, Result, unknown};
+use crate::report::folder::atomic_write;
+use crate::report::line_plot::line_plot;
+use crate::report::score_table::Table;
+use crate::search::simulated::{Comparison, Curve, Proposer, Truth, compare, run as simulate};
+use crate::search::surrogate::Kind;
+use crate::search::surrogate_search::SurrogateSettings;
+use crate::space::Space;
+use crate::space::nas_bench_201::{Arch, NasBench201};
+
+/// Options of simulated searches.
+#[derive(clap::Args)]
+pub(super) struct Options {
+    /// Search in a table instead of training: a CSV with a column `arch` and what is known of each architecture.
+    #[arg(long, value_name = "TABLE")]
+    truth: Option<PathBuf>,
+    /// With --truth: the column to maximise.
+    #[arg(long, value_name = "COLUMN")]
+    maximize: Option<String>,
+    /// With --truth: the column to minimise, or params or macs.
+    #[arg(long, value_name = "COLUMN")]
+    minimize: Option<String>,
+    /// With --truth: none, rbf, gp, trees or adaptive.
+    #[arg(long)]
+    surrogate: Option<String>,
+    /// With --truth: random candidates that all methods begin with (default 20).
+    #[arg(long)]
+    initial: Option<usize>,
+    /// With --truth: population of plain NSGA-II (default 20).
+    #[arg(long)]
+    population: Option<usize>,
+    /// With --truth: repeat with so many seeds.
+    #[arg(long)]
+    seeds: Option<u64>,
+    /// With --truth and --method all: draw the hypervolume over evaluations (SVG).
+    #[arg(long)]
+    plot: Option<PathBuf>,
+}
+
+impl Options {
+    pub(super) fn table(&self) -> Option<&Path> {
+        self.truth.as_deref()
+    }
+
+    /// Fails if one is given without a table.
+    pub(super) fn refuse(&self) -> Result<()> {
+        let given = [
+            ("--maximize", self.maximize.is_some()),
+            ("--minimize", self.minimize.is_some()),
+            ("--surrogate", self.surrogate.is_some()),
+            ("--initial", self.initial.is_some()),
+            ("--population", self.population.is_some()),
+            ("--seeds", self.seeds.is_some()),
+            ("--plot", self.plot.is_some()),
+        ];
+        match given.into_iter().find(|(_, given)| *given) {
+            Some((name, _)) => Err(Error::invalid(name, "is for searches in a table; give one with --truth")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A candidate of a search.
+#[derive(Serialize)]
+struct Found {
+    arch: String,
+    /// The column that was maximised.
+    value: f64,
+    /// What was minimised.
+    cost: f64,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    truth: PathBuf,
+    maximize: String,
+    minimize: String,
+    /// Different architectures in the table.
+    architectures: usize,
+    evaluations: usize,
+    settings: SurrogateSettings,
+    seconds: f64,
+    evaluations_per_second: f64,
+    /// The front of the first seed's search.
+    front: Vec<Found>,
+    curves: Vec<Curve>,
+    comparisons: Vec<Comparison>,
+}
+
+/// Rows of the table: architecture, what is maximised, what is minimised.
+fn rows(args: &Args, path: &Path, maximize: &str, minimize: &str) -> Result<(NasBench201, Vec<(Arch, f64, f64)>)> {
+    let space = args.sizes.stand_alone()?;
+    let table = Table::read(path)?;
+    let value = table.require("--maximize", maximize)?;
+    let cost = match minimize {
+        "params" | "macs" if table.find(minimize).is_none() => None,
+        _ => Some(table.require("--minimize", minimize)?),
+    };
+    let columns: Vec<usize> = [Some(value), cost].into_iter().flatten().collect();
+    let picked = table.pick(&columns, &[], None, &identify)?;
+    let mut rows = vec![];
+    for row in &picked.rows {
+        let Some(arch) = Arch::from_index(row.arch.own as usize) else { continue };
+        let counted = if minimize == "macs" { space.macs(&arch) } else { space.params(&arch) };
+        rows.push((arch, row.values[0], row.values.get(1).copied().unwrap_or(counted as f64)));
+    }
+    Ok((space, rows))
+}
+
+pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
+    let start = Instant::now();
+    let options = &args.truth;
+    let need = |value: &Option<String>, name: &str| {
+        value.clone().ok_or_else(|| Error::invalid(name, "is needed with --truth: a column of the table"))
+    };
+    let path = options.truth.clone().unwrap_or_default();
+    let (maximize, minimize) = (need(&options.maximize, "--maximize")?, need(&options.minimize, "--minimize")?);
+    let mut outputs = Outputs::new(&[Some(&path)]);
+    outputs.file("--plot", options.plot.as_deref(), &["svg"], (!args.force).then_some(FORCE))?;
+    if args.out.is_some() {
+        return Err(Error::invalid("--out", "is for searches that train; with --truth use --json and --plot"));
+    }
+    let evaluations = args.evaluations.unwrap_or(100);
+    let mut settings = SurrogateSettings { initial: options.initial.unwrap_or(20), ..SurrogateSettings::default() };
+    settings.plain.population = options.population.unwrap_or(20);
+    if let Some(kind) = &options.surrogate {
+        settings.surrogate = kind.parse()?;
+    }
+    let proposers: &[Proposer] = match args.method.as_str() {
+        "random" => &[Proposer::Random],
+        "nsga2" => &[Proposer::Nsga2],
+        // The default of --method is for searches that train.
+        "flatnas" | "genas" if settings.surrogate == Kind::None => &[Proposer::Nsga2],
+        "flatnas" | "genas" => &[Proposer::Surrogate],
+        "all" => &[Proposer::Random, Proposer::Nsga2, Proposer::Surrogate],
+        other => return Err(unknown("--method", other, &["random", "nsga2", "flatnas", "all"])),
+    };
+    if options.plot.is_some() && proposers.len() < 3 {
+        return Err(Error::invalid("--plot", "compares all methods; give --method all"));
+    }
+    let (space, rows) = rows(args, &path, &maximize, &minimize)?;
+    let truth = Truth::new(&space, &rows)?;
+    let (first, count) = (global.seed, options.seeds.unwrap_or(1));
+    if count == 0 || count > 10_000 || evaluations < 2 {
+        let why = format!("{count} seeds of {evaluations} evaluations; 1 to 10000 seeds of at least 2 are possible");
+        return Err(Error::invalid("--seeds and --evaluations", why));
+    }
+    let seeds = first..first.saturating_add(count);
+    let (curves, comparisons) = match proposers {
+        [one] => {
+            let share = |seed| truth.shares(&simulate(&truth, *one, &settings, evaluations, seed)?);
+            let shares = seeds.clone().map(share).collect::<Result<_>>()?;
+            (vec![Curve { proposer: *one, shares }], vec![])
+        }
+        _ => compare(&truth, &settings, evaluations, seeds)?,
+    };
+    let done: usize = curves.iter().flat_map(|c| &c.shares).map(Vec::len).sum();
+    let seconds = start.elapsed().as_secs_f64();
+    let last = proposers[proposers.len() - 1];
+    let best = rows.iter().map(|row| row.1).filter(|v| v.is_finite()).fold(f64::NEG_INFINITY, f64::max);
+    let front = truth.front(&simulate(&truth, last, &settings, evaluations, first)?)?;
+    let found = |(arch, objectives): (Arch, Vec<f64>)| Found {
+        arch: arch.to_string(),
+        value: best - objectives[0],
+        cost: objectives[1],
+    };
+    let answer = Answer {
+        truth: path,
+        maximize,
+        minimize,
+        architectures: truth.len(),
+        evaluations,
+        settings,
+        seconds,
+        evaluations_per_second: done as f64 / seconds,
+        front: front.into_iter().map(found).collect(),
+        curves,
+        comparisons,
+    };
+    if let Some(path) = &options.plot {
+        let title = format!("{} against {}, {count} seeds", answer.maximize, answer.minimize);
+        let lines: Vec<_> = answer.curves.iter().map(|c| (name(c.proposer).to_owned(), c.quartiles())).collect();
+        let svg = line_plot(&title, "evaluations", "share of the table's hypervolume", &lines, settings.initial);
+        atomic_write(path, svg.as_bytes())?;
+    }
+    global.print(&answer, || text(&answer))
+}
+
+fn name(proposer: Proposer) -> &'static str {
+    match proposer {
+        Proposer::Random => "random",
+        Proposer::Nsga2 => "NSGA-II",
+        Proposer::Surrogate => "surrogate",
+    }
+}
+
+fn text(answer: &Answer) -> String {
+    let mut text = format!(
+        "{} architectures, {} evaluations, {:.0} evaluations per second\n",
+        answer.architectures, answer.evaluations, answer.evaluations_per_second
+    );
+    for curve in &answer.curves {
+        let [low, middle, high] = curve.quartiles().last().copied().unwrap_or([f64::NAN; 3]);
+        text += &format!(
+            "{:<10} {:.4} of the table's hypervolume (median of {} seeds; quartiles {low:.4} to {high:.4})\n",
+            name(curve.proposer),
+            middle,
+            curve.shares.len(),
+        );
+    }
+    for c in &answer.comparisons {
+        text += &format!(
+            "{} against {}: higher in {} of {} seeds, equal in {}; median difference {:.4} ({:.4} to {:.4})\n",
+            name(c.proposer),
+            name(c.against),
+            c.wins,
+            c.seeds,
+            c.ties,
+            c.median_difference,
+            c.low,
+            c.high
+        );
+    }
+    text += &format!("front of the first seed's search ({}, {}):\n", answer.maximize, answer.minimize);
+    for found in &answer.front {
+        text += &format!("    {:.4} {:>10} {}\n", found.value, found.cost, found.arch);
+    }
+    text
+}
