@@ -21,32 +21,20 @@ fn counted(start: i32, kernel: i32, padding: i32, side: i32, include: bool) -> i
 
 #for j in 0..CLASSES
 #if KIND@j == 5
-// Average over the window that makes position `own` of an image with these sides. A mean lies between the least and the
-// largest of its values; rounding may take it out, and a batch norm would magnify what that makes of a constant map.
+// Average over the window that makes position `own` of an image with these sides.
 fn average${j}(slab: u32, image: u32, sides: vec2<i32>, own: vec2<i32>, c4: u32) -> vec4<f32> {
     let start = own * ${STRIDE@j} - ${PAD@j};
     var sum = vec4<f32>(0.0);
-    let anchor = clamp(own * ${STRIDE@j}, vec2<i32>(0), sides - 1);
-    var low = load(slab, image + u32(anchor.x * sides.y + anchor.y) * c4);
-    var high = low;
     for (var y = 0; y < ${KERNEL@j}; y++) {
         for (var x = 0; x < ${KERNEL@j}; x++) {
             let at = start + vec2<i32>(y, x);
             let inside = all(at >= vec2<i32>(0)) && all(at < sides);
-            let value = load(slab, image + select(0u, u32(at.x * sides.y + at.y), inside) * c4);
-            sum += select(vec4<f32>(0.0), value, inside);
-            let counts = select(low, value, inside);
-            low = min(low, counts);
-            high = max(high, counts);
+            sum += select(vec4<f32>(0.0), load(slab, image + select(0u, u32(at.x * sides.y + at.y), inside) * c4), inside);
         }
     }
     let size = counted(start.x, ${KERNEL@j}, ${PAD@j}, sides.x, ${INCLUDE@j} == 1)
         * counted(start.y, ${KERNEL@j}, ${PAD@j}, sides.y, ${INCLUDE@j} == 1);
-#if INCLUDE@j == 1
     return sum / f32(max(size, 1));
-#else
-    return clamp(sum / f32(max(size, 1)), low, high);
-#end
 }
 
 #end

@@ -1,6 +1,5 @@
 // Per-channel moments of a map over a chunk of positions, as parts for batch_norm and batch_norm_grad.
-//   forward:  mean = x_0 + sum (x - x_0) / m,  spread = sum (x - mean)^2, two passes over the chunk (no cancellation);
-//             around the chunk's first value x_0, so that a constant map has exactly no spread
+//   forward:  mean = sum x / m,  spread = sum (x - mean)^2, two passes over the chunk (no cancellation)
 //   GRAD:     sum dy,  sum dy * (x - mean) * rstd
 //   Lanes sum 16 positions apart before they add them up: rounding grows with the square root of the longest run.
 //   one workgroup per block of four channels and chunk; lanes take positions in turn and are summed in lane order.
@@ -65,17 +64,16 @@ fn main(
         parts[head.y + (chunk * c4 + block) * 2u + 1u] = total(${LANES}u);
     }
 #else
-    let anchor = xs[head.x + first * c4 + block];
     for (var run = first; run < last; run += ${16 * LANES}u) {
         var a_run = vec4<f32>(0.0);
         for (var i = run + lane; i < min(run + ${16 * LANES}u, last); i += ${LANES}u) {
-            a_run += xs[head.x + i * c4 + block] - anchor;
+            a_run += xs[head.x + i * c4 + block];
         }
         a += a_run;
     }
     lane_sums[lane] = a;
     workgroupBarrier();
-    let mean = anchor + total(0u) / f32(last - first);
+    let mean = total(0u) / f32(last - first);
     for (var run = first; run < last; run += ${16 * LANES}u) {
         var b_run = vec4<f32>(0.0);
         for (var i = run + lane; i < min(run + ${16 * LANES}u, last); i += ${LANES}u) {

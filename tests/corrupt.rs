@@ -7,7 +7,7 @@ mod program;
 use std::path::Path;
 
 use altiplano::corrupt::{Constants, Corruption, Kind, Severity};
-use altiplano::data::load;
+use altiplano::data::{NpyWriter, load};
 use altiplano::measure::corruption::corrupt_pixels;
 use assert_cmd::Command;
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
@@ -96,6 +96,24 @@ fn data_sets_are_read_a_few_images_at_a_time() {
         std::fs::write(folder.join("cifar").join(file), records.collect::<Vec<u8>>()).unwrap();
     }
     same_as_whole(folder, "cifar");
+    // An archive is unpacked onto the disk.
+    let mut archive = tar::Builder::new(std::fs::File::create(folder.join("set.tar")).unwrap());
+    for file in ["data_batch_1.bin", "test_batch.bin"] {
+        archive.append_path_with_name(folder.join("cifar").join(file), format!("cifar-10-batches-bin/{file}")).unwrap();
+    }
+    archive.finish().unwrap();
+    same_as_whole(folder, "set.tar");
+    std::fs::create_dir(folder.join("npy")).unwrap();
+    for (part, count) in [("train", 2), ("test", 4)] {
+        let write = |what: &str, shape: &[usize], bytes: &[u8]| {
+            let mut file = NpyWriter::new(&folder.join(format!("npy/{part}_{what}.npy")), shape).unwrap();
+            file.write(bytes).unwrap();
+            file.finish().unwrap();
+        };
+        write("images", &[count, 9, 8, 3], &noise(count * 216));
+        write("labels", &[count], &(0..count as u8).map(|l| l % 2).collect::<Vec<_>>());
+    }
+    same_as_whole(folder, "npy");
     // Damage is named, and nothing is left behind.
     let test = folder.join("cifar/test_batch.bin");
     let bytes = std::fs::read(&test).unwrap();
@@ -111,7 +129,7 @@ fn data_sets_are_read_a_few_images_at_a_time() {
     assert!(why.contains("at byte 3073") && why.contains("label 10 of record 1"), "{why}");
     let mut names: Vec<_> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name()).collect();
     names.sort();
-    assert_eq!(names, ["cifar", "cifar-c", "idx", "idx-c"]);
+    assert_eq!(names, ["cifar", "cifar-c", "idx", "idx-c", "npy", "npy-c", "set.tar", "set.tar-c"]);
 }
 
 #[test]

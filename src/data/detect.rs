@@ -47,22 +47,36 @@ pub struct SpooledTest {
     pub labels: Vec<u16>,
 }
 
-/// Copies the test images of a CIFAR or IDX set to the new `.npy` file `at`, one by one, so that a set of any size needs
-/// little memory. `None` for other layouts, which [`load`] reads whole. Training files are not looked at; an archive
-/// is unpacked in memory.
+/// The test images of a set in the folder `scratch` or where they are, so that a set of any size needs little memory: those of
+/// CIFAR and IDX sets are copied to a `.npy` file, one by one, and archives are unpacked there. `None` for image folders,
+/// which [`load`] reads whole. Training files are not looked at.
 ///
 /// # Errors
 /// As [`load`], and [`Error::Io`] if the file cannot be written.
-pub fn spool_test(spec: &str, at: &Path) -> Result<Option<SpooledTest>> {
+pub fn spool_test(spec: &str, scratch: &Path) -> Result<Option<SpooledTest>> {
     if spec == "digits" {
         return Ok(None);
     }
-    let labels = match find(spec)? {
-        Found::Cifar(source, variant) => cifar::spool_test(&source, variant, at)?,
-        Found::Idx(source) => idx::spool_test(&source, at)?,
-        Found::Npy(_) | Found::Folder(_) => return Ok(None),
+    let (at, into) = (scratch.join("images.npy"), scratch.join("unpacked"));
+    std::fs::create_dir(&into).map_err(Error::io("create", &into))?;
+    let (images, labels) = match find(spec, Some(&into))? {
+        Found::Cifar(source, variant) => {
+            let labels = cifar::spool_test(&source, variant, &at)?;
+            (at, labels)
+        }
+        Found::Idx(source) => {
+            let labels = idx::spool_test(&source, &at)?;
+            (at, labels)
+        }
+        Found::Npy(source) => npy::test_files(&source)?,
+        Found::Folder(_) => return Ok(None),
     };
-    Ok(Some(SpooledTest { images: NpyImages::open(at)?, labels }))
+    let images = NpyImages::open(&images)?;
+    if images.len() != labels.len() {
+        let why = format!("its test part has {} images and {} labels", images.len(), labels.len());
+        return Err(Error::file(spec, None, why));
+    }
+    Ok(Some(SpooledTest { images, labels }))
 }
 
 /// Loads a data set: `digits` is the bundled one, anything else is the path of a folder or archive, whose
@@ -75,17 +89,17 @@ pub fn load(spec: &str) -> Result<Dataset> {
     if spec == "digits" {
         return digits::load();
     }
-    find(spec)?.load()
+    find(spec, None)?.load()
 }
 
-/// The one layout in which a path is.
-fn find(spec: &str) -> Result<Found> {
+/// The one layout in which a path is; an archive is kept in memory, or unpacked into the folder `into`.
+fn find(spec: &str, into: Option<&Path>) -> Result<Found> {
     let path = Path::new(spec);
     if !path.exists() {
         let why = format!("`{spec}` is neither `digits`, the bundled set, nor an existing path. {}", layouts());
         return Err(Error::invalid("data set", why));
     }
-    let mut found = if path.is_dir() { in_folder(path)? } else { in_archive(path)? };
+    let mut found = if path.is_dir() { in_folder(path)? } else { in_archive(path, into)? };
     match (found.pop(), found.is_empty()) {
         (Some(one), true) => Ok(one),
         (Some(last), false) => {
@@ -128,8 +142,8 @@ fn in_folder(root: &Path) -> Result<Vec<Found>> {
     Ok(found)
 }
 
-fn in_archive(path: &Path) -> Result<Vec<Found>> {
-    let source = Source::archive(path, wanted, Limits::default())?;
+fn in_archive(path: &Path, into: Option<&Path>) -> Result<Vec<Found>> {
+    let source = Source::archive(path, wanted, Limits::default(), into)?;
     Ok(if let Some(variant) = cifar::detect(&source) {
         vec![Found::Cifar(source, variant)]
     } else if idx::detect(&source) {

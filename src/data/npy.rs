@@ -8,9 +8,9 @@
 
 use super::images::{MAX_CLASSES, MAX_PIXEL_BYTES};
 use super::source::{Reader, Source};
-use super::{Dataset, Format, Images, Origin, check_labels};
+use super::{Dataset, Format, Images, Origin, check_labels, read_npy_labels};
 use crate::error::{Error, Result};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Train images, train labels, test images, test labels under either convention.
 const FILES: [[&str; 4]; 2] = [
@@ -31,18 +31,35 @@ pub(super) fn detect(source: &Source) -> bool {
     FILES.iter().any(|files| source.has(files[0]))
 }
 
+/// The names that the set's files have.
+fn names(source: &Source) -> Result<&'static [&'static str; 4]> {
+    let files = FILES.iter().find(|files| source.has(files[0])).unwrap_or(&FILES[0]);
+    match files.iter().find(|file| !source.has(file)) {
+        Some(missing) => {
+            Err(Error::file(source.path(missing), None, format!("missing; expected {}", files.join(", "))))
+        }
+        None => Ok(files),
+    }
+}
+
+/// Where the test images lie, and their labels. The set must be on the disk.
+pub(super) fn test_files(source: &Source) -> Result<(PathBuf, Vec<u16>)> {
+    let files = names(source)?;
+    let place = |name: &str| {
+        source.on_disk(name).ok_or_else(|| Error::file(source.path(name), None, "is in memory; unpack the archive"))
+    };
+    Ok((place(files[2])?, read_npy_labels(&place(files[3])?, MAX_CLASSES)?))
+}
+
 /// Reads the set.
 pub(super) fn load(source: &Source) -> Result<Dataset> {
-    let files = FILES.iter().find(|files| source.has(files[0])).unwrap_or(&FILES[0]);
-    if let Some(missing) = files.iter().find(|file| !source.has(file)) {
-        return Err(Error::file(source.path(missing), None, format!("missing; expected {}", files.join(", "))));
-    }
-    let mut names = match source.has("class_names.txt") {
+    let files = names(source)?;
+    let mut class_names = match source.has("class_names.txt") {
         true => Some(source.lines("class_names.txt")?),
         false => None,
     };
-    let train = part(source, files[0], files[1], &mut names)?;
-    let test = part(source, files[2], files[3], &mut names)?;
+    let train = part(source, files[0], files[1], &mut class_names)?;
+    let test = part(source, files[2], files[3], &mut class_names)?;
     let root = source.root();
     let name = root.file_stem().map_or_else(|| "npy".into(), |stem| stem.to_string_lossy().into_owned());
     Dataset::assemble(name, Format::Npy, train, test, Origin::Path(root.into()), &source.path(files[2]))

@@ -8,7 +8,7 @@ use flate2::read::MultiGzDecoder;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -30,8 +30,14 @@ pub(super) struct Source {
     root: PathBuf,
     names: BTreeSet<String>,
     /// `None` for a folder. Base name to (name in the archive, contents).
-    members: Option<BTreeMap<String, (String, Vec<u8>)>>,
+    members: Option<BTreeMap<String, (String, Held)>>,
     limits: Limits,
+}
+
+/// Where the contents of an archive's member are.
+enum Held {
+    Bytes(Vec<u8>),
+    File(PathBuf),
 }
 
 impl Source {
@@ -52,7 +58,9 @@ impl Source {
 
     /// The members of a `.tar.gz` or `.tar` whose base name is `wanted`. Only plain members count; links,
     /// devices and extended headers are skipped.
-    pub fn archive(path: &Path, wanted: impl Fn(&str) -> bool, limits: Limits) -> Result<Source> {
+    ///
+    /// They are kept in memory, or unpacked into the folder `into`.
+    pub fn archive(path: &Path, wanted: impl Fn(&str) -> bool, limits: Limits, into: Option<&Path>) -> Result<Source> {
         let mut file = File::open(path).map_err(Error::io("read", path))?;
         let mut magic = Vec::new();
         (&mut file).take(512).read_to_end(&mut magic).map_err(Error::io("read", path))?;
@@ -69,7 +77,7 @@ impl Source {
         };
         let position = Rc::new(Cell::new(0));
         let capped = Capped { inner, position: position.clone(), limit: limits.archive };
-        let members = read_members(path, capped, &position, wanted, limits)?;
+        let members = read_members(path, capped, &position, wanted, limits, into)?;
         let names = members.keys().cloned().collect();
         Ok(Source { root: path.to_path_buf(), names, members: Some(members), limits })
     }
@@ -97,12 +105,24 @@ impl Source {
         }
     }
 
+    /// Where a file lies on the disk, if it does.
+    pub fn on_disk(&self, name: &str) -> Option<PathBuf> {
+        match &self.members {
+            None => Some(self.root.join(name)),
+            Some(members) => match members.get(name) {
+                Some((_, Held::File(file))) => Some(file.clone()),
+                _ => None,
+            },
+        }
+    }
+
     /// Opens a file; one whose name ends in `.gz` is decompressed.
     pub fn open(&self, name: &str) -> Result<Reader<'_>> {
         let path = self.path(name);
         let mut reader = match &self.members {
             Some(members) => match members.get(name) {
-                Some((_, bytes)) => Reader::of_bytes(&path, bytes),
+                Some((_, Held::Bytes(bytes))) => Reader::of_bytes(&path, bytes),
+                Some((_, Held::File(file))) => Reader { path: path.as_path().into(), ..Reader::of_file(file)? },
                 None => return Err(Error::file(path, None, "this member is missing from the archive")),
             },
             None => Reader::of_file(&path)?,
@@ -138,7 +158,8 @@ fn read_members(
     position: &Cell<u64>,
     wanted: impl Fn(&str) -> bool,
     limits: Limits,
-) -> Result<BTreeMap<String, (String, Vec<u8>)>> {
+    into: Option<&Path>,
+) -> Result<BTreeMap<String, (String, Held)>> {
     let failed = |e: io::Error| match is_content(&e) {
         true => Error::file(path, Some(position.get()), format!("not a readable tar archive: {e}")),
         false => Error::io("read", path)(e),
@@ -160,20 +181,46 @@ fn read_members(
             let why = format!("{size} bytes; at most {} are read", limits.file);
             return Err(Error::file(member, None, why));
         }
-        let mut bytes = Vec::new();
-        entry.read_to_end(&mut bytes).map_err(failed)?;
-        if bytes.len() as u64 != size {
-            let why = format!("`{full}` is cut off: expected {size} bytes, found {}", bytes.len());
-            return Err(Error::file(path, Some(start + bytes.len() as u64), why));
-        }
-        if members.insert(name.clone(), (full, bytes)).is_some() {
+        if members.contains_key(&name) {
             let why = format!("`{name}` is in it twice; expected one data set per archive");
             return Err(Error::file(path, Some(start), why));
         }
+        let (held, length) = match into {
+            None => {
+                let mut bytes = Vec::new();
+                entry.read_to_end(&mut bytes).map_err(failed)?;
+                let length = bytes.len() as u64;
+                (Held::Bytes(bytes), length)
+            }
+            Some(folder) => {
+                let file = folder.join(&name);
+                let length = unpack(&mut entry, &file, &failed)?;
+                (Held::File(file), length)
+            }
+        };
+        if length != size {
+            let why = format!("`{full}` is cut off: expected {size} bytes, found {length}");
+            return Err(Error::file(path, Some(start + length), why));
+        }
+        members.insert(name, (full, held));
     }
     // Up to the end, where gzip keeps the checksum.
     io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(failed)?;
     Ok(members)
+}
+
+/// Copies a member into a new file, a part at a time; returns its length.
+fn unpack(entry: &mut impl Read, file: &Path, failed: &impl Fn(io::Error) -> Error) -> Result<u64> {
+    let mut to = File::create_new(file).map_err(Error::io("create", file))?;
+    let (mut part, mut length) = (vec![0; 1 << 16], 0);
+    loop {
+        let read = entry.read(&mut part).map_err(failed)?;
+        if read == 0 {
+            return Ok(length);
+        }
+        to.write_all(&part[..read]).map_err(Error::io("write", file))?;
+        length += read as u64;
+    }
 }
 
 /// Whether an error is about the bytes and not about the system.
@@ -321,7 +368,6 @@ pub(super) mod tests {
     use flate2::Compression;
     use flate2::write::GzEncoder;
     use proptest::prelude::*;
-    use std::io::Write;
 
     /// Compresses.
     pub fn gz(bytes: &[u8]) -> Vec<u8> {
@@ -346,7 +392,22 @@ pub(super) mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("set.tar.gz");
         std::fs::write(&path, bytes).unwrap();
-        Source::archive(&path, |name| name.starts_with('a'), limits)
+        let kept = Source::archive(&path, |name| name.starts_with('a'), limits, None);
+        let folder = dir.path().join("unpacked");
+        std::fs::create_dir(&folder).unwrap();
+        // Unpacked it holds the same, or fails alike.
+        match (&kept, Source::archive(&path, |name| name.starts_with('a'), limits, Some(&folder))) {
+            (Ok(kept), Ok(unpacked)) => {
+                for name in kept.names() {
+                    let read = |source: &Source| source.open(name).unwrap().rest().map_err(|e| e.to_string());
+                    assert_eq!(read(kept), read(&unpacked));
+                    assert!(unpacked.on_disk(name).unwrap().is_file() && kept.on_disk(name).is_none());
+                }
+            }
+            (Err(kept), Err(unpacked)) => assert_eq!(kept.to_string(), unpacked.to_string()),
+            (kept, unpacked) => panic!("{:?} and {:?}", kept.as_ref().err(), unpacked.err()),
+        }
+        kept
     }
 
     #[test]

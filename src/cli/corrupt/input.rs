@@ -71,7 +71,7 @@ impl Input {
             let mut name = out.file_name().unwrap_or_default().to_owned();
             name.push(".input");
             let scratch = Scratch::new(&out.with_file_name(name))?;
-            if let Some(spooled) = spool_test(spec, &scratch.at.join("images.npy"))? {
+            if let Some(spooled) = spool_test(spec, &scratch.at)? {
                 return Ok(Input::Array(spooled.images, Some((spooled.labels, scratch))));
             }
         }
