@@ -76,7 +76,7 @@ enum Command {
     /// Parameters and multiply-adds of architectures.
     Space(space::Args),
     /// Search for an architecture.
-    Search(search::Args),
+    Search(Box<search::Args>),
     /// Zero-cost proxies of untrained networks.
     Score(score::Args),
     /// Rank correlation of proxy scores with known accuracies, beside params, flops and chance.

@@ -98,9 +98,11 @@ struct Answer {
     comparisons: Vec<Comparison>,
 }
 
-/// Rows of the table: architecture, what is maximised, what is minimised.
-fn rows(args: &Args, path: &Path, maximize: &str, minimize: &str) -> Result<(NasBench201, Vec<(Arch, f64, f64)>)> {
-    let space = args.sizes.stand_alone()?;
+/// A row of the table: architecture, what is maximised, what is minimised.
+type Known = (Arch, f64, f64);
+
+/// Rows of the table.
+fn rows(space: &NasBench201, path: &Path, maximize: &str, minimize: &str) -> Result<Vec<Known>> {
     let table = Table::read(path)?;
     let value = table.require("--maximize", maximize)?;
     let cost = match minimize {
@@ -115,7 +117,7 @@ fn rows(args: &Args, path: &Path, maximize: &str, minimize: &str) -> Result<(Nas
         let counted = if minimize == "macs" { space.macs(&arch) } else { space.params(&arch) };
         rows.push((arch, row.values[0], row.values.get(1).copied().unwrap_or(counted as f64)));
     }
-    Ok((space, rows))
+    Ok(rows)
 }
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
@@ -149,7 +151,8 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     if options.plot.is_some() && proposers.len() < 3 {
         return Err(Error::invalid("--plot", "compares all methods; give --method all"));
     }
-    let (space, rows) = rows(args, &path, &maximize, &minimize)?;
+    let space = args.sizes.stand_alone()?;
+    let rows = rows(&space, &path, &maximize, &minimize)?;
     let truth = Truth::new(&space, &rows)?;
     let (first, count) = (global.seed, options.seeds.unwrap_or(1));
     if count == 0 || count > 10_000 || evaluations < 2 {

@@ -213,7 +213,7 @@ fn attack_wait(
     let resident = Resident::new(setting.gpu, &test.reveal_for_final_evaluation().select(&numbers))?;
     let setting = Setting { data: &resident, ..setting.clone() };
     let run = |&attack: &Attack| {
-        let attacker = Attacker::new(&setting, model, count.min(100), &[subject.clone()], attack, seed)?;
+        let attacker = Attacker::new(&setting, model, count.min(100), std::slice::from_ref(subject), attack, seed)?;
         let result = attacker.run_wait(&numbers, &mut |_, _| Ok(()))?.into_iter().next();
         Ok((attack, result.ok_or_else(|| Error::invalid("attack", "nothing was attacked"))?))
     };

@@ -7,6 +7,7 @@
 //! minimised. Hypervolumes refer to the worst of the table in both, as a share of what the table's own front has.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use serde::Serialize;
 
@@ -51,8 +52,8 @@ impl<'a, S: Space> Truth<'a, S> {
         let (mut places, mut genes, mut points) = (HashMap::new(), vec![], vec![]);
         for (arch, value, cost) in rows {
             let key = space.canonical(arch);
-            if !places.contains_key(&key) {
-                places.insert(key, genes.len());
+            if let Entry::Vacant(place) = places.entry(key) {
+                place.insert(genes.len());
                 genes.push(space.encode(arch));
                 points.push(Point::feasible([most - value, *cost]));
             }
@@ -210,7 +211,7 @@ impl Curve {
         let longest = self.shares.iter().map(Vec::len).max().unwrap_or(0);
         let at = |n: usize| -> Vec<f64> { self.shares.iter().filter_map(|s| s.get(n).or(s.last()).copied()).collect() };
         let of = |values: &[f64], q: f64| quantile(values, q).unwrap_or(f64::NAN);
-        (0..longest).map(|n| at(n)).map(|v| [of(&v, 0.25), of(&v, 0.5), of(&v, 0.75)]).collect()
+        (0..longest).map(at).map(|v| [of(&v, 0.25), of(&v, 0.5), of(&v, 0.75)]).collect()
     }
 
     fn finals(&self) -> Vec<f64> {
