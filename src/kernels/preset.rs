@@ -159,7 +159,7 @@ impl Preset {
         lanes: 64,
         reduce_lanes: 8,
         conv_lanes: 8,
-        windowed: Tile::new(8, 2),
+        windowed: Tile::new(8, 4),
         pointwise: Tile::new(4, 4),
         broadcast: true,
     };
@@ -229,7 +229,7 @@ mod tests {
             }
         }
         let list = |tile: Tile| tile.candidates().iter().map(Tile::to_string).collect::<Vec<_>>().join(" ");
-        assert_eq!(list(Preset::CPU.windowed), "8x2 4x2 16x2 8x1 8x4 4x4");
+        assert_eq!(list(Preset::CPU.windowed), "8x4 4x4 16x4 8x2 16x2");
         assert_eq!(list(Preset::CPU.pointwise), "4x4 2x4 8x4 4x2 8x2");
         assert_eq!(list(Preset::GPU.windowed), "4x2 2x2 8x2 4x1 4x4 2x4");
         assert_eq!(list(Preset::GPU.pointwise), "2x4 1x4 4x4 2x2 4x2");
@@ -254,10 +254,10 @@ mod tests {
         let square = Geometry::square;
         let row = Geometry { r: 3, ..square(1, 1, 0) };
         for (preset, geometry, input, want) in [
-            (Preset::CPU, square(3, 1, 1), false, (0, 3, 3, 1, 1, 1, 8, 2, 1023, 10, 8)),
-            (Preset::CPU, square(3, 1, 1), true, (1, 3, 3, 1, 1, 1, 8, 2, 1023, 10, 8)),
-            (Preset::CPU, square(3, 2, 1), false, (0, 3, 3, 2, 1, 1, 4, 2, 511, 9, 8)),
-            (Preset::CPU, square(3, 2, 1), true, (1, 3, 3, 2, 1, 1, 8, 2, 62, 6, 8)),
+            (Preset::CPU, square(3, 1, 1), false, (0, 3, 3, 1, 1, 1, 8, 4, 1023, 10, 8)),
+            (Preset::CPU, square(3, 1, 1), true, (1, 3, 3, 1, 1, 1, 8, 4, 1023, 10, 8)),
+            (Preset::CPU, square(3, 2, 1), false, (0, 3, 3, 2, 1, 1, 4, 4, 511, 9, 8)),
+            (Preset::CPU, square(3, 2, 1), true, (1, 3, 3, 2, 1, 1, 8, 4, 62, 6, 8)),
             (Preset::CPU, square(1, 1, 0), false, (0, 1, 1, 1, 0, 1, 4, 4, 15, 4, 8)),
             (Preset::CPU, square(1, 2, 0), false, (0, 1, 1, 2, 0, 1, 2, 4, 5, 3, 8)),
             (Preset::CPU, row, false, (0, 3, 1, 1, 0, 1, 4, 4, 15, 4, 8)),
