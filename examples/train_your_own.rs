@@ -88,8 +88,8 @@ fn main() -> altiplano::Result<()> {
     }
 
     // The test images are behind a type of their own, which only a final evaluation opens.
-    let weights = trainer.stores().group(Group::Weights)?.clone();
-    let running = trainer.stores().group(Group::Running)?.clone();
+    let weights = trainer.stores(0).group(Group::Weights)?.clone();
+    let running = trainer.stores(0).group(Group::Running)?.clone();
     let subject = Subject { weights: (weights, 0), running: (running, 0), path: vec![] };
     let score = test_wait(&setting, &model, &data.test, subject)?;
     println!("{} test images: loss {:.3}, accuracy {:.1} %", data.test.len(), score.loss, 100.0 * score.accuracy);

@@ -32,7 +32,7 @@ fn train(optimizer: Optimizer, epochs: usize, images: usize, adversarial: Option
     let indices: Vec<usize> = (0..images).collect();
     let mut trainer = Trainer::new(setting.clone(), &model, &recipe, &indices, &[1], &[]).unwrap();
     job::run(&mut trainer, None, ("training", 0.0, 1.0), &mut silent(), &mut |_| Ok(())).unwrap();
-    let stores = trainer.stores();
+    let stores = trainer.stores(0);
     let test: Vec<usize> = (0..200).collect();
     let resident = Resident::new(gpu, &data.test.reveal_for_final_evaluation().select(&test)).unwrap();
     let setting = Setting { data: &resident, ..setting };

@@ -167,8 +167,8 @@ fn invariants() {
     while !trainer.is_done() {
         trainer.submit_step().unwrap();
     }
-    let weights = trainer.stores().group(Group::Weights).unwrap().clone();
-    let running = trainer.stores().group(Group::Running).unwrap().clone();
+    let weights = trainer.stores(0).group(Group::Weights).unwrap().clone();
+    let running = trainer.stores(0).group(Group::Running).unwrap().clone();
     let subject = Subject { weights: (weights.clone(), 0), running: (running.clone(), 0), path: vec![] };
     let kept = || (weights.read_wait(common::gpu(), 0).unwrap(), running.read_wait(common::gpu(), 0).unwrap());
     let before = kept();

@@ -11,7 +11,7 @@ use altiplano::graph::store::{Contents, Store};
 use altiplano::graph::{Builder, Group, Init, Noise, Op, Shape, Statistics, TensorId, hyper};
 use altiplano::measure::flatness::flatnas_robustness;
 use altiplano::measure::forward::Score;
-use altiplano::measure::noise::Perturbation;
+use altiplano::measure::noise::{Perturbation, stream_of};
 use altiplano::nn::nas_bench_201::Network;
 use altiplano::nn::tensors::{Named, Values, load, to_torch};
 use altiplano::philox::Stream;
@@ -247,7 +247,7 @@ fn source(value: impl Fn(&mut Stream) -> f32) -> (Store, Vec<Vec<f32>>) {
 
 /// The copies of a maker as they lie in memory.
 fn copies(maker: &Perturbation) -> Vec<Vec<f32>> {
-    (0..maker.store().copies()).map(|draw| maker.store().read_wait(common::gpu(), draw).unwrap()).collect()
+    (0..maker.draws()).map(|draw| maker.copy(0, draw).0.read_wait(common::gpu(), 0).unwrap()).collect()
 }
 
 /// The logical values of a tensor among a whole copy; fails if what pads them is not zero.
@@ -265,9 +265,9 @@ fn expected(weights: &[Vec<f32>], noise: Noise, seed: u64, draw: u32, sigma: f32
     let mut b = Builder::new();
     let rates = b.temporary(hyper::SHAPE);
     let mut pairs: Vec<(TensorId, TensorId)> = vec![];
-    for (number, (_, shape)) in SHAPES.iter().enumerate() {
+    for (name, shape) in &SHAPES {
         let (w, y) = (b.temporary(*shape), b.temporary(*shape));
-        b.push(Op::Perturb { w, y, hyper: rates, stream: number as u32, noise });
+        b.push(Op::Perturb { w, y, hyper: rates, stream: stream_of(name), noise });
         pairs.push((w, y));
     }
     let graph = b.finish();
@@ -286,7 +286,7 @@ fn expected(weights: &[Vec<f32>], noise: Noise, seed: u64, draw: u32, sigma: f32
 }
 
 fn maker(source: &Store, noise: Noise) -> Perturbation {
-    Perturbation::new(common::gpu(), common::preset(), (source.clone(), 0), DRAWS, noise).unwrap()
+    Perturbation::new(common::gpu(), common::preset(), &[(source.clone(), 0)], DRAWS, noise).unwrap()
 }
 
 #[test]
@@ -301,7 +301,7 @@ fn noise_is_that_of_the_reference() {
         for (draw, copy) in copies(&maker).iter().enumerate() {
             let want = expected(&weights, noise, SEED, first + draw as u32, sigma);
             for (number, (name, _)) in SHAPES.iter().enumerate() {
-                let got = logical(maker.store(), copy, name);
+                let got = logical(&maker.copy(0, 0).0, copy, name);
                 for (i, (got, want)) in got.iter().zip(&want[number]).enumerate() {
                     let w = f64::from(weights[number][i]).abs();
                     let size = f64::from(sigma) * if noise == Noise::Multiplicative { w } else { 1.0 };
@@ -324,7 +324,7 @@ fn noise_is_normal() {
     let maker = maker(&store, Noise::Additive);
     maker.submit(SEED, 0, 1.0).unwrap();
     for (draw, copy) in copies(&maker).iter().enumerate() {
-        let z = logical(maker.store(), copy, "large");
+        let z = logical(&maker.copy(0, 0).0, copy, "large");
         let n = z.len() as f64;
         let moment = |power: i32| z.iter().map(|v| f64::from(*v).powi(power)).sum::<f64>() / n;
         let bound = |variance: f64| 5.0 * (variance / n).sqrt();
@@ -357,7 +357,7 @@ fn draws_seeds_and_tensors_have_noise_of_their_own() {
         assert!(copies(&other) == base, "{noise:?}: another maker gives other bits");
         // Draws go by their number, wherever they are.
         assert!(made(SEED, 2, 0.5)[..2] == base[2..], "{noise:?}: draw 2 depends on its place");
-        let large = |copy: &Vec<f32>| logical(maker.store(), copy, "large");
+        let large = |copy: &Vec<f32>| logical(&maker.copy(0, 0).0, copy, "large");
         let differ = |what: &str, a: &[f32], b: &[f32]| {
             let same = a.iter().zip(b).filter(|(a, b)| a == b).count();
             assert!(same * 1000 < a.len(), "{noise:?}: {what} share {same} of {} numbers", a.len());
@@ -369,12 +369,12 @@ fn draws_seeds_and_tensors_have_noise_of_their_own() {
             differ("seeds", &large(&made(other, 0, 0.5)[0]), &large(&base[0]));
         }
         // All tensors start from the same values, so only their noise tells them apart.
-        let stem = logical(maker.store(), &base[0], "stem");
+        let stem = logical(&maker.copy(0, 0).0, &base[0], "stem");
         differ("tensors", &stem[..9], &large(&base[0])[..9]);
         // No deviation, no noise.
         for copy in made(SEED, 0, 0.0) {
             for ((name, _), values) in SHAPES.iter().zip(&weights) {
-                assert_eq!(&logical(maker.store(), &copy, name), values, "{noise:?} {name}");
+                assert_eq!(&logical(&maker.copy(0, 0).0, &copy, name), values, "{noise:?} {name}");
             }
         }
     }

@@ -56,18 +56,17 @@ fn measure(optimizer: Optimizer) -> Vec<Measured> {
     let resident = Resident::new(gpu, test).unwrap();
     let setting = Setting { data: &resident, ..setting };
     let pass = graph(&model, BATCH, Statistics::Running).unwrap();
-    let weights = trainer.stores().group(Group::Weights).unwrap().clone();
-    let running = trainer.stores().group(Group::Running).unwrap().clone();
+    let part = |i: usize, group| (trainer.stores(i).group(group).unwrap().clone(), 0);
     let score = |subjects: &[Subject]| {
         let forward = Forward::new(&setting, model.input(), BATCH, &pass, subjects).unwrap();
         forward.evaluate_wait(&images).unwrap()
     };
-    let subject = |weights, seed| Subject { weights, running: (running.clone(), seed), path: vec![] };
-    let clean = score(&(0..SEEDS.len()).map(|i| subject((weights.clone(), i), i)).collect::<Vec<_>>());
+    let subject = |weights, seed| Subject { weights, running: part(seed, Group::Running), path: vec![] };
+    let clean = score(&(0..SEEDS.len()).map(|i| subject(part(i, Group::Weights), i)).collect::<Vec<_>>());
     let measured = |(i, clean): (usize, &altiplano::measure::forward::Score)| {
-        let maker = Perturbation::new(gpu, preset, (weights.clone(), i), DRAWS, Noise::Multiplicative).unwrap();
+        let maker = Perturbation::new(gpu, preset, &[part(i, Group::Weights)], DRAWS, Noise::Multiplicative).unwrap();
         maker.submit(7, 0, SIGMA).unwrap();
-        let noisy = score(&(0..DRAWS).map(|draw| subject((maker.store().clone(), draw), i)).collect::<Vec<_>>());
+        let noisy = score(&(0..DRAWS).map(|draw| subject(maker.copy(0, draw), i)).collect::<Vec<_>>());
         let loss = noisy.iter().map(|s| s.loss).sum::<f64>() / DRAWS as f64;
         Measured { accuracy: clean.accuracy, loss: clean.loss, rise: loss - clean.loss }
     };

@@ -164,10 +164,9 @@ impl<'a> Suites<'a> {
         upload(self.gpu, &weights, 0, &fresh(weights.contents(), 5))?;
         let running = running_store(self.gpu, &pass, 1)?;
         upload(self.gpu, &running, 0, &fresh(running.contents(), 5))?;
-        let maker = Perturbation::new(self.gpu, self.preset, (weights, 0), DRAWS, Noise::Additive)?;
+        let maker = Perturbation::new(self.gpu, self.preset, &[(weights, 0)], DRAWS, Noise::Additive)?;
         maker.submit(3, 0, 0.05)?;
-        let subject =
-            |draw| Subject { weights: (maker.store().clone(), draw), running: (running.clone(), 0), path: vec![] };
+        let subject = |draw| Subject { weights: maker.copy(0, draw), running: (running.clone(), 0), path: vec![] };
         let input = [8, 8, 1];
         let all: Vec<Subject> = (0..DRAWS).map(subject).collect();
         let together = Forward::new(&setting, input, IMAGES, &pass, &all)?;

@@ -168,7 +168,8 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         None => Origin::Made { seed: global.seed },
     };
     let subjects = std::slice::from_ref(&subject);
-    let scores = evaluate_wait(&setting, &*model, subjects, &images, &corruptions, &origin, &mut |done, total| {
+    let networks = [(&*model, subject.clone())];
+    let scores = evaluate_wait(&setting, &networks, &images, &corruptions, &origin, &mut |done, total| {
         let done = (done * (corruptions.len() + 1) / total) as u64;
         tell(&mut observer, Event::Advance { done, note: String::new() })
     })?;

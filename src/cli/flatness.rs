@@ -98,8 +98,8 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     let subject = |weights| Subject { weights, running: running.clone(), path: vec![] };
     let clean = Forward::new(&setting, model.input(), batch, &pass, &[subject((weights.clone(), 0))])?;
     let clean = clean.evaluate_wait(&images)?[0];
-    let maker = Perturbation::new(&gpu, preset, (weights, 0), args.draws, noise)?;
-    let subjects: Vec<Subject> = (0..args.draws).map(|draw| subject((maker.store().clone(), draw))).collect();
+    let maker = Perturbation::new(&gpu, preset, &[(weights, 0)], args.draws, noise)?;
+    let subjects: Vec<Subject> = (0..args.draws).map(|draw| subject(maker.copy(0, draw))).collect();
     let noisy = Forward::new(&setting, model.input(), batch, &pass, &subjects)?;
     let mut profile = vec![];
     for (level, &sigma) in args.sigmas.iter().enumerate() {

@@ -18,6 +18,7 @@ mod place;
 mod progress;
 mod score;
 mod search;
+mod search_flatnas;
 mod search_proxy;
 mod search_truth;
 mod selftest;

@@ -10,16 +10,20 @@ use super::args::{Sizes, parse_time};
 use super::progress::{Display, duration};
 use super::tiles::{gpu_for_run, record};
 use super::train::Training;
-use crate::data::load;
+use crate::data::{Dataset, load};
 use crate::error::{Error, Result, unknown};
+use crate::gpu::Gpu;
+use crate::kernels;
+use crate::progress::Observer;
 use crate::report::folder::{Existing, RunFolder, TILES};
 use crate::search::config::{Preset, SearchConfig};
 use crate::search::finals::files;
 use crate::search::run::{SearchResult, search};
+use crate::space::nas_bench_201::NasBench201;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// random, genas or croze; with --truth random, nsga2, flatnas or all.
+    /// random, genas, croze or flatnas; with --truth random, nsga2, flatnas or all.
     #[arg(long, default_value = "genas")]
     pub method: String,
     #[command(flatten)]
@@ -44,12 +48,14 @@ pub(super) struct Args {
     pub evaluations: Option<usize>,
     /// Draws of weight noise per deviation.
     #[arg(long)]
-    draws: Option<usize>,
+    pub draws: Option<usize>,
     /// Deviations of weight noise, rising; found on the supernet if left out.
     #[arg(long, value_delimiter = ',')]
-    sigmas: Option<Vec<f64>>,
+    pub sigmas: Option<Vec<f64>>,
     #[command(flatten)]
     pub proxy: super::search_proxy::Options,
+    #[command(flatten)]
+    pub flatnas: super::search_flatnas::Options,
     #[command(flatten)]
     pub truth: super::search_truth::Options,
     #[command(flatten)]
@@ -116,7 +122,7 @@ fn merge(into: &mut toml::Table, given: toml::Table, prefix: &str) -> Result<()>
 }
 
 impl Args {
-    fn config(&self, global: &Global, data: &crate::data::Dataset) -> Result<SearchConfig> {
+    fn config(&self, global: &Global, data: &Dataset) -> Result<SearchConfig> {
         self.sizes.check_space()?;
         let (method, preset) = (self.method.parse()?, self.preset.parse::<Preset>()?);
         let side = (data.train.height, data.train.width);
@@ -170,44 +176,82 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     if args.truth.table().is_some() {
         return super::search_truth::run(global, args);
     }
-    args.truth.refuse()?;
-    if method(args)? == "croze" {
+    let method = method(args)?;
+    args.truth.refuse(&method)?;
+    if method != "flatnas" {
+        args.flatnas.refuse(&method)?;
+    }
+    if method == "croze" {
         return super::search_proxy::run(global, args);
     }
-    args.proxy.refuse(&args.method)?;
-    let stored = match (&args.out, args.resume) {
-        (Some(out), true) => stored_config::<SearchConfig>(out)?,
-        _ => None,
-    };
-    let spec = stored.as_ref().map_or(&args.data, |c| &c.data).clone();
-    let data = load(&spec)?;
+    args.proxy.refuse(&method)?;
+    if method == "flatnas" {
+        return super::search_flatnas::run(global, args);
+    }
+    let stored = stored::<SearchConfig>(args)?;
+    let data = load(stored.as_ref().map_or(&args.data, |c| &c.data))?;
     let config = match stored {
         Some(config) => config,
         None => args.config(global, &data)?,
     };
-    let image = (config.image[0], config.image[1]);
-    let sizes = Sizes { image: Some(image), classes: None, in_channels: None, ..args.sizes.clone() };
-    let sizes = Sizes { channels: Some(config.channels), cells: Some(config.cells), ..sizes };
-    let space = sizes.for_data(&data, config.channels, config.cells, image)?;
+    let space = space_for(args, &data, config.channels, config.cells, config.image)?;
     if args.dry_run {
         return dry_run(global, &config, &space, data.train.len());
     }
+    let (result, folder) = in_folder(global, args, &config, &mut |gpu, preset, folder, observer| {
+        search(gpu, preset, &space, &data, &config, folder, observer)
+    })?;
+    global.print(&result, || text(&result, &config, &folder, global))
+}
+
+/// The configuration of the run that is to be resumed, if there is one.
+pub(super) fn stored<T: DeserializeOwned>(args: &Args) -> Result<Option<T>> {
+    match (&args.out, args.resume) {
+        (Some(out), true) => stored_config(out),
+        _ => Ok(None),
+    }
+}
+
+/// The space for networks of given sizes on some data.
+pub(super) fn space_for(
+    args: &Args,
+    data: &Dataset,
+    channels: usize,
+    cells: usize,
+    [height, width]: [usize; 2],
+) -> Result<NasBench201> {
+    let image = (height, width);
+    let sizes = Sizes { image: Some(image), classes: None, in_channels: None, ..args.sizes.clone() };
+    let sizes = Sizes { channels: Some(channels), cells: Some(cells), ..sizes };
+    sizes.for_data(data, channels, cells, image)
+}
+
+/// What a search does once its folder is open.
+type InFolder<'a, R> = dyn FnMut(&Gpu, kernels::Preset, &mut RunFolder, &mut Observer) -> Result<R> + 'a;
+
+/// Runs a search in the folder that was asked for, with its tiles and its configuration written first; a run that never began
+/// leaves nothing behind.
+pub(super) fn in_folder<C: Serialize, R>(
+    global: &Global,
+    args: &Args,
+    config: &C,
+    job: &mut InFolder<R>,
+) -> Result<(R, RunFolder)> {
     let out = args.out()?;
     let (gpu, preset) = gpu_for_run(global, out, args.resume)?;
     let mut folder = args.folder(out)?;
     folder.write(TILES, &record(preset)?)?;
-    folder.write("config.toml", to_toml(&config)?.as_bytes())?;
+    folder.write("config.toml", to_toml(config)?.as_bytes())?;
     let mut display = Display::new(global)?;
-    let result = search(&gpu, preset, &space, &data, &config, &mut folder, &mut |event| display.event(event));
+    let result = job(&gpu, preset, &mut folder, &mut |event| display.event(event));
     display.finish();
-    let result = match result {
-        Ok(result) => result,
+    match result {
+        Ok(result) => Ok((result, folder)),
         Err(error) => {
             folder.abandon();
-            return Err(error);
+            Err(error)
         }
-    };
-    global.print(&result, || text(&result, &config, &folder, global))
+    }
 }
 
 fn text(result: &SearchResult, config: &SearchConfig, folder: &RunFolder, global: &Global) -> String {
@@ -273,12 +317,7 @@ struct Plan<'a> {
 }
 
 /// Prints the numbers and what they cost.
-fn dry_run(
-    global: &Global,
-    config: &SearchConfig,
-    space: &crate::space::nas_bench_201::NasBench201,
-    images: usize,
-) -> Result<()> {
+fn dry_run(global: &Global, config: &SearchConfig, space: &NasBench201, images: usize) -> Result<()> {
     use crate::space::Space;
     let training = (images as f64 * config.train_share) as usize;
     let validation = images - training;

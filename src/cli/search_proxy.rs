@@ -1,17 +1,14 @@
 //! `altiplano search --method croze`
 
 use super::Global;
-use super::args::Sizes;
-use super::progress::{Display, duration};
-use super::search::{Args, merge_file, stored_config, to_toml};
-use super::tiles::{gpu_for_run, record};
+use super::progress::duration;
+use super::search::{Args, in_folder, merge_file, space_for, stored, to_toml};
 use crate::data::{Dataset, load};
 use crate::error::{Error, Result};
-use crate::report::folder::{RunFolder, TILES};
+use crate::report::folder::RunFolder;
 use crate::search::config::Preset;
 use crate::search::finals::files;
 use crate::search::proxy::{ProxyConfig, ProxyResult, search};
-use crate::space::nas_bench_201::NasBench201;
 
 /// Options of searches by proxy.
 #[derive(clap::Args)]
@@ -31,10 +28,10 @@ pub(super) struct Options {
     /// With croze: images in the batch that proxies see.
     #[arg(long)]
     batch_size: Option<usize>,
-    /// With croze: most parameters.
+    /// With croze or flatnas: most parameters.
     #[arg(long)]
     max_params: Option<u64>,
-    /// With croze: most multiply-adds for one image.
+    /// With croze or flatnas: most multiply-adds for one image.
     #[arg(long)]
     max_macs: Option<u64>,
     /// With croze: attacks that the winner is tested under, such as fgsm:8/255,pgd:8/255:10; an empty text for none.
@@ -45,20 +42,28 @@ pub(super) struct Options {
 impl Options {
     /// Fails if one is given to a method that has no use for it.
     pub(super) fn refuse(&self, method: &str) -> Result<()> {
+        for (name, given) in [("--max-params", self.max_params), ("--max-macs", self.max_macs)] {
+            if given.is_some() && method != "flatnas" {
+                return Err(Error::invalid(name, format!("is for --method croze and flatnas, not for {method}")));
+            }
+        }
         let given = [
             ("--proxy", self.proxy.is_some()),
             ("--strategy", self.strategy.is_some()),
             ("--pool", self.pool.is_some()),
             ("--network", self.network.is_some()),
             ("--batch-size", self.batch_size.is_some()),
-            ("--max-params", self.max_params.is_some()),
-            ("--max-macs", self.max_macs.is_some()),
             ("--attacks", self.attacks.is_some()),
         ];
         match given.into_iter().find(|(_, given)| *given) {
             Some((name, _)) => Err(Error::invalid(name, format!("is for --method croze, not for {method}"))),
             None => Ok(()),
         }
+    }
+
+    /// Most parameters and multiply-adds.
+    pub(super) fn limits(&self) -> (Option<u64>, Option<u64>) {
+        (self.max_params, self.max_macs)
     }
 
     fn apply(&self, config: &mut ProxyConfig) -> Result<()> {
@@ -102,37 +107,19 @@ fn configured(global: &Global, args: &Args, data: &Dataset) -> Result<ProxyConfi
 }
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
-    let stored = match (&args.out, args.resume) {
-        (Some(out), true) => stored_config::<ProxyConfig>(out)?,
-        _ => None,
-    };
+    let stored = stored::<ProxyConfig>(args)?;
     let data = load(stored.as_ref().map_or(&args.data, |c| &c.data))?;
     let config = match stored {
         Some(config) => config,
         None => configured(global, args, &data)?,
     };
-    let image = (config.image[0], config.image[1]);
-    let sizes = Sizes { image: Some(image), classes: None, in_channels: None, ..args.sizes.clone() };
-    let sizes = Sizes { channels: Some(config.channels), cells: Some(config.cells), ..sizes };
-    let space: NasBench201 = sizes.for_data(&data, config.channels, config.cells, image)?;
+    let space = space_for(args, &data, config.channels, config.cells, config.image)?;
     if args.dry_run {
         return global.print(&config, || to_toml(&config).unwrap_or_default());
     }
-    let out = args.out()?;
-    let (gpu, preset) = gpu_for_run(global, out, args.resume)?;
-    let mut folder = args.folder(out)?;
-    folder.write(TILES, &record(preset)?)?;
-    folder.write("config.toml", to_toml(&config)?.as_bytes())?;
-    let mut display = Display::new(global)?;
-    let result = search(&gpu, preset, &space, &data, &config, &mut folder, &mut |event| display.event(event));
-    display.finish();
-    let result = match result {
-        Ok(result) => result,
-        Err(error) => {
-            folder.abandon();
-            return Err(error);
-        }
-    };
+    let (result, folder) = in_folder(global, args, &config, &mut |gpu, preset, folder, observer| {
+        search(gpu, preset, &space, &data, &config, folder, observer)
+    })?;
     global.print(&result, || text(&result, &config, &folder))
 }
 

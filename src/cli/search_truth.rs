@@ -31,18 +31,18 @@ pub(super) struct Options {
     /// With --truth: the column to minimise, or params or macs.
     #[arg(long, value_name = "COLUMN")]
     minimize: Option<String>,
-    /// With --truth: none, rbf, gp, trees or adaptive.
+    /// With --truth or flatnas: none, rbf, gp, trees or adaptive.
     #[arg(long)]
     surrogate: Option<String>,
-    /// With --truth: random candidates that all methods begin with (default 20).
+    /// With --truth or flatnas: random candidates to begin with (default 20 in a table).
     #[arg(long)]
     initial: Option<usize>,
-    /// With --truth: population of plain NSGA-II (default 20).
+    /// With --truth or flatnas: population of plain NSGA-II (default 20 in a table).
     #[arg(long)]
     population: Option<usize>,
-    /// With --truth: repeat with so many seeds.
+    /// With --truth: repeat with so many seeds. With flatnas: seeds of the networks trained at the end.
     #[arg(long)]
-    seeds: Option<u64>,
+    pub(super) seeds: Option<u64>,
     /// With --truth and --method all: draw the hypervolume over evaluations (SVG).
     #[arg(long)]
     plot: Option<PathBuf>,
@@ -53,21 +53,34 @@ impl Options {
         self.truth.as_deref()
     }
 
-    /// Fails if one is given without a table.
-    pub(super) fn refuse(&self) -> Result<()> {
+    /// Fails if one is given without a table that `method` does not take.
+    pub(super) fn refuse(&self, method: &str) -> Result<()> {
         let given = [
-            ("--maximize", self.maximize.is_some()),
-            ("--minimize", self.minimize.is_some()),
-            ("--surrogate", self.surrogate.is_some()),
-            ("--initial", self.initial.is_some()),
-            ("--population", self.population.is_some()),
-            ("--seeds", self.seeds.is_some()),
-            ("--plot", self.plot.is_some()),
+            ("--maximize", self.maximize.is_some(), false),
+            ("--minimize", self.minimize.is_some(), false),
+            ("--plot", self.plot.is_some(), false),
+            ("--surrogate", self.surrogate.is_some(), true),
+            ("--initial", self.initial.is_some(), true),
+            ("--population", self.population.is_some(), true),
+            ("--seeds", self.seeds.is_some(), true),
         ];
-        match given.into_iter().find(|(_, given)| *given) {
-            Some((name, _)) => Err(Error::invalid(name, "is for searches in a table; give one with --truth")),
+        match given.into_iter().find(|(_, given, flatnas)| *given && !(*flatnas && method == "flatnas")) {
+            Some((name, _, false)) => Err(Error::invalid(name, "is for searches in a table; give one with --truth")),
+            Some((name, ..)) => {
+                Err(Error::invalid(name, "is for --method flatnas, and for searches in a table (--truth)"))
+            }
             None => Ok(()),
         }
+    }
+
+    /// Puts the given sizes into those of a search.
+    pub(super) fn apply(&self, settings: &mut SurrogateSettings) -> Result<()> {
+        self.initial.iter().for_each(|v| settings.initial = *v);
+        self.population.iter().for_each(|v| settings.plain.population = *v);
+        if let Some(kind) = &self.surrogate {
+            settings.surrogate = kind.parse()?;
+        }
+        Ok(())
     }
 }
 
@@ -134,11 +147,9 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         return Err(Error::invalid("--out", "is for searches that train; with --truth use --json and --plot"));
     }
     let evaluations = args.evaluations.unwrap_or(100);
-    let mut settings = SurrogateSettings { initial: options.initial.unwrap_or(20), ..SurrogateSettings::default() };
-    settings.plain.population = options.population.unwrap_or(20);
-    if let Some(kind) = &options.surrogate {
-        settings.surrogate = kind.parse()?;
-    }
+    let mut settings = SurrogateSettings { initial: 20, ..SurrogateSettings::default() };
+    settings.plain.population = 20;
+    options.apply(&mut settings)?;
     let proposers: &[Proposer] = match args.method.as_str() {
         "random" => &[Proposer::Random],
         "nsga2" => &[Proposer::Nsga2],

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use image::RgbImage;
 use rayon::prelude::*;
 
-use super::forward::{Forward, Score, Subject, graph};
+use super::forward::{Forward, Score, Subject, graphs};
 use crate::corrupt::{Corruption, Kind, Severity};
 use crate::data::{Images, NpyImages, read_npy_labels};
 use crate::error::{Error, Result};
@@ -135,7 +135,7 @@ pub struct Scores {
     pub corrupted: Vec<Vec<Score>>,
 }
 
-/// Evaluates the subjects on `images`, and on their corrupted copies.
+/// Evaluates networks, which see images of one size, on `images` and on their corrupted copies.
 ///
 /// `report` is called with the number of evaluated chunks and their total; an error that it returns ends the run.
 ///
@@ -143,8 +143,7 @@ pub struct Scores {
 /// If images cannot be made or read, or the device fails.
 pub fn evaluate_wait(
     setting: &Setting,
-    model: &dyn Model,
-    subjects: &[Subject],
+    networks: &[(&dyn Model, Subject)],
     images: &Images,
     corruptions: &[Corruption],
     origin: &Origin<'_>,
@@ -155,7 +154,10 @@ pub fn evaluate_wait(
         return Err(Error::invalid("images", "there are none to evaluate on"));
     }
     let shape = [images.height, images.width, images.channels];
-    let pass = graph(model, BATCH.min(images.len()), Statistics::Running)?;
+    let (models, subjects): (Vec<&dyn Model>, Vec<Subject>) = networks.iter().cloned().unzip();
+    let model = models.first().ok_or_else(|| Error::invalid("evaluation", "there is no network"))?;
+    let batch = BATCH.min(images.len());
+    let passes = graphs(&models, batch, Statistics::Running)?;
     let mut sums = vec![vec![[0.0f64; 2]; subjects.len()]; corruptions.len() + 1];
     let total = images.len().div_ceil(CHUNK) * (corruptions.len() + 1);
     let mut done = 0;
@@ -164,7 +166,7 @@ pub fn evaluate_wait(
         let chunk = images.select(&indices);
         let resident = Resident::new(gpu, &chunk)?;
         let setting = Setting { data: &resident, ..setting.clone() };
-        let forward = Forward::new(&setting, model.input(), BATCH.min(images.len()), &pass, subjects)?;
+        let forward = Forward::of(&setting, model.input(), batch, &passes, &subjects)?;
         let all: Vec<usize> = (0..chunk.len()).collect();
         let make = |job: usize| -> Result<Option<Vec<u8>>> {
             let Some(corruption) = job.checked_sub(1).and_then(|j| corruptions.get(j)) else { return Ok(None) };

@@ -68,6 +68,22 @@ pub fn graph(model: &dyn Model, batch: usize, statistics: Statistics) -> Result<
     Ok(Arc::new(build(model, &options)?.graph))
 }
 
+/// The graphs of forward passes of several networks; a network that comes again shares its graph.
+///
+/// # Errors
+/// If shapes do not fit.
+pub fn graphs(models: &[&dyn Model], batch: usize, statistics: Statistics) -> Result<Vec<Arc<Graph>>> {
+    let mut graphs: Vec<Arc<Graph>> = vec![];
+    for (i, model) in models.iter().enumerate() {
+        let known = models[..i].iter().position(|other| std::ptr::addr_eq(*other, *model));
+        graphs.push(match known {
+            Some(earlier) => graphs[earlier].clone(),
+            None => graph(*model, batch, statistics)?,
+        });
+    }
+    Ok(graphs)
+}
+
 /// The store of running statistics that `graph` wants, with `copies` copies.
 ///
 /// # Errors
@@ -88,12 +104,27 @@ impl Forward {
         graph: &Arc<Graph>,
         subjects: &[Subject],
     ) -> Result<Self> {
+        Self::of(setting, input, batch, &vec![graph.clone(); subjects.len()], subjects)
+    }
+
+    /// The same with a graph for each subject; those of one network share its `Arc`.
+    ///
+    /// # Errors
+    /// If the device has no room, or a store lacks a tensor.
+    pub fn of(
+        setting: &Setting,
+        input: [usize; 3],
+        batch: usize,
+        graphs: &[Arc<Graph>],
+        subjects: &[Subject],
+    ) -> Result<Self> {
         let gpu = setting.gpu;
+        let graph = graphs.first().ok_or_else(|| Error::invalid("evaluation", "there is no network"))?;
         let feed = Feed::new(gpu, setting.data, setting.statistics, input, batch, 1, setting.preset)?;
         let hyper = Store::new(gpu, Contents::of(graph, &[Group::Hyper])?, 1, "rates")?;
         let metrics = Store::new(gpu, Contents::of(graph, &[Group::Metrics])?, subjects.len(), "metrics")?;
         let instance = |(number, subject): (usize, &Subject)| Instance {
-            graph: graph.clone(),
+            graph: graphs[number].clone(),
             bindings: [
                 (Group::Weights, subject.weights.clone()),
                 (Group::Running, subject.running.clone()),

@@ -5,40 +5,58 @@
 
 use std::sync::Arc;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::graph::plan::{Instance, Plan};
 use crate::graph::store::{Contents, Store};
 use crate::graph::{Builder, Graph, Group, Init, Noise, Op, hyper};
 use crate::kernels::Preset;
+use crate::nn::tensors::name_key;
 use crate::train::step::Rates;
 
-/// Makes perturbed copies of one network's weights.
+/// Makes perturbed copies of the weights of one network or several.
 pub struct Perturbation {
     gpu: Gpu,
-    graph: Arc<Graph>,
+    graphs: Vec<Arc<Graph>>,
     plan: Plan,
-    copies: Store,
+    /// Network by network, draw by draw.
+    copies: Vec<Store>,
+    draws: usize,
     hyper: Store,
 }
 
+/// Number of the stream that a tensor's noise comes from.
+pub fn stream_of(name: &str) -> u32 {
+    let key = name_key(name);
+    (key ^ key >> 32) as u32
+}
+
 impl Perturbation {
-    /// Room for `draws` perturbed copies of copy `source.1` of `source.0`.
+    /// Room for `draws` perturbed copies of each source, a store and the number of a copy in it. A tensor that several
+    /// networks have gets the same noise in all of them.
     ///
     /// # Errors
     /// If the device has no room.
-    pub fn new(gpu: &Gpu, preset: Preset, source: (Store, usize), draws: usize, noise: Noise) -> Result<Self> {
-        let mut b = Builder::new();
-        let rates = b.persistent(Group::Hyper, "hyper", hyper::SHAPE, Init::Constant(0.0), &[12])?;
-        for (number, (name, entry)) in source.0.contents().entries.iter().enumerate() {
-            let dims = &entry.info.dims;
-            let w = b.persistent(Group::Source, name, entry.shape, entry.info.init, dims)?;
-            let y = b.persistent(Group::Weights, name, entry.shape, entry.info.init, dims)?;
-            b.push(Op::Perturb { w, y, hyper: rates, stream: number as u32, noise });
+    pub fn new(gpu: &Gpu, preset: Preset, sources: &[(Store, usize)], draws: usize, noise: Noise) -> Result<Self> {
+        let mut graphs = vec![];
+        for source in sources {
+            let mut b = Builder::new();
+            let rates = b.persistent(Group::Hyper, "hyper", hyper::SHAPE, Init::Constant(0.0), &[12])?;
+            for (name, entry) in &source.0.contents().entries {
+                let dims = &entry.info.dims;
+                let w = b.persistent(Group::Source, name, entry.shape, entry.info.init, dims)?;
+                let y = b.persistent(Group::Weights, name, entry.shape, entry.info.init, dims)?;
+                b.push(Op::Perturb { w, y, hyper: rates, stream: stream_of(name), noise });
+            }
+            graphs.push(Arc::new(b.finish()));
         }
-        let graph = Arc::new(b.finish());
-        let copies = Store::new(gpu, Contents::of(&graph, &[Group::Weights])?, draws, "perturbed weights")?;
-        Self::between(gpu, preset, &graph, &|_| source.clone(), copies)
+        let mut contents = vec![];
+        for graph in &graphs {
+            contents.extend(vec![Contents::of(graph, &[Group::Weights])?; draws]);
+        }
+        let copies = Store::packed(gpu, contents, "perturbed weights")?;
+        let each: Vec<_> = sources.iter().flat_map(|source| vec![source.clone(); draws]).collect();
+        Self::between(gpu, preset, graphs, &each, copies)
     }
 
     /// The same, but each copy gets noise on top of what it has.
@@ -46,36 +64,42 @@ impl Perturbation {
     /// # Errors
     /// If the device has no room.
     pub fn onto_itself(&self, preset: Preset) -> Result<Self> {
-        let copies = self.copies.clone();
-        Self::between(&self.gpu, preset, &self.graph, &|draw| (copies.clone(), draw), self.copies.clone())
+        let sources: Vec<_> = self.copies.iter().map(|copy| (copy.clone(), 0)).collect();
+        Self::between(&self.gpu, preset, self.graphs.clone(), &sources, self.copies.clone())
     }
 
     fn between(
         gpu: &Gpu,
         preset: Preset,
-        graph: &Arc<Graph>,
-        source: &dyn Fn(usize) -> (Store, usize),
-        copies: Store,
+        graphs: Vec<Arc<Graph>>,
+        sources: &[(Store, usize)],
+        copies: Vec<Store>,
     ) -> Result<Self> {
-        let draws = copies.copies();
-        let hyper = Store::new(gpu, Contents::of(graph, &[Group::Hyper])?, draws, "rates")?;
-        let instance = |draw: usize| Instance {
-            graph: graph.clone(),
+        let draws = copies.len() / graphs.len().max(1);
+        let first = graphs.first().ok_or_else(|| Error::invalid("weight noise", "there is no network"))?;
+        let hyper = Store::new(gpu, Contents::of(first, &[Group::Hyper])?, draws, "rates")?;
+        let instance = |(number, (copy, source)): (usize, (&Store, &(Store, usize)))| Instance {
+            graph: graphs[number / draws].clone(),
             bindings: [
-                (Group::Source, source(draw)),
-                (Group::Weights, (copies.clone(), draw)),
-                (Group::Hyper, (hyper.clone(), draw)),
+                (Group::Source, source.clone()),
+                (Group::Weights, (copy.clone(), 0)),
+                (Group::Hyper, (hyper.clone(), number % draws)),
             ]
             .into(),
             path: vec![],
         };
-        let plan = Plan::compile(gpu, (0..draws).map(instance).collect(), preset)?;
-        Ok(Perturbation { gpu: gpu.clone(), graph: graph.clone(), plan, copies, hyper })
+        let plan = Plan::compile(gpu, copies.iter().zip(sources).enumerate().map(instance).collect(), preset)?;
+        Ok(Perturbation { gpu: gpu.clone(), graphs, plan, copies, draws, hyper })
     }
 
-    /// The perturbed copies.
-    pub fn store(&self) -> &Store {
-        &self.copies
+    /// Draws of each network.
+    pub fn draws(&self) -> usize {
+        self.draws
+    }
+
+    /// A perturbed copy: the store, and its number in it.
+    pub fn copy(&self, network: usize, draw: usize) -> (Store, usize) {
+        (self.copies[network * self.draws + draw].clone(), 0)
     }
 
     /// Makes all draws anew with deviation `sigma`; does not wait. Draw `k` uses number `first + k` of `seed`.
@@ -83,7 +107,7 @@ impl Perturbation {
     /// # Errors
     /// If the device fails.
     pub fn submit(&self, seed: u64, first: u32, sigma: f64) -> Result<()> {
-        for draw in 0..self.copies.copies() {
+        for draw in 0..self.draws {
             let rates = Rates { sigma, seed, draw: first + draw as u32, ..Rates::default() };
             self.hyper.write_words(&self.gpu, draw, "hyper", &rates.words())?;
         }

@@ -110,11 +110,16 @@ pub fn to_torch(shape: Shape, logical: &[f32]) -> Vec<f32> {
     torch
 }
 
+/// A key of a tensor's name (FNV-1a): random numbers of a tensor depend on its name and not on its neighbours, so that
+/// networks that share a tensor share its numbers.
+pub fn name_key(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3))
+}
+
 /// Fresh values for all tensors of a store; each tensor's numbers depend on the seed and its name alone.
 pub fn fresh(contents: &Contents, seed: u64) -> Named {
     let fill = |(name, entry): (&String, &Entry)| {
-        let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
-        let mut stream = Stream::new(seed, INIT_PURPOSE, hash);
+        let mut stream = Stream::new(seed, INIT_PURPOSE, name_key(name));
         let length = entry.shape.len();
         let data = match entry.info.init {
             Init::Constant(value) => vec![value; length],

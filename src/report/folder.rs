@@ -1,5 +1,5 @@
 //! A run's folder: `config.toml`, `tiles.json`, `result.json`, `history.jsonl`, `checkpoint/`, `best.safetensors`,
-//! `report.html`.
+//! `report.html`, `table.csv`, `table.svg`.
 //!
 //! Files are replaced whole: written under a scratch name beside the target, flushed to the disk, renamed
 //! over it, and on Unix the folder is flushed too. So after a crash or a loss of power the old contents or
@@ -25,7 +25,8 @@ pub enum Existing {
 }
 
 /// The files of a run outside of [`CHECKPOINTS`].
-const FILES: [&str; 6] = [CONFIG, TILES, "result.json", HISTORY, "best.safetensors", "report.html"];
+const FILES: [&str; 8] =
+    [CONFIG, TILES, "result.json", HISTORY, "best.safetensors", "report.html", "table.csv", "table.svg"];
 const CONFIG: &str = "config.toml";
 /// The tiles that a run began with, which it keeps.
 pub const TILES: &str = "tiles.json";

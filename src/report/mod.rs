@@ -5,3 +5,4 @@ pub mod heat_map;
 pub mod line_plot;
 pub mod score_table;
 pub mod statistics;
+pub mod table;

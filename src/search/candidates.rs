@@ -237,7 +237,8 @@ impl<'a> Evaluator<'a> {
 
 /// What makes perturbed weights: one maker, or for cumulative noise one that adds to its own copy.
 fn makers(setting: &Setting, weights: &Store, options: &Evaluation) -> Result<Vec<Perturbation>> {
-    let make = |source| Perturbation::new(setting.gpu, setting.preset, source, options.flatness.draws, Noise::Additive);
+    let make =
+        |source| Perturbation::new(setting.gpu, setting.preset, &[source], options.flatness.draws, Noise::Additive);
     let first = make((weights.clone(), 0))?;
     if !options.flatness.cumulative {
         return Ok(vec![first]);
@@ -274,7 +275,7 @@ impl Subjects<'_, '_> {
         let plain: Vec<_> = (0..self.width).map(|i| subject((self.weights.clone(), 0), i)).collect();
         let noisy = (0..self.width)
             .flat_map(|i| (0..draws).map(move |draw| (i, draw)))
-            .map(|(i, draw)| subject((makers[0].store().clone(), draw), i));
+            .map(|(i, draw)| subject(makers[0].copy(0, draw), i));
         let forward = |graph, subjects: &[Subject]| Forward::new(self.setting, self.input, self.batch, graph, subjects);
         Ok([forward(training, &plain)?, forward(running, &plain)?, forward(running, &noisy.collect::<Vec<_>>())?])
     }

@@ -27,7 +27,7 @@ impl std::str::FromStr for Method {
         match text {
             "random" => Ok(Method::Random),
             "genas" => Ok(Method::Genas),
-            _ => Err(crate::error::unknown("--method", text, &["random", "genas", "croze"])),
+            _ => Err(crate::error::unknown("--method", text, &["random", "genas", "croze", "flatnas"])),
         }
     }
 }

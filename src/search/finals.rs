@@ -126,8 +126,8 @@ pub fn train_and_test(
         return Err(Error::NotFinite { what: "a weight".into(), value: f32::NAN, at });
     }
     folder.write("best.safetensors", &to_bytes(&named, card.metadata(setting.statistics))?)?;
-    let weights = trainer.stores().group(Group::Weights)?.clone();
-    let running = trainer.stores().group(Group::Running)?.clone();
+    let weights = trainer.stores(0).group(Group::Weights)?.clone();
+    let running = trainer.stores(0).group(Group::Running)?.clone();
     let subject = Subject { weights: (weights, 0), running: (running, 0), path: vec![] };
     let score = test_wait(setting, model, &data.test, subject.clone())?;
     let corrupted = corruption_wait(setting, model, &data.test, subject.clone(), seed)?;
@@ -191,7 +191,7 @@ pub fn corruption_wait(
     let constants = if side <= 64 { Constants::Cifar } else { Constants::ImageNet };
     let corruptions = grid(&Kind::MAIN, &Severity::ALL, constants, None);
     let origin = Origin::Made { seed };
-    let scores = evaluate_wait(setting, model, &[subject], &images, &corruptions, &origin, &mut |_, _| Ok(()))?;
+    let scores = evaluate_wait(setting, &[(model, subject)], &images, &corruptions, &origin, &mut |_, _| Ok(()))?;
     let all: Vec<f64> = scores.corrupted.iter().flatten().map(|score| score.accuracy).collect();
     Ok(Some((all.iter().sum::<f64>() / all.len().max(1) as f64, count)))
 }

@@ -1,13 +1,16 @@
 //! Search.
 pub mod archive;
 pub mod candidates;
+pub mod cohort;
 pub mod config;
 pub mod evolution;
 pub mod finals;
+pub mod flatnas;
 pub mod genes;
 pub mod hypervolume;
 pub mod nsga2;
 pub mod objectives;
+pub mod ood;
 pub mod pareto;
 pub mod proxy;
 pub mod random;

@@ -268,9 +268,8 @@ impl Proposer<'_> {
             proposals.push(arch);
         }
         if proposals.is_empty() && archive.is_empty() {
-            let smallest = |count: &dyn Fn(&Arch) -> u64| Arch::all().map(|a| count(&a)).min().unwrap_or(0);
-            let params = smallest(&|a| self.space.params(a));
-            let macs = smallest(&|a| self.space.macs(a));
+            let smallest = self.space.smallest();
+            let (params, macs) = (self.space.params(&smallest), self.space.macs(&smallest));
             let why = format!("nothing is within them; the smallest has {params} parameters and {macs} multiply-adds");
             return Err(Error::invalid("--max-params and --max-macs", why));
         }

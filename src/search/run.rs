@@ -174,7 +174,7 @@ pub fn search<S: NetworkSpace>(
     };
     let baseline = config.baseline && config.method != Method::Random;
     job::run(&mut trainer, Some(saving), ("training the supernet", 0.0, 0.35), observer, &mut choose)?;
-    let weights = trainer.stores().group(Group::Weights)?.clone();
+    let weights = trainer.stores(0).group(Group::Weights)?.clone();
     drop(trainer);
 
     let parent = Parent { model: &*supernet, weights, training_images: training, validation_images: validation };

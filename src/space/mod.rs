@@ -60,6 +60,8 @@ pub trait Space {
     fn features(&self, arch: &Self::Arch) -> Vec<f64>;
     /// A key that is equal exactly for architectures that compute the same family of functions.
     fn canonical(&self, arch: &Self::Arch) -> String;
+    /// An architecture that none has fewer parameters or multiply-adds than.
+    fn smallest(&self) -> Self::Arch;
     /// Trainable parameters.
     fn params(&self, arch: &Self::Arch) -> u64;
     /// Multiply-adds for one image, as the space's authors count them.

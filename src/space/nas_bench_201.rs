@@ -413,6 +413,10 @@ impl Space for NasBench201 {
         arch.canonical()
     }
 
+    fn smallest(&self) -> Arch {
+        Arch([Op::None; 6])
+    }
+
     fn params(&self, arch: &Arch) -> u64 {
         params(arch, &self.sizes)
     }

@@ -1,6 +1,7 @@
 //! The device memory of networks that train or are evaluated side by side.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
@@ -10,6 +11,10 @@ use crate::graph::{Graph, Group};
 use crate::nn::tensors::{Named, Values, download_wait, upload};
 
 use super::step::Rates;
+
+/// What a network keeps in memory.
+const GROUPS: [Group; 7] =
+    [Group::Weights, Group::Running, Group::Momentum, Group::Batch, Group::Hyper, Group::Metrics, Group::Attack];
 
 /// One store per group that a graph uses, each with as many copies as there are networks.
 #[derive(Clone)]
@@ -24,23 +29,34 @@ impl Stores {
     /// # Errors
     /// If it does not fit.
     pub fn new(gpu: &Gpu, graph: &Graph, copies: usize) -> Result<Self> {
-        let groups = [
-            Group::Weights,
-            Group::Running,
-            Group::Momentum,
-            Group::Batch,
-            Group::Hyper,
-            Group::Metrics,
-            Group::Attack,
-        ];
         let mut stores = BTreeMap::new();
-        for group in groups {
+        for group in GROUPS {
             let contents = Contents::of(graph, &[group])?;
             if !contents.entries.is_empty() {
                 stores.insert(group, Store::new(gpu, contents, copies, &format!("{group:?}").to_lowercase())?);
             }
         }
         Ok(Stores { gpu: gpu.clone(), stores })
+    }
+
+    /// Memory for one network of each graph, side by side, so that different networks share dispatches.
+    ///
+    /// # Errors
+    /// If it does not fit.
+    pub fn packed(gpu: &Gpu, graphs: &[Arc<Graph>]) -> Result<Vec<Self>> {
+        let mut all = vec![Stores { gpu: gpu.clone(), stores: BTreeMap::new() }; graphs.len()];
+        for group in GROUPS {
+            let contents = graphs.iter().map(|graph| Contents::of(graph, &[group])).collect::<Result<Vec<_>>>()?;
+            let empty: Vec<bool> = contents.iter().map(|c| c.entries.is_empty()).collect();
+            if empty.iter().all(|&empty| empty) {
+                continue;
+            }
+            let packed = Store::packed(gpu, contents, &format!("{group:?}").to_lowercase())?;
+            for ((own, store), _) in all.iter_mut().zip(packed).zip(empty).filter(|(_, empty)| !empty) {
+                own.stores.insert(group, store);
+            }
+        }
+        Ok(all)
     }
 
     /// The same stores, with that of one group replaced.
@@ -138,20 +154,31 @@ impl Stores {
     /// # Errors
     /// If the device fails.
     pub fn take_metrics_wait(&self) -> Result<Vec<[f32; 4]>> {
-        let store = self.group(Group::Metrics)?;
-        let mut recorder = self.gpu.record();
+        Self::take_all_metrics_wait(std::slice::from_ref(self))
+    }
+
+    /// The same of several stores, read together.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn take_all_metrics_wait(all: &[Stores]) -> Result<Vec<[f32; 4]>> {
+        let Some(first) = all.first() else { return Ok(vec![]) };
+        let mut recorder = first.gpu.record();
         let mut reads = vec![];
-        for copy in 0..store.copies() {
-            let (slab, offset) = store.place(copy, "metrics")?;
-            reads.push(recorder.read(&slab, offset * 16, 16)?);
+        for stores in all {
+            let store = stores.group(Group::Metrics)?;
+            for copy in 0..store.copies() {
+                let (slab, offset) = store.place(copy, "metrics")?;
+                reads.push((store, copy, recorder.read(&slab, offset * 16, 16)?));
+            }
         }
         recorder.submit();
-        let mut all = vec![];
-        for (copy, read) in reads.into_iter().enumerate() {
+        let mut metrics = vec![];
+        for (store, copy, read) in reads {
             let values = read.wait_f32()?;
-            all.push([values[0], values[1], values[2], values[3]]);
-            store.write(&self.gpu, copy, &[0.0; 4])?;
+            metrics.push([values[0], values[1], values[2], values[3]]);
+            store.write(&first.gpu, copy, &[0.0; 4])?;
         }
-        Ok(all)
+        Ok(metrics)
     }
 }

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Ticket};
 use crate::graph::plan::{Instance, Plan};
 use crate::graph::store::Contents;
-use crate::graph::{Group, Statistics};
+use crate::graph::{Graph, Group, Statistics};
 use crate::kernels::Preset;
 use crate::nn::Model;
 use crate::nn::tensors::{Named, fresh};
@@ -165,24 +165,54 @@ fn with_largest_batch(error: Error, batch: usize, fits: &dyn Fn(usize) -> Result
     Error::Memory { what, needed, limit, advice }
 }
 
-/// Networks of one model that train side by side; with a supernet, one network whose path changes every step.
+/// One of the networks that train side by side.
+#[derive(Clone)]
+pub struct Member<'m> {
+    /// The network.
+    pub model: &'m dyn Model,
+    /// Seed of its first weights and of the order of its images. Networks of one seed see the same batches.
+    pub seed: u64,
+    /// The option of each choice; empty for the first of each.
+    pub path: Vec<u8>,
+}
+
+/// Networks that train side by side, of one model or several; with a supernet, one network whose path changes every step.
 pub struct Trainer<'a> {
     setting: Setting<'a>,
     recipe: Recipe,
     indices: Vec<usize>,
-    /// Seed of each network's images.
+    /// Seeds of the batches, each once.
     seeds: Vec<u64>,
+    /// Which of these each network sees.
+    batches: Vec<usize>,
     plan: Plan,
     feed: Feed,
-    stores: Stores,
+    /// One for each network.
+    stores: Vec<Stores>,
+    /// Whether networks whose loss leaves the finite numbers go on, since others train beside them.
+    forgiving: bool,
     ball: Ball,
     order: Vec<Vec<Pick>>,
     step: usize,
     submitted: Vec<Ticket>,
 }
 
+/// The graph of each network's step; those of one model share it.
+fn graphs(members: &[Member], options: &StepOptions) -> Result<Vec<Arc<Graph>>> {
+    let mut graphs: Vec<Arc<Graph>> = vec![];
+    for (i, member) in members.iter().enumerate() {
+        let same = |other: &Member| std::ptr::addr_eq(other.model, member.model);
+        let graph = match members[..i].iter().position(same) {
+            Some(earlier) => graphs[earlier].clone(),
+            None => Arc::new(build(member.model, options)?.graph),
+        };
+        graphs.push(graph);
+    }
+    Ok(graphs)
+}
+
 impl<'a> Trainer<'a> {
-    /// Fresh networks of `models`, one per seed; they train on the images listed in `indices`.
+    /// Fresh networks of `model`, one per seed; they train on the images listed in `indices`.
     ///
     /// # Errors
     /// If the recipe cannot be used or the device has no room.
@@ -194,6 +224,15 @@ impl<'a> Trainer<'a> {
         seeds: &[u64],
         paths: &[Vec<u8>],
     ) -> Result<Self> {
+        let member = |(i, &seed)| Member { model, seed, path: paths.get(i).cloned().unwrap_or_default() };
+        Self::of(setting, &seeds.iter().enumerate().map(member).collect::<Vec<_>>(), recipe, indices)
+    }
+
+    /// Fresh networks, which may differ but see images of the same size.
+    ///
+    /// # Errors
+    /// If the recipe cannot be used or the device has no room.
+    pub fn of(setting: Setting<'a>, members: &[Member], recipe: &Recipe, indices: &[usize]) -> Result<Self> {
         recipe.validate(indices.len())?;
         let options = StepOptions {
             batch: recipe.batch,
@@ -208,47 +247,62 @@ impl<'a> Trainer<'a> {
             }),
             gradients: false,
         };
-        let graph = Arc::new(build(model, &options)?.graph);
+        let first = members.first().ok_or_else(|| Error::invalid("training", "there is no network to train"))?;
+        let input = first.model.input();
+        if let Some(other) = members.iter().map(|m| m.model.input()).find(|other| *other != input) {
+            return Err(Error::shape("networks that train side by side", format!("{input:?}"), format!("{other:?}")));
+        }
+        let graphs = graphs(members, &options)?;
         let Setting { gpu, preset, data, statistics } = setting;
-        if let Err(error) = Plan::announce(gpu, &vec![graph.clone(); seeds.len()], preset) {
+        if let Err(error) = Plan::announce(gpu, &graphs, preset) {
             return Err(with_largest_batch(error, recipe.batch, &|batch| {
-                let smaller = Arc::new(build(model, &StepOptions { batch, ..options })?.graph);
-                Plan::announce(gpu, &vec![smaller; seeds.len()], preset)
+                Plan::announce(gpu, &self::graphs(members, &StepOptions { batch, ..options })?, preset)
             }));
         }
-        let feed = Feed::new(gpu, data, statistics, model.input(), recipe.batch, seeds.len(), preset)?;
-        let stores = Stores::new(gpu, &graph, seeds.len())?.with(Group::Batch, feed.store().clone());
-        let first = vec![0; graph.choices.len()];
-        let instance = |copy: usize| Instance {
-            graph: graph.clone(),
-            bindings: stores.bindings(copy),
-            path: paths.get(copy).unwrap_or(&first).clone(),
+        let mut seeds: Vec<u64> = vec![];
+        let mut batches = vec![];
+        for member in members {
+            let known = seeds.iter().position(|&seed| seed == member.seed);
+            batches.push(known.unwrap_or(seeds.len()));
+            seeds.extend(known.is_none().then_some(member.seed));
+        }
+        let feed = Feed::new(gpu, data, statistics, input, recipe.batch, seeds.len(), preset)?;
+        let stores: Vec<Stores> = Stores::packed(gpu, &graphs)?
+            .into_iter()
+            .map(|stores| stores.with(Group::Batch, feed.store().clone()))
+            .collect();
+        let instance = |(i, member): (usize, &Member)| Instance {
+            graph: graphs[i].clone(),
+            bindings: stores[i].bindings(batches[i]),
+            path: if member.path.is_empty() { vec![0; graphs[i].choices.len()] } else { member.path.clone() },
         };
-        let plan = Plan::compile(gpu, (0..seeds.len()).map(instance).collect(), preset)?;
-        let trainer = Trainer {
+        let plan = Plan::compile(gpu, members.iter().enumerate().map(instance).collect(), preset)?;
+        for (stores, member) in stores.iter().zip(members) {
+            let mut named = fresh(stores.group(Group::Weights)?.contents(), member.seed);
+            named.extend(fresh(stores.group(Group::Running)?.contents(), member.seed));
+            stores.load(0, &named)?;
+        }
+        Ok(Trainer {
             setting,
             recipe: recipe.clone(),
             indices: indices.to_vec(),
-            seeds: seeds.to_vec(),
+            seeds,
+            batches,
             plan,
             feed,
             stores,
+            forgiving: false,
             ball: Ball::new(statistics),
             order: vec![],
             step: 0,
             submitted: vec![],
-        };
-        for (copy, &seed) in seeds.iter().enumerate() {
-            trainer.stores.load(copy, &trainer.fresh(seed)?)?;
-        }
-        Ok(trainer)
+        })
     }
 
-    /// Fresh weights and running statistics.
-    fn fresh(&self, seed: u64) -> Result<Named> {
-        let mut named = fresh(self.stores.group(Group::Weights)?.contents(), seed);
-        named.extend(fresh(self.stores.group(Group::Running)?.contents(), seed));
-        Ok(named)
+    /// Lets networks whose loss leaves the finite numbers go on beside the others; their progress then says so by a loss
+    /// that is not a number.
+    pub fn forgiving(self) -> Self {
+        Trainer { forgiving: true, ..self }
     }
 
     /// Steps per epoch.
@@ -284,9 +338,17 @@ impl<'a> Trainer<'a> {
         self.step >= self.total_steps()
     }
 
-    /// The networks' memory.
-    pub fn stores(&self) -> &Stores {
-        &self.stores
+    /// A network's memory.
+    ///
+    /// # Panics
+    /// If there is no such network.
+    pub fn stores(&self, network: usize) -> &Stores {
+        &self.stores[network]
+    }
+
+    /// Number of networks.
+    pub fn networks(&self) -> usize {
+        self.stores.len()
     }
 
     /// The compiled step.
@@ -318,10 +380,12 @@ impl<'a> Trainer<'a> {
         let batch = self.recipe.batch;
         for (copy, order) in self.order.iter().enumerate() {
             self.feed.set(copy, &order[within * batch..(within + 1) * batch])?;
-            self.stores.set_rates(copy, &rates)?;
+        }
+        for (stores, &batch) in self.stores.iter().zip(&self.batches) {
+            stores.set_rates(0, &rates)?;
             if let Some(Adversarial { eps, step, .. }) = self.recipe.adversarial {
-                let words = self.ball.words(eps, step, self.seeds[copy], Some(self.step as u32));
-                self.stores.set_attack(copy, &words)?;
+                let words = self.ball.words(eps, step, self.seeds[batch], Some(self.step as u32));
+                stores.set_attack(0, &words)?;
             }
         }
         let mut recorder = self.setting.gpu.record();
@@ -335,13 +399,16 @@ impl<'a> Trainer<'a> {
     /// Loss and accuracy of each network since this was last asked, waiting for them.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] if a loss was not.
+    /// [`Error::NotFinite`] if a loss was not, unless the trainer is forgiving.
     pub fn progress_wait(&self) -> Result<Vec<Progress>> {
         let epoch = self.step.div_ceil(self.steps_per_epoch().max(1));
-        let metrics = self.stores.take_metrics_wait()?;
+        let metrics = Stores::take_all_metrics_wait(&self.stores)?;
         let progress = metrics.into_iter().enumerate().map(|(network, [loss, hits, images, wild])| {
+            if wild > 0.0 && self.forgiving {
+                return Ok(Progress { epoch, loss: f64::NAN, accuracy: 0.0 });
+            }
             if wild > 0.0 {
-                let which = if self.seeds.len() > 1 { format!(" of network {network}") } else { String::new() };
+                let which = if self.stores.len() > 1 { format!(" of network {network}") } else { String::new() };
                 return Err(Error::NotFinite {
                     what: format!("the training loss{which}"),
                     value: loss,
@@ -361,9 +428,9 @@ impl<'a> Trainer<'a> {
     pub fn state_wait(&self) -> Result<Vec<u8>> {
         let mut bytes = (self.step as u64).to_le_bytes().to_vec();
         for group in [Group::Weights, Group::Running, Group::Momentum, Group::Metrics] {
-            let store = self.stores.group(group)?;
-            for copy in 0..store.copies() {
-                bytes.extend_from_slice(bytemuck::cast_slice(&store.read_wait(self.setting.gpu, copy)?));
+            for stores in &self.stores {
+                let values = stores.group(group)?.read_wait(self.setting.gpu, 0)?;
+                bytes.extend_from_slice(bytemuck::cast_slice(&values));
             }
         }
         Ok(bytes)
@@ -377,11 +444,11 @@ impl<'a> Trainer<'a> {
         let fail = || Error::invalid("checkpoint", "it belongs to other networks; start anew with --force");
         let (step, mut rest) = state.split_first_chunk::<8>().ok_or_else(fail)?;
         for group in [Group::Weights, Group::Running, Group::Momentum, Group::Metrics] {
-            let store = self.stores.group(group)?;
-            let length = store.contents().vec4s as usize * 16;
-            for copy in 0..store.copies() {
+            for stores in &self.stores {
+                let store = stores.group(group)?;
+                let length = store.contents().vec4s as usize * 16;
                 let (values, more) = rest.split_at_checked(length).ok_or_else(fail)?;
-                store.write(self.setting.gpu, copy, &bytemuck::pod_collect_to_vec::<u8, f32>(values))?;
+                store.write(self.setting.gpu, 0, &bytemuck::pod_collect_to_vec::<u8, f32>(values))?;
                 rest = more;
             }
         }
@@ -398,7 +465,7 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// If the device fails.
     pub fn weights_wait(&self, network: usize) -> Result<Named> {
-        self.stores.save_wait(network)
+        self.stores[network].save_wait(0)
     }
 
     /// Replaces weights and statistics of a network by given ones, where the names are known; the rest stays.
@@ -407,12 +474,13 @@ impl<'a> Trainer<'a> {
     /// If axes differ or values are not finite.
     pub fn inherit(&self, network: usize, named: &Named) -> Result<()> {
         let mut all = self.weights_wait(network)?;
-        all.extend(named.iter().filter(|(name, _)| self.knows(name)).map(|(n, v)| (n.clone(), v.clone())));
-        self.stores.load(network, &all)
+        let stores = &self.stores[network];
+        all.extend(named.iter().filter(|(name, _)| knows(stores, name)).map(|(n, v)| (n.clone(), v.clone())));
+        stores.load(0, &all)
     }
+}
 
-    fn knows(&self, name: &str) -> bool {
-        let has = |contents: &Contents| contents.entries.contains_key(name);
-        [Group::Weights, Group::Running].iter().any(|g| self.stores.group(*g).is_ok_and(|s| has(s.contents())))
-    }
+fn knows(stores: &Stores, name: &str) -> bool {
+    let has = |contents: &Contents| contents.entries.contains_key(name);
+    [Group::Weights, Group::Running].iter().any(|g| stores.group(*g).is_ok_and(|s| has(s.contents())))
 }

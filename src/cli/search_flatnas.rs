@@ -1,0 +1,189 @@
+//! `altiplano search --method flatnas`
+
+use serde::Serialize;
+
+use super::Global;
+use super::progress::duration;
+use super::search::{Args, in_folder, merge_file, space_for, stored, to_toml};
+use crate::data::{Dataset, load};
+use crate::error::{Error, Result};
+use crate::report::folder::RunFolder;
+use crate::search::config::Preset;
+use crate::search::flatnas::{FlatnasConfig, FlatnasResult, Found, search};
+use crate::search::ood::table;
+use crate::space::Space;
+use crate::space::nas_bench_201::Arch;
+use crate::train::step::Optimizer;
+
+/// Options of FlatNAS's search.
+#[derive(clap::Args)]
+pub(super) struct Options {
+    /// With flatnas: weight of the error in the first objective; the rest is that of robustness (default 0.5).
+    #[arg(long)]
+    alpha: Option<f64>,
+    /// With flatnas: deviation of the weight noise, as a part of each weight (default 0.05).
+    #[arg(long)]
+    sigma: Option<f64>,
+    /// With flatnas: generations after the initial sample.
+    #[arg(long)]
+    generations: Option<u64>,
+    /// With flatnas: candidates of each generation after the initial sample.
+    #[arg(long)]
+    picks: Option<usize>,
+    /// With flatnas: epochs of each candidate's training.
+    #[arg(long)]
+    candidate_epochs: Option<usize>,
+    /// With flatnas: multiply-adds are a third objective.
+    #[arg(long)]
+    minimize_macs: bool,
+    /// With flatnas: candidates that train side by side at most.
+    #[arg(long)]
+    side_by_side: Option<usize>,
+}
+
+impl Options {
+    /// Fails if one is given to another method.
+    pub(super) fn refuse(&self, method: &str) -> Result<()> {
+        let given = [
+            ("--alpha", self.alpha.is_some()),
+            ("--sigma", self.sigma.is_some()),
+            ("--generations", self.generations.is_some()),
+            ("--picks", self.picks.is_some()),
+            ("--candidate-epochs", self.candidate_epochs.is_some()),
+            ("--minimize-macs", self.minimize_macs),
+            ("--side-by-side", self.side_by_side.is_some()),
+        ];
+        match given.into_iter().find(|(_, given)| *given) {
+            Some((name, _)) => Err(Error::invalid(name, format!("is for --method flatnas, not for {method}"))),
+            None => Ok(()),
+        }
+    }
+
+    fn apply(&self, config: &mut FlatnasConfig) {
+        self.alpha.iter().for_each(|v| config.alpha = *v);
+        self.sigma.iter().for_each(|v| config.candidates.sigma = *v);
+        self.generations.iter().for_each(|v| config.generations = *v);
+        self.picks.iter().for_each(|v| config.search.picks = *v);
+        self.candidate_epochs.iter().for_each(|v| config.candidates.training.epochs = *v);
+        self.side_by_side.iter().for_each(|v| config.candidates.side_by_side = *v);
+        config.minimize_macs |= self.minimize_macs;
+    }
+}
+
+fn configured(global: &Global, args: &Args, data: &Dataset) -> Result<FlatnasConfig> {
+    args.sizes.check_space()?;
+    if args.sigmas.is_some() {
+        return Err(Error::invalid("--sigmas", "is for genas; flatnas has one deviation, --sigma"));
+    }
+    let side = (data.train.height, data.train.width);
+    let preset = args.preset.parse::<Preset>()?;
+    let mut config = FlatnasConfig::preset(preset, &args.data, data.train.len(), side, args.compat);
+    config.seed = global.seed;
+    config = merge_file(config, args.config.as_deref())?;
+    args.flatnas.apply(&mut config);
+    let (max_params, max_macs) = args.proxy.limits();
+    max_params.iter().for_each(|v| config.max_params = *v);
+    max_macs.iter().for_each(|v| config.max_macs = *v);
+    args.truth.apply(&mut config.search)?;
+    args.truth.seeds.iter().for_each(|v| config.seeds = *v);
+    args.draws.iter().for_each(|v| config.candidates.draws = *v);
+    args.time.iter().for_each(|v| config.time = *v);
+    args.evaluations.iter().for_each(|v| config.evaluations = *v);
+    // The options of training hold for candidates too, but the epochs, which are few there.
+    let epochs = config.candidates.training.epochs;
+    args.training.apply(&mut config.candidates.training)?;
+    config.candidates.training.epochs = epochs;
+    args.training.apply(&mut config.training)?;
+    let space = args.sizes.for_data(data, config.channels, config.cells, (config.image[0], config.image[1]))?;
+    config.channels = space.sizes.channels;
+    config.cells = space.sizes.cells;
+    config.image = [space.sizes.height, space.sizes.width];
+    // A model of fewer samples than it has coefficients would fall back to another in every generation.
+    let features = space.features(&Arch::from_index(0).unwrap_or_else(|| space.smallest())).len();
+    if config.generations > 0 {
+        config.search.surrogate.check_samples(config.search.initial, features)?;
+    }
+    config.validate(data.train.len())?;
+    Ok(config)
+}
+
+#[derive(Serialize)]
+struct Plan<'a> {
+    config: &'a FlatnasConfig,
+    candidates: usize,
+    steps_per_candidate: usize,
+    final_steps: usize,
+}
+
+pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
+    let stored = stored::<FlatnasConfig>(args)?;
+    let data = load(stored.as_ref().map_or(&args.data, |c| &c.data))?;
+    let config = match stored {
+        Some(config) => config,
+        None => configured(global, args, &data)?,
+    };
+    let space = space_for(args, &data, config.channels, config.cells, config.image)?;
+    if args.dry_run {
+        let images = (data.train.len() as f64 * config.train_share) as usize;
+        let images = match config.candidates.training_images {
+            0 => images,
+            most => images.min(most),
+        };
+        let all = if config.final_images == 0 { data.train.len() } else { data.train.len().min(config.final_images) };
+        let plan = Plan {
+            config: &config,
+            candidates: config.search.initial + config.generations as usize * config.search.picks,
+            steps_per_candidate: config.candidates.training.steps_per_epoch(images) * config.candidates.training.epochs,
+            final_steps: config.training.steps_per_epoch(all) * config.training.epochs,
+        };
+        let toml = to_toml(&config)?;
+        return global.print(&plan, || {
+            format!(
+                "{toml}\n# {} candidates of {} training steps each; three networks of {} steps and {} seeds at the end",
+                plan.candidates, plan.steps_per_candidate, plan.final_steps, config.seeds
+            )
+        });
+    }
+    let (result, folder) = in_folder(global, args, &config, &mut |gpu, preset, folder, observer| {
+        search(gpu, preset, &space, &data, &config, folder, observer)
+    })?;
+    global.print(&result, || text(&result, &config, &folder))
+}
+
+fn text(result: &FlatnasResult, config: &FlatnasConfig, folder: &RunFolder) -> String {
+    let line = |found: &Found| {
+        format!(
+            "    {:>10}  {:>12}  {:>7.2}  {:>6.2}  {:>7.2}  {}\n",
+            found.params, found.macs, found.error, found.robustness, found.f1, found.arch
+        )
+    };
+    let front: String = result.front.iter().map(line).collect();
+    let surrogates: Vec<&str> =
+        result.steps.iter().map(|s| s.surrogate.as_str()).filter(|name| !name.is_empty()).collect();
+    let by = if surrogates.is_empty() { String::new() } else { format!(", proposed by {}", surrogates.join(", ")) };
+    let failed = match result.failed {
+        0 => String::new(),
+        failed => format!(" ({failed} could not be trained)"),
+    };
+    let volumes: Vec<f64> = result.steps.iter().filter_map(|s| s.hypervolume).collect();
+    let volume = match (volumes.first(), volumes.last()) {
+        (Some(first), Some(last)) => format!("hypervolume of the front from {first:.4} to {last:.4}\n"),
+        _ => String::new(),
+    };
+    let adds = |j: &crate::search::ood::Judged| j.optimizer != Optimizer::Sgd;
+    let chosen = result
+        .trained
+        .iter()
+        .find(|j| adds(j))
+        .map_or("", |_| "chosen and control are trained alike, the baseline with plain SGD; ");
+    let epochs = config.training.epochs;
+    let files = ["result.json", "best.safetensors", "table.csv", "table.svg", "history.jsonl", "config.toml"];
+    let files: String = files.iter().map(|f| format!("    {}\n", folder.path().join(f).display())).collect();
+    format!(
+        "{} candidates{failed}{by}\n{volume}front (parameters, multiply-adds, error %, R, objective):\n{front}found {}\n\ntrained {epochs} epochs, tested on images that the search never saw (errors and R in percent points):\n{}{chosen}baseline and control have the network that the error alone picks\nfiles:\n{files}{} in all",
+        result.evaluated,
+        result.best.arch,
+        table("", &result.trained).text(),
+        duration(result.seconds),
+    )
+}
