@@ -64,6 +64,26 @@ fn methods_are_compared_and_drawn() {
 }
 
 #[test]
+fn a_network_proposes_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    table(folder);
+    let args = ["--minimize", "cost", "--surrogate", "mlp", "--json"];
+    let (code, out, err) = search(folder, &args);
+    assert_eq!(code, 0, "{err}");
+    let answer: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(answer["settings"]["surrogate"], "mlp");
+    let shares = answer["curves"][0]["shares"][0].as_array().unwrap();
+    let at = |n: usize| shares[n].as_f64().unwrap();
+    assert!(shares.len() == 40 && at(39) > at(19), "{shares:?}");
+    // It opens the adapter; others do not.
+    let (code, _, err) = search(folder, &[&args[..], &["--device", "no such adapter"]].concat());
+    assert!(code != 0 && err.contains("no such adapter"), "{code} {err}");
+    let rbf = ["--minimize", "cost", "--surrogate", "rbf", "--device", "no such adapter"];
+    assert_eq!(search(folder, &rbf).0, 0);
+}
+
+#[test]
 fn what_cannot_be_searched_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

@@ -31,7 +31,8 @@ pub(super) struct Options {
     /// With --truth: the column to minimise, or params or macs.
     #[arg(long, value_name = "COLUMN")]
     minimize: Option<String>,
-    /// With --truth or flatnas: none, rbf, gp, trees or adaptive.
+    /// With --truth or flatnas: none, rbf, gp, trees, mlp (a network, trained on the device) or adaptive (the
+    /// best in cross-validation of rbf, gp and trees).
     #[arg(long)]
     surrogate: Option<String>,
     /// With --truth or flatnas: random candidates to begin with (default 20 in a table).
@@ -171,19 +172,25 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         return Err(Error::invalid("--seeds and --evaluations", why));
     }
     let seeds = first..first.saturating_add(count);
+    // Only a network needs one: other searches run where there is none.
+    let device = match settings.surrogate {
+        Kind::Mlp if proposers.contains(&Proposer::Surrogate) => Some(global.gpu()?),
+        _ => None,
+    };
+    let device = device.as_ref();
     let (curves, comparisons) = match proposers {
         [one] => {
-            let share = |seed| truth.shares(&simulate(&truth, *one, &settings, evaluations, seed)?);
+            let share = |seed| truth.shares(&simulate(&truth, *one, &settings, evaluations, seed, device)?);
             let shares = seeds.clone().map(share).collect::<Result<_>>()?;
             (vec![Curve { proposer: *one, shares }], vec![])
         }
-        _ => compare(&truth, &settings, evaluations, seeds)?,
+        _ => compare(&truth, &settings, evaluations, seeds, device)?,
     };
     let done: usize = curves.iter().flat_map(|c| &c.shares).map(Vec::len).sum();
     let seconds = start.elapsed().as_secs_f64();
     let last = proposers[proposers.len() - 1];
     let best = rows.iter().map(|row| row.1).filter(|v| v.is_finite()).fold(f64::NEG_INFINITY, f64::max);
-    let front = truth.front(&simulate(&truth, last, &settings, evaluations, first)?)?;
+    let front = truth.front(&simulate(&truth, last, &settings, evaluations, first, device)?)?;
     let found = |(arch, objectives): (Arch, Vec<f64>)| Found {
         arch: arch.to_string(),
         value: best - objectives[0],

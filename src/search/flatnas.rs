@@ -487,7 +487,8 @@ pub fn search<S: NetworkSpace>(
     let features = |genes: &[u32]| decode(genes).map_or_else(|_| vec![], |arch| space.features(&arch));
     let width = 1 + usize::from(config.minimize_macs);
     let known = |genes: &[u32]| decode(genes).map_or_else(|_| Point::failed(width), |arch| run.coded.known(&arch));
-    let searcher = SurrogateSearch::new(&run.coded, &features, &known, config.search, config.seed)?;
+    let searcher = SurrogateSearch::new(&run.coded, &features, &known, config.search, config.seed)?
+        .with_device(Some((gpu.clone(), preset)));
 
     let (mut archive, _) = read_history(folder)?;
     let planned = config.search.initial + config.generations as usize * config.search.picks;

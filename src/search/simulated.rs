@@ -18,6 +18,8 @@ use super::pareto::{Point, front};
 use super::surrogate::Kind;
 use super::surrogate_search::{SurrogateSearch, SurrogateSettings};
 use crate::error::{Error, Result};
+use crate::gpu::Gpu;
+use crate::kernels::Preset;
 use crate::philox::Stream;
 use crate::report::statistics::{median, quantile};
 use crate::space::{Draw, Space};
@@ -147,7 +149,7 @@ pub enum Proposer {
     Surrogate,
 }
 
-/// Runs one search until so many evaluations, in their order.
+/// Runs one search until so many evaluations, in their order. Without a device there is no [`Kind::Mlp`].
 ///
 /// # Errors
 /// If sizes cannot be used or no surrogate can be fitted.
@@ -157,6 +159,7 @@ pub fn run<S: Space>(
     settings: &SurrogateSettings,
     evaluations: usize,
     seed: u64,
+    device: Option<&(Gpu, Preset)>,
 ) -> Result<Vec<Individual>> {
     let mut settings = *settings;
     if proposer == Proposer::Nsga2 {
@@ -168,7 +171,7 @@ pub fn run<S: Space>(
         let Point { objectives, violation } = truth.point(genes);
         Point { objectives: objectives[1..].to_vec(), violation }
     };
-    let search = SurrogateSearch::new(truth, &features, &known, settings, seed)?;
+    let search = SurrogateSearch::new(truth, &features, &known, settings, seed)?.with_device(device.cloned());
     let mut archive: Vec<Individual> = vec![];
     let limit = evaluations.min(truth.len());
     let mut generation = 0;
@@ -249,9 +252,10 @@ pub fn compare<S: Space + Sync>(
     settings: &SurrogateSettings,
     evaluations: usize,
     seeds: std::ops::Range<u64>,
+    device: Option<&(Gpu, Preset)>,
 ) -> Result<(Vec<Curve>, Vec<Comparison>)> {
     let curve = |proposer: Proposer| -> Result<Curve> {
-        let one = |seed: u64| truth.shares(&run(truth, proposer, settings, evaluations, seed)?);
+        let one = |seed: u64| truth.shares(&run(truth, proposer, settings, evaluations, seed, device)?);
         Ok(Curve { proposer, shares: seeds.clone().map(one).collect::<Result<_>>()? })
     };
     let curves = [Proposer::Random, Proposer::Nsga2, Proposer::Surrogate].map(curve);
@@ -318,7 +322,7 @@ mod tests {
         let space = space();
         let truth = Truth::new(&space, &rows()).unwrap();
         let runs = [Proposer::Random, Proposer::Nsga2, Proposer::Surrogate]
-            .map(|proposer| run(&truth, proposer, &settings(), 60, 3).unwrap());
+            .map(|proposer| run(&truth, proposer, &settings(), 60, 3, None).unwrap());
         for run in &runs {
             assert_eq!(run.len(), 60);
             assert_eq!(run[..20], runs[0][..20]);
@@ -326,8 +330,8 @@ mod tests {
             assert!(run.iter().all(|i| truth.place(&i.genes).is_some_and(|p| truth.genes[p] == i.genes)));
         }
         // The same seed, the same search; all of the table is its own front.
-        assert_eq!(run(&truth, Proposer::Surrogate, &settings(), 60, 3).unwrap(), runs[2]);
-        let all = run(&truth, Proposer::Random, &settings(), 9_999, 3).unwrap();
+        assert_eq!(run(&truth, Proposer::Surrogate, &settings(), 60, 3, None).unwrap(), runs[2]);
+        let all = run(&truth, Proposer::Random, &settings(), 9_999, 3, None).unwrap();
         assert_eq!(all.len(), truth.len());
         let shares = truth.shares(&all).unwrap();
         assert!((shares.last().unwrap() - 1.0).abs() < 1e-12 && shares.windows(2).all(|w| w[0] <= w[1] + 1e-12));
@@ -337,10 +341,21 @@ mod tests {
     fn what_can_be_learnt_is_found_sooner() {
         let space = space();
         let truth = Truth::new(&space, &rows()).unwrap();
-        let (curves, comparisons) = compare(&truth, &settings(), 60, 1..7).unwrap();
+        let (curves, comparisons) = compare(&truth, &settings(), 60, 1..7, None).unwrap();
         assert_eq!(curves[2].quartiles().len(), 60);
         assert_eq!((comparisons[0].wins, comparisons[0].seeds), (6, 6), "{comparisons:?}");
         assert!(comparisons[0].low > 0.0 && comparisons[0].low <= comparisons[0].median_difference);
+    }
+
+    #[test]
+    fn a_network_needs_a_device() {
+        let space = space();
+        let truth = Truth::new(&space, &rows()).unwrap();
+        let settings = SurrogateSettings { surrogate: Kind::Mlp, ..settings() };
+        let error = run(&truth, Proposer::Surrogate, &settings, 60, 3, None).unwrap_err().to_string();
+        assert!(error.contains("learns on a device"), "{error}");
+        // Plain NSGA-II takes no surrogate, and so no device.
+        run(&truth, Proposer::Nsga2, &settings, 60, 3, None).unwrap();
     }
 
     #[test]

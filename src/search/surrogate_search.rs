@@ -15,15 +15,18 @@ use super::pareto::{Point, front, fronts};
 use super::subset::spread;
 use super::surrogate::adaptive::choose;
 use super::surrogate::gp::Gp;
+use super::surrogate::mlp::Mlp;
 use super::surrogate::rbf::Rbf;
 use super::surrogate::trees::Trees;
 use super::surrogate::{Fit, Kind, Surrogate};
 use crate::error::{Error, Result};
+use crate::gpu::Gpu;
+use crate::kernels::Preset;
 use crate::philox::Stream;
 use crate::space::Draw;
 
-/// Purpose words: proposals, matings on predictions, trees, folds, choice of a subset.
-const PURPOSES: [u32; 5] = [0x4E53_4741, 0x4E53_5052, 0x5452_4545, 0x464F_4C44, 0x5355_4253];
+/// Purpose words: proposals, matings on predictions, trees, folds, choice of a subset, weights of a network.
+const PURPOSES: [u32; 6] = [0x4E53_4741, 0x4E53_5052, 0x5452_4545, 0x464F_4C44, 0x5355_4253, 0x4D4C_5053];
 /// Trees of an ensemble. The released code has 5,000, which rank no better in a tenth of the time.
 const TREES: usize = 500;
 
@@ -76,6 +79,8 @@ pub struct SurrogateSearch<'a> {
     known: &'a dyn Fn(&[u32]) -> Point,
     settings: SurrogateSettings,
     seed: u64,
+    /// What a network learns on.
+    device: Option<(Gpu, Preset)>,
 }
 
 impl<'a> SurrogateSearch<'a> {
@@ -97,14 +102,23 @@ impl<'a> SurrogateSearch<'a> {
         }
         settings.plain.validate()?;
         settings.inner.validate()?;
-        Ok(SurrogateSearch { genotypes, features, known, settings, seed })
+        Ok(SurrogateSearch { genotypes, features, known, settings, seed, device: None })
+    }
+
+    /// The same with a device, which [`Kind::Mlp`] needs.
+    pub fn with_device(mut self, device: Option<(Gpu, Preset)>) -> Self {
+        self.device = device;
+        self
     }
 
     /// The candidates of a generation that the archive does not hold yet, fewer when there are no more.
     ///
     /// # Errors
-    /// If the archive is of another space, or no surrogate can be fitted.
+    /// If the archive is of another space, no surrogate can be fitted, or there is no device for the one that needs it.
     pub fn ask(&self, archive: &[Individual], generation: u64) -> Result<Proposal> {
+        if self.settings.surrogate == Kind::Mlp && self.device.is_none() {
+            return Err(Error::invalid("surrogate mlp", "learns on a device, and this search has none"));
+        }
         let seed = self.seed;
         let streams =
             move |generation: u64, slot: u64| -> Box<dyn Draw> { Box::new(stream(seed, 0, generation << 20 | slot)) };
@@ -179,12 +193,21 @@ impl<'a> SurrogateSearch<'a> {
         let trees = move |x: &[Vec<f64>], y: &[f64]| -> Result<Box<dyn Surrogate>> {
             Ok(Box::new(Trees::fit(x, y, TREES, &mut stream(seed, 2, generation))?))
         };
-        let pool: [(&str, &Fit); 3] = [("rbf", &rbf), ("gp", &gp), ("trees", &trees)];
+        let mut pool: Vec<(&str, &Fit)> = vec![("rbf", &rbf), ("gp", &gp), ("trees", &trees)];
+        // The choice is among these, device or not: ten folds of training would make every generation wait tens of seconds
+        // on a software adapter, and the network ranks no better than the best of them.
         if self.settings.surrogate == Kind::Adaptive {
             let choice = choose(&pool, x, y, &mut stream(self.seed, 3, generation))?;
             proposal.surrogate = choice.name;
             proposal.notes = choice.notes;
             return Ok(choice.surrogate);
+        }
+        let network = |x: &[Vec<f64>], y: &[f64]| -> Result<Box<dyn Surrogate>> {
+            let (gpu, preset) = self.device.as_ref().ok_or_else(|| Error::invalid("surrogate mlp", "has no device"))?;
+            Ok(Box::new(Mlp::fit(gpu, *preset, x, y, stream(self.seed, 5, generation).next_u64())?))
+        };
+        if self.settings.surrogate == Kind::Mlp {
+            pool.push(("mlp", &network));
         }
         let name = self.settings.surrogate.name();
         let asked = pool.iter().filter(|(own, _)| *own == name);

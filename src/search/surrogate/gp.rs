@@ -35,15 +35,15 @@ pub struct Gp {
 
 /// Takes a column to mean 0 and deviation 1.
 #[derive(Clone, Copy, Debug)]
-struct Scale {
+pub(super) struct Scale {
     column: usize,
-    mean: f64,
-    deviation: f64,
+    pub(super) mean: f64,
+    pub(super) deviation: f64,
 }
 
 impl Scale {
     /// With deviation 0 for a column in which all are equal.
-    fn of(column: usize, values: &[f64]) -> Self {
+    pub(super) fn of(column: usize, values: &[f64]) -> Self {
         let mean = values.iter().sum::<f64>() / values.len() as f64;
         let squares: f64 = values.iter().map(|value| (value - mean) * (value - mean)).sum();
         let constant = values.iter().all(|value| *value == values[0]);
@@ -51,7 +51,7 @@ impl Scale {
         Scale { column, mean, deviation }
     }
 
-    fn to(self, value: f64) -> f64 {
+    pub(super) fn to(self, value: f64) -> f64 {
         (value - self.mean) / self.deviation
     }
 }
@@ -138,7 +138,7 @@ impl Surrogate for Gp {
     }
 }
 
-fn scaled(varying: &[Scale], row: &[f64]) -> Vec<f64> {
+pub(super) fn scaled(varying: &[Scale], row: &[f64]) -> Vec<f64> {
     varying.iter().map(|scale| scale.to(row[scale.column])).collect()
 }
 

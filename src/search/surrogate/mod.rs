@@ -13,6 +13,7 @@ use crate::error::{Error, Result, unknown};
 
 pub mod adaptive;
 pub mod gp;
+pub mod mlp;
 pub mod rbf;
 pub mod trees;
 
@@ -39,6 +40,8 @@ pub enum Kind {
     Gp,
     /// [`trees`].
     Trees,
+    /// [`mlp`], which needs a device.
+    Mlp,
     /// The one of the others that ranks best in cross-validation: [`adaptive`].
     #[default]
     Adaptive,
@@ -46,7 +49,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 5] = [Kind::None, Kind::Rbf, Kind::Gp, Kind::Trees, Kind::Adaptive];
+    pub const ALL: [Kind; 6] = [Kind::None, Kind::Rbf, Kind::Gp, Kind::Trees, Kind::Mlp, Kind::Adaptive];
 
     /// Its name, as on the command line.
     pub fn name(self) -> &'static str {
@@ -55,6 +58,7 @@ impl Kind {
             Kind::Rbf => "rbf",
             Kind::Gp => "gp",
             Kind::Trees => "trees",
+            Kind::Mlp => "mlp",
             Kind::Adaptive => "adaptive",
         }
     }
@@ -67,6 +71,7 @@ impl Kind {
             // One more than the trend has coefficients, to have something to estimate the variance from.
             Kind::Gp => features + 2,
             Kind::Trees => 2,
+            Kind::Mlp => 4,
             // Two in each of five folds, as one alone has no rank.
             Kind::Adaptive => 10,
         }

@@ -1,0 +1,143 @@
+//! `altiplano search --method flatnas` from outside: an interrupted search, candidates side by side, limits, and options that
+//! do not fit.
+#![cfg(feature = "cli")]
+
+use std::path::Path;
+use std::time::Duration;
+
+use assert_cmd::Command;
+use serde_json::Value;
+
+fn altiplano(folder: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_altiplano"));
+    command.args(args).current_dir(folder).env("XDG_RUNTIME_DIR", folder).env("ALTIPLANO_CACHE", folder.join("cache"));
+    command
+}
+
+/// A search of eleven candidates of 240 images.
+const SETTINGS: &str =
+    "final_images = 320\n[candidates]\ntraining_images = 240\nimages = 100\n[search]\ninitial = 10\n";
+const SEARCH: [&str; 22] = [
+    "search",
+    "--method",
+    "flatnas",
+    "--data",
+    "digits",
+    "--config",
+    "small.toml",
+    "--channels",
+    "4",
+    "--generations",
+    "1",
+    "--picks",
+    "1",
+    "--candidate-epochs",
+    "1",
+    "--epochs",
+    "1",
+    "--draws",
+    "2",
+    "--max-params",
+    "9000",
+    "--minimize-macs",
+];
+
+fn read(path: &Path) -> Vec<u8> {
+    std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+#[test]
+fn a_killed_search_ends_with_the_same_bits_whatever_trains_side_by_side() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    std::fs::write(folder.join("small.toml"), SETTINGS).unwrap();
+    let run = |args: &[&str]| {
+        let output = altiplano(folder, args).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let text = run(&[&SEARCH[..], &["--out", "whole", "--seeds", "2"]].concat());
+    for word in ["front", "chosen", "baseline", "control", "severity 5", "±", "hypervolume"] {
+        assert!(text.contains(word), "{word} is missing in {text}");
+    }
+    let same = |other: &str| {
+        for file in ["history.jsonl", "best.safetensors", "table.csv", "table.svg"] {
+            let [a, b] = ["whole", other].map(|run| read(&folder.join(run).join(file)));
+            assert!(a == b, "{file} of {other} differs");
+        }
+    };
+    run(&[&SEARCH[..], &["--out", "alone", "--seeds", "2", "--side-by-side", "1"]].concat());
+    same("alone");
+    for seconds in [1.5, 4.0] {
+        let mut command = altiplano(
+            folder,
+            &[&SEARCH[..], &["--seeds", "2", "--out", "killed", "--force", "--side-by-side", "3"]].concat(),
+        );
+        // The time-out kills.
+        let _ = command.timeout(Duration::from_secs_f64(seconds)).output();
+        if folder.join("killed/config.toml").exists() {
+            run(&["search", "--resume", "--out", "killed"]);
+            same("killed");
+        }
+    }
+
+    let result: Value = serde_json::from_slice(&read(&folder.join("whole/result.json"))).unwrap();
+    assert_eq!(result["evaluated"], 11);
+    assert_eq!(result["steps"].as_array().unwrap().len(), 2);
+    let front = result["front"].as_array().unwrap();
+    assert!(!front.is_empty() && front.iter().all(|e| e["params"].as_u64().unwrap() <= 9000));
+    let trained = result["final"].as_array().unwrap();
+    let roles: Vec<&str> = trained.iter().map(|row| row["role"].as_str().unwrap()).collect();
+    assert_eq!(roles, ["chosen", "baseline", "control"]);
+    assert_eq!(trained[1]["arch"], trained[2]["arch"]);
+    assert_eq!(trained[0]["arch"], result["best"]["arch"]);
+    for row in trained {
+        let errors = row["corrupted_error"].as_array().unwrap();
+        let mean = errors.iter().map(|e| e["mean"].as_f64().unwrap()).sum::<f64>() / errors.len() as f64;
+        assert!(errors.len() == 5 && (mean - row["mean_corrupted_error"]["mean"].as_f64().unwrap()).abs() < 1e-9);
+        assert!(row["clean_error"]["deviation"].as_f64().is_some());
+    }
+    // The objectives follow from the history alone.
+    let history = String::from_utf8(read(&folder.join("whole/history.jsonl"))).unwrap();
+    let entries: Vec<Value> = history.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let column = |name: &str| -> Vec<f64> { entries.iter().map(|e| e["measures"][name].as_f64().unwrap()).collect() };
+    let (errors, robustness) = (column("error"), column("robustness"));
+    let norm = errors.iter().sum::<f64>() / robustness.iter().sum::<f64>();
+    assert!((result["alpha_norm"].as_f64().unwrap() / norm - 1.0).abs() < 1e-9);
+    for found in front {
+        let place = entries.iter().position(|e| e["arch"] == found["arch"]).unwrap();
+        let f1 = 0.5 * errors[place] + 0.5 * norm * robustness[place];
+        assert!((found["f1"].as_f64().unwrap() - f1).abs() < 1e-9);
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_refused_before_anything_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    for (args, message) in [
+        (&["--method", "flatnas", "--alpha", "1.5"][..], "expected 0 (robustness alone) to 1 (error alone)"),
+        (&["--method", "flatnas", "--alpha", "nan"], "expected 0 (robustness alone)"),
+        (&["--method", "flatnas", "--max-params", "10"], "the smallest network has"),
+        (&["--method", "flatnas", "--max-macs", "10"], "the smallest network has"),
+        (&["--method", "flatnas", "--initial", "4"], "needs at least 10 evaluated samples"),
+        (&["--method", "flatnas", "--initial", "8", "--surrogate", "rbf"], "needs at least"),
+        (&["--method", "flatnas", "--initial", "1", "--surrogate", "none"], "at least 2"),
+        (&["--method", "flatnas", "--surrogate", "forest"], "unknown"),
+        (&["--method", "flatnas", "--sigma=-1"], "expected 0 to 10"),
+        (&["--method", "flatnas", "--draws", "0"], "expected at least 1"),
+        (&["--method", "flatnas", "--seeds", "0"], "expected 1 to 1000"),
+        (&["--method", "flatnas", "--sigmas", "0.1"], "--sigma"),
+        (&["--method", "flatnas", "--maximize", "accuracy"], "--truth"),
+        (&["--method", "flatnas", "--proxy", "croze"], "is for --method croze"),
+        (&["--method", "genas", "--alpha", "0.5"], "is for --method flatnas"),
+        (&["--method", "genas", "--surrogate", "gp"], "is for --method flatnas"),
+        (&["--method", "flatnoz"], "flatnas"),
+    ] {
+        let args = [&["search", "--data", "digits", "--out", "run"][..], args].concat();
+        let output = altiplano(folder, &args).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {error}");
+        assert!(error.contains(message) && !folder.join("run").exists(), "{args:?}: {error}");
+    }
+}
