@@ -15,17 +15,15 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::archive::{Archive, Entry};
-use super::cohort::{Cohort, CohortOptions, Measured};
-use super::config::Preset;
+use super::cohort::{Cohort, Measured};
 use super::genes::Genotypes;
 use super::hypervolume::{normalised, reference_point};
 use super::nsga2::Individual;
-use super::objectives::{RELEASED_PENALTY, check_alpha, first, penalised, rescored, violation};
-use super::ood::{Contestant, Judged, Trial, table};
+use super::objectives::{RELEASED_PENALTY, first, penalised, rescored, violation};
+use super::ood::{Contestant, Trial, table};
 use super::pareto::{Point, front};
 use super::run::read_history;
-use super::surrogate::Kind;
-use super::surrogate_search::{SurrogateSearch, SurrogateSettings};
+use super::surrogate_search::SurrogateSearch;
 use super::trade_off::{Pick, high_trade_off};
 use crate::data::{Dataset, SplitSize, split};
 use crate::error::{Error, Result};
@@ -40,237 +38,19 @@ use crate::progress::{Event, Observer, tell};
 use crate::report::folder::RunFolder;
 use crate::space::{Draw, Space};
 use crate::train::feed::Resident;
-use crate::train::schedule::Schedule;
 use crate::train::step::Optimizer;
-use crate::train::trainer::{Recipe, Setting};
+use crate::train::trainer::Setting;
+
+use config::limited;
+
+pub use config::FlatnasConfig;
+pub use result::{FlatnasResult, Found, Step};
+
+pub mod config;
+pub mod result;
 
 /// How often a random candidate is drawn anew when it is beyond a limit, before one beyond it is taken.
 const TRIES: usize = 1_000;
-
-/// A whole search.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FlatnasConfig {
-    /// Always `flatnas`.
-    pub method: String,
-    /// Name of the space.
-    pub space: String,
-    /// The data set, as given to `--data`.
-    pub data: String,
-    /// Seed of everything.
-    pub seed: u64,
-    /// Whether the released code's behaviour was asked for.
-    pub compat: bool,
-    /// Channels after the stem.
-    pub channels: usize,
-    /// Cells per stage.
-    pub cells: usize,
-    /// Rows and columns that the network sees.
-    pub image: [usize; 2],
-    /// Share of the training images that trains candidates; the rest validates.
-    pub train_share: f64,
-    /// Generations after the initial sample.
-    pub generations: u64,
-    /// Candidates to evaluate at most; 0 for all generations.
-    pub evaluations: usize,
-    /// Seconds after which no further candidate is evaluated; 0 for no limit.
-    pub time: f64,
-    /// Weight of the error in the first objective, 0 to 1.
-    pub alpha: f64,
-    /// Most parameters; 0 for no limit.
-    pub max_params: u64,
-    /// Most multiply-adds; 0 for no limit.
-    pub max_macs: u64,
-    /// Whether multiply-adds are a third objective.
-    pub minimize_macs: bool,
-    /// Seeds of each network that is trained at the end.
-    pub seeds: u64,
-    /// Images that train these, the first of a shuffle; 0 for all.
-    pub final_images: usize,
-    /// Sizes of the search.
-    pub search: SurrogateSettings,
-    /// Training and measurement of candidates.
-    pub candidates: CohortOptions,
-    /// Training at the end.
-    pub training: Recipe,
-}
-
-impl FlatnasConfig {
-    /// The sizes of a preset for data of so many images of this side.
-    pub fn preset(preset: Preset, data: &str, images: usize, side: (usize, usize), compat: bool) -> Self {
-        let quick = preset == Preset::Quick;
-        let small = side.0.max(side.1) < 16;
-        let see = |side: usize| if quick && side > 16 { 16 } else { (side / 4 * 4).max(4) };
-        let image = [see(side.0), see(side.1)];
-        let batch = match (quick, images < 4_000) {
-            (true, true) => 32,
-            (true, false) => 64,
-            (false, _) => 128,
-        };
-        let optimizer = if quick { Optimizer::Sam } else { Optimizer::Asam };
-        let (epochs, final_epochs) = match (quick, small) {
-            (true, true) => (5, 10),
-            (true, false) => (2, 4),
-            (false, _) => (6, 200),
-        };
-        let recipe = |epochs: usize| Recipe {
-            batch,
-            nesterov: !compat,
-            smoothing: if quick && !compat { 0.0 } else { 0.1 },
-            schedule: if compat {
-                Schedule::Constant
-            } else {
-                Schedule::Cosine { minimum: 0.0, per_epoch_ahead: false }
-            },
-            ..Recipe::usual(optimizer, epochs, image[0])
-        };
-        let picks = if quick { 4 } else { 8 };
-        let search = SurrogateSettings {
-            initial: if quick { 16 } else { 100 },
-            picks,
-            surrogate: Kind::Adaptive,
-            ..SurrogateSettings::default()
-        };
-        FlatnasConfig {
-            method: "flatnas".into(),
-            space: "nas-bench-201".into(),
-            data: data.into(),
-            seed: 1,
-            compat,
-            channels: if quick { 8 } else { 16 },
-            cells: if quick { 1 } else { 5 },
-            image,
-            train_share: 0.8,
-            generations: match (quick, small) {
-                (true, true) => 2,
-                (true, false) => 3,
-                (false, _) => 30,
-            },
-            evaluations: 0,
-            time: 0.0,
-            alpha: 0.5,
-            max_params: 0,
-            max_macs: 0,
-            minimize_macs: false,
-            seeds: 1,
-            final_images: if quick { 4_000 } else { 0 },
-            search,
-            candidates: CohortOptions {
-                side_by_side: 8,
-                training_images: if quick { 2_000 } else { 0 },
-                images: if quick { 250 } else { 0 },
-                batch: if quick { 50 } else { 100 },
-                sigma: 0.05,
-                draws: if quick { 8 } else { 20 },
-                training: recipe(epochs),
-            },
-            training: recipe(final_epochs),
-        }
-    }
-
-    /// Checks all numbers.
-    ///
-    /// # Errors
-    /// Names what cannot be used.
-    pub fn validate(&self, images: usize) -> Result<()> {
-        if self.method != "flatnas" {
-            return Err(Error::invalid("method", format!("is {}, expected flatnas", self.method)));
-        }
-        check_alpha(self.alpha)?;
-        if !(0.05..=0.95).contains(&self.train_share) {
-            return Err(Error::invalid("train_share", format!("{} is outside 0.05 to 0.95", self.train_share)));
-        }
-        if !self.time.is_finite() || self.time < 0.0 {
-            return Err(Error::invalid("--time", "must be positive"));
-        }
-        if self.seeds == 0 || self.seeds > 1_000 {
-            return Err(Error::invalid("--seeds", format!("{}, expected 1 to 1000", self.seeds)));
-        }
-        if self.search.initial < 2 || self.search.picks == 0 {
-            let why = format!(
-                "{} and {}; a search begins with at least 2, and picks 1",
-                self.search.initial, self.search.picks
-            );
-            return Err(Error::invalid("--initial and --picks", why));
-        }
-        self.candidates.validate()?;
-        let share = (images as f64 * self.train_share) as usize;
-        self.candidates.training.validate(limited(share, self.candidates.training_images))?;
-        self.training.validate(limited(images, self.final_images))
-    }
-}
-
-/// So many of `all`; 0 stands for all.
-fn limited(all: usize, most: usize) -> usize {
-    if most == 0 { all } else { all.min(most) }
-}
-
-/// A candidate with what was found of it.
-#[derive(Clone, Debug, Serialize)]
-pub struct Found {
-    /// Its architecture.
-    pub arch: String,
-    /// Trainable parameters.
-    pub params: u64,
-    /// Multiply-adds for one image.
-    pub macs: u64,
-    /// Error on validation images, percent points.
-    pub error: f64,
-    /// Mean change of accuracy under weight noise, percent points.
-    pub robustness: f64,
-    /// The first objective under the `alpha_norm` of the whole archive.
-    pub f1: f64,
-}
-
-/// A generation of the search.
-#[derive(Clone, Debug, Serialize)]
-pub struct Step {
-    /// Its number; 0 is the initial sample.
-    pub generation: u64,
-    /// The surrogate that proposed it.
-    pub surrogate: String,
-    /// What failed on the way, and what took its place.
-    pub notes: Vec<String>,
-    /// Candidates evaluated so far.
-    pub evaluated: usize,
-    /// Normalised hypervolume of the front so far, under the last `alpha_norm`; the reference is 1.01 times the worst of
-    /// the initial sample.
-    pub hypervolume: Option<f64>,
-}
-
-/// What a search found; written as `result.json`.
-#[derive(Debug, Serialize)]
-pub struct FlatnasResult {
-    /// `flatnas`.
-    pub method: String,
-    /// Name of the space.
-    pub space: String,
-    /// Name of the data set.
-    pub dataset: String,
-    /// Seed of everything.
-    pub seed: u64,
-    /// Adapter and driver.
-    pub device: String,
-    /// Whether the same seed gives the same bits on this adapter.
-    pub reproducible: bool,
-    /// Seconds since the start, those before an interruption included.
-    pub seconds: f64,
-    /// Candidates that were evaluated.
-    pub evaluated: usize,
-    /// Those of them that could not be trained.
-    pub failed: usize,
-    /// Mean error over mean robustness of all candidates.
-    pub alpha_norm: f64,
-    /// Generation by generation.
-    pub steps: Vec<Step>,
-    /// Candidates within the limits that none dominates, by parameters.
-    pub front: Vec<Found>,
-    /// The pick of the front: highest trade-off.
-    pub best: Found,
-    /// Networks trained at the end.
-    #[serde(rename = "final")]
-    pub trained: Vec<Judged>,
-}
 
 /// Genotypes of a space within limits.
 struct Coded<'a, S: Space> {

@@ -1,0 +1,171 @@
+//! Everything that decides what a search by FlatNAS does, as one value that is written into the run.
+
+use serde::{Deserialize, Serialize};
+
+use super::super::cohort::CohortOptions;
+use super::super::config::Preset;
+use super::super::objectives::check_alpha;
+use super::super::surrogate::Kind;
+use super::super::surrogate_search::SurrogateSettings;
+use crate::error::{Error, Result};
+use crate::train::schedule::Schedule;
+use crate::train::step::Optimizer;
+use crate::train::trainer::Recipe;
+
+/// A whole search.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FlatnasConfig {
+    /// Always `flatnas`.
+    pub method: String,
+    /// Name of the space.
+    pub space: String,
+    /// The data set, as given to `--data`.
+    pub data: String,
+    /// Seed of everything.
+    pub seed: u64,
+    /// Whether the released code's behaviour was asked for.
+    pub compat: bool,
+    /// Channels after the stem.
+    pub channels: usize,
+    /// Cells per stage.
+    pub cells: usize,
+    /// Rows and columns that the network sees.
+    pub image: [usize; 2],
+    /// Share of the training images that trains candidates; the rest validates.
+    pub train_share: f64,
+    /// Generations after the initial sample.
+    pub generations: u64,
+    /// Candidates to evaluate at most; 0 for all generations.
+    pub evaluations: usize,
+    /// Seconds after which no further candidate is evaluated; 0 for no limit.
+    pub time: f64,
+    /// Weight of the error in the first objective, 0 to 1.
+    pub alpha: f64,
+    /// Most parameters; 0 for no limit.
+    pub max_params: u64,
+    /// Most multiply-adds; 0 for no limit.
+    pub max_macs: u64,
+    /// Whether multiply-adds are a third objective.
+    pub minimize_macs: bool,
+    /// Seeds of each network that is trained at the end.
+    pub seeds: u64,
+    /// Images that train these, the first of a shuffle; 0 for all.
+    pub final_images: usize,
+    /// Sizes of the search.
+    pub search: SurrogateSettings,
+    /// Training and measurement of candidates.
+    pub candidates: CohortOptions,
+    /// Training at the end.
+    pub training: Recipe,
+}
+
+impl FlatnasConfig {
+    /// The sizes of a preset for data of so many images of this side.
+    pub fn preset(preset: Preset, data: &str, images: usize, side: (usize, usize), compat: bool) -> Self {
+        let quick = preset == Preset::Quick;
+        let small = side.0.max(side.1) < 16;
+        let see = |side: usize| if quick && side > 16 { 16 } else { (side / 4 * 4).max(4) };
+        let image = [see(side.0), see(side.1)];
+        let batch = match (quick, images < 4_000) {
+            (true, true) => 32,
+            (true, false) => 64,
+            (false, _) => 128,
+        };
+        let optimizer = if quick { Optimizer::Sam } else { Optimizer::Asam };
+        let (epochs, final_epochs) = match (quick, small) {
+            (true, true) => (5, 10),
+            (true, false) => (2, 4),
+            (false, _) => (6, 200),
+        };
+        let recipe = |epochs: usize| Recipe {
+            batch,
+            nesterov: !compat,
+            smoothing: if quick && !compat { 0.0 } else { 0.1 },
+            schedule: if compat {
+                Schedule::Constant
+            } else {
+                Schedule::Cosine { minimum: 0.0, per_epoch_ahead: false }
+            },
+            ..Recipe::usual(optimizer, epochs, image[0])
+        };
+        let picks = if quick { 4 } else { 8 };
+        let search = SurrogateSettings {
+            initial: if quick { 16 } else { 100 },
+            picks,
+            surrogate: Kind::Adaptive,
+            ..SurrogateSettings::default()
+        };
+        FlatnasConfig {
+            method: "flatnas".into(),
+            space: "nas-bench-201".into(),
+            data: data.into(),
+            seed: 1,
+            compat,
+            channels: if quick { 8 } else { 16 },
+            cells: if quick { 1 } else { 5 },
+            image,
+            train_share: 0.8,
+            generations: match (quick, small) {
+                (true, true) => 2,
+                (true, false) => 3,
+                (false, _) => 30,
+            },
+            evaluations: 0,
+            time: 0.0,
+            alpha: 0.5,
+            max_params: 0,
+            max_macs: 0,
+            minimize_macs: false,
+            seeds: 1,
+            final_images: if quick { 4_000 } else { 0 },
+            search,
+            candidates: CohortOptions {
+                side_by_side: 8,
+                training_images: if quick { 2_000 } else { 0 },
+                images: if quick { 250 } else { 0 },
+                batch: if quick { 50 } else { 100 },
+                sigma: 0.05,
+                draws: if quick { 8 } else { 20 },
+                training: recipe(epochs),
+            },
+            training: recipe(final_epochs),
+        }
+    }
+
+    /// Checks all numbers.
+    ///
+    /// # Errors
+    /// Names what cannot be used.
+    pub fn validate(&self, images: usize) -> Result<()> {
+        if self.method != "flatnas" {
+            return Err(Error::invalid("method", format!("is {}, expected flatnas", self.method)));
+        }
+        check_alpha(self.alpha)?;
+        if !(0.05..=0.95).contains(&self.train_share) {
+            return Err(Error::invalid("train_share", format!("{} is outside 0.05 to 0.95", self.train_share)));
+        }
+        if !self.time.is_finite() || self.time < 0.0 {
+            return Err(Error::invalid("--time", "must be positive"));
+        }
+        if self.seeds == 0 || self.seeds > 1_000 {
+            return Err(Error::invalid("--seeds", format!("{}, expected 1 to 1000", self.seeds)));
+        }
+        if self.search.initial < 2 || self.search.picks == 0 {
+            let why = format!(
+                "{} and {}; a search begins with at least 2, and picks 1",
+                self.search.initial, self.search.picks
+            );
+            return Err(Error::invalid("--initial and --picks", why));
+        }
+        self.candidates.validate()?;
+        let share = (images as f64 * self.train_share) as usize;
+        self.candidates.training.validate(limited(share, self.candidates.training_images))?;
+        self.training.validate(limited(images, self.final_images))
+    }
+}
+
+/// So many of `all`; 0 stands for all.
+pub(crate) fn limited(all: usize, most: usize) -> usize {
+    if most == 0 { all } else { all.min(most) }
+}

@@ -1,0 +1,72 @@
+//! What a search by FlatNAS found.
+
+use serde::Serialize;
+
+use super::super::ood::Judged;
+
+/// A candidate with what was found of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Found {
+    /// Its architecture.
+    pub arch: String,
+    /// Trainable parameters.
+    pub params: u64,
+    /// Multiply-adds for one image.
+    pub macs: u64,
+    /// Error on validation images, percent points.
+    pub error: f64,
+    /// Mean change of accuracy under weight noise, percent points.
+    pub robustness: f64,
+    /// The first objective under the `alpha_norm` of the whole archive.
+    pub f1: f64,
+}
+
+/// A generation of the search.
+#[derive(Clone, Debug, Serialize)]
+pub struct Step {
+    /// Its number; 0 is the initial sample.
+    pub generation: u64,
+    /// The surrogate that proposed it.
+    pub surrogate: String,
+    /// What failed on the way, and what took its place.
+    pub notes: Vec<String>,
+    /// Candidates evaluated so far.
+    pub evaluated: usize,
+    /// Normalised hypervolume of the front so far, under the last `alpha_norm`; the reference is 1.01 times the worst of
+    /// the initial sample.
+    pub hypervolume: Option<f64>,
+}
+
+/// What a search found; written as `result.json`.
+#[derive(Debug, Serialize)]
+pub struct FlatnasResult {
+    /// `flatnas`.
+    pub method: String,
+    /// Name of the space.
+    pub space: String,
+    /// Name of the data set.
+    pub dataset: String,
+    /// Seed of everything.
+    pub seed: u64,
+    /// Adapter and driver.
+    pub device: String,
+    /// Whether the same seed gives the same bits on this adapter.
+    pub reproducible: bool,
+    /// Seconds since the start, those before an interruption included.
+    pub seconds: f64,
+    /// Candidates that were evaluated.
+    pub evaluated: usize,
+    /// Those of them that could not be trained.
+    pub failed: usize,
+    /// Mean error over mean robustness of all candidates.
+    pub alpha_norm: f64,
+    /// Generation by generation.
+    pub steps: Vec<Step>,
+    /// Candidates within the limits that none dominates, by parameters.
+    pub front: Vec<Found>,
+    /// The pick of the front: highest trade-off.
+    pub best: Found,
+    /// Networks trained at the end.
+    #[serde(rename = "final")]
+    pub trained: Vec<Judged>,
+}
