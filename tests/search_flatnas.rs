@@ -124,6 +124,7 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
         (&["--method", "flatnas", "--initial", "8", "--surrogate", "rbf"], "needs at least"),
         (&["--method", "flatnas", "--initial", "1", "--surrogate", "none"], "at least 2"),
         (&["--method", "flatnas", "--surrogate", "forest"], "unknown"),
+        (&["--method", "flatnas", "--generations", "9999999999999999999"], "expected at most"),
         (&["--method", "flatnas", "--sigma=-1"], "expected 0 to 10"),
         (&["--method", "flatnas", "--draws", "0"], "expected at least 1"),
         (&["--method", "flatnas", "--seeds", "0"], "expected 1 to 1000"),

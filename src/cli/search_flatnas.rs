@@ -9,11 +9,11 @@ use crate::data::{Dataset, load};
 use crate::error::{Error, Result};
 use crate::report::folder::RunFolder;
 use crate::search::config::Preset;
+use crate::search::flatnas::config::limited;
 use crate::search::flatnas::{FlatnasConfig, FlatnasResult, Found, search};
 use crate::search::ood::table;
 use crate::space::Space;
 use crate::space::nas_bench_201::Arch;
-use crate::train::step::Optimizer;
 
 /// Options of FlatNAS's search.
 #[derive(clap::Args)]
@@ -125,14 +125,11 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     let space = space_for(args, &data, config.channels, config.cells, config.image)?;
     if args.dry_run {
         let images = (data.train.len() as f64 * config.train_share) as usize;
-        let images = match config.candidates.training_images {
-            0 => images,
-            most => images.min(most),
-        };
-        let all = if config.final_images == 0 { data.train.len() } else { data.train.len().min(config.final_images) };
+        let images = limited(images, config.candidates.training_images);
+        let all = limited(data.train.len(), config.final_images);
         let plan = Plan {
             config: &config,
-            candidates: config.search.initial + config.generations as usize * config.search.picks,
+            candidates: config.planned(),
             steps_per_candidate: config.candidates.training.steps_per_epoch(images) * config.candidates.training.epochs,
             final_steps: config.training.steps_per_epoch(all) * config.training.epochs,
         };
@@ -170,17 +167,11 @@ fn text(result: &FlatnasResult, config: &FlatnasConfig, folder: &RunFolder) -> S
         (Some(first), Some(last)) => format!("hypervolume of the front from {first:.4} to {last:.4}\n"),
         _ => String::new(),
     };
-    let adds = |j: &crate::search::ood::Judged| j.optimizer != Optimizer::Sgd;
-    let chosen = result
-        .trained
-        .iter()
-        .find(|j| adds(j))
-        .map_or("", |_| "chosen and control are trained alike, the baseline with plain SGD; ");
     let epochs = config.training.epochs;
     let files = ["result.json", "best.safetensors", "table.csv", "table.svg", "history.jsonl", "config.toml"];
     let files: String = files.iter().map(|f| format!("    {}\n", folder.path().join(f).display())).collect();
     format!(
-        "{} candidates{failed}{by}\n{volume}front (parameters, multiply-adds, error %, R, objective):\n{front}found {}\n\ntrained {epochs} epochs, tested on images that the search never saw (errors and R in percent points):\n{}{chosen}baseline and control have the network that the error alone picks\nfiles:\n{files}{} in all",
+        "{} candidates{failed}{by}\n{volume}front (parameters, multiply-adds, error %, R, objective):\n{front}found {}\n\ntrained {epochs} epochs, tested on images that the search never saw (errors and R in percent points):\n{}chosen and control are trained alike, the baseline with plain SGD; baseline and control have the network that the error alone picks\nfiles:\n{files}{} in all",
         result.evaluated,
         result.best.arch,
         table("", &result.trained).text(),

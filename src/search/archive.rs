@@ -31,6 +31,13 @@ pub struct Entry {
     pub measures: BTreeMap<String, f64>,
 }
 
+impl Entry {
+    /// What was measured under a name; not a number if nothing was, as a history that someone edited may have it.
+    pub fn measure(&self, name: &str) -> f64 {
+        self.measures.get(name).copied().unwrap_or(f64::NAN)
+    }
+}
+
 /// Evaluated architectures without duplicates.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(try_from = "Vec<Entry>", into = "Vec<Entry>")]

@@ -341,7 +341,7 @@ impl<S: NetworkSpace> Judge<'_, '_, S> {
                 self.folder.append_history(&line)?;
                 archive.insert(entry)?;
             }
-            let best = archive.best().map(|e| format!("best {:.4}, loss {:.3}", e.fitness, e.measures["loss"]));
+            let best = archive.best().map(|e| format!("best {:.4}, loss {:.3}", e.fitness, e.measure("loss")));
             let done = archive.len() as u64;
             tell(observer, Event::Advance { done, note: best.unwrap_or_default() })?;
         }
@@ -350,9 +350,7 @@ impl<S: NetworkSpace> Judge<'_, '_, S> {
 }
 
 fn correlations(archive: &Archive) -> Result<Correlations> {
-    let column = |name: &str| -> Vec<f64> {
-        archive.entries().iter().map(|e| e.measures.get(name).copied().unwrap_or(f64::NAN)).collect()
-    };
+    let column = |name: &str| -> Vec<f64> { archive.entries().iter().map(|e| e.measure(name)).collect() };
     let (loss, slope) = (column("loss"), column("slope"));
     let fitness: Vec<f64> = archive.entries().iter().map(|e| e.fitness).collect();
     let params: Vec<f64> = archive.entries().iter().map(|e| e.params as f64).collect();

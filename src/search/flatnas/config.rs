@@ -133,6 +133,11 @@ impl FlatnasConfig {
         }
     }
 
+    /// Candidates that will be evaluated at most.
+    pub fn planned(&self) -> usize {
+        limited(self.search.initial + self.generations as usize * self.search.picks, self.evaluations)
+    }
+
     /// Checks all numbers.
     ///
     /// # Errors
@@ -157,6 +162,13 @@ impl FlatnasConfig {
                 self.search.initial, self.search.picks
             );
             return Err(Error::invalid("--initial and --picks", why));
+        }
+        let most = 1 << 20;
+        if self.generations > most || self.search.picks as u64 > most || self.search.initial as u64 > most {
+            return Err(Error::invalid(
+                "--generations, --initial and --picks",
+                format!("expected at most {most} each"),
+            ));
         }
         self.candidates.validate()?;
         let share = (images as f64 * self.train_share) as usize;

@@ -117,7 +117,7 @@ struct Search<'a, S: NetworkSpace> {
 impl<S: NetworkSpace> Search<'_, S> {
     /// Error and robustness of some entries.
     fn measured(entries: &[&Entry]) -> (Vec<f64>, Vec<f64>) {
-        let column = |name: &str| entries.iter().map(|e| e.measures.get(name).copied().unwrap_or(f64::NAN)).collect();
+        let column = |name: &str| entries.iter().map(|e| e.measure(name)).collect();
         (column("error"), column("robustness"))
     }
 
@@ -271,8 +271,7 @@ pub fn search<S: NetworkSpace>(
         .with_device(Some((gpu.clone(), preset)));
 
     let (mut archive, _) = read_history(folder)?;
-    let planned = config.search.initial + config.generations as usize * config.search.picks;
-    let limit = limited(planned, config.evaluations);
+    let limit = config.planned();
     let stage = Event::Stage { name: "training candidates", units: limit as u64, from: 0.0, to: 0.6 };
     tell(observer, stage)?;
     let is_late = || config.time > 0.0 && state.seconds + start.elapsed().as_secs_f64() > config.time;
@@ -308,7 +307,7 @@ pub fn search<S: NetworkSpace>(
                 archive.insert(entry)?;
             }
             save(folder, state.seconds + start.elapsed().as_secs_f64())?;
-            let best = archive.best().map(|e| format!("error {:.1} %", e.measures["error"]));
+            let best = archive.best().map(|e| format!("error {:.1} %", e.measure("error")));
             tell(observer, Event::Advance { done: archive.len() as u64, note: best.unwrap_or_default() })?;
         }
         counts.push(archive.entries().iter().filter(|e| e.generation <= generation).count());
@@ -372,7 +371,7 @@ pub fn search<S: NetworkSpace>(
         reproducible: config.time == 0.0,
         seconds: state.seconds + start.elapsed().as_secs_f64(),
         evaluated: archive.len(),
-        failed: archive.entries().iter().filter(|e| e.measures["error"].is_nan()).count(),
+        failed: archive.entries().iter().filter(|e| e.measure("error").is_nan()).count(),
         alpha_norm: norm,
         steps,
         best: best.clone(),
