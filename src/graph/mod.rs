@@ -9,6 +9,7 @@ mod custom;
 mod host;
 mod ir;
 pub mod memory;
+mod merge;
 pub mod plan;
 mod schedule;
 pub mod store;

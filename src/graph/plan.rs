@@ -1,9 +1,9 @@
 //! Compiling instances of graphs into one list of dispatches.
 //!
-//! An [`Instance`] is a graph with its own path, memory and stores. All instances are lowered to calls, calls are laid
-//! out in levels (a call comes one level after what it reads), and equal shaders of one level become one dispatch with a
-//! task per call: the edges of a cell, the draws of a noise measure, the candidates of a population. Life times are
-//! counted in merged dispatches, so nothing that a task writes overlaps what a sibling reads or writes.
+//! An [`Instance`] is a graph with its own path, memory and stores. All instances are lowered to calls, and calls of
+//! equal shaders that do not wait for each other become one dispatch with a task per call: the edges of a cell, the draws of
+//! a noise measure, the candidates of a population. Life times are counted in these dispatches, so nothing that a task
+//! writes overlaps what a sibling reads or writes.
 //!
 //! A path is data: [`Plan::choose`] rewrites task rows and counts and compiles nothing.
 
@@ -107,6 +107,14 @@ impl Plan {
         };
         plan.bind(&merged)?;
         plan.refresh()?;
+        log::debug!(
+            "plan of {} instances of {} graphs: {} tasks in {} dispatches, {} KiB of temporaries",
+            plan.instances.len(),
+            plan.layouts.len(),
+            plan.active_tasks().count(),
+            plan.dispatches(),
+            plan.bytes >> 10,
+        );
         Ok(plan)
     }
 

@@ -1,19 +1,18 @@
-//! The part of planning that needs no device: calls, levels, merged dispatches, life times, memory.
+//! The part of planning that needs no device: calls, merged dispatches, life times, memory.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::ir::{Graph, Guard, Shape};
+use super::ir::{Graph, Shape};
 use super::memory::{Interval, pack};
+use super::merge::{Order, merge};
 use super::plan::POOL;
 use crate::error::{Error, Result};
 use crate::kernels::{Call, Lowering, Preset};
-use crate::shader::Variant;
 
 /// Calls of one graph and where its temporaries lie.
 pub(super) struct GraphLayout {
     pub calls: Vec<Arc<Call>>,
-    pub levels: Vec<usize>,
     /// Shape of each tensor, the kernels' own included.
     pub shapes: Vec<Shape>,
     /// Bin and offset in `vec4` of each temporary.
@@ -40,7 +39,7 @@ impl Schedule {
     pub fn new(graphs: &[Arc<Graph>], preset: Preset, limit: u64) -> Result<Self> {
         let limit = limit / 16;
         let (mut layouts, graph_of) = lower_graphs(graphs, preset);
-        let merged = merge(&layouts, &graph_of);
+        let merged = dispatches(&layouts, &graph_of);
         for (index, layout) in layouts.iter_mut().enumerate() {
             let own = |instance: usize| graph_of[instance] == index;
             if let Some(graph) = graphs.iter().zip(&graph_of).find(|(_, g)| **g == index).map(|(graph, _)| graph) {
@@ -106,9 +105,8 @@ fn lower_graphs(graphs: &[Arc<Graph>], preset: Preset) -> (Vec<GraphLayout>, Vec
             let lowering = Lowering::of(graph, preset);
             let mut shapes: Vec<Shape> = graph.tensors.iter().map(|t| t.shape).collect();
             shapes.extend(&lowering.scratch);
-            let levels = levels(&lowering.calls, shapes.len());
             let calls = lowering.calls.into_iter().map(Arc::new).collect();
-            layouts.push(GraphLayout { calls, levels, shapes, places: vec![], bins: vec![] });
+            layouts.push(GraphLayout { calls, shapes, places: vec![], bins: vec![] });
             seen.len() - 1
         });
         graph_of.push(index);
@@ -116,46 +114,25 @@ fn lower_graphs(graphs: &[Arc<Graph>], preset: Preset) -> (Vec<GraphLayout>, Vec
     (layouts, graph_of)
 }
 
-/// The earliest level of each call: after what it reads was written, and after what it overwrites was used.
-fn levels(calls: &[Call], tensors: usize) -> Vec<usize> {
-    let mut written = vec![0; tensors];
-    let mut read = vec![0; tensors];
-    // Options of one choice may write the same tensor at the same level.
-    let mut writer: Vec<Option<Guard>> = vec![None; tensors];
-    calls
-        .iter()
-        .map(|call| {
-            let after_writes = call.reads.iter().map(|t| written[t.0 as usize]).max().unwrap_or(0);
-            let after_uses = call.writes.iter().map(|t| {
-                let t = t.0 as usize;
-                let sibling =
-                    writer[t].is_some_and(|g| g.choice == call.guard.choice && g.options & call.guard.options == 0);
-                if sibling { read[t] } else { read[t].max(written[t]) }
-            });
-            let level = after_writes.max(after_uses.max().unwrap_or(0)) + 1;
-            call.reads.iter().for_each(|t| read[t.0 as usize] = read[t.0 as usize].max(level));
-            for t in &call.writes {
-                written[t.0 as usize] = written[t.0 as usize].max(level);
-                writer[t.0 as usize] = Some(call.guard);
-            }
-            level
-        })
-        .collect()
-}
-
-/// Calls of one level and variant, from all instances: number of the instance and of the call.
+/// Calls of one variant that run at once, from all instances: number of the instance and of the call.
 pub(super) struct Merged {
     pub tasks: Vec<(usize, usize)>,
 }
 
-fn merge(layouts: &[GraphLayout], graph_of: &[usize]) -> Vec<Merged> {
-    let mut groups: BTreeMap<(usize, &Variant), Vec<(usize, usize)>> = BTreeMap::new();
-    for (instance, &graph) in graph_of.iter().enumerate() {
-        for (index, call) in layouts[graph].calls.iter().enumerate() {
-            groups.entry((layouts[graph].levels[index], &call.variant)).or_default().push((instance, index));
-        }
-    }
-    groups.into_values().map(|tasks| Merged { tasks }).collect()
+/// The dispatches of all instances.
+fn dispatches(layouts: &[GraphLayout], graph_of: &[usize]) -> Vec<Merged> {
+    let mut numbers = BTreeMap::new();
+    let orders: Vec<Order> =
+        layouts.iter().map(|layout| Order::of(&layout.calls, layout.shapes.len(), &mut numbers)).collect();
+    let mut instances: Vec<Vec<usize>> = vec![vec![]; layouts.len()];
+    graph_of.iter().enumerate().for_each(|(instance, &graph)| instances[graph].push(instance));
+    let expand = |calls: Vec<(usize, usize)>| {
+        let tasks = calls.iter().flat_map(|&(graph, call)| instances[graph].iter().map(move |&own| (own, call)));
+        let mut tasks: Vec<_> = tasks.collect();
+        tasks.sort_unstable();
+        Merged { tasks }
+    };
+    merge(&orders, numbers.len()).into_iter().map(expand).collect()
 }
 
 /// Finds memory for the temporaries of one graph.
