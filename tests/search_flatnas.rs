@@ -14,9 +14,9 @@ fn altiplano(folder: &Path, args: &[&str]) -> Command {
     command
 }
 
-/// A search of eleven candidates of 240 images.
+/// A search of eleven candidates of 640 images.
 const SETTINGS: &str =
-    "final_images = 320\n[candidates]\ntraining_images = 240\nimages = 100\n[search]\ninitial = 10\n";
+    "final_images = 320\n[candidates]\ntraining_images = 640\nimages = 100\n[search]\ninitial = 10\n";
 const SEARCH: [&str; 22] = [
     "search",
     "--method",
@@ -32,7 +32,7 @@ const SEARCH: [&str; 22] = [
     "--picks",
     "1",
     "--candidate-epochs",
-    "1",
+    "4",
     "--epochs",
     "1",
     "--draws",
@@ -102,13 +102,30 @@ fn a_killed_search_ends_with_the_same_bits_whatever_trains_side_by_side() {
     let entries: Vec<Value> = history.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let column = |name: &str| -> Vec<f64> { entries.iter().map(|e| e["measures"][name].as_f64().unwrap()).collect() };
     let (errors, robustness) = (column("error"), column("robustness"));
-    let norm = errors.iter().sum::<f64>() / robustness.iter().sum::<f64>();
+    // What always gives one answer is in no mean and on no front.
+    let constant = result["constant_error"].as_f64().unwrap();
+    let learned = |values: &[f64]| -> f64 { values.iter().zip(&errors).filter(|v| *v.1 < constant).map(|v| v.0).sum() };
+    let norm = learned(&errors) / learned(&robustness);
+    assert_eq!(result["learned_nothing"], errors.iter().filter(|e| **e >= constant).count());
+    assert!(constant > 50.0 && front.iter().all(|e| e["error"].as_f64().unwrap() < constant));
     assert!((result["alpha_norm"].as_f64().unwrap() / norm - 1.0).abs() < 1e-9);
     for found in front {
         let place = entries.iter().position(|e| e["arch"] == found["arch"]).unwrap();
         let f1 = 0.5 * errors[place] + 0.5 * norm * robustness[place];
         assert!((found["f1"].as_f64().unwrap() - f1).abs() < 1e-9);
     }
+}
+
+#[test]
+fn networks_that_learned_nothing_are_not_chosen() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    std::fs::write(folder.join("small.toml"), SETTINGS).unwrap();
+    let output = altiplano(folder, &[&SEARCH[..], &["--lr", "1e-9", "--out", "run"]].concat()).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("none of 11 candidates can be chosen") && error.contains("11 learned nothing"), "{error}");
+    assert!(!folder.join("run/result.json").exists() && !folder.join("run/best.safetensors").exists());
 }
 
 #[test]

@@ -158,10 +158,8 @@ fn text(result: &FlatnasResult, config: &FlatnasConfig, folder: &RunFolder) -> S
     let surrogates: Vec<&str> =
         result.steps.iter().map(|s| s.surrogate.as_str()).filter(|name| !name.is_empty()).collect();
     let by = if surrogates.is_empty() { String::new() } else { format!(", proposed by {}", surrogates.join(", ")) };
-    let failed = match result.failed {
-        0 => String::new(),
-        failed => format!(" ({failed} could not be trained)"),
-    };
+    let left_out = [(result.failed, "could not be trained"), (result.learned_nothing, "learned nothing")];
+    let failed: String = left_out.iter().filter(|(n, _)| *n > 0).map(|(n, why)| format!(" ({n} {why})")).collect();
     let volumes: Vec<f64> = result.steps.iter().filter_map(|s| s.hypervolume).collect();
     let volume = match (volumes.first(), volumes.last()) {
         (Some(first), Some(last)) => format!("hypervolume of the front from {first:.4} to {last:.4}\n"),

@@ -4,6 +4,8 @@
 //! first objective is `alpha E + (1 - alpha) alpha_norm R`, where `alpha_norm` makes `R` as large as `E` on
 //! average. It depends on what else was evaluated, and so values are only comparable under one of it.
 
+use std::collections::BTreeMap;
+
 use crate::error::{Error, Result};
 use crate::report::statistics::mean;
 
@@ -51,6 +53,18 @@ pub fn rescored(alpha: f64, errors: &[f64], robustness: &[f64]) -> Result<(f64, 
     }
     let norm = alpha_norm(errors, robustness);
     Ok((norm, errors.iter().zip(robustness).map(|(e, r)| first(alpha, norm, *e, *r)).collect()))
+}
+
+/// The error, in percent points, from which on a network cannot be told from one that always gives the most frequent of the
+/// `labels`: three standard errors of the binomial distribution below the error of that answer.
+///
+/// Such a network has learned nothing, and an `R` of 0 then says nothing of its robustness.
+pub fn constant_error(labels: &[usize]) -> f64 {
+    let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
+    labels.iter().for_each(|&label| *counts.entry(label).or_default() += 1);
+    let n = labels.len().max(1) as f64;
+    let share = counts.values().max().map_or(0.0, |&most| most as f64 / n);
+    100.0 * (1.0 - share - 3.0 * (share * (1.0 - share) / n).sqrt())
 }
 
 /// By how much a quantity exceeds its limit, as a part of the limit: what constrained dominance compares.
@@ -104,6 +118,14 @@ mod tests {
         assert_eq!(alpha_norm(&[10.0, f64::NAN, 90.0, 30.0], &[2.0, 9.0, f64::INFINITY, 6.0]), 5.0);
         let (norm, values) = rescored(0.5, &[10.0, f64::NAN, 30.0], &[2.0, 9.0, 6.0]).unwrap();
         assert!(norm == 5.0 && values[0] == 10.0 && values[1].is_nan() && values[2] == 30.0);
+    }
+
+    #[test]
+    fn constant_answers() {
+        let labels: Vec<usize> = (0..100).map(|i| i % 10).collect();
+        assert!((constant_error(&labels) - 81.0).abs() < 1e-9);
+        assert_eq!(constant_error(&[3; 20]), 0.0);
+        assert!((constant_error(&[0, 0, 0, 1]) - (25.0 - 300.0 * (0.1875f64 / 4.0).sqrt())).abs() < 1e-9);
     }
 
     #[test]

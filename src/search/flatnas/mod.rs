@@ -6,6 +6,10 @@
 //! parameters (and multiply-adds, if asked for) are the others. Before any comparison the whole archive is scored again
 //! with one `alpha_norm`.
 //!
+//! A network that answers always the same is as robust to noise as can be. So one whose error cannot be told from that of a
+//! constant answer counts as beyond a limit: it is on no front, its `R` is in no mean, and its first objective is its
+//! error. (The released code, whose networks were trained before, has no such rule; nor has `--compat`.)
+//!
 //! What is asked for in a generation depends on earlier generations alone, and what is measured of a candidate on nothing
 //! else: a run that was killed goes on to the same result.
 
@@ -19,7 +23,7 @@ use super::cohort::{Cohort, Measured};
 use super::genes::Genotypes;
 use super::hypervolume::{normalised, reference_point};
 use super::nsga2::Individual;
-use super::objectives::{RELEASED_PENALTY, first, penalised, rescored, violation};
+use super::objectives::{RELEASED_PENALTY, constant_error, first, penalised, rescored, violation};
 use super::ood::{Contestant, Trial, table};
 use super::pareto::{Point, front};
 use super::run::read_history;
@@ -112,26 +116,47 @@ struct Search<'a, S: NetworkSpace> {
     space: &'a S,
     config: &'a FlatnasConfig,
     coded: Coded<'a, S>,
+    /// Error in percent points from which on a network has learned nothing.
+    constant: f64,
 }
 
 impl<S: NetworkSpace> Search<'_, S> {
-    /// Error and robustness of some entries.
-    fn measured(entries: &[&Entry]) -> (Vec<f64>, Vec<f64>) {
-        let column = |name: &str| entries.iter().map(|e| e.measure(name)).collect();
-        (column("error"), column("robustness"))
+    fn learned_nothing(&self, error: f64) -> bool {
+        error >= self.constant
+    }
+
+    /// `alpha_norm` over the entries that learned something.
+    fn norm(&self, alpha: f64, entries: &[&Entry]) -> Result<f64> {
+        let learned = entries.iter().filter(|e| !self.learned_nothing(e.measure("error")));
+        let (errors, robustness): (Vec<f64>, Vec<f64>) =
+            learned.map(|e| (e.measure("error"), e.measure("robustness"))).unzip();
+        Ok(rescored(alpha, &errors, &robustness)?.0)
+    }
+
+    /// All objectives of a candidate, the first one under `norm`.
+    fn point(&self, entry: &Entry, alpha: f64, norm: f64) -> Result<Point> {
+        let mut point = self.coded.known(&self.space.parse(&entry.arch)?);
+        let (error, robustness) = (entry.measure("error"), entry.measure("robustness"));
+        if self.learned_nothing(error) {
+            point.violation += 1.0;
+        }
+        point.objectives.insert(0, self.value(alpha, norm, error, robustness));
+        Ok(point)
+    }
+
+    /// The first objective.
+    fn value(&self, alpha: f64, norm: f64, error: f64, robustness: f64) -> f64 {
+        if self.learned_nothing(error) { error } else { first(alpha, norm, error, robustness) }
     }
 
     /// The archive with the first objective under the `alpha_norm` of the generations before `generation`.
     fn individuals(&self, archive: &Archive, generation: u64) -> Result<Vec<Individual>> {
         let earlier: Vec<&Entry> = archive.entries().iter().filter(|e| e.generation < generation).collect();
-        let (errors, robustness) = Self::measured(&earlier);
-        let norm = rescored(self.config.alpha, &errors, &robustness)?.0;
+        let norm = self.norm(self.config.alpha, &earlier)?;
         let individual = |entry: &Entry| {
-            let arch = self.space.parse(&entry.arch)?;
-            let (error, robustness) = Self::measured(&[entry]);
-            let mut point = self.coded.known(&arch);
-            point.objectives.insert(0, first(self.config.alpha, norm, error[0], robustness[0]));
-            Ok(Individual { generation: entry.generation, genes: self.space.encode(&arch), point })
+            let genes = self.space.encode(&self.space.parse(&entry.arch)?);
+            let point = self.point(entry, self.config.alpha, norm)?;
+            Ok(Individual { generation: entry.generation, genes, point })
         };
         archive.entries().iter().map(individual).collect()
     }
@@ -139,14 +164,8 @@ impl<S: NetworkSpace> Search<'_, S> {
     /// The front under some weight of the error, and the pick of it as a place in the front.
     fn front(&self, archive: &Archive, alpha: f64) -> Result<(f64, Vec<Found>, usize)> {
         let entries: Vec<&Entry> = archive.entries().iter().collect();
-        let (errors, robustness) = Self::measured(&entries);
-        let (norm, values) = rescored(alpha, &errors, &robustness)?;
-        let mut points = vec![];
-        for (entry, value) in entries.iter().zip(&values) {
-            let mut point = self.coded.known(&self.space.parse(&entry.arch)?);
-            point.objectives.insert(0, *value);
-            points.push(point);
-        }
+        let norm = self.norm(alpha, &entries)?;
+        let points = entries.iter().map(|entry| self.point(entry, alpha, norm)).collect::<Result<Vec<_>>>()?;
         let mut places: Vec<usize> = front(&points).into_iter().filter(|&i| points[i].is_feasible()).collect();
         places.sort_by_key(|&i| entries[i].params);
         let rows: Vec<&[f64]> = places.iter().map(|&i| points[i].objectives.as_slice()).collect();
@@ -155,17 +174,23 @@ impl<S: NetworkSpace> Search<'_, S> {
             arch: entries[i].arch.clone(),
             params: entries[i].params,
             macs: entries[i].macs,
-            error: errors[i],
-            robustness: robustness[i],
-            f1: values[i],
+            error: entries[i].measure("error"),
+            robustness: entries[i].measure("robustness"),
+            f1: points[i].objectives[0],
         };
         match pick {
             Some(pick) => Ok((norm, places.iter().map(found).collect(), pick)),
             None => {
-                let failed = values.iter().filter(|v| !v.is_finite()).count();
+                let count = |which: &dyn Fn(f64) -> bool| entries.iter().filter(|e| which(e.measure("error"))).count();
+                let failed = count(&|error| error.is_nan());
+                let nothing = count(&|error| self.learned_nothing(error));
                 let why = format!(
-                    "none of {} candidates can be chosen: {failed} could not be trained, the others are beyond the limits",
-                    values.len()
+                    "none of {} candidates can be chosen: {failed} could not be trained, {nothing} learned nothing (an error \
+                     of {:.1} % or more is that of a constant answer), {} are beyond the limits; train them for longer \
+                     (--candidate-epochs, --lr) or widen the limits",
+                    entries.len(),
+                    self.constant,
+                    entries.len() - failed - nothing
                 );
                 Err(Error::invalid("search", why))
             }
@@ -189,7 +214,7 @@ impl<S: NetworkSpace> Search<'_, S> {
     fn entry(&self, arch: &S::Arch, generation: u64, norm: f64, measured: &Measured) -> Entry {
         let round = |v: f64| if self.config.compat { (100.0 * v).round() / 100.0 } else { v };
         let robustness = round(measured.robustness);
-        let f1 = first(self.config.alpha, norm, measured.error, robustness);
+        let f1 = self.value(self.config.alpha, norm, measured.error, robustness);
         Entry {
             arch: arch.to_string(),
             generation,
@@ -262,7 +287,9 @@ pub fn search<S: NetworkSpace>(
         images: &judging[..limited(judging.len(), config.candidates.images)],
         seed: config.seed,
     };
-    let run = Search { space, config, coded: Coded { space, options: space.options(), config } };
+    let labels: Vec<usize> = cohort.images.iter().map(|&i| usize::from(data.train.labels[i])).collect();
+    let constant = if config.compat { f64::INFINITY } else { constant_error(&labels) };
+    let run = Search { space, config, coded: Coded { space, options: space.options(), config }, constant };
     let decode = |genes: &[u32]| space.decode(genes);
     let features = |genes: &[u32]| decode(genes).map_or_else(|_| vec![], |arch| space.features(&arch));
     let width = 1 + usize::from(config.minimize_macs);
@@ -285,8 +312,7 @@ pub fn search<S: NetworkSpace>(
         let proposal = searcher.ask(&run.individuals(&archive, generation)?, generation)?;
         proposal.notes.iter().for_each(|note| log::warn!("generation {generation}: {note}"));
         let earlier: Vec<&Entry> = archive.entries().iter().filter(|e| e.generation < generation).collect();
-        let (errors, robustness) = Search::<S>::measured(&earlier);
-        let norm = rescored(config.alpha, &errors, &robustness)?.0;
+        let norm = run.norm(config.alpha, &earlier)?;
         let mut asked = proposal.genes.iter().map(|genes| space.decode(genes)).collect::<Result<Vec<_>>>()?;
         asked.truncate(limit.saturating_sub(archive.len()));
         for some in asked.chunks(config.candidates.side_by_side) {
@@ -372,6 +398,8 @@ pub fn search<S: NetworkSpace>(
         seconds: state.seconds + start.elapsed().as_secs_f64(),
         evaluated: archive.len(),
         failed: archive.entries().iter().filter(|e| e.measure("error").is_nan()).count(),
+        learned_nothing: archive.entries().iter().filter(|e| run.learned_nothing(e.measure("error"))).count(),
+        constant_error: constant.is_finite().then_some(constant),
         alpha_norm: norm,
         steps,
         best: best.clone(),

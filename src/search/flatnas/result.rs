@@ -58,7 +58,11 @@ pub struct FlatnasResult {
     pub evaluated: usize,
     /// Those of them that could not be trained.
     pub failed: usize,
-    /// Mean error over mean robustness of all candidates.
+    /// Those that learned nothing, and so are on no front.
+    pub learned_nothing: usize,
+    /// The error from which on a network has learned nothing, percent points; not there if the rule does not hold.
+    pub constant_error: Option<f64>,
+    /// Mean error over mean robustness of all candidates that learned something.
     pub alpha_norm: f64,
     /// Generation by generation.
     pub steps: Vec<Step>,
