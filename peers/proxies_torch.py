@@ -3,6 +3,7 @@
 
     pip install torch numpy safetensors          # tested with torch 2.15.0, Python 3.11
     python3 proxies_torch.py --check [FOLDER]    # against the golden cases; default ../shared/reference
+    python3 proxies_torch.py --forms CASE        # the forms of croze that were not released, written into a golden case
     python3 proxies_torch.py --time [--archs 333333,333132,211111] [--batch 16] [--cells 5] [--threads 1]
                              [--repeats 3] [--proxies croze,synflow,snip,grad_norm,naswot,grasp] [--ops all|selected]
 
@@ -37,6 +38,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 NAMES = ["none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"]  # by digit
+MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)  # CIFAR-10
 SLOTS = [0, 1, 3, 2, 4]  # a digit's place among the five options of an edge
 EDGES = [(0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3)]  # from, to; string order
 LIMIT = 1e-3  # of --check
@@ -113,7 +115,7 @@ class Net(nn.Module):
 
     def __init__(self, arch: str, cells: int, classes: int = 10, c: int = 16, every: bool = True, tiny: bool = False):
         super().__init__()
-        digits, self.cells = parse(arch), cells
+        digits, self.cells, self.tiny = parse(arch), cells, tiny
         stack = lambda c: nn.Sequential(*(Cell(digits, c, every, tiny) for _ in range(cells)))
         self.stem = nn.ModuleDict({"net": nn.Sequential(nn.Conv2d(3, c, 3, 1, 1, bias=False), nn.BatchNorm2d(c))})
         self.stack_cell1, self.reduction1 = stack(c), Reduction(c, 2 * c)
@@ -146,10 +148,11 @@ def weights(net: Net) -> list[torch.Tensor]:
 
 
 def positive_copy(net: Net) -> Net:
-    """A copy in f64 without batch norm except in the reductions, every tensor replaced by its absolute value."""
+    """A copy in f64 without batch norm except in the reductions of over-complete networks, every tensor replaced by its
+    absolute value."""
     net = copy.deepcopy(net)
     for name, part in net.named_children():
-        for parent in () if name.startswith("reduction") else list(part.modules()):
+        for parent in () if name.startswith("reduction") and not net.tiny else list(part.modules()):
             for key, child in parent.named_children():
                 if isinstance(child, nn.BatchNorm2d):
                     setattr(parent, key, nn.Identity())
@@ -256,6 +259,75 @@ def croze(net: Net, x, y, gamma: float = 2.0, eps: float = 0.01) -> Result:
     return score, parts | {"loss_clean": losses[0].item(), "loss_adv": losses[1].item()}
 
 
+def perturbed(net: Net, x, y, gamma: float) -> Net:
+    """A copy whose weights moved by gamma times their norm along their gradient."""
+    copied = copy.deepcopy(net)
+    slopes = grads(F.cross_entropy(copied(x), y), copied)
+    with torch.no_grad():
+        for w, slope in zip(weights(copied), slopes):
+            if slope is not None and slope.norm() > 0:
+                w.add_(slope * (gamma * w.norm() / slope.norm()))
+    return copied
+
+
+def signs(net: Net, x, y) -> torch.Tensor:
+    x = x.clone().requires_grad_()
+    return torch.autograd.grad(F.cross_entropy(net(x), y), x)[0].sign()
+
+
+def croze_paper(net: Net, x, y, gamma=2.0, eps=0.01, rate=1e-3, low=None, high=None) -> Result:
+    """The reconstruction of the paper's equations 2 to 10 in f64: weights and batch norms as they are, each layer's own
+    output, whole tensors, gradients of the moved images alone. `low` and `high`: range of normalised pixels by channel."""
+    clean, x = copy.deepcopy(net).double(), x.double()
+    adv = perturbed(clean, x, y, gamma)
+    x_adv = x + eps * signs(adv, x, y)
+    if low is not None:
+        x_adv = torch.maximum(torch.minimum(x_adv, high.double()), low.double())
+    outputs = ({}, {})
+
+    def look(net, x, into):
+        hooks = [m.register_forward_hook(lambda _, i, o, n=n: into.update({n: o.detach()})) for n, m in layers(net).items()]
+        slopes = grads(F.cross_entropy(net(x), y), net)
+        for hook in hooks:
+            hook.remove()
+        return slopes
+
+    g, g_adv = look(clean, x, outputs[0]), look(adv, x_adv, outputs[1])
+    parts, score = {}, 0.0
+    with torch.no_grad():
+        similar = lambda a, b: float(F.cosine_similarity(a.flatten(), b.flatten(), dim=0, eps=1e-8))
+        for i, (name, layer) in enumerate(layers(clean).items()):
+            if g[i] is None:
+                continue
+            w, w_adv = layer.weight - rate * g[i], adv.get_submodule(name).weight - rate * g_adv[i]
+            p, q = similar(w_adv, w), abs(similar(g_adv[i], g[i]))
+            a, b = outputs[0][name].flatten(1), outputs[1][name].flatten(1)
+            z = float(F.cosine_similarity(b, a, dim=1, eps=1e-8).mean())
+            parts[name] = {"P": p, "G": q, "Z": z}
+            score += (1 + z) * (1 + p) * q
+    return score, parts
+
+
+def croze_mean(net: Net, x, y, gamma: float = 2.0, eps: float = 0.01) -> Result:
+    """The released form with means in place of sums over cosines."""
+    sums, parts = croze(net, x, y, gamma, eps)
+    clean, score, means = positive_copy(net), 0.0, {}
+    with torch.no_grad():
+        features = clean.features(x.double())[1]
+    cells = {}
+    for name, layer in layers(clean).items():
+        if name.startswith("stack"):
+            cells[".".join(name.split(".")[:2])] = True
+        if name not in parts:
+            continue
+        index = len(cells) // net.cells + isinstance(layer, nn.Linear)
+        each, area = layer.weight[0].numel(), features[index][0].numel()
+        own = parts[name]
+        means[name] = {"P": own["P"] / each, "G": own["G"] / each, "Z": own["Z"] / area}
+        score += abs(means[name]["P"] * means[name]["G"] * means[name]["Z"])
+    return score, means
+
+
 MEASURES = {f.__name__: f for f in (croze, synflow, snip, grad_norm, naswot, grasp)}
 
 
@@ -351,6 +423,32 @@ def check_case(folder: pathlib.Path):
         yield f"croze {key}", parts[key], want[key], relative(parts[key], want[key]), None, ""
 
 
+def forms(folder: pathlib.Path):
+    """Writes what the forms of croze that the authors did not release give for a golden case, in f64, into the case."""
+    net, x, y, tiny = load_case(folder)
+    case = json.loads((folder / "case.json").read_text())
+    mean, std = (torch.tensor(values, dtype=torch.float64).view(-1, 1, 1) for values in (MEAN, STD))
+    low, high = (0 - mean) / std, (1 - mean) / std
+    names = {name: name for name in layers(net)}
+    if tiny:
+        from safetensors.torch import load_file
+
+        own = (key.removesuffix(".weight") for key in load_file(folder / case["weights"]) if key.endswith(".weight"))
+        names = {renamed(f"{name}.weight", parse(case["arch"]), case["N"]).removesuffix(".weight"): name for name in own}
+
+    def rows(result: Result) -> dict:
+        score, parts = result
+        return {"score": score, "layers": [{"layer": names[name]} | part for name, part in parts.items()]}
+
+    written = {
+        "origin": f"peers/proxies_torch.py --forms, torch {torch.__version__}, f64",
+        "range": [[float(a), float(b)] for a, b in zip(low.flatten(), high.flatten())],
+        "croze": rows(croze_paper(net, x, y, low=low, high=high)),
+        "croze_mean": rows(croze_mean(net, x, y)),
+    }
+    (folder / "croze_forms.json").write_text(json.dumps(written, indent=1) + "\n")
+
+
 def check(root: pathlib.Path) -> bool:
     folders = sorted(p.parent for kind in ("proxies", "proxies_tiny") for p in root.glob(f"**/{kind}/*/case.json"))
     if not folders:
@@ -432,6 +530,7 @@ def measure_times(args) -> dict:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--forms", metavar="CASE", type=pathlib.Path)
     parser.add_argument("--check", nargs="?", const=ROOT.parent / "shared/reference", type=pathlib.Path)
     parser.add_argument("--time", action="store_true")
     parser.add_argument("--archs", default="333333,333132,211111")
@@ -443,8 +542,10 @@ def main():
     parser.add_argument("--ops", choices=["all", "selected"], default="all")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    if args.forms:
+        return forms(args.forms)
     if not args.check and not args.time:
-        parser.error("say --check or --time")
+        parser.error("say --check, --forms or --time")
     if args.check and not check(args.check):
         sys.exit(1)
     if args.time:
