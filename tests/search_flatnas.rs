@@ -15,9 +15,8 @@ fn altiplano(folder: &Path, args: &[&str]) -> Command {
 }
 
 /// A search of eleven candidates of 640 images.
-const SETTINGS: &str =
-    "final_images = 320\n[candidates]\ntraining_images = 640\nimages = 100\n[search]\ninitial = 10\n";
-const SEARCH: [&str; 22] = [
+const SETTINGS: &str = "final_images = 320\n[candidates]\ntraining_images = 640\nimages = 100\ntraining.epochs = 4\n[search]\ninitial = 10\n";
+const SEARCH: [&str; 20] = [
     "search",
     "--method",
     "flatnas",
@@ -31,8 +30,6 @@ const SEARCH: [&str; 22] = [
     "1",
     "--picks",
     "1",
-    "--candidate-epochs",
-    "4",
     "--epochs",
     "1",
     "--draws",
@@ -99,9 +96,12 @@ fn a_killed_search_ends_with_the_same_bits_whatever_trains_side_by_side() {
     }
     // The objectives follow from the history alone.
     let history = String::from_utf8(read(&folder.join("whole/history.jsonl"))).unwrap();
-    let entries: Vec<Value> = history.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let (others, entries): (Vec<Value>, Vec<Value>) =
+        history.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).partition(|e| e["baseline"] == true);
     let column = |name: &str| -> Vec<f64> { entries.iter().map(|e| e["measures"][name].as_f64().unwrap()).collect() };
     let (errors, robustness) = (column("error"), column("robustness"));
+    let names: std::collections::BTreeSet<&str> = entries.iter().map(|e| e["arch"].as_str().unwrap()).collect();
+    assert_eq!(names.len(), 11);
     // What always gives one answer is in no mean and on no front.
     let constant = result["constant_error"].as_f64().unwrap();
     let learned = |values: &[f64]| -> f64 { values.iter().zip(&errors).filter(|v| *v.1 < constant).map(|v| v.0).sum() };
@@ -114,6 +114,47 @@ fn a_killed_search_ends_with_the_same_bits_whatever_trains_side_by_side() {
         let f1 = 0.5 * errors[place] + 0.5 * norm * robustness[place];
         assert!((found["f1"].as_f64().unwrap() - f1).abs() < 1e-9);
     }
+    // The baseline's search begins with the same networks, trains them with SGD, and minimises the error alone.
+    let baseline = &result["baseline"];
+    assert!(baseline["optimizer"] == "sgd" && baseline["alpha"] == 1.0 && baseline["evaluated"] == others.len());
+    assert_eq!(trained[1]["arch"], baseline["best"]["arch"]);
+    for (own, other) in entries.iter().zip(&others).take(10) {
+        assert!(own["arch"] == other["arch"] && own["measures"]["training_loss"] != other["measures"]["training_loss"]);
+    }
+    for entry in &others {
+        assert_eq!(entry["fitness"].as_f64().unwrap(), -entry["measures"]["error"].as_f64().unwrap());
+    }
+}
+
+/// Candidates that inherit: the supernet is trained once, and its weights are where all begin.
+#[test]
+fn inherited_weights_help_and_change_no_bit_side_by_side() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let settings = format!("baseline = false\n{}", SETTINGS.replace("training.epochs = 4", "training.epochs = 1"));
+    std::fs::write(folder.join("small.toml"), settings).unwrap();
+    let search = |out: &str, args: &[&str]| -> Value {
+        let output = altiplano(folder, &[&SEARCH[..], &["--out", out], args].concat()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&read(&folder.join(out).join("result.json"))).unwrap()
+    };
+    let fresh = search("fresh", &["--lr", "0.02"]);
+    let inherited = search("inherited", &["--lr", "0.02", "--supernet-epochs", "10"]);
+    let alone = search("alone", &["--lr", "0.02", "--supernet-epochs", "10", "--side-by-side", "1"]);
+    for file in ["history.jsonl", "best.safetensors", "table.csv"] {
+        let [a, b] = ["inherited", "alone"].map(|run| read(&folder.join(run).join(file)));
+        assert!(a == b, "{file} differs");
+    }
+    assert!(alone["baseline"].is_null() && inherited["final"].as_array().unwrap().len() == 3);
+    let tested = |result: &Value| result["final"][0]["clean_error"]["mean"].as_f64().unwrap();
+    assert!(tested(&inherited) < tested(&fresh) - 15.0, "{} against {}", tested(&inherited), tested(&fresh));
+    let error = |run: &str| -> f64 {
+        let history = String::from_utf8(read(&folder.join(run).join("history.jsonl"))).unwrap();
+        let entries: Vec<Value> = history.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        entries.iter().map(|e| e["measures"]["error"].as_f64().unwrap()).sum::<f64>() / entries.len() as f64
+    };
+    let (fresh, inherited) = (error("fresh"), error("inherited"));
+    assert!(inherited < fresh - 15.0, "{inherited} against {fresh}");
 }
 
 #[test]

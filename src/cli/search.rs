@@ -60,9 +60,9 @@ pub(super) struct Args {
     pub truth: super::search_truth::Options,
     #[command(flatten)]
     pub training: Training,
-    /// Epochs of the supernet.
+    /// Epochs of the supernet; with flatnas, candidates inherit its weights, and without it they begin with fresh ones.
     #[arg(long)]
-    supernet_epochs: Option<usize>,
+    pub supernet_epochs: Option<usize>,
     /// TOML file with any of the numbers of config.toml.
     #[arg(long)]
     pub config: Option<PathBuf>,

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::report::folder::RunFolder;
 use crate::search::config::Preset;
 use crate::search::flatnas::config::limited;
-use crate::search::flatnas::{FlatnasConfig, FlatnasResult, Found, search};
+use crate::search::flatnas::{Explored, FlatnasConfig, FlatnasResult, Found, search};
 use crate::search::ood::table;
 use crate::space::Space;
 use crate::space::nas_bench_201::Arch;
@@ -77,7 +77,7 @@ fn configured(global: &Global, args: &Args, data: &Dataset) -> Result<FlatnasCon
     }
     let side = (data.train.height, data.train.width);
     let preset = args.preset.parse::<Preset>()?;
-    let mut config = FlatnasConfig::preset(preset, &args.data, data.train.len(), side, args.compat);
+    let mut config = FlatnasConfig::preset(preset, &args.data, side, args.compat);
     config.seed = global.seed;
     config = merge_file(config, args.config.as_deref())?;
     args.flatnas.apply(&mut config);
@@ -89,6 +89,7 @@ fn configured(global: &Global, args: &Args, data: &Dataset) -> Result<FlatnasCon
     args.draws.iter().for_each(|v| config.candidates.draws = *v);
     args.time.iter().for_each(|v| config.time = *v);
     args.evaluations.iter().for_each(|v| config.evaluations = *v);
+    args.supernet_epochs.iter().for_each(|v| config.supernet.epochs = *v);
     // The options of training hold for candidates too, but the epochs, which are few there.
     let epochs = config.candidates.training.epochs;
     args.training.apply(&mut config.candidates.training)?;
@@ -110,7 +111,9 @@ fn configured(global: &Global, args: &Args, data: &Dataset) -> Result<FlatnasCon
 #[derive(Serialize)]
 struct Plan<'a> {
     config: &'a FlatnasConfig,
+    supernet_steps: usize,
     candidates: usize,
+    baseline_candidates: usize,
     steps_per_candidate: usize,
     final_steps: usize,
 }
@@ -124,20 +127,28 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     };
     let space = space_for(args, &data, config.channels, config.cells, config.image)?;
     if args.dry_run {
-        let images = (data.train.len() as f64 * config.train_share) as usize;
-        let images = limited(images, config.candidates.training_images);
+        let share = (data.train.len() as f64 * config.train_share) as usize;
+        let images = limited(share, config.candidates.training_images);
         let all = limited(data.train.len(), config.final_images);
         let plan = Plan {
             config: &config,
+            supernet_steps: config.supernet.steps_per_epoch(share) * config.supernet.epochs,
             candidates: config.planned(),
+            baseline_candidates: if config.searches_baseline() { config.planned() } else { 0 },
             steps_per_candidate: config.candidates.training.steps_per_epoch(images) * config.candidates.training.epochs,
             final_steps: config.training.steps_per_epoch(all) * config.training.epochs,
         };
         let toml = to_toml(&config)?;
         return global.print(&plan, || {
             format!(
-                "{toml}\n# {} candidates of {} training steps each; three networks of {} steps and {} seeds at the end",
-                plan.candidates, plan.steps_per_candidate, plan.final_steps, config.seeds
+                "{toml}\n# {} supernet steps; {} candidates, and {} of the baseline, of {} training steps each; three networks of {} \
+                 steps and {} seeds at the end",
+                plan.supernet_steps,
+                plan.candidates,
+                plan.baseline_candidates,
+                plan.steps_per_candidate,
+                plan.final_steps,
+                config.seeds
             )
         });
     }
@@ -147,31 +158,45 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     global.print(&result, || text(&result, &config, &folder))
 }
 
-fn text(result: &FlatnasResult, config: &FlatnasConfig, folder: &RunFolder) -> String {
+/// A search in lines: candidates, surrogates, hypervolume, front.
+fn explored(found: &Explored) -> String {
     let line = |found: &Found| {
         format!(
             "    {:>10}  {:>12}  {:>7.2}  {:>6.2}  {:>7.2}  {}\n",
             found.params, found.macs, found.error, found.robustness, found.f1, found.arch
         )
     };
-    let front: String = result.front.iter().map(line).collect();
+    let front: String = found.front.iter().map(line).collect();
     let surrogates: Vec<&str> =
-        result.steps.iter().map(|s| s.surrogate.as_str()).filter(|name| !name.is_empty()).collect();
+        found.steps.iter().map(|s| s.surrogate.as_str()).filter(|name| !name.is_empty()).collect();
     let by = if surrogates.is_empty() { String::new() } else { format!(", proposed by {}", surrogates.join(", ")) };
-    let left_out = [(result.failed, "could not be trained"), (result.learned_nothing, "learned nothing")];
+    let left_out = [(found.failed, "could not be trained"), (found.learned_nothing, "learned nothing")];
     let failed: String = left_out.iter().filter(|(n, _)| *n > 0).map(|(n, why)| format!(" ({n} {why})")).collect();
-    let volumes: Vec<f64> = result.steps.iter().filter_map(|s| s.hypervolume).collect();
+    let volumes: Vec<f64> = found.steps.iter().filter_map(|s| s.hypervolume).collect();
     let volume = match (volumes.first(), volumes.last()) {
         (Some(first), Some(last)) => format!("hypervolume of the front from {first:.4} to {last:.4}\n"),
         _ => String::new(),
     };
+    format!(
+        "{} candidates trained with {}{failed}{by}\n{volume}front (parameters, multiply-adds, error %, R, objective):\n{front}found {}\n",
+        found.evaluated, found.optimizer, found.best.arch,
+    )
+}
+
+fn text(result: &FlatnasResult, config: &FlatnasConfig, folder: &RunFolder) -> String {
     let epochs = config.training.epochs;
     let files = ["result.json", "best.safetensors", "table.csv", "table.svg", "history.jsonl", "config.toml"];
     let files: String = files.iter().map(|f| format!("    {}\n", folder.path().join(f).display())).collect();
+    let (baseline, origin) = match &result.baseline {
+        Some(found) => (
+            format!("\nbaseline, the same search with the error as its objective: {}", explored(found)),
+            "that search's network",
+        ),
+        None => (String::new(), "the network that the error alone picks"),
+    };
     format!(
-        "{} candidates{failed}{by}\n{volume}front (parameters, multiply-adds, error %, R, objective):\n{front}found {}\n\ntrained {epochs} epochs, tested on images that the search never saw (errors and R in percent points):\n{}chosen and control are trained alike, the baseline with plain SGD; baseline and control have the network that the error alone picks\nfiles:\n{files}{} in all",
-        result.evaluated,
-        result.best.arch,
+        "{}{baseline}\ntrained {epochs} epochs, tested on images that the search never saw (errors and R in percent points):\n{}chosen and control are trained alike, the baseline with plain SGD; baseline and control have {origin}\nfiles:\n{files}{} in all",
+        explored(&result.found),
         table("", &result.trained).text(),
         duration(result.seconds),
     )

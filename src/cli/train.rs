@@ -19,7 +19,7 @@ use crate::search::finals::{Final, Job, train_and_test};
 use crate::space::Space;
 use crate::train::feed::Resident;
 use crate::train::step::Optimizer;
-use crate::train::trainer::{Recipe, Setting};
+use crate::train::trainer::{Inheritance, Recipe, Setting};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -169,13 +169,9 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     let space = sizes.for_data(&data, config.channels, config.cells, (config.image[0], config.image[1]))?;
     let arch = space.parse(&config.arch)?;
     config.training.validate(data.train.len())?;
-    let inherit = match &args.from {
-        Some(path) => {
-            let (named, _) = tensors::load(path)?;
-            Some(from_supernet(&space, &arch, &named))
-        }
-        None => None,
-    };
+    let inherited = args.from.as_deref().map(tensors::load).transpose()?;
+    // A supernet names weights by operation; other files have the network's names.
+    let name = |own: &str| space.inherited(own, &arch);
     let (gpu, preset) = gpu_for_run(global, &args.out, args.resume)?;
     let existing = match (args.resume, args.force) {
         (true, _) => Existing::Resume,
@@ -201,7 +197,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         model: &*model,
         recipe: &config.training,
         card: &card,
-        inherit: inherit.as_ref(),
+        inherit: inherited.as_ref().map(|(from, _)| Inheritance { from, name: &name }),
         attacks: &[],
         stage: ("training", 0.0, 1.0),
     };
@@ -245,19 +241,4 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
             args.out.join("best.safetensors").display(),
         )
     })
-}
-
-/// Weights under the network's names: those of a supernet are renamed, others kept.
-fn from_supernet<S: NetworkSpace>(space: &S, arch: &S::Arch, named: &tensors::Named) -> tensors::Named {
-    let mut renamed = named.clone();
-    for (name, values) in named {
-        // The network's name is the supernet's without the operation.
-        for op in crate::space::nas_bench_201::Op::NAMES {
-            let own = name.replace(&format!(".{op}.op.1"), ".op.1");
-            if own != *name && space.inherited(&own, arch).as_deref() == Some(name) {
-                renamed.insert(own, values.clone());
-            }
-        }
-    }
-    renamed
 }

@@ -19,6 +19,9 @@ pub struct Entry {
     /// The generation that proposed it.
     #[serde(default)]
     pub generation: u64,
+    /// Whether it was evaluated for the baseline that the search is held against, not for the search.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub baseline: bool,
     /// What the search maximises. NaN means that the evaluation failed, and is worse than everything.
     #[serde(with = "real")]
     pub fitness: f64,
@@ -216,7 +219,15 @@ mod tests {
     use super::*;
 
     fn entry(arch: &str, fitness: f64, params: u64) -> Entry {
-        Entry { arch: arch.into(), generation: 0, fitness, params, macs: 2 * params, measures: BTreeMap::new() }
+        Entry {
+            arch: arch.into(),
+            generation: 0,
+            baseline: false,
+            fitness,
+            params,
+            macs: 2 * params,
+            measures: BTreeMap::new(),
+        }
     }
 
     fn archive(entries: &[(&str, f64, u64)]) -> Archive {

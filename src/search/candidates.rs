@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::config::Evaluation;
+use super::supernet::recalibration;
 use crate::error::{Error, Result};
 use crate::graph::store::Store;
 use crate::graph::{Graph, Noise, Statistics};
@@ -11,13 +12,11 @@ use crate::measure::flatness::{SIGMA_RATIOS, genas_flatness, slope_sum};
 use crate::measure::forward::{Forward, Score, Subject, graph, running_store};
 use crate::measure::noise::Perturbation;
 use crate::nn::Model;
-use crate::train::feed::{Pick, epoch};
+use crate::train::feed::Pick;
 use crate::train::trainer::Setting;
 
 /// Bytes of activations that one population may take on adapters that share the processor's memory, and on others.
 const BUDGETS: (u64, u64) = (256 << 20, 1 << 30);
-/// Epoch number that keys the order of recalibration images apart from training's.
-const RECALIBRATION_EPOCH: u64 = 1 << 30;
 
 /// What was measured on a candidate.
 #[derive(Clone, Debug, PartialEq)]
@@ -109,18 +108,16 @@ impl<'a> Evaluator<'a> {
                 width = width.div_ceil(2);
                 continue;
             }
-            let [recalibration, clean, noisy] = built?;
-            let order = epoch(parent.training_images, seed, RECALIBRATION_EPOCH, None);
-            let batches = (0..options.recalibration_batches)
-                .map(|i| (0..options.batch).map(|j| order[(i * options.batch + j) % order.len()]).collect());
+            let [recalibrating, clean, noisy] = built?;
+            let batches = options.recalibration_batches;
             return Ok(Evaluator {
-                recalibration_batches: batches.collect(),
+                recalibration_batches: recalibration(parent.training_images, seed, options.batch, batches),
                 images: parent.validation_images[..options.images].to_vec(),
                 sigmas: options.flatness.sigmas.clone(),
                 setting,
                 options,
                 width,
-                recalibration,
+                recalibration: recalibrating,
                 clean,
                 noisy,
                 makers,

@@ -1,19 +1,21 @@
 //! Evaluating candidates by training them: several architectures side by side in one plan, then their error and their
 //! sensitivity to weight noise.
 //!
-//! All candidates begin from weights of one seed, see the same batches, and are disturbed by the same noise, so that their
-//! differences are their own. How many train side by side changes no bit.
+//! All candidates begin from weights of one seed or of one supernet, see the same batches, and are disturbed by the same
+//! noise, so that their differences are their own. How many train side by side changes no bit.
 
 use serde::{Deserialize, Serialize};
 
+use super::supernet::{self, recalibration};
 use crate::error::{Error, Result};
 use crate::graph::{Group, Noise, Statistics};
 use crate::measure::flatness::flatnas_robustness;
 use crate::measure::forward::{Forward, Score, Subject, graphs};
 use crate::measure::noise::Perturbation;
 use crate::nn::Model;
+use crate::train::feed::Pick;
 use crate::train::stores::Stores;
-use crate::train::trainer::{Member, Progress, Recipe, Setting, Trainer};
+use crate::train::trainer::{Inheritance, Member, Progress, Recipe, Setting, Trainer};
 
 /// Bytes of activations that one population may take on adapters that share the processor's memory, and on others.
 const BUDGETS: (u64, u64) = (512 << 20, 2 << 30);
@@ -34,17 +36,30 @@ pub struct CohortOptions {
     pub sigma: f64,
     /// Draws of weight noise.
     pub draws: usize,
+    /// Batches of training images, as large as those of the measurement, that set the batch norms' statistics of a
+    /// candidate with a supernet's weights, before it is trained.
+    pub recalibration_batches: usize,
     /// How it is trained.
     pub training: Recipe,
 }
 
 impl CohortOptions {
+    /// The batches that set the statistics of a network with inherited weights.
+    pub fn recalibration(&self, training: &[usize], seed: u64) -> Vec<Vec<Pick>> {
+        recalibration(training, seed, self.batch.min(training.len()), self.recalibration_batches)
+    }
+
     /// Checks all numbers but those of the recipe.
     ///
     /// # Errors
     /// Names what cannot be used.
     pub fn validate(&self) -> Result<()> {
-        for (what, value) in [("side_by_side", self.side_by_side), ("batch", self.batch), ("--draws", self.draws)] {
+        for (what, value) in [
+            ("side_by_side", self.side_by_side),
+            ("batch", self.batch),
+            ("--draws", self.draws),
+            ("recalibration_batches", self.recalibration_batches),
+        ] {
             if value == 0 {
                 return Err(Error::invalid(what, "is 0, expected at least 1"));
             }
@@ -69,6 +84,15 @@ pub struct Measured {
     pub training: Progress,
 }
 
+/// A network to train and measure.
+#[derive(Clone, Copy)]
+pub struct Candidate<'a> {
+    /// The network.
+    pub model: &'a dyn Model,
+    /// A supernet's weights, to start from instead of fresh ones.
+    pub inherit: Option<Inheritance<'a>>,
+}
+
 /// Trains and measures candidates.
 pub struct Cohort<'a> {
     /// Device, data and statistics.
@@ -84,29 +108,34 @@ pub struct Cohort<'a> {
 }
 
 impl Cohort<'_> {
-    /// Trains the networks from fresh weights and measures them. `between` is called after each step with the share of the
+    /// Trains the networks from fresh or inherited weights and measures them. `between` is called after each step with the share of the
     /// work that is done; its error ends the work.
     ///
     /// # Errors
     /// If the recipe cannot be used, or not even one network fits.
     pub fn measure_wait(
         &self,
-        models: &[&dyn Model],
+        candidates: &[Candidate],
         between: &mut dyn FnMut(f64) -> Result<()>,
     ) -> Result<Vec<Measured>> {
+        let models: Vec<&dyn Model> = candidates.iter().map(|candidate| candidate.model).collect();
         let members: Vec<Member> =
             models.iter().map(|&model| Member { model, seed: self.seed, path: vec![] }).collect();
         let trainer = Trainer::of(self.setting.clone(), &members, &self.options.training, self.training);
         let mut trainer = match trainer {
             Ok(trainer) => trainer.forgiving(),
-            Err(Error::Memory { .. }) if models.len() > 1 => {
-                let (left, right) = models.split_at(models.len() / 2);
+            Err(Error::Memory { .. }) if candidates.len() > 1 => {
+                let (left, right) = candidates.split_at(candidates.len() / 2);
                 let mut all = self.measure_wait(left, &mut |share| between(share / 2.0))?;
                 all.extend(self.measure_wait(right, &mut |share| between(0.5 + share / 2.0))?);
                 return Ok(all);
             }
             Err(error) => return Err(error),
         };
+        let inherited = candidates.iter().map(|candidate| candidate.inherit).enumerate();
+        let heirs: Vec<_> = inherited.filter_map(|(network, inherit)| Some((network, inherit?))).collect();
+        let recalibration = self.options.recalibration(self.training, self.seed);
+        supernet::inherit(&self.setting, &trainer, &models, &heirs, &recalibration)?;
         let (total, per_epoch) = (trainer.total_steps(), trainer.steps_per_epoch());
         let mut progress = vec![];
         while !trainer.is_done() {
@@ -119,7 +148,7 @@ impl Cohort<'_> {
         }
         let stores: Vec<Stores> = (0..models.len()).map(|i| trainer.stores(i).clone()).collect();
         drop(trainer);
-        let scores = noisy_scores_wait(&self.setting, self.options, models, &stores, self.images, self.seed)?;
+        let scores = noisy_scores_wait(&self.setting, self.options, &models, &stores, self.images, self.seed)?;
         let measured = scores.into_iter().zip(progress).map(|((clean, noisy), training)| {
             let failed = !training.loss.is_finite() || !clean.loss.is_finite();
             Measured {

@@ -270,7 +270,7 @@ impl<'a, S: Space> Evolution<'a, S> {
         measures: BTreeMap<String, f64>,
     ) -> Result<()> {
         let (params, macs) = (self.space.params(arch), self.space.macs(arch));
-        archive.insert(Entry { arch: arch.to_string(), generation, fitness, params, macs, measures })
+        archive.insert(Entry { arch: arch.to_string(), generation, baseline: false, fitness, params, macs, measures })
     }
 
     /// Asks, evaluates and tells until the last generation, from wherever the archive stands. `evaluate`

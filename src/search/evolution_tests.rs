@@ -116,8 +116,15 @@ fn settings_are_checked() {
     assert!(why(EvolutionSettings { mutations: 26, ..base }).contains("more than the population of 50"));
     assert!(why(EvolutionSettings { mutations: usize::MAX, ..base }).contains("population"));
     assert!(why(EvolutionSettings { mutation_probability: f64::NAN, ..base }).contains("expected 0 to 1"));
-    let foreign =
-        Entry { arch: "x".into(), generation: 0, fitness: 1.0, params: 1, macs: 1, measures: BTreeMap::new() };
+    let foreign = Entry {
+        arch: "x".into(),
+        generation: 0,
+        baseline: false,
+        fitness: 1.0,
+        params: 1,
+        macs: 1,
+        measures: BTreeMap::new(),
+    };
     let (space, streams) = (space(), streams(9));
     let evolution = Evolution::new(&space, base, EvolutionProtocol::default(), &streams).unwrap();
     assert!(evolution.ask(&Archive::try_from(vec![foreign]).unwrap(), 1).is_err());

@@ -13,13 +13,13 @@ use crate::measure::corruption::{Origin, evaluate_wait, grid};
 use crate::measure::forward::{Forward, Score, Subject, graph};
 use crate::nn::Model;
 use crate::nn::card::ModelCard;
-use crate::nn::tensors::{Named, to_bytes};
+use crate::nn::tensors::to_bytes;
 use crate::progress::Observer;
 use crate::report::folder::RunFolder;
 use crate::train::feed::Resident;
 use crate::train::job::{self, Saving};
 use crate::train::step::Optimizer;
-use crate::train::trainer::{Progress, Recipe, Setting, Trainer};
+use crate::train::trainer::{Inheritance, Progress, Recipe, Setting, Trainer};
 
 /// Most test images that are corrupted or attacked at the end of a run; `altiplano evaluate` takes all.
 pub const JUDGED_IMAGES: usize = 200;
@@ -72,8 +72,8 @@ pub struct Job<'a> {
     pub recipe: &'a Recipe,
     /// What the model file says about it.
     pub card: &'a ModelCard,
-    /// Weights to start from instead of fresh ones, where names agree.
-    pub inherit: Option<&'a Named>,
+    /// Weights to start from instead of fresh ones.
+    pub inherit: Option<Inheritance<'a>>,
     /// Attacks that it is tested under.
     pub attacks: &'a [Attack],
     /// Name of the stage, and the shares of the whole job's work at its begin and end.
@@ -115,8 +115,8 @@ pub fn train_and_test(
     let Job { model, recipe, card, inherit, attacks, stage } = *job;
     let indices: Vec<usize> = (0..data.train.len()).collect();
     let mut trainer = Trainer::new(setting.clone(), model, recipe, &indices, &[seed], &[])?;
-    if let Some(named) = inherit {
-        trainer.inherit(0, named)?;
+    if let Some(inheritance) = inherit {
+        trainer.inherit(0, inheritance)?;
     }
     let saving = Saving { folder, name: "training", every: 0 };
     let progress = job::run(&mut trainer, Some(saving), stage, observer, &mut |_| Ok(()))?;

@@ -17,6 +17,7 @@ pub mod random;
 pub mod run;
 pub mod simulated;
 pub mod subset;
+pub mod supernet;
 pub mod surrogate;
 pub mod surrogate_search;
 pub mod trade_off;

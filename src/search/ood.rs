@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::cohort::{CohortOptions, noisy_scores_wait};
 use super::finals::JUDGED_IMAGES;
+use super::supernet;
 use crate::corrupt::{Constants, Kind, Severity};
 use crate::data::Dataset;
 use crate::error::{Error, Result};
@@ -21,7 +22,7 @@ use crate::train::feed::Resident;
 use crate::train::job::{self, Saving};
 use crate::train::step::Optimizer;
 use crate::train::stores::Stores;
-use crate::train::trainer::{Member, Recipe, Setting, Trainer};
+use crate::train::trainer::{Inheritance, Member, Recipe, Setting, Trainer};
 
 /// A network to train and judge.
 pub struct Contestant<'a> {
@@ -37,6 +38,8 @@ pub struct Contestant<'a> {
     pub macs: u64,
     /// What trains it; everything else is common.
     pub optimizer: Optimizer,
+    /// Weights to start from instead of each seed's fresh ones.
+    pub inherit: Option<Inheritance<'a>>,
 }
 
 /// Mean and sample deviation over seeds; the deviation of one seed is not known.
@@ -139,6 +142,15 @@ impl Trial<'_> {
             let rho = if kind == Optimizer::Sgd { 0.0 } else { self.rho };
             let recipe = Recipe { optimizer: kind, rho, ..self.recipe.clone() };
             let mut trainer = Trainer::of(self.setting.clone(), &members, &recipe, self.training)?;
+            let heirs: Vec<_> = here
+                .iter()
+                .flat_map(|&i| vec![contestants[i].inherit; self.seeds.len()])
+                .enumerate()
+                .filter_map(|(network, inherit)| Some((network, inherit?)))
+                .collect();
+            let models: Vec<&dyn Model> = members.iter().map(|member| member.model).collect();
+            let recalibration = self.noise.recalibration(self.training, self.seeds[0]);
+            supernet::inherit(&self.setting, &trainer, &models, &heirs, &recalibration)?;
             let at = |n: usize| from + (middle - from) * n as f64 / kinds.len() as f64;
             let name = format!("training {} networks with {kind}", members.len());
             let saving = Saving { folder, name: &format!("finals-{kind}"), every: 0 };

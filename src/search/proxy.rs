@@ -340,6 +340,7 @@ pub fn search(
                 let entry = Entry {
                     arch: arch.to_string(),
                     generation,
+                    baseline: false,
                     fitness,
                     params: space.params(arch),
                     macs: space.macs(arch),
@@ -431,7 +432,17 @@ mod tests {
             for arch in (Proposer { space: &space, config }).ask(&archive, generation).unwrap() {
                 let (params, macs) = (space.params(&arch), space.macs(&arch));
                 let (arch, fitness) = (arch.to_string(), score(&arch));
-                archive.insert(Entry { arch, generation, fitness, params, macs, measures: BTreeMap::new() }).unwrap();
+                archive
+                    .insert(Entry {
+                        arch,
+                        generation,
+                        baseline: false,
+                        fitness,
+                        params,
+                        macs,
+                        measures: BTreeMap::new(),
+                    })
+                    .unwrap();
             }
         }
         archive

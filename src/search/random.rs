@@ -83,7 +83,15 @@ mod tests {
         let mut archive = Archive::new();
         for arch in &all[..7] {
             let arch = arch.to_string();
-            let entry = Entry { arch, generation: 0, fitness: 0.0, params: 1, macs: 1, measures: BTreeMap::new() };
+            let entry = Entry {
+                arch,
+                generation: 0,
+                baseline: false,
+                fitness: 0.0,
+                params: 1,
+                macs: 1,
+                measures: BTreeMap::new(),
+            };
             archive.insert(entry).unwrap();
         }
         assert_eq!(ask(&space, Dedupe::Exact, 20, &archive, &streams).unwrap(), all[7..]);

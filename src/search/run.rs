@@ -11,6 +11,7 @@ use super::config::{Method, SearchConfig};
 use super::evolution::Evolution;
 use super::finals::{Final, Job, train_and_test};
 use super::random;
+use super::supernet::{self, SupernetJob};
 use crate::data::{Dataset, SplitSize, split};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
@@ -24,24 +25,12 @@ use crate::report::folder::RunFolder;
 use crate::report::statistics::spearman;
 use crate::space::Draw;
 use crate::train::feed::Resident;
-use crate::train::job::{self, Saving};
-use crate::train::trainer::{Setting, Trainer};
+use crate::train::trainer::Setting;
 
-/// Purpose words of the search's random numbers.
-const PATH_PURPOSE: u32 = 0x5041_5448;
+/// Purpose word of the search's random numbers.
 const PROPOSE_PURPOSE: u32 = 0x5052_4F50;
-/// Generation numbers of the baseline's candidates lie above all of the search's.
-const BASELINE: u64 = 1 << 40;
-
-impl Draw for Stream {
-    fn below(&mut self, n: u32) -> u32 {
-        Stream::below(self, u64::from(n)) as u32
-    }
-
-    fn uniform(&mut self) -> f64 {
-        Stream::uniform(self)
-    }
-}
+/// Generation numbers that key the random numbers of the baseline's candidates lie above all of the search's.
+const BASELINE_STREAM: u64 = 1 << 40;
 
 /// What a search by flatness or at random found; written as `result.json`.
 #[derive(Debug, Serialize)]
@@ -164,16 +153,10 @@ pub fn search<S: NetworkSpace>(
     let resident = Resident::new(gpu, &data.train)?;
     let setting = Setting { gpu, preset, data: &resident, statistics: &statistics };
 
-    // The supernet, on a random path in every step.
     let supernet = space.supernet();
-    let mut trainer = Trainer::new(setting.clone(), &*supernet, &config.supernet, training, &[config.seed], &[])?;
-    let saving = Saving { folder, name: "supernet", every: 50 };
-    let mut choose = |trainer: &mut Trainer| {
-        let mut draw = Stream::new(config.seed, PATH_PURPOSE, trainer.step() as u64);
-        trainer.choose(&[space.path(&space.sample(&mut draw))])
-    };
     let baseline = config.baseline && config.method != Method::Random;
-    job::run(&mut trainer, Some(saving), ("training the supernet", 0.0, 0.35), observer, &mut choose)?;
+    let job = SupernetJob { recipe: &config.supernet, images: training, seed: config.seed, share: 0.35 };
+    let trainer = supernet::train(&setting, space, &job, folder, observer)?;
     let weights = trainer.stores(0).group(Group::Weights)?.clone();
     drop(trainer);
 
@@ -184,7 +167,7 @@ pub fn search<S: NetworkSpace>(
         Box::new(Stream::new(config.seed, PROPOSE_PURPOSE, generation << 20 ^ slot))
     };
     if state.sigmas.is_empty() {
-        let probes = random::distinct(space, config.protocol.dedupe, 8, &|_, slot| streams(BASELINE - 1, slot));
+        let probes = random::distinct(space, config.protocol.dedupe, 8, &|_, slot| streams(BASELINE_STREAM - 1, slot));
         evaluator.find_sigmas_wait(&probes.iter().map(|a| space.path(a)).collect::<Vec<_>>())?;
         state.sigmas = evaluator.sigmas().to_vec();
         save(folder, &state)?;
@@ -211,24 +194,25 @@ pub fn search<S: NetworkSpace>(
             }
         };
         asked.truncate(left);
-        judge.measure(&asked, generation, &mut archive, observer)?;
+        judge.measure(&asked, (generation, false), &mut archive, observer)?;
     }
     if baseline {
         tell(observer, Event::Stage { name: "evaluating as many random ones", units, from: middle, to: 0.7 })?;
-        let wanted = random::distinct(space, config.protocol.dedupe, archive.len(), &|g, s| streams(BASELINE + g, s));
+        let wanted =
+            random::distinct(space, config.protocol.dedupe, archive.len(), &|g, s| streams(BASELINE_STREAM + g, s));
         // What the search has measured already need not be measured again.
         let mut unknown = vec![];
         for arch in wanted {
             match archive.get(&arch.to_string()) {
                 Some(entry) if !others.contains(&entry.arch) => {
-                    others.insert(Entry { generation: BASELINE, ..entry.clone() })?;
+                    others.insert(Entry { generation: 0, baseline: true, ..entry.clone() })?;
                 }
                 Some(_) => {}
                 None => unknown.push(arch),
             }
         }
         unknown.retain(|arch| !others.contains(&arch.to_string()));
-        judge.measure(&unknown, BASELINE, &mut others, observer)?;
+        judge.measure(&unknown, (0, true), &mut others, observer)?;
     }
     let sigmas = evaluator.sigmas().to_vec();
     drop(evaluator);
@@ -294,7 +278,7 @@ pub(super) fn read_history(folder: &RunFolder) -> Result<(Archive, Archive)> {
     for (number, line) in folder.history()?.iter().enumerate() {
         let entry: Entry = serde_json::from_str(line)
             .map_err(|e| Error::file(folder.path().join("history.jsonl"), None, format!("line {}: {e}", number + 1)))?;
-        let to = if entry.generation >= BASELINE { &mut others } else { &mut archive };
+        let to = if entry.baseline { &mut others } else { &mut archive };
         to.insert(entry)?;
     }
     Ok((archive, others))
@@ -318,7 +302,7 @@ impl<S: NetworkSpace> Judge<'_, '_, S> {
     fn measure(
         &mut self,
         asked: &[S::Arch],
-        generation: u64,
+        (generation, baseline): (u64, bool),
         archive: &mut Archive,
         observer: &mut Observer,
     ) -> Result<()> {
@@ -332,6 +316,7 @@ impl<S: NetworkSpace> Judge<'_, '_, S> {
                 let entry = Entry {
                     arch: arch.to_string(),
                     generation,
+                    baseline,
                     fitness: measured.flatness,
                     params: self.space.params(arch),
                     macs: self.space.macs(arch),

@@ -359,6 +359,20 @@ mod tests {
     }
 
     #[test]
+    fn candidates_that_are_all_as_good_are_no_trouble() {
+        let space = space();
+        for equal_costs in [false, true] {
+            let level = |(arch, _, cost)| (arch, 5.0, if equal_costs { 1.0 } else { cost });
+            let rows: Vec<(Arch, f64, f64)> = rows().into_iter().map(level).collect();
+            let truth = Truth::new(&space, &rows).unwrap();
+            for proposer in [Proposer::Random, Proposer::Nsga2, Proposer::Surrogate] {
+                let run = run(&truth, proposer, &settings(), 40, 3, None).unwrap();
+                assert_eq!(run.iter().map(|i| truth.key(&i.genes)).collect::<HashSet<_>>().len(), 40);
+            }
+        }
+    }
+
+    #[test]
     fn tables_without_a_choice_are_refused() {
         let space = space();
         let arch: Arch = "333333".parse().unwrap();

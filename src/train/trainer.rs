@@ -13,7 +13,6 @@ use crate::data::ChannelStatistics;
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Ticket};
 use crate::graph::plan::{Instance, Plan};
-use crate::graph::store::Contents;
 use crate::graph::{Graph, Group, Statistics};
 use crate::kernels::Preset;
 use crate::nn::Model;
@@ -124,6 +123,15 @@ impl Recipe {
             ..Rates::default()
         }
     }
+}
+
+/// Weights and statistics to start from instead of fresh ones, where names agree.
+#[derive(Clone, Copy)]
+pub struct Inheritance<'a> {
+    /// Those of another network, such as a supernet.
+    pub from: &'a Named,
+    /// What the other calls a tensor, given this network's name for it; the same if it has no name of its own.
+    pub name: &'a dyn Fn(&str) -> Option<String>,
 }
 
 /// Loss and accuracy of an epoch.
@@ -468,19 +476,18 @@ impl<'a> Trainer<'a> {
         self.stores[network].save_wait(0)
     }
 
-    /// Replaces weights and statistics of a network by given ones, where the names are known; the rest stays.
+    /// Replaces weights and statistics of a network by those of another, where the names agree; the rest stays.
     ///
     /// # Errors
     /// If axes differ or values are not finite.
-    pub fn inherit(&self, network: usize, named: &Named) -> Result<()> {
+    pub fn inherit(&self, network: usize, inheritance: Inheritance) -> Result<()> {
         let mut all = self.weights_wait(network)?;
-        let stores = &self.stores[network];
-        all.extend(named.iter().filter(|(name, _)| knows(stores, name)).map(|(n, v)| (n.clone(), v.clone())));
-        stores.load(0, &all)
+        for (name, values) in &mut all {
+            let theirs = (inheritance.name)(name).and_then(|name| inheritance.from.get(&name));
+            if let Some(inherited) = theirs.or_else(|| inheritance.from.get(name)) {
+                values.clone_from(inherited);
+            }
+        }
+        self.stores[network].load(0, &all)
     }
-}
-
-fn knows(stores: &Stores, name: &str) -> bool {
-    let has = |contents: &Contents| contents.entries.contains_key(name);
-    [Group::Weights, Group::Running].iter().any(|g| stores.group(*g).is_ok_and(|s| has(s.contents())))
 }

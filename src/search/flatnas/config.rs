@@ -48,6 +48,9 @@ pub struct FlatnasConfig {
     pub max_macs: u64,
     /// Whether multiply-adds are a third objective.
     pub minimize_macs: bool,
+    /// Whether the baseline is searched: the same search, but with SGD and the error as the first objective. Otherwise it is
+    /// the pick of the search's own candidates by their error.
+    pub baseline: bool,
     /// Seeds of each network that is trained at the end.
     pub seeds: u64,
     /// Images that train these, the first of a shuffle; 0 for all.
@@ -56,26 +59,32 @@ pub struct FlatnasConfig {
     pub search: SurrogateSettings,
     /// Training and measurement of candidates.
     pub candidates: CohortOptions,
+    /// Training of a supernet whose weights candidates inherit, and the networks at the end too. With 0 epochs there is
+    /// none, and they begin with fresh weights.
+    pub supernet: Recipe,
     /// Training at the end.
     pub training: Recipe,
 }
 
+/// Shares of a run's work after which a part of it ends.
+pub(super) struct Shares {
+    pub(super) supernet: f64,
+    pub(super) candidates: f64,
+    pub(super) baseline: f64,
+}
+
 impl FlatnasConfig {
-    /// The sizes of a preset for data of so many images of this side.
-    pub fn preset(preset: Preset, data: &str, images: usize, side: (usize, usize), compat: bool) -> Self {
+    /// The sizes of a preset for data of images of this side.
+    pub fn preset(preset: Preset, data: &str, side: (usize, usize), compat: bool) -> Self {
         let quick = preset == Preset::Quick;
         let small = side.0.max(side.1) < 16;
         let see = |side: usize| if quick && side > 16 { 16 } else { (side / 4 * 4).max(4) };
         let image = [see(side.0), see(side.1)];
-        let batch = match (quick, images < 4_000) {
-            (true, true) => 32,
-            (true, false) => 64,
-            (false, _) => 128,
-        };
+        let batch = if quick { 32 } else { 128 };
         let optimizer = if quick { Optimizer::Sam } else { Optimizer::Asam };
         let (epochs, final_epochs) = match (quick, small) {
             (true, true) => (5, 10),
-            (true, false) => (2, 4),
+            (true, false) => (4, 8),
             (false, _) => (6, 200),
         };
         let recipe = |epochs: usize| Recipe {
@@ -116,19 +125,24 @@ impl FlatnasConfig {
             alpha: 0.5,
             max_params: 0,
             max_macs: 0,
-            minimize_macs: false,
+            // Many small networks have the same number of parameters: in NAS-Bench-201 one in twenty has the least.
+            minimize_macs: quick,
+            baseline: true,
             seeds: 1,
             final_images: if quick { 4_000 } else { 0 },
             search,
             candidates: CohortOptions {
                 side_by_side: 8,
                 training_images: if quick { 2_000 } else { 0 },
-                images: if quick { 250 } else { 0 },
+                images: if quick { 500 } else { 0 },
                 batch: if quick { 50 } else { 100 },
                 sigma: 0.05,
                 draws: if quick { 8 } else { 20 },
+                recalibration_batches: if quick { 10 } else { 20 },
                 training: recipe(epochs),
             },
+            // It learns on one path at a time, and so more slowly.
+            supernet: Recipe { optimizer: Optimizer::Sgd, rho: 0.0, lr: 0.05, ..recipe(0) },
             training: recipe(final_epochs),
         }
     }
@@ -136,6 +150,33 @@ impl FlatnasConfig {
     /// Candidates that will be evaluated at most.
     pub fn planned(&self) -> usize {
         limited(self.search.initial + self.generations as usize * self.search.picks, self.evaluations)
+    }
+
+    /// Whether there is a second search, for the baseline; one that would be the same as the first is not made.
+    pub fn searches_baseline(&self) -> bool {
+        let same = self.alpha == 1.0 && self.candidates.training.optimizer == Optimizer::Sgd;
+        self.baseline && !same
+    }
+
+    /// Shares of the work, with a training step as the unit.
+    pub(super) fn shares(&self) -> Shares {
+        // Two passes of sharpness-aware minimisation against one.
+        let cost = |recipe: &Recipe| recipe.epochs as f64 * if recipe.optimizer == Optimizer::Sgd { 1.0 } else { 2.0 };
+        let images = |most: usize| if most == 0 { 10_000.0 } else { most as f64 };
+        let plain = |recipe: &Recipe| recipe.epochs as f64;
+        let candidates = self.planned() as f64 * images(self.candidates.training_images);
+        let finals = self.seeds as f64 * images(self.final_images);
+        let baseline = if self.searches_baseline() { candidates * plain(&self.candidates.training) } else { 0.0 };
+        let parts = [
+            cost(&self.supernet) * images(0),
+            candidates * cost(&self.candidates.training),
+            baseline,
+            // Tests on corrupted images take about as long as a few epochs.
+            finals * (2.0 * cost(&self.training) + plain(&self.training) + 4.0),
+        ];
+        let all: f64 = parts.iter().sum();
+        let until = |n: usize| parts[..n].iter().sum::<f64>() / all;
+        Shares { supernet: until(1), candidates: until(2), baseline: until(3) }
     }
 
     /// Checks all numbers.
@@ -172,6 +213,9 @@ impl FlatnasConfig {
         }
         self.candidates.validate()?;
         let share = (images as f64 * self.train_share) as usize;
+        if self.supernet.epochs > 0 {
+            self.supernet.validate(share)?;
+        }
         self.candidates.training.validate(limited(share, self.candidates.training_images))?;
         self.training.validate(limited(images, self.final_images))
     }

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::super::ood::Judged;
+use crate::train::step::Optimizer;
 
 /// A candidate with what was found of it.
 #[derive(Clone, Debug, Serialize)]
@@ -37,7 +38,30 @@ pub struct Step {
     pub hypervolume: Option<f64>,
 }
 
-/// What a search found; written as `result.json`.
+/// What one search found: the run's own, or the baseline's.
+#[derive(Clone, Debug, Serialize)]
+pub struct Explored {
+    /// What trained candidates.
+    pub optimizer: Optimizer,
+    /// Weight of the error in the first objective.
+    pub alpha: f64,
+    /// Candidates that were evaluated.
+    pub evaluated: usize,
+    /// Those of them that could not be trained.
+    pub failed: usize,
+    /// Those that learned nothing, and so are on no front.
+    pub learned_nothing: usize,
+    /// Mean error over mean robustness of all candidates that learned something.
+    pub alpha_norm: f64,
+    /// Generation by generation.
+    pub steps: Vec<Step>,
+    /// Candidates within the limits that none dominates, by parameters.
+    pub front: Vec<Found>,
+    /// The pick of the front: highest trade-off.
+    pub best: Found,
+}
+
+/// What a run found; written as `result.json`.
 #[derive(Debug, Serialize)]
 pub struct FlatnasResult {
     /// `flatnas`.
@@ -54,22 +78,14 @@ pub struct FlatnasResult {
     pub reproducible: bool,
     /// Seconds since the start, those before an interruption included.
     pub seconds: f64,
-    /// Candidates that were evaluated.
-    pub evaluated: usize,
-    /// Those of them that could not be trained.
-    pub failed: usize,
-    /// Those that learned nothing, and so are on no front.
-    pub learned_nothing: usize,
     /// The error from which on a network has learned nothing, percent points; not there if the rule does not hold.
     pub constant_error: Option<f64>,
-    /// Mean error over mean robustness of all candidates that learned something.
-    pub alpha_norm: f64,
-    /// Generation by generation.
-    pub steps: Vec<Step>,
-    /// Candidates within the limits that none dominates, by parameters.
-    pub front: Vec<Found>,
-    /// The pick of the front: highest trade-off.
-    pub best: Found,
+    /// The search.
+    #[serde(flatten)]
+    pub found: Explored,
+    /// The same search with candidates trained by SGD and the error as the first objective; not there if the baseline was
+    /// picked from the search's own candidates, by their error.
+    pub baseline: Option<Explored>,
     /// Networks trained at the end.
     #[serde(rename = "final")]
     pub trained: Vec<Judged>,
