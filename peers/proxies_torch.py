@@ -4,6 +4,7 @@
     pip install torch numpy safetensors          # tested with torch 2.15.0, Python 3.11
     python3 proxies_torch.py --check [FOLDER]    # against the golden cases; default ../shared/reference
     python3 proxies_torch.py --forms CASE        # the forms of croze that were not released, written into a golden case
+    python3 proxies_torch.py --exact [FOLDER]    # grasp of all golden cases in f64, written into tests/golden/grasp_f64.json
     python3 proxies_torch.py --time [--archs 333333,333132,211111] [--batch 16] [--cells 5] [--threads 1]
                              [--repeats 3] [--proxies croze,synflow,snip,grad_norm,naswot,grasp] [--ops all|selected]
 
@@ -449,6 +450,17 @@ def forms(folder: pathlib.Path):
     (folder / "croze_forms.json").write_text(json.dumps(written, indent=1) + "\n")
 
 
+def exact(root: pathlib.Path):
+    """Writes grasp in f64 of the golden cases below `root` and of the repository's own."""
+    own, scores = ROOT / "tests/golden", {}
+    for folder in sorted(p.parent for top in (own, root) for p in top.glob("proxies*/*/case.json")):
+        net, x, y, _ = load_case(folder)
+        scores[f"{folder.parent.name}/{folder.name}"] = grasp(net.double(), x.double(), y)[0]
+    origin = f"peers/proxies_torch.py --exact, torch {torch.__version__}, f64"
+    text = json.dumps({"origin": origin, "grasp": dict(sorted(scores.items()))}, indent=1)
+    (own / "grasp_f64.json").write_text(text + "\n")
+
+
 def check(root: pathlib.Path) -> bool:
     folders = sorted(p.parent for kind in ("proxies", "proxies_tiny") for p in root.glob(f"**/{kind}/*/case.json"))
     if not folders:
@@ -531,6 +543,7 @@ def measure_times(args) -> dict:
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--forms", metavar="CASE", type=pathlib.Path)
+    parser.add_argument("--exact", nargs="?", const=ROOT.parent / "shared/reference", type=pathlib.Path)
     parser.add_argument("--check", nargs="?", const=ROOT.parent / "shared/reference", type=pathlib.Path)
     parser.add_argument("--time", action="store_true")
     parser.add_argument("--archs", default="333333,333132,211111")
@@ -544,8 +557,10 @@ def main():
     torch.set_num_threads(args.threads)
     if args.forms:
         return forms(args.forms)
+    if args.exact:
+        return exact(args.exact)
     if not args.check and not args.time:
-        parser.error("say --check, --forms or --time")
+        parser.error("say --check, --forms, --exact or --time")
     if args.check and not check(args.check):
         sys.exit(1)
     if args.time:

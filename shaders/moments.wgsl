@@ -1,5 +1,8 @@
 // Per-channel moments of a map over a chunk of positions, as parts for batch_norm and batch_norm_grad.
-//   forward:  mean = sum x / m,  spread = sum (x - mean)^2, two passes over the chunk (no cancellation)
+//   forward:  m_0 = sum x / m,  drift = sum (x - m_0) / m,  mean = m_0 + drift,  spread = sum (x - m_0)^2 - m drift^2:
+//             two passes over the chunk (no cancellation), the second mends the rounding of the first one's mean. So the mean
+//             of a channel that is constant is that constant, and what the norm makes of it is zero: else it would be that
+//             rounding times 1 / sqrt(epsilon), 316.
 //   GRAD:     sum dy,  sum dy * (x - mean) * rstd
 //   Lanes sum 16 positions apart before they add them up: rounding grows with the square root of the longest run.
 //   one workgroup per block of four channels and chunk; lanes take positions in turn and are summed in lane order.
@@ -73,20 +76,29 @@ fn main(
     }
     lane_sums[lane] = a;
     workgroupBarrier();
-    let mean = total(0u) / f32(last - first);
+    let count = f32(last - first);
+    let rough = total(0u) / count;
+    a = vec4<f32>(0.0);
     for (var run = first; run < last; run += ${16 * LANES}u) {
+        var a_run = vec4<f32>(0.0);
         var b_run = vec4<f32>(0.0);
         for (var i = run + lane; i < min(run + ${16 * LANES}u, last); i += ${LANES}u) {
-            let d = xs[head.x + i * c4 + block] - mean;
+            let d = xs[head.x + i * c4 + block] - rough;
+            a_run += d;
             b_run = fma(d, d, b_run);
         }
+        a += a_run;
         b += b_run;
     }
+    // All lanes have read the first sums.
+    workgroupBarrier();
+    lane_sums[lane] = a;
     lane_sums[${LANES}u + lane] = b;
     workgroupBarrier();
     if lane == 0u {
-        parts[head.y + (chunk * c4 + block) * 2u] = mean;
-        parts[head.y + (chunk * c4 + block) * 2u + 1u] = total(${LANES}u);
+        let drift = total(0u) / count;
+        parts[head.y + (chunk * c4 + block) * 2u] = rough + drift;
+        parts[head.y + (chunk * c4 + block) * 2u + 1u] = max(fma(-drift * count, drift, total(${LANES}u)), vec4<f32>(0.0));
     }
 #end
 }

@@ -28,6 +28,7 @@ pub fn cases() -> Vec<Case> {
         }
     }
     cases.push(batch_norm("far from zero", Shape::map(2, 9, 11, 5), Fill::Around(1000.0), MOVING, true));
+    cases.extend([Shape::map(1, 7, 9, 5), Shape::map(5, 21, 23, 6)].map(constant_channels));
     cases.push(batch_norm("a single position", Shape::map(1, 1, 1, 6), Fill::Numbers, BATCH, true));
     cases.push(batch_norm("folded", Shape::map(2, 1, 1, 262_150), Fill::Numbers, BATCH, false));
     cases.push(batch_norm_grad("folded", Shape::map(2, 1, 1, 262_150), BATCH, true));
@@ -133,6 +134,33 @@ fn batch_norm(name: &str, shape: Shape, fill: Fill, statistics: Statistics, affi
     assert_eq!(coefficients, own);
     case.unpadded();
     case.push(Op::BatchNorm { x, gamma, beta, running, hyper, coefficients, epsilon: 1e-5, statistics });
+    case.inexact()
+}
+
+/// Channels that are constant, as behind a convolution of nothing: the mean is that constant to the bit, though no sum of its
+/// copies is exact. Norms magnify what is left of it by 1 / sqrt(epsilon).
+fn constant_channels(shape: Shape) -> Case {
+    let [n, h, w, c] = shape.nhwc();
+    let mut case = Case::new(format!("batch norm constant {n}x{h}x{w}"));
+    let values = (0..n * h * w * c).map(|i| 0.1 + (i % c) as f32 * 0.7).collect();
+    let x = case.shared(shape, Fill::Values(values));
+    let bound = move |want: &Memory, _: &Memory| -> Vec<f64> {
+        let own = want.get(TensorId(x.0 + 2));
+        own.iter().enumerate().map(|(i, v)| if i / c == 2 { 1e-9 } else { 8.0 * HALF_ULP * v.abs() }).collect()
+    };
+    let coefficients = case.output(Shape::Vectors { rows: 4, c }, Bound::Of(Box::new(bound)));
+    assert_eq!(coefficients, TensorId(x.0 + 2));
+    case.unpadded();
+    case.push(Op::BatchNorm {
+        x,
+        gamma: None,
+        beta: None,
+        running: None,
+        hyper: None,
+        coefficients,
+        epsilon: 1e-5,
+        statistics: BATCH,
+    });
     case.inexact()
 }
 

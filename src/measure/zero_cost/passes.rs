@@ -185,11 +185,16 @@ impl Look {
         Ok(crate::nn::tensors::fresh(&Contents::of(&self.graph, &[Group::Weights])?, seed))
     }
 
-    /// Runs the pass in `f64` on the host, for what `f32` cannot hold. The network must not move running statistics.
+    /// The graph; what the pass leaves are its probes.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// What the interpreter begins with: weights and batch.
     ///
     /// # Errors
     /// If a weight or the batch is missing or of another size.
-    pub fn run_exact(&self, weights: &Named, batch: &Named) -> Result<Left> {
+    pub fn memory(&self, weights: &Named, batch: &Named) -> Result<Memory> {
         let mut memory = Memory::new(&self.graph);
         for (group, named) in [(Group::Weights, weights), (Group::Batch, batch)] {
             for (id, info) in self.graph.persistent(group) {
@@ -203,6 +208,15 @@ impl Look {
                 memory.set(id, values.into_iter().map(f64::from).collect())?;
             }
         }
+        Ok(memory)
+    }
+
+    /// Runs the pass in `f64` on the host, for what `f32` cannot hold. The network must not move running statistics.
+    ///
+    /// # Errors
+    /// If a weight or the batch is missing or of another size.
+    pub fn run_exact(&self, weights: &Named, batch: &Named) -> Result<Left> {
+        let mut memory = self.memory(weights, batch)?;
         reference::run(&self.graph, &[], &mut memory)?;
         let read = |(name, tensor): &(String, TensorId)| {
             let logical: Vec<f32> = memory.get(*tensor).iter().map(|&v| v as f32).collect();
