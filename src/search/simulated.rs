@@ -361,15 +361,20 @@ mod tests {
     #[test]
     fn candidates_that_are_all_as_good_are_no_trouble() {
         let space = space();
+        // All but one, without which there would be nothing to choose; and costs that differ or do not.
         for equal_costs in [false, true] {
-            let level = |(arch, _, cost)| (arch, 5.0, if equal_costs { 1.0 } else { cost });
-            let rows: Vec<(Arch, f64, f64)> = rows().into_iter().map(level).collect();
+            let level = |(n, (arch, _, cost)): (usize, (Arch, f64, f64))| {
+                (arch, if n == 0 { 6.0 } else { 5.0 }, if equal_costs && n > 0 { 1.0 } else { cost })
+            };
+            let rows: Vec<(Arch, f64, f64)> = rows().into_iter().enumerate().map(level).collect();
             let truth = Truth::new(&space, &rows).unwrap();
             for proposer in [Proposer::Random, Proposer::Nsga2, Proposer::Surrogate] {
                 let run = run(&truth, proposer, &settings(), 40, 3, None).unwrap();
                 assert_eq!(run.iter().map(|i| truth.key(&i.genes)).collect::<HashSet<_>>().len(), 40);
             }
         }
+        let equal: Vec<(Arch, f64, f64)> = rows().into_iter().map(|(arch, _, cost)| (arch, 5.0, cost)).collect();
+        assert!(Truth::new(&space, &equal).map(|_| ()).unwrap_err().to_string().contains("nothing to choose"));
     }
 
     #[test]
