@@ -133,21 +133,26 @@ fn inherited_weights_help_and_change_no_bit_side_by_side() {
     let folder = folder.path();
     let settings = format!("baseline = false\n{}", SETTINGS.replace("training.epochs = 4", "training.epochs = 1"));
     std::fs::write(folder.join("small.toml"), settings).unwrap();
-    let search = |out: &str, args: &[&str]| -> Value {
-        let output = altiplano(folder, &[&SEARCH[..], &["--out", out], args].concat()).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        serde_json::from_slice(&read(&folder.join(out).join("result.json"))).unwrap()
+    let search = |out: &str, args: &[&str]| {
+        let args = [&SEARCH[..], &["--lr", "0.02", "--out", out], args].concat();
+        altiplano(folder, &args).output().unwrap()
     };
-    let fresh = search("fresh", &["--lr", "0.02"]);
-    let inherited = search("inherited", &["--lr", "0.02", "--supernet-epochs", "10"]);
-    let alone = search("alone", &["--lr", "0.02", "--supernet-epochs", "10", "--side-by-side", "1"]);
+    // So little training may teach fresh candidates nothing, which ends the search; their history is there all the same.
+    search("fresh", &[]);
+    for (out, more) in [("inherited", &[][..]), ("alone", &["--side-by-side", "1"])] {
+        let output = search(out, &[&["--supernet-epochs", "10"], more].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let result: Value = serde_json::from_slice(&read(&folder.join("inherited/result.json"))).unwrap();
     for file in ["history.jsonl", "best.safetensors", "table.csv"] {
         let [a, b] = ["inherited", "alone"].map(|run| read(&folder.join(run).join(file)));
         assert!(a == b, "{file} differs");
     }
-    assert!(alone["baseline"].is_null() && inherited["final"].as_array().unwrap().len() == 3);
-    let tested = |result: &Value| result["final"][0]["clean_error"]["mean"].as_f64().unwrap();
-    assert!(tested(&inherited) < tested(&fresh) - 15.0, "{} against {}", tested(&inherited), tested(&fresh));
+    // The networks at the end inherit too: ten steps from fresh weights would leave them at 90 %.
+    let trained = result["final"].as_array().unwrap();
+    assert!(result["baseline"].is_null() && trained.len() == 3);
+    let tested = trained.iter().map(|row| row["clean_error"]["mean"].as_f64().unwrap()).sum::<f64>() / 3.0;
+    assert!(tested < 75.0, "{tested}");
     let error = |run: &str| -> f64 {
         let history = String::from_utf8(read(&folder.join(run).join("history.jsonl"))).unwrap();
         let entries: Vec<Value> = history.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
