@@ -2,11 +2,13 @@
 """Zero-cost proxies in PyTorch on the CPU, one architecture at a time: the peer of altiplano's proxy engine.
 
     pip install torch numpy safetensors          # tested with torch 2.15.0, Python 3.11
-    python3 proxies_torch.py --check [FOLDER]    # against the golden cases; default ../shared/reference
+    python3 proxies_torch.py --check FOLDER      # against the golden cases there
     python3 proxies_torch.py --forms CASE        # the forms of croze that were not released, written into a golden case
-    python3 proxies_torch.py --exact [FOLDER]    # grasp of all golden cases in f64, written into tests/golden/grasp_f64.json
+    python3 proxies_torch.py --exact FOLDER      # grasp of all golden cases in f64, written into tests/golden/grasp_f64.json
     python3 proxies_torch.py --time [--archs 333333,333132,211111] [--batch 16] [--cells 5] [--threads 1]
                              [--repeats 3] [--proxies croze,synflow,snip,grad_norm,naswot,grasp] [--ops all|selected]
+    python3 proxies_torch.py --beside ALTIPLANO [--out FILE] [--batch 16] [--cells 5] [--threads 1] [--repeats 3]
+                             [--proxies croze,synflow,...] [--population 8]
 
 The network is the NAS-Bench-201 network of zero-cost-nas: over-complete cells (`--ops all`, as in the authors' code:
 each of the six edges holds all five operations, a mask selects one; `--ops selected` builds only the selected ones),
@@ -24,6 +26,11 @@ gradient once and not twice, naswot is one forward pass without a backward pass,
 rebuilding it and computes its five feature similarities once and not per layer, and gradients of biases and batch
 norm, which nothing reads, are not asked for.
 
+--beside runs the program `altiplano score` in turns with PyTorch, on the same architectures, weights and batch and on
+as many processor cores, one network at a time and as a population, and prints seconds per architecture, ratios of their
+medians, and how far the scores are apart. Architectures are random; the program's first ones, in which it compiles
+shaders, are not counted. Building the networks is counted in both.
+
 --check exits with 1 where a score, or one layer's P, G or Z of croze, differs by more than 1e-3. The golden values
 known as ill-conditioned, jacob_cov and ZiCo, are not among those computed here. The f32 measures have one more weak
 spot: a ReLU whose input is zero but for rounding may be on the other side in the golden run. So an f32 score beyond the
@@ -32,7 +39,7 @@ gives the golden score to 2e-5. grasp is a signed sum and shows such a unit most
 compared relative to the case's largest layer, since some gradients are zero but for rounding.
 """
 
-import argparse, copy, json, math, pathlib, platform, statistics, sys, time
+import argparse, copy, json, math, os, pathlib, platform, statistics, subprocess, sys, tempfile, time
 
 import torch
 import torch.nn as nn
@@ -540,12 +547,99 @@ def measure_times(args) -> dict:
     }
 
 
+# ---- beside the program --------------------------------------------------------------------------------------------
+
+# What the program calls the same score.
+PROGRAM_NAMES = {"croze": "croze_compat", "naswot": "naswot_compat"}
+
+
+def program_scores(args, folder: pathlib.Path, archs: list[str], name: str, population: int) -> list[dict]:
+    cores = set(sorted(os.sched_getaffinity(0))[: args.threads])
+    threads = {key: str(args.threads) for key in ("LP_NUM_THREADS", "RAYON_NUM_THREADS")}
+    command = [args.beside, "score", "--json", "--quiet", "--arch", *archs, "--proxies", PROGRAM_NAMES.get(name, name)]
+    command += ["--weights", folder / "weights.safetensors", "--batch", folder / "batch.safetensors"]
+    command += ["--population", str(population)]
+    confine = lambda: os.sched_setaffinity(0, cores)
+    run = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=os.environ | threads, preexec_fn=confine)
+    return json.loads(run.stdout)
+
+
+def beside(args) -> dict:
+    from safetensors.torch import save_file
+
+    os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[: max(args.threads, 1)]))
+    generator = torch.Generator().manual_seed(42)
+    draw = lambda: "".join(str(int(d)) for d in torch.randint(5, (6,), generator=generator))
+    archs = []
+    while len(archs) < 2 * args.population:  # connected ones, each once
+        arch = draw()
+        node = [True] + [False] * 3
+        for (start, end), digit in zip(EDGES, arch):
+            node[end] |= node[start] and digit != "0"
+        if node[3] and arch not in archs:
+            archs.append(arch)
+    counted = archs[args.population :]
+    x = torch.randn(args.batch, 3, 32, 32, generator=generator)
+    y = torch.randint(10, (args.batch,), generator=generator)
+    torch.manual_seed(42)
+    # Over-complete networks hold the weights of every architecture.
+    state = Net(archs[0], args.cells).state_dict()
+
+    def scored(arch: str, name: str) -> float:
+        net = Net(arch, args.cells).train()
+        net.load_state_dict(state)
+        return MEASURES[name](net, x, y)[0]
+
+    report = []
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        save_file(state, folder / "weights.safetensors")
+        save_file({"x": x, "y": y}, folder / "batch.safetensors")
+        for name in args.proxies.split(","):
+            scored(counted[0], name)  # loads and allocates what is done lazily
+            seconds, off = {"torch": [], "one by one": [], "population": []}, 0.0
+            for _ in range(args.repeats):
+                runs = [timed(lambda: scored(arch, name)) for arch in counted]
+                seconds["torch"].append(sum(run[0] for run in runs) / len(runs))
+                for how, size in (("one by one", 1), ("population", args.population)):
+                    rows = program_scores(args, folder, archs, name, size)[args.population :]
+                    seconds[how].append(sum(row["seconds"] for row in rows) / len(rows))
+                    for row, (_, _, score) in zip(rows, runs):
+                        score = math.log(score) if name == "synflow" else score
+                        off = max(off, relative(row[PROGRAM_NAMES.get(name, name)], score))
+            median = {how: statistics.median(values) for how, values in seconds.items()}
+            report.append({
+                "proxy": name,
+                "seconds": {how: [round(v, 5) for v in values] for how, values in seconds.items()},
+                "median": {how: round(value, 5) for how, value in median.items()},
+                "torch_over_one_by_one": round(median["torch"] / median["one by one"], 3),
+                "torch_over_population": round(median["torch"] / median["population"], 3),
+                "one_by_one_over_population": round(median["one by one"] / median["population"], 3),
+                "largest_relative_difference": off,
+            })
+            print(f"{name} {median}", file=sys.stderr, flush=True)
+    return {
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "cpu": cpu_name(),
+        "batch": args.batch,
+        "cells": args.cells,
+        "ops": "all",
+        "repeats": args.repeats,
+        "archs": counted,
+        "proxies": report,
+    }
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--forms", metavar="CASE", type=pathlib.Path)
-    parser.add_argument("--exact", nargs="?", const=ROOT.parent / "shared/reference", type=pathlib.Path)
-    parser.add_argument("--check", nargs="?", const=ROOT.parent / "shared/reference", type=pathlib.Path)
+    parser.add_argument("--exact", metavar="FOLDER", type=pathlib.Path)
+    parser.add_argument("--check", metavar="FOLDER", type=pathlib.Path)
     parser.add_argument("--time", action="store_true")
+    parser.add_argument("--beside", metavar="PROGRAM")
+    parser.add_argument("--out", type=pathlib.Path)
+    parser.add_argument("--population", type=int, default=8)
     parser.add_argument("--archs", default="333333,333132,211111")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--cells", type=int, default=5)
@@ -559,8 +653,11 @@ def main():
         return forms(args.forms)
     if args.exact:
         return exact(args.exact)
+    if args.beside:
+        text = json.dumps(beside(args), indent=1)
+        return args.out.write_text(text + "\n") if args.out else print(text)
     if not args.check and not args.time:
-        parser.error("say --check, --forms, --exact or --time")
+        parser.error("say --check, --forms, --exact, --time or --beside")
     if args.check and not check(args.check):
         sys.exit(1)
     if args.time:

@@ -129,10 +129,7 @@ impl Args {
         let mut config = SearchConfig::preset(method, preset, &self.data, data.train.len(), side, self.compat);
         config.seed = global.seed;
         config = merge_file(config, self.config.as_deref())?;
-        let space = self.sizes.for_data(data, config.channels, config.cells, (config.image[0], config.image[1]))?;
-        config.channels = space.sizes.channels;
-        config.cells = space.sizes.cells;
-        config.image = [space.sizes.height, space.sizes.width];
+        self.fit(data, &mut config.channels, &mut config.cells, &mut config.image)?;
         self.training.apply(&mut config.training)?;
         let Args { time, evaluations, draws, sigmas, supernet_epochs, .. } = self;
         time.iter().for_each(|v| config.time = *v);
@@ -146,6 +143,21 @@ impl Args {
 }
 
 impl Args {
+    /// Makes the sizes of networks what the options say, where they say something, for images of these data.
+    pub(super) fn fit(
+        &self,
+        data: &Dataset,
+        channels: &mut usize,
+        cells: &mut usize,
+        image: &mut [usize; 2],
+    ) -> Result<NasBench201> {
+        let space = self.sizes.for_data(data, *channels, *cells, (image[0], image[1]))?;
+        *channels = space.sizes.channels;
+        *cells = space.sizes.cells;
+        *image = [space.sizes.height, space.sizes.width];
+        Ok(space)
+    }
+
     /// Opens the run's folder as asked.
     pub(super) fn folder(&self, out: &Path) -> Result<RunFolder> {
         let existing = match (self.resume, self.force) {

@@ -95,10 +95,7 @@ fn configured(global: &Global, args: &Args, data: &Dataset) -> Result<FlatnasCon
     args.training.apply(&mut config.candidates.training)?;
     config.candidates.training.epochs = epochs;
     args.training.apply(&mut config.training)?;
-    let space = args.sizes.for_data(data, config.channels, config.cells, (config.image[0], config.image[1]))?;
-    config.channels = space.sizes.channels;
-    config.cells = space.sizes.cells;
-    config.image = [space.sizes.height, space.sizes.width];
+    let space = args.fit(data, &mut config.channels, &mut config.cells, &mut config.image)?;
     // A model of fewer samples than it has coefficients would fall back to another in every generation.
     let features = space.features(&Arch::from_index(0).unwrap_or_else(|| space.smallest())).len();
     if config.generations > 0 {

@@ -95,10 +95,7 @@ fn configured(global: &Global, args: &Args, data: &Dataset) -> Result<ProxyConfi
     config.seed = global.seed;
     config = merge_file(config, args.config.as_deref())?;
     args.proxy.apply(&mut config)?;
-    let space = args.sizes.for_data(data, config.channels, config.cells, (config.image[0], config.image[1]))?;
-    config.channels = space.sizes.channels;
-    config.cells = space.sizes.cells;
-    config.image = [space.sizes.height, space.sizes.width];
+    args.fit(data, &mut config.channels, &mut config.cells, &mut config.image)?;
     args.training.apply(&mut config.training)?;
     args.time.iter().for_each(|v| config.time = *v);
     args.evaluations.iter().for_each(|v| config.evaluations = *v);

@@ -185,13 +185,8 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     let resident = Resident::new(&gpu, &data.train)?;
     let setting = Setting { gpu: &gpu, preset, data: &resident, statistics: &statistics };
     let model = space.network(&arch);
-    let s = space.sizes;
-    let card = ModelCard {
-        space: config.space.clone(),
-        arch: arch.to_string(),
-        sizes: [s.channels, s.cells, s.in_channels, s.height, s.width, s.classes],
-        classes: data.train.class_names.clone(),
-    };
+    let sizes = [space.sizes.channels, space.sizes.cells];
+    let card = ModelCard::of(&config.space, &arch.to_string(), sizes, &*model, &data.train.class_names);
     let mut display = Display::new(global)?;
     let job = Job {
         model: &*model,

@@ -24,6 +24,17 @@ pub struct ModelCard {
 }
 
 impl ModelCard {
+    /// The card of a network that was trained on images of these classes.
+    pub fn of(space: &str, arch: &str, [channels, cells]: [usize; 2], model: &dyn Model, classes: &[String]) -> Self {
+        let [height, width, in_channels] = model.input();
+        ModelCard {
+            space: space.to_owned(),
+            arch: arch.to_owned(),
+            sizes: [channels, cells, in_channels, height, width, model.classes()],
+            classes: classes.to_vec(),
+        }
+    }
+
     /// As safetensors metadata, with the normalisation that the weights expect.
     pub fn metadata(&self, statistics: &ChannelStatistics) -> BTreeMap<String, String> {
         let list = |values: &[f64]| values.iter().map(|v| format!("{v}")).collect::<Vec<_>>().join(",");

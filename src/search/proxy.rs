@@ -360,13 +360,8 @@ pub fn search(
     }
     let best = archive.best().cloned().ok_or_else(|| Error::invalid("search", "no candidate was scored in time"))?;
     let model = space.network(&best.arch.parse()?);
-    let [height, width, in_channels] = model.input();
-    let card = ModelCard {
-        space: config.space.clone(),
-        arch: best.arch.clone(),
-        sizes: [config.channels, config.cells, in_channels, height, width, model.classes()],
-        classes: data.train.class_names.clone(),
-    };
+    let sizes = [config.channels, config.cells];
+    let card = ModelCard::of(&config.space, &best.arch, sizes, &*model, &data.train.class_names);
     let statistics = data.train.channel_statistics();
     let resident = Resident::new(gpu, &data.train)?;
     let setting = Setting { gpu, preset, data: &resident, statistics: &statistics };

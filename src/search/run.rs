@@ -225,13 +225,8 @@ pub fn search<S: NetworkSpace>(
     })?;
     let arch = space.parse(&best.arch)?;
     let model = space.network(&arch);
-    let [height, width, in_channels] = model.input();
-    let card = ModelCard {
-        space: config.space.clone(),
-        arch: best.arch.clone(),
-        sizes: [config.channels, config.cells, in_channels, height, width, model.classes()],
-        classes: data.train.class_names.clone(),
-    };
+    let sizes = [config.channels, config.cells];
+    let card = ModelCard::of(&config.space, &best.arch, sizes, &*model, &data.train.class_names);
     let job = Job {
         model: &*model,
         recipe: &config.training,

@@ -110,13 +110,13 @@ fn passes(
     step: impl Fn(usize, f32, f32) -> f32,
 ) -> Result<Pair> {
     let looks = scorer.looks(archs, norms, wanted)?;
-    let mut clean = looks.iter().map(|look| scorer.weights_of(look)).collect::<Result<Vec<_>>>()?;
+    let mut clean = scorer.weights(&looks)?;
     let mut scales = vec![Scale::default(); archs.len()];
     if absolute {
-        clean.iter_mut().flat_map(Named::values_mut).flat_map(|v| &mut v.data).for_each(|w| *w = w.abs());
-        for (((arch, look), named), scale) in archs.iter().zip(&looks).zip(&mut clean).zip(&mut scales) {
-            scale.settle(scorer, arch, look, named);
-        }
+        clean.par_iter_mut().for_each(|named| {
+            named.values_mut().flat_map(|v| &mut v.data).for_each(|w| *w = w.abs());
+        });
+        settle_all(scorer, archs, &looks, &mut clean, &mut scales);
     }
     let clean_scales = scales.clone();
     let (refs, named): (Vec<&Look>, Vec<&Named>) = (looks.iter().collect(), clean.iter().collect());
@@ -124,13 +124,11 @@ fn passes(
     let mut batches = vec![scorer.batch.clone(); archs.len()];
     clean_scales.iter().zip(&mut batches).for_each(|(scale, batch)| scale.enter(batch));
     let at_clean = compiled.run_each_wait(&batches)?;
-    let mut moved: Vec<Named> =
-        looks.iter().zip(&clean).zip(&at_clean).map(|((look, named), left)| ascent(look, named, left)).collect();
+    let ascended = |((look, named), left): ((&Look, &Named), &Left)| ascent(look, named, left);
+    let mut moved: Vec<Named> = looks.par_iter().zip(&clean).zip(&at_clean).map(ascended).collect();
     if absolute {
         // Weights up to three times as large in each of many layers.
-        for (((arch, look), named), scale) in archs.iter().zip(&looks).zip(&mut moved).zip(&mut scales) {
-            scale.settle(scorer, arch, look, named);
-        }
+        settle_all(scorer, archs, &looks, &mut moved, &mut scales);
     }
     compiled.set_weights(&moved)?;
     scales.iter().zip(&mut batches).for_each(|(scale, batch)| scale.enter(batch));
@@ -146,6 +144,12 @@ fn passes(
     let at_moved = compiled.run_each_wait(&batches)?;
     drop(compiled);
     Ok(Pair { looks, clean, moved, scales: [clean_scales, scales], at_clean, between, at_moved })
+}
+
+/// Brings networks into the range of `f32`.
+fn settle_all(scorer: &Scorer, archs: &[Arch], looks: &[Look], weights: &mut [Named], scales: &mut [Scale]) {
+    let networks = archs.par_iter().zip(looks).zip(weights).zip(scales);
+    networks.for_each(|(((arch, look), named), scale)| scale.settle(scorer, arch, look, named));
 }
 
 /// By which powers of two a network was divided.

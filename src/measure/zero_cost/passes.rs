@@ -29,7 +29,11 @@ const OUTPUT: &str = "output.";
 
 /// Values without padding, in the order that their name promises.
 fn in_order(name: &str, shape: Shape, stored: &[f32]) -> Vec<f32> {
-    let logical = |stored: &[f32]| -> Vec<f32> { shape.storage_indices().map(|i| stored[i]).collect() };
+    let logical = |stored: &[f32]| -> Vec<f32> {
+        let mut values = Vec::with_capacity(shape.len());
+        shape.storage_indices().for_each(|i| values.push(stored[i]));
+        values
+    };
     match name.starts_with(OUTPUT) {
         // Without padding they lie as they should.
         true if shape.len() == stored.len() => stored.to_vec(),
@@ -259,12 +263,10 @@ impl<'a> Compiled<'a> {
     ) -> Result<Self> {
         let first = looks.first().ok_or_else(|| Error::invalid("population", "there is no network"))?;
         let contents = |group: Group| -> Result<Vec<Contents>> {
-            looks.iter().map(|look| Contents::of(&look.graph, &[group])).collect()
+            looks.par_iter().map(|look| Contents::of(&look.graph, &[group])).collect()
         };
         let stores = Store::packed(gpu, contents(Group::Weights)?, "weights")?;
-        for (store, named) in stores.iter().zip(weights) {
-            upload(gpu, store, 0, named)?;
-        }
+        stores.par_iter().zip(weights).try_for_each(|(store, named)| upload(gpu, store, 0, named))?;
         let running = contents(Group::Running)?;
         let running = match running.iter().all(|c| !c.entries.is_empty()) {
             true => Some(Store::packed(gpu, running, "running statistics")?),
@@ -294,7 +296,7 @@ impl<'a> Compiled<'a> {
     /// # Errors
     /// If one is missing or the device fails.
     pub fn set_weights(&self, weights: &[Named]) -> Result<()> {
-        self.weights.iter().zip(weights).try_for_each(|(store, named)| upload(&self.gpu, store, 0, named))
+        self.weights.par_iter().zip(weights).try_for_each(|(store, named)| upload(&self.gpu, store, 0, named))
     }
 
     /// Sets running statistics to mean 0 and variance 1.

@@ -81,12 +81,13 @@ impl Scorer {
             self.shared_passes(archs, wanted, &mut scores)?;
         }
         if has(&[Proxy::L2Norm]) {
-            for (look, scores) in self.looks(archs, Norms::All, common)?.iter().zip(&mut scores) {
+            let looks = self.looks(archs, Norms::All, common)?;
+            each(&looks, &mut scores, |_, look, scores| {
                 let weights = self.weights_of(look)?;
-                let sum =
-                    look.layers.iter().map(|l| Ok(formulas::norm(&tensor(&weights, l)?.data))).sum::<Result<f64>>();
-                scores.insert(Proxy::L2Norm, sum?);
-            }
+                let norm = |layer: &String| Ok(formulas::norm(&tensor(&weights, layer)?.data));
+                scores.insert(Proxy::L2Norm, look.layers.iter().map(norm).sum::<Result<f64>>()?);
+                Ok(())
+            })?;
         }
         for (proxy, norms) in [(Proxy::Synflow, Norms::without(self.form)), (Proxy::SynflowBn, Norms::All)] {
             if has(&[proxy]) {
@@ -162,10 +163,15 @@ impl Scorer {
     }
 
     pub(super) fn looks(&self, archs: &[Arch], norms: Norms, wanted: Wanted) -> Result<Vec<Look>> {
-        archs.iter().map(|arch| Look::new(&self.network(arch, norms), wanted)).collect()
+        archs.par_iter().map(|arch| Look::new(&self.network(arch, norms), wanted)).collect()
     }
 
-    pub(super) fn weights_of(&self, look: &Look) -> Result<Named> {
+    /// Weights of each network: those that were given, or fresh ones.
+    pub(super) fn weights(&self, looks: &[Look]) -> Result<Vec<Named>> {
+        looks.par_iter().map(|look| self.weights_of(look)).collect()
+    }
+
+    fn weights_of(&self, look: &Look) -> Result<Named> {
         match &self.weights {
             Some(weights) => Ok(weights.clone()),
             None => look.fresh(self.seed),
@@ -175,10 +181,11 @@ impl Scorer {
     /// One forward pass, and the backward passes that share it.
     fn shared_passes(&self, archs: &[Arch], wanted: Wanted, scores: &mut [Scores]) -> Result<()> {
         let looks = self.looks(archs, Norms::All, wanted)?;
-        let weights = looks.iter().map(|look| self.weights_of(look)).collect::<Result<Vec<_>>>()?;
+        let weights = self.weights(&looks)?;
         let left = self.run(&looks, &weights, &self.batch)?;
         let labels: Vec<usize> = self.batch["y"].data.iter().map(|&l| l as usize).collect();
-        for (((look, weights), left), scores) in looks.iter().zip(&weights).zip(&left).zip(scores) {
+        each(&looks, scores, |network, look, scores| {
+            let (weights, left) = (&weights[network], &left[network]);
             if wanted.loss_gradients {
                 let layers = beside(look, weights, left, "grad")?;
                 scores.insert(Proxy::GradNorm, formulas::grad_norm(&layers));
@@ -218,8 +225,8 @@ impl Scorer {
                 scores.insert(Proxy::Naswot, formulas::log_determinant(&once, wanted.batch));
                 scores.insert(Proxy::NaswotCompat, formulas::log_determinant(&twice, wanted.batch));
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     fn run(&self, looks: &[Look], weights: &[Named], batch: &Named) -> Result<Vec<Left>> {
@@ -230,14 +237,14 @@ impl Scorer {
     /// Sums of `|w dR/dw|` on an image of ones.
     fn synflow(&self, archs: &[Arch], proxy: Proxy, norms: Norms, scores: &mut [Scores]) -> Result<()> {
         let looks = self.looks(archs, norms, Wanted { batch: 1, sum_gradients: true, ..Wanted::default() })?;
-        let mut weights = vec![];
-        let mut exponents = vec![];
-        for (look, arch) in looks.iter().zip(archs) {
+        let settled = |(look, arch): (&Look, &Arch)| -> Result<(Named, i32)> {
             let mut named = self.weights_of(look)?;
             named.values_mut().flat_map(|v| &mut v.data).for_each(|w| *w = w.abs());
-            exponents.push(if norms == Norms::All { 0 } else { settle(self, arch, &mut named) });
-            weights.push(named);
-        }
+            let exponent = if norms == Norms::All { 0 } else { settle(self, arch, &mut named) };
+            Ok((named, exponent))
+        };
+        let settled: Vec<_> = looks.par_iter().zip(archs).map(settled).collect::<Result<_>>()?;
+        let (weights, exponents): (Vec<_>, Vec<_>) = settled.into_iter().unzip();
         let Macro { in_channels, height, width, .. } = self.sizes;
         let ones = vec![1.0; in_channels * height * width];
         let batch = Named::from([
@@ -253,20 +260,18 @@ impl Scorer {
             }
             _ => self.run(&looks, &weights, &batch)?,
         };
-        for ((((look, weights), left), exponent), scores) in
-            looks.iter().zip(&weights).zip(&left).zip(exponents).zip(scores)
-        {
-            let sum = formulas::snip(&beside(look, weights, left, "grad")?);
-            scores.insert(proxy, formulas::log_score(sum, exponent));
-        }
-        Ok(())
+        each(&looks, scores, |network, look, scores| {
+            let sum = formulas::snip(&beside(look, &weights[network], &left[network], "grad")?);
+            scores.insert(proxy, formulas::log_score(sum, exponents[network]));
+            Ok(())
+        })
     }
 
     /// Gradients of the halves of the batch.
     fn zico(&self, archs: &[Arch], images: usize, scores: &mut [Scores]) -> Result<()> {
         let half = images / 2;
         let looks = self.looks(archs, Norms::All, Wanted { batch: half, loss_gradients: true, ..Wanted::default() })?;
-        let weights = looks.iter().map(|look| self.weights_of(look)).collect::<Result<Vec<_>>>()?;
+        let weights = self.weights(&looks)?;
         let (refs, named): (Vec<&Look>, Vec<&Named>) = (looks.iter().collect(), weights.iter().collect());
         let compiled = Compiled::new(&self.gpu, self.preset, &refs, &named)?;
         let part = |first: usize| -> Named {
@@ -279,7 +284,8 @@ impl Scorer {
             ["x", "y"].into_iter().filter_map(|name| Some((name.to_owned(), cut(self.batch.get(name)?)))).collect()
         };
         let (a, b) = (compiled.run_wait(&part(0))?, compiled.run_wait(&part(half))?);
-        for (((look, a), b), scores) in looks.iter().zip(&a).zip(&b).zip(scores) {
+        each(&looks, scores, |network, look, scores| {
+            let (a, b) = (&a[network], &b[network]);
             let mut sum = 0.0;
             for layer in &look.layers {
                 let name = format!("grad.{layer}");
@@ -288,8 +294,8 @@ impl Scorer {
                 }
             }
             scores.insert(Proxy::Zico, sum);
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// Change of the last feature map under input noise, and the variances that batch norm took away.
@@ -349,6 +355,15 @@ impl Scorer {
         }
         Ok(())
     }
+}
+
+/// Does something for each network and its scores, on all cores.
+fn each(
+    looks: &[Look],
+    scores: &mut [Scores],
+    then: impl Fn(usize, &Look, &mut Scores) -> Result<()> + Sync,
+) -> Result<()> {
+    looks.par_iter().zip(scores).enumerate().try_for_each(|(network, (look, scores))| then(network, look, scores))
 }
 
 /// A batch of `count` training images in random order, normalised and averaged down to the network's size, and the range of

@@ -229,13 +229,8 @@ impl<S: NetworkSpace> Ending<'_, '_, S> {
             rho: config.training.rho,
         };
         let (trained, weights) = trial.run(&contestants, folder, (from, 1.0), observer)?;
-        let [height, width, in_channels] = best_network.input();
-        let card = ModelCard {
-            space: config.space.clone(),
-            arch: best.arch.clone(),
-            sizes: [config.channels, config.cells, in_channels, height, width, best_network.classes()],
-            classes: data.train.class_names.clone(),
-        };
+        let sizes = [config.channels, config.cells];
+        let card = ModelCard::of(&config.space, &best.arch, sizes, &*best_network, &data.train.class_names);
         Ok((trained, weights, card))
     }
 }
