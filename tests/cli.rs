@@ -124,9 +124,11 @@ fn a_training_leaves_a_model_that_is_measured_and_refined() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     std::fs::write(&path, &bytes).unwrap();
-    scratch.stops(2, &train(&["--resume"]), &["training.ckpt", "damaged"]);
+    scratch.stops(2, &train(&["--resume"]), &["training.epochs is 1 there and 40 here"]);
+    scratch.stops(2, &["train", "--resume", "--out", "out"], &["training.ckpt", "damaged"]);
     std::fs::write(&path, &bytes[..middle]).unwrap();
-    scratch.stops(2, &train(&["--resume"]), &["training.ckpt", "cut or damaged"]);
+    scratch.stops(2, &train(&["--epochs", "1", "--resume"]), &["training.ckpt", "cut or damaged"]);
+    scratch.bad(2, &["train", "--resume", "--out", "nowhere"], &["there is no run in nowhere"]);
 }
 
 /// One record of CIFAR-10.
@@ -332,7 +334,7 @@ fn places_that_cannot_be_written() {
     scratch.write("file", "in the way");
     let out = |out: &'static str| ["train", "--data", "digits", "--arch", ARCH, "--epochs", "1", "--out", out];
     scratch.bad(1, &out("file/out"), &["file/out", "cannot create"]);
-    scratch.bad(2, &out("file"), &["file", "expected a folder"]);
+    scratch.bad(2, &out("file"), &["file", "is a file", "need a folder"]);
     let weights = golden("weights.safetensors").display().to_string();
     let mut args = step(&weights, &[]);
     let at = args.iter().position(|arg| arg == "--out").unwrap();

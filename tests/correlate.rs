@@ -88,6 +88,10 @@ fn figures_by_hand() {
     close(&mine["kendall"], 20.0 / f64::sqrt(20.0 * 21.0));
     assert_eq!((&mine["invalid"], &mine["n"], &mine["regret"]["1"]), (&2.into(), &7.into(), &0.0.into()));
     assert!(mine["regret"]["10"].is_null() && mine["low"].as_f64().unwrap() <= 0.0);
+    // So does what `score` writes for one.
+    let written = Scratch::new(&table("mine", ["-100000000", "nan", "3", "4", "5", "6", "7"]), &table("acc", RISING));
+    let written = &written.json(&["--bootstrap", "50"])["proxies"]["mine"]["acc"];
+    assert_eq!((&written["invalid"], &written["spearman"]), (&mine["invalid"], &mine["spearman"]));
     // Parameters grow with the truth, as flops do; given one of them nothing is left of the truth.
     close(&answer["proxies"]["params"]["acc"]["spearman"], 1.0);
     close(&answer["proxies"]["flops"]["acc"]["spearman"], 1.0);

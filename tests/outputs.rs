@@ -214,7 +214,7 @@ fn folders_of_others_are_refused() {
     scratch.bad(2, &["corrupt", "--input", "empty", "--out", "far/away/out"], &["empty"]);
     scratch.good(&refs(&into("far/away/out", &["--kind", "fog", "--severity", "1"])));
     let args = ["train", "--data", "digits", "--arch", ARCH, "--out", "out.txt"];
-    scratch.bad(2, &args, &["out.txt", "expected a folder"]);
+    scratch.bad(2, &args, &["out.txt", "need a folder"]);
 }
 
 #[test]

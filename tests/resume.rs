@@ -286,10 +286,12 @@ mod killed {
     fn start(config: &Path, folder: &Path) -> Child {
         let runtime = config.parent().unwrap();
         Command::new(env!("CARGO_BIN_EXE_altiplano"))
-            .args(["search", "--quiet", "--data", "digits", "--resume", "--config"])
+            .args(["search", "--quiet", "--data", "digits", "--config"])
             .arg(config)
             .arg("--out")
             .arg(folder)
+            // What was killed before it began leaves no run.
+            .arg(if folder.join("config.toml").exists() { "--resume" } else { "--force" })
             .env("XDG_RUNTIME_DIR", runtime)
             .env("ALTIPLANO_CACHE", runtime.join("cache"))
             .stdout(Stdio::null())

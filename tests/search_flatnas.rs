@@ -191,12 +191,16 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
         (&["--method", "flatnas", "--sigma=-1"], "expected 0 to 10"),
         (&["--method", "flatnas", "--draws", "0"], "expected at least 1"),
         (&["--method", "flatnas", "--seeds", "0"], "expected 1 to 1000"),
-        (&["--method", "flatnas", "--sigmas", "0.1"], "--sigma"),
+        (&["--method", "flatnas", "--sigmas", "0.1"], "--sigmas: is for --method genas and random"),
+        (&["--method", "flatnas", "--surrogate", "none", "--picks", "3"], "--population"),
         (&["--method", "flatnas", "--maximize", "accuracy"], "--truth"),
         (&["--method", "flatnas", "--proxy", "croze"], "is for --method croze"),
         (&["--method", "genas", "--alpha", "0.5"], "is for --method flatnas"),
         (&["--method", "genas", "--surrogate", "gp"], "is for --method flatnas"),
         (&["--method", "flatnoz"], "flatnas"),
+        (&["--method", "flatnas", "--dry-run", "--max-params", "10"], "the smallest network has"),
+        (&["--resume"], "there is no run in run"),
+        (&["--resume", "--method", "flatnas"], "there is no run in run"),
     ] {
         let args = [&["search", "--data", "digits", "--out", "run"][..], args].concat();
         let output = altiplano(folder, &args).output().unwrap();
@@ -204,4 +208,50 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
         assert_eq!(output.status.code(), Some(2), "{args:?}: {error}");
         assert!(error.contains(message) && !folder.join("run").exists(), "{args:?}: {error}");
     }
+}
+
+#[test]
+fn a_file_says_what_options_do_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    std::fs::write(folder.join("small.toml"), SETTINGS).unwrap();
+    for class in ["a", "b"] {
+        for part in ["train", "test"] {
+            let place = folder.join("images").join(part).join(class);
+            std::fs::create_dir_all(&place).unwrap();
+            for n in 0..40u8 {
+                image::RgbImage::from_pixel(8, 8, image::Rgb([n, 2 * n, if class == "a" { 0 } else { 200 }]))
+                    .save(place.join(format!("{n}.png")))
+                    .unwrap();
+            }
+        }
+    }
+    let text = format!("method = \"flatnas\"\ndata = \"images\"\nseed = 3\n{SETTINGS}");
+    std::fs::write(folder.join("whole.toml"), text).unwrap();
+    let config = |args: &[&str]| -> Value {
+        let output = altiplano(folder, &[&["search", "--dry-run", "--json"], args].concat()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()["config"].clone()
+    };
+    let file = config(&["--config", "whole.toml"]);
+    assert_eq!((&file["method"], &file["data"], &file["seed"]), (&"flatnas".into(), &"images".into(), &3.into()));
+    let both = config(&["--config", "whole.toml", "--data", "digits", "--seed", "5", "--alpha", "0.25"]);
+    assert_eq!((&both["data"], &both["seed"], &both["alpha"]), (&"digits".into(), &5.into(), &0.25.into()));
+    let bad = |args: &[&str], message: &str| {
+        let output = altiplano(folder, &[&["search"], args].concat()).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && error.contains(message), "{args:?}: {error}");
+    };
+    bad(&["--config", "whole.toml", "--out", "images/train/run"], "overlap");
+    assert!(!folder.join("images/train/run").exists());
+    // What a run was begun with stays; the same command goes on with it.
+    std::fs::create_dir(folder.join("run")).unwrap();
+    let begun = altiplano(folder, &["search", "--dry-run", "--config", "whole.toml"]).output().unwrap();
+    std::fs::write(folder.join("run/config.toml"), begun.stdout).unwrap();
+    let resumed = ["--resume", "--out", "run"];
+    assert_eq!(config(&resumed), file);
+    assert_eq!(config(&[&resumed[..], &["--config", "whole.toml"]].concat()), file);
+    bad(&[&resumed[..], &["--config", "whole.toml", "--alpha", "0.9"]].concat(), "alpha is 0.5 there and 0.9 here");
+    bad(&[&resumed[..], &["--method", "genas"]].concat(), "begun with flatnas");
+    bad(&[&resumed[..], &["--method", "flatnas"]].concat(), "there and");
 }

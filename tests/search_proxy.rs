@@ -77,6 +77,8 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
         (&["--method", "croze", "--evaluations", "0"], "evaluations"),
         (&["--method", "croze", "--batch-size", "1"], "at least 2"),
         (&["--method", "genas", "--max-params", "9000"], "is for --method croze"),
+        (&["--method", "croze", "--draws", "3"], "not for --method croze"),
+        (&["--method", "croze", "--supernet-epochs", "3"], "not for --method croze"),
     ] {
         let args = [&["search", "--data", "digits", "--out", "run"], args].concat();
         let output = altiplano(folder, &args).output().unwrap();

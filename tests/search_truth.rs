@@ -100,11 +100,20 @@ fn what_cannot_be_searched_is_refused() {
         (&["--minimize", "cost", "--plot", "curve.svg"], "--method all"),
         (&["--minimize", "cost", "--method", "all", "--plot", "there.svg"], "--force replaces it"),
         (&["--minimize", "cost", "--method", "all", "--plot", "truth.csv", "--force"], "--plot"),
-        (&["--minimize", "cost", "--out", "run"], "--out"),
+        (&["--minimize", "cost", "--out", "run"], "--out: is for searches that train"),
+        (&["--minimize", "cost", "--max-params", "9000"], "--max-params: is for --method croze and flatnas"),
+        (&["--minimize", "cost", "--dry-run"], "--dry-run: is for searches that train"),
+        (&["--minimize", "cost", "--data", "digits"], "--data: is for searches that train"),
+        (&["--minimize", "cost", "--method", "all", "--surrogate", "none"], "plain NSGA-II"),
+        (&["--minimize", "cost", "--seed", "18446744073709551615"], "beyond the largest number"),
     ] {
         let (code, _, err) = search(folder, args);
         assert!(code == 2 && err.contains(message), "{args:?}: {code} {err}");
     }
+    let huge = "arch,accuracy,cost\n333333,1e300,1e300\n333332,-1e300,-1e300\n333331,0,0\n";
+    std::fs::write(folder.join("truth.csv"), huge).unwrap();
+    let (code, _, err) = search(folder, &["--minimize", "cost"]);
+    assert!(code == 2 && err.contains("too large"), "{err}");
     std::fs::write(folder.join("truth.csv"), "arch,accuracy,cost\n333333,1,2\n").unwrap();
     let (code, _, err) = search(folder, &["--minimize", "cost"]);
     assert!(code == 2 && err.contains("nothing to choose"), "{err}");
@@ -115,4 +124,23 @@ fn what_cannot_be_searched_is_refused() {
         .output()
         .unwrap();
     assert!(String::from_utf8_lossy(&without.stderr).contains("--truth"));
+}
+
+#[test]
+fn values_are_those_of_the_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    table(folder);
+    let path = folder.join("truth.csv");
+    let text = std::fs::read_to_string(&path).unwrap();
+    // The best has no cost, and so no part in the search.
+    std::fs::write(&path, format!("{text}333330,99.5,,x\n")).unwrap();
+    let (_, out, err) = search(folder, &["--minimize", "cost", "--method", "random", "--json"]);
+    let answer: Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{err}"));
+    for found in answer["front"].as_array().unwrap() {
+        let line = text.lines().find(|line| line.split(',').next() == found["arch"].as_str()).unwrap();
+        let cells: Vec<f64> = line.split(',').skip(1).filter_map(|cell| cell.parse().ok()).collect();
+        assert!((found["value"].as_f64().unwrap() - cells[0]).abs() < 1e-9, "{found} {line}");
+        assert_eq!(found["cost"].as_f64().unwrap(), cells[1]);
+    }
 }

@@ -14,13 +14,19 @@ use crate::graph::{Group, Noise, Statistics};
 use crate::kernels::Preset;
 use crate::measure::forward::{Forward, Subject, graph, running_store};
 use crate::measure::noise::Perturbation;
-use crate::nn::nas_bench_201::Network;
-use crate::nn::tensors::{fresh, upload};
+use crate::measure::zero_cost::Proxy;
+use crate::measure::zero_cost::score::Scorer;
+use crate::nn::nas_bench_201::{Form, Network};
+use crate::nn::tensors::{Named, Values, fresh, upload};
+use crate::philox::Stream;
 use crate::shader::Variant;
 use crate::space::nas_bench_201::{Arch, Macro};
 use crate::train::feed::{Pick, Resident};
 use crate::train::stores::Stores;
 use crate::train::trainer::Setting;
+
+/// Purpose word of architectures and images whose scores are timed.
+const PROXIES_PURPOSE: u32 = 0x4250_5258;
 
 /// One line of a suite.
 #[derive(Clone, Debug, Serialize)]
@@ -211,6 +217,85 @@ impl<'a> Suites<'a> {
             line("20 evaluations of one network", single, &alone[0], DRAWS, None),
             line("20 noise draws as one population / 20 evaluations", population, &together, 1, Some(ratio)),
         ])
+    }
+
+    /// Zero-cost proxies of eight networks as one population beside the same one by one, from building the networks to their
+    /// scores; the scores are compared bit by bit.
+    ///
+    /// # Errors
+    /// If the device fails, or the scores differ.
+    pub fn proxies(&self) -> Result<Vec<Line>> {
+        const NETWORKS: usize = 8;
+        let mut draw = Stream::new(5, PROXIES_PURPOSE, 0);
+        let mut archs: Vec<Arch> = vec![];
+        while archs.len() < NETWORKS {
+            let arch = Arch::sample(&mut draw);
+            // One that is not connected takes no time.
+            if arch.live_edges().iter().any(|live| *live) && !archs.contains(&arch) {
+                archs.push(arch);
+            }
+        }
+        let mut lines = vec![];
+        for (proxy, images, cells) in [(Proxy::Synflow, 1, 5), (Proxy::Snip, 16, 1)] {
+            let sizes = Macro { cells, ..Macro::benchmark(32, 32, 10)? };
+            let x = (0..images * 3 * 32 * 32).map(|_| draw.normal() as f32).collect();
+            let y = (0..images).map(|image| (image % 10) as f32).collect();
+            let batch = Named::from([
+                ("x".to_owned(), Values { dims: vec![images, 3, 32, 32], data: x }),
+                ("y".to_owned(), Values { dims: vec![images], data: y }),
+            ]);
+            let scorer = Scorer {
+                gpu: self.gpu.clone(),
+                preset: self.preset,
+                sizes,
+                form: Form::ZeroCostNas,
+                seed: 5,
+                batch,
+                weights: None,
+                range: vec![],
+                zen: None,
+            };
+            let score = |size: usize| -> Result<(f64, Vec<f64>)> {
+                let start = Instant::now();
+                let groups = archs.chunks(size).map(|some| scorer.score(some, &[proxy])).collect::<Result<Vec<_>>>()?;
+                let seconds = start.elapsed().as_secs_f64();
+                Ok((1e3 * seconds, groups.iter().flatten().flat_map(|scores| scores.values().copied()).collect()))
+            };
+            // Shaders are compiled first.
+            let want = score(1)?.1;
+            let (mut population, mut single) = (vec![], vec![]);
+            for _ in 0..self.samples.max(5) {
+                for (size, times) in [(NETWORKS, &mut population), (1, &mut single)] {
+                    let (ms, scores) = score(size)?;
+                    if scores != want {
+                        return Err(Error::Gpu {
+                            doing: "comparing the scores of a population with those of single networks".into(),
+                            adapter: self.gpu.report().name.clone(),
+                            why: "they differ".into(),
+                        });
+                    }
+                    times.push(ms);
+                }
+            }
+            let (population, single) = (Spread::of(population), Spread::of(single));
+            let line = |name: String, time: Spread, ratio| Line {
+                suite: "population",
+                name,
+                shape: format!("NAS-Bench-201, 16 channels, {cells} cells, batch {images}"),
+                time,
+                device: None,
+                check: want.clone(),
+                ratio,
+            };
+            let (name, ratio) = (proxy.name(), population.median_ms / single.median_ms);
+            lines.push(line(format!("{name} of {NETWORKS} networks one by one"), single, None));
+            lines.push(line(
+                format!("{name} of {NETWORKS} networks as one population / one by one"),
+                population,
+                Some(ratio),
+            ));
+        }
+        Ok(lines)
     }
 
     /// Seconds of each shader in one run of an item, by time stamps.

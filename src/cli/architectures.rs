@@ -111,5 +111,11 @@ fn read(path: &Path, value: Option<&str>) -> Result<Vec<(Arch, f64)>> {
         };
         list.push((arch, value));
     }
+    if list.is_empty() {
+        return Err(Error::file(path, None, "holds no architecture"));
+    }
+    if list.is_empty() {
+        return Err(Error::file(path, None, "holds no architecture"));
+    }
     Ok(list)
 }

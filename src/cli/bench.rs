@@ -68,6 +68,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     }
     if wanted("population") {
         lines.extend(suites.populations()?);
+        lines.extend(suites.proxies()?);
     }
     if wanted("corruptions") {
         lines.extend(corruptions(args.samples.max(1))?);

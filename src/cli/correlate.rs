@@ -10,6 +10,7 @@ use super::Global;
 use super::args::SPACES;
 use super::place::{FORCE, Outputs};
 use crate::error::{Error, Result, unknown};
+use crate::measure::zero_cost::LOWEST;
 use crate::report::correlation::{CHOICES, Figures, bootstrap, figures, random_score};
 use crate::report::folder::atomic_write;
 use crate::report::heat_map::heat_map;
@@ -288,6 +289,9 @@ fn side(
     }
     let pairs = join(&picked, known);
     let unique = pairs.iter().map(|(row, _)| row.arch.class).collect::<BTreeSet<_>>().len();
+    if picked.rows.is_empty() && dataset.is_none() {
+        return Err(Error::file(&args.scores, None, "holds no architecture: there are no rows below the first line"));
+    }
     if pairs.len() < 3 {
         let (a, b) = (args.scores.display(), args.truth.display());
         let of = dataset.map(|name| format!(" of {name}")).unwrap_or_default();
@@ -298,7 +302,9 @@ fn side(
         return Err(Error::invalid("architectures", why));
     }
     let column = |place: usize| pairs.iter().map(|(row, _)| row.values[place]).collect::<Vec<f64>>();
-    let mut lists: Vec<Vec<f64>> = (0..own.len()).map(column).collect();
+    // What stands for a score that does not exist is none.
+    let score = |place: usize| column(place).into_iter().map(|v| if v == LOWEST { f64::NAN } else { v }).collect();
+    let mut lists: Vec<Vec<f64>> = (0..own.len()).map(score).collect();
     let mut place = own.len();
     let network = Macro::benchmark(32, 32, 10)?;
     let closed: [fn(&Arch, &Macro) -> u64; 2] = [params, macs];
@@ -469,5 +475,5 @@ fn text(answer: &Answer, layout: &Layout) -> String {
         }
         text.push('\n');
     }
-    text + "\npartial: given params and flops. rho - rho(params): 95 % of resamples. invalid: NaN or infinite scores, ranked last."
+    text + "\npartial: given params and flops. rho - rho(params): 95 % of resamples. invalid: scores that are NaN, infinite or -1e8, ranked last."
 }

@@ -7,6 +7,7 @@ mod architectures;
 mod args;
 mod baseline;
 mod bench;
+mod configuration;
 mod correlate;
 mod corrupt;
 mod data;
@@ -30,7 +31,8 @@ mod tune;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
@@ -68,6 +70,9 @@ pub(crate) struct Global {
     /// No progress.
     #[arg(short, long, global = true)]
     quiet: bool,
+    /// Options that stand on the command line, as they are written in full.
+    #[arg(skip)]
+    given: Vec<String>,
 }
 
 #[derive(Subcommand)]
@@ -104,7 +109,13 @@ enum Command {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let command = Cli::command();
+    let parsed = command.clone().try_get_matches().and_then(|matches| {
+        let mut cli = Cli::from_arg_matches(&matches)?;
+        cli.global.given = given(&command, &matches);
+        Ok(cli)
+    });
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version go to stdout with code 0, everything else to stderr with code 2.
@@ -147,7 +158,21 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Options of the subcommand that stand on the command line.
+fn given(command: &clap::Command, matches: &ArgMatches) -> Vec<String> {
+    let Some((name, matches)) = matches.subcommand() else { return vec![] };
+    let own = command.find_subcommand(name).into_iter().flat_map(clap::Command::get_arguments);
+    let there = |option: &&clap::Arg| matches.value_source(option.get_id().as_str()) == Some(ValueSource::CommandLine);
+    let options = command.get_arguments().chain(own).filter(there);
+    options.filter_map(|option| Some(format!("--{}", option.get_long()?))).collect()
+}
+
 impl Global {
+    /// Whether an option stands on the command line.
+    fn was_given(&self, option: &str) -> bool {
+        self.given.iter().any(|own| own == option)
+    }
+
     /// Opens the adapter.
     fn open(&self) -> Result<Gpu> {
         Gpu::open_wait(&Options { device: self.device.clone(), checked: self.checked })

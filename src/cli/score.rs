@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::measure::zero_cost::score::{Scorer, batch_of};
 use crate::measure::zero_cost::{Proxy, croze};
 use crate::nn::nas_bench_201::Form;
-use crate::nn::tensors::{Named, load};
+use crate::nn::tensors::{Named, fingerprint, load};
 use crate::report::folder::atomic_write;
 use crate::space::nas_bench_201::{Arch, Macro};
 
@@ -78,8 +78,9 @@ struct Settings {
     network: Form,
     sizes: Macro,
     images: usize,
-    source: String,
-    weights: Option<PathBuf>,
+    /// Marks of the batch and of given weights, see [`fingerprint`].
+    batch: String,
+    weights: Option<String>,
     device: String,
 }
 
@@ -98,7 +99,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         (None, None) => Form::Tiny,
     };
     let (gpu, preset) = global.gpu()?;
-    let Images { batch, sizes, source, range } = batch(global, args, weights.as_ref(), &gpu, preset)?;
+    let Images { batch, sizes, range } = batch(global, args, weights.as_ref(), &gpu, preset)?;
     let images = batch.get("x").and_then(|x| x.dims.first().copied()).unwrap_or(0);
     let settings = Settings {
         version: env!("CARGO_PKG_VERSION").into(),
@@ -106,16 +107,16 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         network: form,
         sizes,
         images,
-        source,
-        weights: args.weights.clone(),
+        batch: fingerprint(&batch),
+        weights: weights.as_ref().map(fingerprint),
         device: gpu.report().name.clone(),
     };
     let scorer = Scorer { gpu, preset, sizes, form, seed: global.seed, batch, weights, range, zen: None };
     scorer.check(&proxies)?;
+    let mut table = args.out.as_deref().map(|path| Table::open(path, args, &settings, &proxies)).transpose()?;
     if let Some(path) = &args.explain {
         explain(path, &scorer, &archs, &proxies, args.population)?;
     }
-    let mut table = args.out.as_deref().map(|path| Table::open(path, args, &settings, &proxies)).transpose()?;
     let todo: Vec<Arch> = match &table {
         Some(table) => archs.iter().copied().filter(|a| !table.done.contains(&a.to_string())).collect(),
         None => archs.clone(),
@@ -224,8 +225,6 @@ struct Images {
     batch: Named,
     /// Sizes of networks that fit.
     sizes: Macro,
-    /// Where the images are from.
-    source: String,
     /// Lowest and highest value per channel, where the normalisation is known.
     range: Vec<[f32; 2]>,
 }
@@ -250,8 +249,8 @@ fn batch(
             return Err(Error::file(path, None, format!("`x` has axes {:?}, expected N, C, H, W", x.dims)));
         };
         let sizes = Sizes { channels, cells, classes, image: Some((h, w)), in_channels: Some(c), ..args.sizes.clone() };
-        let (sizes, source) = (sizes.stand_alone()?.sizes, path.display().to_string());
-        return Ok(Images { batch: named, sizes, source, range: vec![] });
+        let sizes = sizes.stand_alone()?.sizes;
+        return Ok(Images { batch: named, sizes, range: vec![] });
     }
     let Some(name) = &args.data else {
         return Err(Error::invalid("--data", "no images; give --data, or a batch of tensors by --batch"));
@@ -265,8 +264,7 @@ fn batch(
         let missing = sizes.classes - present.len();
         log::info!("{missing} of {} classes have no image in the batch; epe_nas leaves them out", sizes.classes);
     }
-    let source = format!("{name}, {} images of seed {}", args.batch_size, global.seed);
-    Ok(Images { batch, sizes, source, range })
+    Ok(Images { batch, sizes, range })
 }
 
 /// Cells per stage of a network with these weights.
@@ -309,6 +307,13 @@ impl Table {
             atomic_write(path, whole.as_bytes())?;
         } else {
             let settings = serde_json::to_string_pretty(settings).map_err(json)?;
+            // Rows must never stand beside settings that are not theirs, whenever this is killed.
+            match std::fs::remove_file(path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::io("remove", path)(error));
+                }
+                _ => {}
+            }
             atomic_write(&beside, settings.as_bytes())?;
             atomic_write(path, format!("{header}\n").as_bytes())?;
         }

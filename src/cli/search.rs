@@ -7,16 +7,18 @@ use serde::de::DeserializeOwned;
 
 use super::Global;
 use super::args::{Sizes, parse_time};
+use super::configuration::{Source, to_toml};
+use super::place::{Outputs, data_place};
 use super::progress::{Display, duration};
 use super::tiles::{gpu_for_run, record};
 use super::train::Training;
-use crate::data::{Dataset, load};
+use crate::data::Dataset;
 use crate::error::{Error, Result, unknown};
 use crate::gpu::Gpu;
 use crate::kernels;
 use crate::progress::Observer;
 use crate::report::folder::{Existing, RunFolder, TILES};
-use crate::search::config::{Preset, SearchConfig};
+use crate::search::config::{Method, Preset, SearchConfig};
 use crate::search::finals::files;
 use crate::search::run::{SearchResult, search};
 use crate::space::nas_bench_201::NasBench201;
@@ -69,66 +71,82 @@ pub(super) struct Args {
     /// Print the numbers and the estimated work, and do nothing.
     #[arg(long)]
     pub dry_run: bool,
-    /// Go on with the run in the folder.
-    #[arg(long, conflicts_with = "force")]
+    /// Go on with the run in the folder, as it was begun.
+    #[arg(long, conflicts_with = "force", requires = "out")]
     pub resume: bool,
     /// Overwrite the run in the folder.
     #[arg(long)]
     pub force: bool,
 }
 
-/// A value as TOML text.
-pub(super) fn to_toml<T: Serialize>(value: &T) -> Result<String> {
-    toml::to_string(value).map_err(|e| Error::invalid("config.toml", e.to_string()))
-}
+/// What stands for searches in a table among the methods.
+const TABLE: &str = "--truth";
+/// Options that only some searches take, and who takes them.
+const TAKEN: [(&[&str], &[&str]); 7] = [
+    (&["--truth", "--maximize", "--minimize", "--plot"], &[TABLE]),
+    (&["--surrogate", "--initial", "--population", "--seeds"], &["flatnas", TABLE]),
+    (&["--alpha", "--sigma", "--generations", "--picks", "--candidate-epochs"], &["flatnas"]),
+    (&["--minimize-macs", "--side-by-side"], &["flatnas"]),
+    (&["--max-params", "--max-macs"], &["croze", "flatnas"]),
+    (&["--proxy", "--strategy", "--pool", "--network", "--batch-size", "--attacks"], &["croze"]),
+    (&["--sigmas"], &["genas", "random"]),
+];
+/// The same for those of supernets.
+const OF_SUPERNETS: (&[&str], &[&str]) = (&["--draws", "--supernet-epochs"], &["genas", "random", "flatnas"]);
+/// What searches in a table take of the options of all others.
+const OF_TABLES: [&str; 13] = [
+    "--method",
+    "--evaluations",
+    "--force",
+    "--space",
+    "--channels",
+    "--cells",
+    "--image",
+    "--classes",
+    "--in-channels",
+    "--device",
+    "--seed",
+    "--json",
+    "--quiet",
+];
 
-/// The configuration that a run's folder holds, if it has one.
-pub(super) fn stored_config<T: DeserializeOwned>(folder: &Path) -> Result<Option<T>> {
-    let path = folder.join("config.toml");
-    if !path.exists() {
-        return Ok(None);
-    }
-    let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
-    toml::from_str(&text).map(Some).map_err(|e| Error::file(&path, None, e.to_string()))
-}
-
-/// `default` with the values of a TOML file put over it; an unknown key is an error that names the nearest.
-pub(super) fn merge_file<T: Serialize + DeserializeOwned>(default: T, path: Option<&Path>) -> Result<T> {
-    let Some(path) = path else { return Ok(default) };
-    let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-    let given: toml::Table = toml::from_str(&text).map_err(|e| Error::file(path, None, e.to_string()))?;
-    let mut all = toml::Table::try_from(&default).map_err(|e| Error::invalid("config", e.to_string()))?;
-    merge(&mut all, given, "").map_err(|e| Error::file(path, None, e.to_string()))?;
-    all.try_into().map_err(|e: toml::de::Error| Error::file(path, None, e.to_string()))
-}
-
-fn merge(into: &mut toml::Table, given: toml::Table, prefix: &str) -> Result<()> {
-    for (key, value) in given {
-        let name = format!("{prefix}{key}");
-        let known: Vec<String> = into.keys().cloned().collect();
-        match (into.get_mut(&key), value) {
-            // A schedule is one of several kinds, so it is replaced as a whole.
-            (Some(toml::Value::Table(inner)), toml::Value::Table(given)) if key != "schedule" => {
-                merge(inner, given, &format!("{name}."))?;
-            }
-            (Some(slot), value) => *slot = value,
-            (None, _) => {
-                let known: Vec<&str> = known.iter().map(String::as_str).collect();
-                return Err(unknown(&format!("key {name}"), &key, &known));
-            }
-        }
+/// Fails if an option stands on the command line for which a search has no use.
+fn refuse(global: &Global, method: &str) -> Result<()> {
+    for option in &global.given {
+        let known = TAKEN.iter().chain([&OF_SUPERNETS]).find(|(options, _)| options.contains(&option.as_str()));
+        let why = match known {
+            Some((_, takers)) if takers.contains(&method) => continue,
+            Some((_, [TABLE])) => "is for searches in a table; give one with --truth".to_owned(),
+            Some((_, takers)) => format!("is for {}, not for {}", listed(takers), listed(&[method])),
+            None if method != TABLE || OF_TABLES.contains(&option.as_str()) || option == "--verbose" => continue,
+            None => "is for searches that train, not for those in a table (--truth)".to_owned(),
+        };
+        return Err(Error::invalid(option, why));
     }
     Ok(())
 }
 
+/// Methods in words.
+fn listed(methods: &[&str]) -> String {
+    let trained: Vec<&str> = methods.iter().copied().filter(|method| *method != TABLE).collect();
+    let mut parts = vec![];
+    if !trained.is_empty() {
+        parts.push(format!("--method {}", trained.join(" and ")));
+    }
+    if methods.contains(&TABLE) {
+        parts.push("searches in a table (--truth)".to_owned());
+    }
+    parts.join(", and for ")
+}
+
 impl Args {
-    fn config(&self, global: &Global, data: &Dataset) -> Result<SearchConfig> {
+    fn config(&self, global: &Global, data: &Dataset, name: &str, method: Method) -> Result<SearchConfig> {
         self.sizes.check_space()?;
-        let (method, preset) = (self.method.parse()?, self.preset.parse::<Preset>()?);
+        let preset = self.preset.parse::<Preset>()?;
         let side = (data.train.height, data.train.width);
-        let mut config = SearchConfig::preset(method, preset, &self.data, data.train.len(), side, self.compat);
+        let mut config = SearchConfig::preset(method, preset, name, data.train.len(), side, self.compat);
         config.seed = global.seed;
-        config = merge_file(config, self.config.as_deref())?;
+        config = self.source(global).merged(config)?;
         self.fit(data, &mut config.channels, &mut config.cells, &mut config.image)?;
         self.training.apply(&mut config.training)?;
         let Args { time, evaluations, draws, sigmas, supernet_epochs, .. } = self;
@@ -158,6 +176,20 @@ impl Args {
         Ok(space)
     }
 
+    /// Where the run's configuration comes from.
+    pub(super) fn source<'a>(&'a self, global: &'a Global) -> Source<'a> {
+        Source { global, out: self.out.as_deref(), resume: self.resume, file: self.config.as_deref() }
+    }
+
+    /// The run's configuration, see [`Source::configuration`].
+    pub(super) fn configuration<C: Serialize + DeserializeOwned>(
+        &self,
+        global: &Global,
+        make: &dyn Fn(&Dataset, &str) -> Result<C>,
+    ) -> Result<(C, Dataset)> {
+        self.source(global).configuration(Some(&self.data), Some(&self.data), make)
+    }
+
     /// Opens the run's folder as asked.
     pub(super) fn folder(&self, out: &Path) -> Result<RunFolder> {
         let existing = match (self.resume, self.force) {
@@ -175,53 +207,49 @@ impl Args {
 }
 
 /// The method of the run that is to be resumed, or else the one that was asked for.
-fn method(args: &Args) -> Result<String> {
-    let stored = match (&args.out, args.resume) {
-        (Some(out), true) => stored_config::<toml::Table>(out)?,
-        _ => None,
+fn method(global: &Global, args: &Args) -> Result<String> {
+    let source = args.source(global);
+    let asked = source.text("--method", Some(&args.method), Some(&args.method))?.unwrap_or_default();
+    let Some(stored) = source.stored()? else {
+        let known = ["random", "genas", "croze", "flatnas"];
+        return match (known.contains(&asked.as_str()), unknown("--method", &asked, &known), &args.config) {
+            (true, ..) => Ok(asked),
+            (_, why, Some(path)) if !global.was_given("--method") => Err(Error::file(path, None, why.to_string())),
+            (_, why, _) => Err(why),
+        };
     };
-    let stored = stored.as_ref().and_then(|table| table.get("method")?.as_str());
-    Ok(stored.unwrap_or(&args.method).to_owned())
+    let begun = stored.get("method").and_then(|method| method.as_str()).unwrap_or(&asked).to_owned();
+    if global.was_given("--method") && asked != begun {
+        return Err(Error::invalid("--method", format!("is {asked}, but the run was begun with {begun}")));
+    }
+    Ok(begun)
 }
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     if args.truth.table().is_some() {
+        refuse(global, TABLE)?;
         return super::search_truth::run(global, args);
     }
-    let method = method(args)?;
-    args.truth.refuse(&method)?;
-    if method != "flatnas" {
-        args.flatnas.refuse(&method)?;
+    let method = method(global, args)?;
+    refuse(global, &method)?;
+    match method.as_str() {
+        "croze" => super::search_proxy::run(global, args),
+        "flatnas" => super::search_flatnas::run(global, args),
+        other => run_on_supernet(global, args, other.parse()?),
     }
-    if method == "croze" {
-        return super::search_proxy::run(global, args);
-    }
-    args.proxy.refuse(&method)?;
-    if method == "flatnas" {
-        return super::search_flatnas::run(global, args);
-    }
-    let stored = stored::<SearchConfig>(args)?;
-    let data = load(stored.as_ref().map_or(&args.data, |c| &c.data))?;
-    let config = match stored {
-        Some(config) => config,
-        None => args.config(global, &data)?,
-    };
+}
+
+/// Searches by flatness and at random.
+fn run_on_supernet(global: &Global, args: &Args, method: Method) -> Result<()> {
+    let (config, data) = args.configuration(global, &|data, name| args.config(global, data, name, method))?;
     let space = space_for(args, &data, config.channels, config.cells, config.image)?;
     if args.dry_run {
         return dry_run(global, &config, &space, data.train.len());
     }
-    let (result, folder) = in_folder(global, args, &config, &mut |gpu, preset, folder, observer| {
+    let (result, folder) = in_folder(global, args, (&config, &config.data), &mut |gpu, preset, folder, observer| {
         search(gpu, preset, &space, &data, &config, folder, observer)
     })?;
     global.print(&result, || text(&result, &config, &folder, global))
-}
-
-/// The configuration of the run that is to be resumed, if there is one.
-pub(super) fn stored<T: DeserializeOwned>(args: &Args) -> Result<Option<T>> {
-    match (&args.out, args.resume) {
-        (Some(out), true) => stored_config(out),
-        _ => Ok(None),
-    }
 }
 
 /// The space for networks of given sizes on some data.
@@ -242,14 +270,15 @@ pub(super) fn space_for(
 type InFolder<'a, R> = dyn FnMut(&Gpu, kernels::Preset, &mut RunFolder, &mut Observer) -> Result<R> + 'a;
 
 /// Runs a search in the folder that was asked for, with its tiles and its configuration written first; a run that never began
-/// leaves nothing behind.
+/// leaves nothing behind. Beside the configuration stands the name of the data.
 pub(super) fn in_folder<C: Serialize, R>(
     global: &Global,
     args: &Args,
-    config: &C,
+    (config, data): (&C, &str),
     job: &mut InFolder<R>,
 ) -> Result<(R, RunFolder)> {
     let out = args.out()?;
+    Outputs::new(&[data_place(data)]).folder("--out", out, None)?;
     let (gpu, preset) = gpu_for_run(global, out, args.resume)?;
     let mut folder = args.folder(out)?;
     folder.write(TILES, &record(preset)?)?;
@@ -280,7 +309,7 @@ fn text(result: &SearchResult, config: &SearchConfig, folder: &RunFolder, global
     let c = &result.correlations;
     let files: String = files(folder).iter().map(|f| format!("    {}\n", f.display())).collect();
     format!(
-        "found {}\n    fitness {:.4}: loss {:.3} without noise, {:.3} at the largest (deviation {:.3}), accuracy {:.1} % with the supernet's weights\n    {} parameters, {} multiply-adds, best of {} candidates\n{baseline}rank correlation of fitness with loss {}, of slopes alone with loss {}, of fitness with parameters {}\ntrained {} epochs with {}: {:.2} % of {} test images right (loss {:.4})\n    {}files:\n{files}train it again:\n    altiplano train --arch '{}' --data {} --channels {} --cells {} --image {}x{} --optimizer {} --epochs {} --batch {} --seed {} --out {}-again\n{} in all",
+        "found {}\n    fitness {:.4}: loss {:.3} without noise, {:.3} at the largest (deviation {:.3}), accuracy {:.1} % with the supernet's weights\n    {} parameters, {} multiply-adds, best of {} candidates\n{baseline}rank correlation of fitness with loss {}, of slopes alone with loss {}, of fitness with parameters {}\ntrained {} epochs with {}: {:.2} % of {} test images right (loss {:.4})\n{}files:\n{files}train it again:\n    altiplano train --arch '{}' --data {} --channels {} --cells {} --image {}x{} --optimizer {} --epochs {} --batch {} --seed {} --out {}-again\n{} in all",
         best.arch,
         best.fitness,
         measure("loss"),
@@ -298,7 +327,7 @@ fn text(result: &SearchResult, config: &SearchConfig, folder: &RunFolder, global
         100.0 * result.trained.clean_accuracy,
         result.trained.test_images,
         result.trained.clean_loss,
-        result.trained.on_corrupted(),
+        result.trained.lines(),
         best.arch,
         config.data,
         config.channels,

@@ -3,15 +3,17 @@
 use serde::Serialize;
 
 use super::Global;
+use super::configuration::to_toml;
 use super::progress::duration;
-use super::search::{Args, in_folder, merge_file, space_for, stored, to_toml};
-use crate::data::{Dataset, load};
+use super::search::{Args, in_folder, space_for};
+use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::report::folder::RunFolder;
 use crate::search::config::Preset;
 use crate::search::flatnas::config::limited;
-use crate::search::flatnas::{Explored, FlatnasConfig, FlatnasResult, Found, search};
+use crate::search::flatnas::{Explored, FlatnasConfig, FlatnasResult, Found, check_limits, search};
 use crate::search::ood::table;
+use crate::search::surrogate::Kind;
 use crate::space::Space;
 use crate::space::nas_bench_201::Arch;
 
@@ -19,10 +21,10 @@ use crate::space::nas_bench_201::Arch;
 #[derive(clap::Args)]
 pub(super) struct Options {
     /// With flatnas: weight of the error in the first objective; the rest is that of robustness (default 0.5).
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     alpha: Option<f64>,
     /// With flatnas: deviation of the weight noise, as a part of each weight (default 0.05).
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     sigma: Option<f64>,
     /// With flatnas: generations after the initial sample.
     #[arg(long)]
@@ -33,32 +35,15 @@ pub(super) struct Options {
     /// With flatnas: epochs of each candidate's training.
     #[arg(long)]
     candidate_epochs: Option<usize>,
-    /// With flatnas: multiply-adds are a third objective.
-    #[arg(long)]
-    minimize_macs: bool,
+    /// With flatnas: whether multiply-adds are a third objective (true in the quick preset).
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    minimize_macs: Option<bool>,
     /// With flatnas: candidates that train side by side at most.
     #[arg(long)]
     side_by_side: Option<usize>,
 }
 
 impl Options {
-    /// Fails if one is given to another method.
-    pub(super) fn refuse(&self, method: &str) -> Result<()> {
-        let given = [
-            ("--alpha", self.alpha.is_some()),
-            ("--sigma", self.sigma.is_some()),
-            ("--generations", self.generations.is_some()),
-            ("--picks", self.picks.is_some()),
-            ("--candidate-epochs", self.candidate_epochs.is_some()),
-            ("--minimize-macs", self.minimize_macs),
-            ("--side-by-side", self.side_by_side.is_some()),
-        ];
-        match given.into_iter().find(|(_, given)| *given) {
-            Some((name, _)) => Err(Error::invalid(name, format!("is for --method flatnas, not for {method}"))),
-            None => Ok(()),
-        }
-    }
-
     fn apply(&self, config: &mut FlatnasConfig) {
         self.alpha.iter().for_each(|v| config.alpha = *v);
         self.sigma.iter().for_each(|v| config.candidates.sigma = *v);
@@ -66,20 +51,17 @@ impl Options {
         self.picks.iter().for_each(|v| config.search.picks = *v);
         self.candidate_epochs.iter().for_each(|v| config.candidates.training.epochs = *v);
         self.side_by_side.iter().for_each(|v| config.candidates.side_by_side = *v);
-        config.minimize_macs |= self.minimize_macs;
+        self.minimize_macs.iter().for_each(|v| config.minimize_macs = *v);
     }
 }
 
-fn configured(global: &Global, args: &Args, data: &Dataset) -> Result<FlatnasConfig> {
+fn configured(global: &Global, args: &Args, data: &Dataset, name: &str) -> Result<FlatnasConfig> {
     args.sizes.check_space()?;
-    if args.sigmas.is_some() {
-        return Err(Error::invalid("--sigmas", "is for genas; flatnas has one deviation, --sigma"));
-    }
     let side = (data.train.height, data.train.width);
     let preset = args.preset.parse::<Preset>()?;
-    let mut config = FlatnasConfig::preset(preset, &args.data, side, args.compat);
+    let mut config = FlatnasConfig::preset(preset, name, side, args.compat);
     config.seed = global.seed;
-    config = merge_file(config, args.config.as_deref())?;
+    config = args.source(global).merged(config)?;
     args.flatnas.apply(&mut config);
     let (max_params, max_macs) = args.proxy.limits();
     max_params.iter().for_each(|v| config.max_params = *v);
@@ -101,7 +83,12 @@ fn configured(global: &Global, args: &Args, data: &Dataset) -> Result<FlatnasCon
     if config.generations > 0 {
         config.search.surrogate.check_samples(config.search.initial, features)?;
     }
+    if config.search.surrogate == Kind::None && global.was_given("--picks") {
+        let why = "is for surrogates; without one a generation is a population (--population)";
+        return Err(Error::invalid("--picks", why));
+    }
     config.validate(data.train.len())?;
+    check_limits(&space, &config)?;
     Ok(config)
 }
 
@@ -116,12 +103,7 @@ struct Plan<'a> {
 }
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
-    let stored = stored::<FlatnasConfig>(args)?;
-    let data = load(stored.as_ref().map_or(&args.data, |c| &c.data))?;
-    let config = match stored {
-        Some(config) => config,
-        None => configured(global, args, &data)?,
-    };
+    let (config, data) = args.configuration(global, &|data, name| configured(global, args, data, name))?;
     let space = space_for(args, &data, config.channels, config.cells, config.image)?;
     if args.dry_run {
         let share = (data.train.len() as f64 * config.train_share) as usize;
@@ -149,7 +131,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
             )
         });
     }
-    let (result, folder) = in_folder(global, args, &config, &mut |gpu, preset, folder, observer| {
+    let (result, folder) = in_folder(global, args, (&config, &config.data), &mut |gpu, preset, folder, observer| {
         search(gpu, preset, &space, &data, &config, folder, observer)
     })?;
     global.print(&result, || text(&result, &config, &folder))

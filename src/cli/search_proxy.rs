@@ -1,10 +1,11 @@
 //! `altiplano search --method croze`
 
 use super::Global;
+use super::configuration::to_toml;
 use super::progress::duration;
-use super::search::{Args, in_folder, merge_file, space_for, stored, to_toml};
-use crate::data::{Dataset, load};
-use crate::error::{Error, Result};
+use super::search::{Args, in_folder, space_for};
+use crate::data::Dataset;
+use crate::error::Result;
 use crate::report::folder::RunFolder;
 use crate::search::config::Preset;
 use crate::search::finals::files;
@@ -40,27 +41,6 @@ pub(super) struct Options {
 }
 
 impl Options {
-    /// Fails if one is given to a method that has no use for it.
-    pub(super) fn refuse(&self, method: &str) -> Result<()> {
-        for (name, given) in [("--max-params", self.max_params), ("--max-macs", self.max_macs)] {
-            if given.is_some() && method != "flatnas" {
-                return Err(Error::invalid(name, format!("is for --method croze and flatnas, not for {method}")));
-            }
-        }
-        let given = [
-            ("--proxy", self.proxy.is_some()),
-            ("--strategy", self.strategy.is_some()),
-            ("--pool", self.pool.is_some()),
-            ("--network", self.network.is_some()),
-            ("--batch-size", self.batch_size.is_some()),
-            ("--attacks", self.attacks.is_some()),
-        ];
-        match given.into_iter().find(|(_, given)| *given) {
-            Some((name, _)) => Err(Error::invalid(name, format!("is for --method croze, not for {method}"))),
-            None => Ok(()),
-        }
-    }
-
     /// Most parameters and multiply-adds.
     pub(super) fn limits(&self) -> (Option<u64>, Option<u64>) {
         (self.max_params, self.max_macs)
@@ -87,13 +67,13 @@ impl Options {
     }
 }
 
-fn configured(global: &Global, args: &Args, data: &Dataset) -> Result<ProxyConfig> {
+fn configured(global: &Global, args: &Args, data: &Dataset, name: &str) -> Result<ProxyConfig> {
     args.sizes.check_space()?;
     let side = (data.train.height, data.train.width);
     let preset = args.preset.parse::<Preset>()?;
-    let mut config = ProxyConfig::preset(preset, &args.data, data.train.len(), side, args.compat);
+    let mut config = ProxyConfig::preset(preset, name, data.train.len(), side, args.compat);
     config.seed = global.seed;
-    config = merge_file(config, args.config.as_deref())?;
+    config = args.source(global).merged(config)?;
     args.proxy.apply(&mut config)?;
     args.fit(data, &mut config.channels, &mut config.cells, &mut config.image)?;
     args.training.apply(&mut config.training)?;
@@ -104,17 +84,12 @@ fn configured(global: &Global, args: &Args, data: &Dataset) -> Result<ProxyConfi
 }
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
-    let stored = stored::<ProxyConfig>(args)?;
-    let data = load(stored.as_ref().map_or(&args.data, |c| &c.data))?;
-    let config = match stored {
-        Some(config) => config,
-        None => configured(global, args, &data)?,
-    };
+    let (config, data) = args.configuration(global, &|data, name| configured(global, args, data, name))?;
     let space = space_for(args, &data, config.channels, config.cells, config.image)?;
     if args.dry_run {
         return global.print(&config, || to_toml(&config).unwrap_or_default());
     }
-    let (result, folder) = in_folder(global, args, &config, &mut |gpu, preset, folder, observer| {
+    let (result, folder) = in_folder(global, args, (&config, &config.data), &mut |gpu, preset, folder, observer| {
         search(gpu, preset, &space, &data, &config, folder, observer)
     })?;
     global.print(&result, || text(&result, &config, &folder))
@@ -136,8 +111,12 @@ fn text(result: &ProxyResult, config: &ProxyConfig, folder: &RunFolder) -> Strin
         Some(a) => format!(", on images moved by PGD-{} of {:.3}/255", a.steps, 255.0 * a.eps),
         None => String::new(),
     };
+    let short = match result.evaluated < config.evaluations && config.time == 0.0 {
+        true => format!(" ({} were asked for, but no more were found within the limits)", config.evaluations),
+        false => String::new(),
+    };
     format!(
-        "found {}\n    {} {:.6}, {} parameters, {} multiply-adds, best of {} candidates\n{most}rank correlation of the score with parameters {}, with multiply-adds {}\ntrained {} epochs with {}{how}: {:.2} % of {} test images right (loss {:.4})\n    {}    {}\nfiles:\n{files}{} in all",
+        "found {}\n    {} {:.6}, {} parameters, {} multiply-adds, best of {} candidates{short}\n{most}rank correlation of the score with parameters {}, with multiply-adds {}\ntrained {} epochs with {}{how}: {:.2} % of {} test images right (loss {:.4})\n{}files:\n{files}{} in all",
         best.arch,
         config.proxy.name(),
         best.fitness,
@@ -151,8 +130,7 @@ fn text(result: &ProxyResult, config: &ProxyConfig, folder: &RunFolder) -> Strin
         100.0 * trained.clean_accuracy,
         trained.test_images,
         trained.clean_loss,
-        trained.on_corrupted(),
-        trained.under_attack().trim_end(),
+        trained.lines(),
         duration(result.seconds),
     )
 }

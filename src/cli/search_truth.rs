@@ -54,26 +54,6 @@ impl Options {
         self.truth.as_deref()
     }
 
-    /// Fails if one is given without a table that `method` does not take.
-    pub(super) fn refuse(&self, method: &str) -> Result<()> {
-        let given = [
-            ("--maximize", self.maximize.is_some(), false),
-            ("--minimize", self.minimize.is_some(), false),
-            ("--plot", self.plot.is_some(), false),
-            ("--surrogate", self.surrogate.is_some(), true),
-            ("--initial", self.initial.is_some(), true),
-            ("--population", self.population.is_some(), true),
-            ("--seeds", self.seeds.is_some(), true),
-        ];
-        match given.into_iter().find(|(_, given, flatnas)| *given && !(*flatnas && method == "flatnas")) {
-            Some((name, _, false)) => Err(Error::invalid(name, "is for searches in a table; give one with --truth")),
-            Some((name, ..)) => {
-                Err(Error::invalid(name, "is for --method flatnas, and for searches in a table (--truth)"))
-            }
-            None => Ok(()),
-        }
-    }
-
     /// Puts the given sizes into those of a search.
     pub(super) fn apply(&self, settings: &mut SurrogateSettings) -> Result<()> {
         self.initial.iter().for_each(|v| settings.initial = *v);
@@ -144,9 +124,6 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     let (maximize, minimize) = (need(&options.maximize, "--maximize")?, need(&options.minimize, "--minimize")?);
     let mut outputs = Outputs::new(&[Some(&path)]);
     outputs.file("--plot", options.plot.as_deref(), &["svg"], (!args.force).then_some(FORCE))?;
-    if args.out.is_some() {
-        return Err(Error::invalid("--out", "is for searches that train; with --truth use --json and --plot"));
-    }
     let evaluations = args.evaluations.unwrap_or(100);
     let mut settings = SurrogateSettings { initial: 20, ..SurrogateSettings::default() };
     settings.plain.population = 20;
@@ -163,6 +140,12 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     if options.plot.is_some() && proposers.len() < 3 {
         return Err(Error::invalid("--plot", "compares all methods; give --method all"));
     }
+    if settings.surrogate == Kind::None && proposers.len() > 1 {
+        return Err(Error::invalid(
+            "--surrogate",
+            "none is plain NSGA-II, which --method all has beside the surrogate",
+        ));
+    }
     let space = args.sizes.stand_alone()?;
     let rows = rows(&space, &path, &maximize, &minimize)?;
     let truth = Truth::new(&space, &rows)?;
@@ -171,7 +154,13 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         let why = format!("{count} seeds of {evaluations} evaluations; 1 to 10000 seeds of at least 2 are possible");
         return Err(Error::invalid("--seeds and --evaluations", why));
     }
-    let seeds = first..first.saturating_add(count);
+    let Some(end) = first.checked_add(count) else {
+        return Err(Error::invalid(
+            "--seed",
+            format!("{first} and {count} seeds from there are beyond the largest number"),
+        ));
+    };
+    let seeds = first..end;
     // Only a network needs one: other searches run where there is none.
     let device = match settings.surrogate {
         Kind::Mlp if proposers.contains(&Proposer::Surrogate) => Some(global.gpu()?),
@@ -189,11 +178,10 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     let done: usize = curves.iter().flat_map(|c| &c.shares).map(Vec::len).sum();
     let seconds = start.elapsed().as_secs_f64();
     let last = proposers[proposers.len() - 1];
-    let best = rows.iter().map(|row| row.1).filter(|v| v.is_finite()).fold(f64::NEG_INFINITY, f64::max);
     let front = truth.front(&simulate(&truth, last, &settings, evaluations, first, device)?)?;
     let found = |(arch, objectives): (Arch, Vec<f64>)| Found {
         arch: arch.to_string(),
-        value: best - objectives[0],
+        value: truth.most() - objectives[0],
         cost: objectives[1],
     };
     let answer = Answer {

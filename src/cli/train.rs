@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::Global;
 use super::args::Sizes;
+use super::configuration::{Source, to_toml};
+use super::place::{Outputs, data_place};
 use super::progress::Display;
-use super::search::{merge_file, to_toml};
 use super::tiles::{gpu_for_run, record};
-use crate::data::load;
+use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::nn::card::ModelCard;
 use crate::nn::space::NetworkSpace;
@@ -42,7 +43,7 @@ pub(super) struct Args {
     /// TOML file with any of the numbers of config.toml.
     #[arg(long)]
     config: Option<PathBuf>,
-    /// Go on with the run in the folder.
+    /// Go on with the run in the folder, as it was begun.
     #[arg(long, conflicts_with = "force")]
     resume: bool,
     /// Overwrite the run in the folder.
@@ -129,39 +130,38 @@ struct TrainResult {
     trained: Final,
 }
 
-pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
-    let start = std::time::Instant::now();
-    let resumed = if args.resume { super::search::stored_config::<TrainConfig>(&args.out)? } else { None };
-    let need = |value: &Option<String>, what: &str, stored: Option<String>| {
-        value.clone().or(stored).ok_or_else(|| Error::invalid(what, "is needed"))
-    };
-    let spec = need(&args.data, "--data", resumed.as_ref().map(|c| c.data.clone()))?;
-    let data = load(&spec)?;
-    let config = match resumed {
-        Some(config) => config,
-        None => {
-            let side = (data.train.height, data.train.width);
-            let small = side.0.max(side.1) < 16;
-            let mut training = Recipe::usual(Optimizer::Sgd, if small { 40 } else { 30 }, side.0);
-            if data.train.len() < 4_000 {
-                training.batch = 32;
-            }
-            let space = args.sizes.for_data(&data, if small { 8 } else { 16 }, 1, (side.0 / 4 * 4, side.1 / 4 * 4))?;
-            let default = TrainConfig {
-                space: args.sizes.space.clone(),
-                arch: args.arch.clone().unwrap_or_default(),
-                data: spec,
-                seed: global.seed,
-                channels: space.sizes.channels,
-                cells: space.sizes.cells,
-                image: [space.sizes.height, space.sizes.width],
-                training,
-            };
-            let mut config = merge_file(default, args.config.as_deref())?;
-            args.training.apply(&mut config.training)?;
-            config
+impl Args {
+    fn config(&self, source: &Source, data: &Dataset, name: &str) -> Result<TrainConfig> {
+        let side = (data.train.height, data.train.width);
+        let small = side.0.max(side.1) < 16;
+        let mut training = Recipe::usual(Optimizer::Sgd, if small { 40 } else { 30 }, side.0);
+        if data.train.len() < 4_000 {
+            training.batch = 32;
         }
-    };
+        let image = (side.0 / 4 * 4, side.1 / 4 * 4);
+        let default = TrainConfig {
+            space: self.sizes.space.clone(),
+            arch: String::new(),
+            data: name.to_owned(),
+            seed: source.global.seed,
+            channels: if small { 8 } else { 16 },
+            cells: 1,
+            image: [image.0, image.1],
+            training,
+        };
+        let mut config = source.merged(default)?;
+        self.arch.iter().for_each(|v| config.arch.clone_from(v));
+        self.training.apply(&mut config.training)?;
+        let sizes = self.sizes.for_data(data, config.channels, config.cells, (config.image[0], config.image[1]))?.sizes;
+        (config.channels, config.cells, config.image) = (sizes.channels, sizes.cells, [sizes.height, sizes.width]);
+        Ok(config)
+    }
+}
+
+pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
+    let source = Source { global, out: Some(&args.out), resume: args.resume, file: args.config.as_deref() };
+    let (config, data) =
+        source.configuration(args.data.as_deref(), None, &|data, name| args.config(&source, data, name))?;
     if config.arch.is_empty() {
         return Err(Error::invalid("--arch", "is needed: the architecture's name in its space"));
     }
@@ -172,6 +172,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     let inherited = args.from.as_deref().map(tensors::load).transpose()?;
     // A supernet names weights by operation; other files have the network's names.
     let name = |own: &str| space.inherited(own, &arch);
+    Outputs::new(&[data_place(&config.data), args.from.as_deref()]).folder("--out", &args.out, None)?;
     let (gpu, preset) = gpu_for_run(global, &args.out, args.resume)?;
     let existing = match (args.resume, args.force) {
         (true, _) => Existing::Resume,
@@ -214,7 +215,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         dataset: data.name.clone(),
         seed: config.seed,
         device: format!("{} ({})", gpu.report().name, gpu.report().driver),
-        seconds: start.elapsed().as_secs_f64(),
+        seconds: folder.seconds(),
         trained,
     };
     let json = serde_json::to_vec_pretty(&result).map_err(|e| Error::invalid("result.json", e.to_string()))?;
@@ -232,7 +233,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
             t.test_images,
             t.clean_loss,
             100.0 * t.training.accuracy,
-            t.on_corrupted(),
+            t.lines(),
             args.out.join("best.safetensors").display(),
         )
     })

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use rayon::prelude::*;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use crate::error::{Error, Result};
@@ -25,6 +26,17 @@ pub struct Values {
 
 /// Tensors by name.
 pub type Named = BTreeMap<String, Values>;
+
+/// A short mark of names, axes and values, by which equal tensors are known: CRC-32, for honest mistakes.
+pub fn fingerprint(named: &Named) -> String {
+    let mut crc = flate2::Crc::new();
+    for (name, values) in named {
+        crc.update(name.as_bytes());
+        values.dims.iter().for_each(|&axis| crc.update(&(axis as u64).to_le_bytes()));
+        crc.update(bytemuck::cast_slice(&values.data));
+    }
+    format!("{:08x}", crc.sum())
+}
 
 /// Reads every `F32` and `I64` tensor of a safetensors file (integers become floats) and its metadata.
 ///
@@ -116,23 +128,43 @@ pub fn name_key(name: &str) -> u64 {
 
 /// Fresh values for all tensors of a store; each tensor's numbers depend on the seed and its name alone.
 pub fn fresh(contents: &Contents, seed: u64) -> Named {
-    let fill = |(name, entry): (&String, &Entry)| {
-        let mut stream = Stream::new(seed, INIT_PURPOSE, name_key(name));
-        let length = entry.shape.len();
-        let data = match entry.info.init {
-            Init::Constant(value) => vec![value; length],
-            Init::Uniform { fan_in } => {
-                let bound = 1.0 / (fan_in as f64).sqrt();
-                (0..length).map(|_| ((2.0 * stream.uniform() - 1.0) * bound) as f32).collect()
-            }
-            Init::KaimingNormal { fan_out } => {
-                let deviation = (2.0 / fan_out as f64).sqrt();
-                (0..length).map(|_| (stream.normal() * deviation) as f32).collect()
-            }
+    fresh_all(std::slice::from_ref(contents), seed).pop().unwrap_or_default()
+}
+
+/// The same for several stores. What they have in common is drawn once.
+pub fn fresh_all(stores: &[Contents], seed: u64) -> Vec<Named> {
+    let key = |name: &String, entry: &Entry| (name.clone(), entry.info.dims.clone(), format!("{:?}", entry.info.init));
+    let mut different = BTreeMap::new();
+    for (name, entry) in stores.iter().flat_map(|contents| &contents.entries) {
+        different.insert(key(name, entry), (name, entry));
+    }
+    let drawn: BTreeMap<_, Vec<f32>> =
+        different.into_par_iter().map(|(key, (name, entry))| (key, draw(name, entry, seed))).collect();
+    let of_store = |contents: &Contents| -> Named {
+        let values = |(name, entry): (&String, &Entry)| {
+            let data = drawn.get(&key(name, entry))?.clone();
+            Some((name.clone(), Values { dims: entry.info.dims.clone(), data }))
         };
-        (name.clone(), Values { dims: entry.info.dims.clone(), data })
+        contents.entries.iter().filter_map(values).collect()
     };
-    contents.entries.iter().map(fill).collect()
+    stores.par_iter().map(of_store).collect()
+}
+
+/// Fresh values of one tensor.
+fn draw(name: &str, entry: &Entry, seed: u64) -> Vec<f32> {
+    let mut stream = Stream::new(seed, INIT_PURPOSE, name_key(name));
+    let length = entry.shape.len();
+    match entry.info.init {
+        Init::Constant(value) => vec![value; length],
+        Init::Uniform { fan_in } => {
+            let bound = 1.0 / (fan_in as f64).sqrt();
+            (0..length).map(|_| ((2.0 * stream.uniform() - 1.0) * bound) as f32).collect()
+        }
+        Init::KaimingNormal { fan_out } => {
+            let deviation = (2.0 / fan_out as f64).sqrt();
+            (0..length).map(|_| (stream.normal() * deviation) as f32).collect()
+        }
+    }
 }
 
 /// Writes all tensors of a copy of a store; `named` may hold others besides.
@@ -159,7 +191,7 @@ pub fn upload(gpu: &Gpu, store: &Store, copy: usize, named: &Named) -> Result<()
         if let Some(bad) = values.data.iter().position(|v| !v.is_finite()) {
             return Err(Error::invalid(
                 format!("tensor {name}"),
-                format!("value {bad} is {}; weights must be finite", values.data[bad]),
+                format!("value {bad} is {}; all must be finite", values.data[bad]),
             ));
         }
         let base = entry.offset as usize * 4;

@@ -6,9 +6,11 @@
 //! the new ones are there, never a mixture; on Windows a loss of power may cost the last save. Checkpoints
 //! carry a checksum over everything, since a disk can lie.
 
-use std::fs::{self, File, OpenOptions};
+use std::cell::Cell;
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use crate::error::{Error, Result};
 
@@ -32,6 +34,8 @@ const CONFIG: &str = "config.toml";
 pub const TILES: &str = "tiles.json";
 const HISTORY: &str = "history.jsonl";
 const CHECKPOINTS: &str = "checkpoint";
+/// The checkpoint that holds the seconds that a run has taken so far.
+const SECONDS: &str = "seconds";
 /// How scratch files end; they begin with a dot.
 const SCRATCH: &str = ".altiplano-tmp";
 const EXTENSION: &str = ".ckpt";
@@ -40,13 +44,20 @@ const MAGIC: [u8; 8] = *b"ALTIPCK\x01";
 /// Magic, length of the payload (u64), CRC-32 of length and payload (u32), little-endian.
 const HEADER: usize = 20;
 
-/// A run's folder.
+/// A run's folder. It belongs to one process at a time, where the system can lock folders.
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
     torn: u64,
     /// Folders that were made for it, the deepest first.
     made: Vec<PathBuf>,
+    /// Seconds of the run before it was opened this time.
+    before: f64,
+    opened: Instant,
+    /// Seconds that the disk knows of.
+    kept: Cell<f64>,
+    /// Holds the lock.
+    _lock: Option<File>,
 }
 
 impl RunFolder {
@@ -54,7 +65,7 @@ impl RunFolder {
     ///
     /// Left-over scratch files are removed, and a torn last line of the history is cut off, see
     /// [`RunFolder::torn_bytes`]. Fails if the folder holds anything and `existing` is
-    /// [`Existing::Refuse`], or if a line amid the history is damaged.
+    /// [`Existing::Refuse`], if a line amid the history is damaged, or if another process works in it.
     pub fn create(path: impl AsRef<Path>, existing: Existing) -> Result<Self> {
         let path = path.as_ref().to_path_buf();
         if path.exists() && !path.is_dir() {
@@ -63,7 +74,9 @@ impl RunFolder {
         let missing = path.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists());
         let made = missing.map(Path::to_path_buf).collect();
         fs::create_dir_all(&path).map_err(Error::io("create", &path))?;
-        let mut folder = Self { path, torn: 0, made };
+        let lock = lock(&path)?;
+        let (before, opened, kept) = (0.0, Instant::now(), Cell::new(0.0));
+        let mut folder = Self { path, torn: 0, made, before, opened, kept, _lock: lock };
         match existing {
             Existing::Refuse => {
                 if !names(&folder.path)?.is_empty() {
@@ -78,6 +91,8 @@ impl RunFolder {
                     remove_scratch(&folder.path.join(CHECKPOINTS))?;
                 }
                 folder.torn = folder.mend_history()?;
+                let seconds = folder.read_checkpoint(SECONDS)?.and_then(|bytes| bytes.try_into().ok());
+                folder.before = seconds.map_or(0.0, f64::from_le_bytes);
             }
             Existing::Force => folder.remove_run()?,
         }
@@ -109,6 +124,11 @@ impl RunFolder {
         self.torn
     }
 
+    /// Seconds that the run has taken, those before an interruption included but for what came after the last save.
+    pub fn seconds(&self) -> f64 {
+        self.before + self.opened.elapsed().as_secs_f64()
+    }
+
     /// Replaces a file of the folder, see [`atomic_write`].
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
         atomic_write(self.path.join(name), bytes)
@@ -117,6 +137,21 @@ impl RunFolder {
     /// Stores a checkpoint under a name of letters, digits, `-` and `_`. The one before stays until the new
     /// one is durable.
     pub fn checkpoint(&self, name: &str, payload: &[u8]) -> Result<()> {
+        self.save(name, payload)?;
+        self.keep_seconds()
+    }
+
+    /// Stores the time, once a second at most.
+    fn keep_seconds(&self) -> Result<()> {
+        let seconds = self.seconds();
+        if seconds - self.kept.get() < 1.0 {
+            return Ok(());
+        }
+        self.kept.set(seconds);
+        self.save(SECONDS, &seconds.to_le_bytes())
+    }
+
+    fn save(&self, name: &str, payload: &[u8]) -> Result<()> {
         let target = self.checkpoint_path(name)?;
         let folder = self.path.join(CHECKPOINTS);
         if !folder.is_dir() {
@@ -166,7 +201,10 @@ impl RunFolder {
             let _ = file.set_len(before);
             return Err(Error::io("write", &path)(error));
         }
-        if fresh { flush_folder(&self.path) } else { Ok(()) }
+        if fresh {
+            flush_folder(&self.path)?;
+        }
+        self.keep_seconds()
     }
 
     /// The lines of the history; none if there is no file.
@@ -211,6 +249,18 @@ impl RunFolder {
             }
         }
         flush_folder(&self.path)
+    }
+}
+
+/// Locks a folder until the file is dropped. Where a system cannot lock folders, nothing is locked.
+fn lock(path: &Path) -> Result<Option<File>> {
+    let Ok(folder) = File::open(path) else { return Ok(None) };
+    match folder.try_lock() {
+        Ok(()) => Ok(Some(folder)),
+        Err(TryLockError::WouldBlock) => {
+            Err(Error::file(path, None, "another process works in this folder; wait for it, or choose another --out"))
+        }
+        Err(TryLockError::Error(_)) => Ok(None),
     }
 }
 

@@ -4,8 +4,36 @@ use super::*;
 
 fn folder() -> (tempfile::TempDir, RunFolder) {
     let temp = tempfile::tempdir().unwrap();
-    let run = RunFolder::create(temp.path().join("deep/run"), Existing::Refuse).unwrap();
+    let mut run = RunFolder::create(temp.path().join("deep/run"), Existing::Refuse).unwrap();
+    // So that tests may open it again.
+    run._lock = None;
     (temp, run)
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_belongs_to_one_at_a_time() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("run");
+    let run = RunFolder::create(&path, Existing::Refuse).unwrap();
+    run.write("config.toml", b"").unwrap();
+    for existing in [Existing::Resume, Existing::Force] {
+        let why = RunFolder::create(&path, existing).unwrap_err().to_string();
+        assert!(why.contains("another process") && path.join("config.toml").exists(), "{why}");
+    }
+    drop(run);
+    assert!(RunFolder::create(&path, Existing::Resume).is_ok());
+}
+
+#[test]
+fn seconds_go_on() {
+    let (_temp, run) = folder();
+    assert!(run.seconds() < 60.0);
+    run.save(SECONDS, &100.5f64.to_le_bytes()).unwrap();
+    let seconds = RunFolder::create(run.path(), Existing::Resume).unwrap().seconds();
+    assert!((100.5..160.0).contains(&seconds), "{seconds}");
+    run.save(SECONDS, b"short").unwrap();
+    assert!(RunFolder::create(run.path(), Existing::Resume).unwrap().seconds() < 60.0);
 }
 
 fn listing(path: &Path) -> Vec<String> {

@@ -81,21 +81,17 @@ pub struct Job<'a> {
 }
 
 impl Final {
-    /// A line per attack, and one per suspicion.
-    pub fn under_attack(&self) -> String {
-        let line =
-            |a: &UnderAttack| format!("{:.2} % on {} of them under {}\n    ", 100.0 * a.accuracy, a.images, a.attack);
-        let lines: String = self.attacks.iter().map(line).collect();
-        lines + &self.suspicions.iter().map(|s| format!("note: {s}\n    ")).collect::<String>()
-    }
-
-    /// A line on corrupted images, empty if there are none.
-    pub fn on_corrupted(&self) -> String {
-        let line = |accuracy| {
+    /// What else than clean test images it was tested on, in lines that are set in.
+    pub fn lines(&self) -> String {
+        let corrupted = self.corruption_accuracy.map(|accuracy| {
             let count = self.corruption_images;
-            format!("{:.2} % on {count} of them under 15 corruptions at 5 severities\n", 100.0 * accuracy)
-        };
-        self.corruption_accuracy.map_or(String::new(), line)
+            format!("{:.2} % on {count} of them under 15 corruptions at 5 severities", 100.0 * accuracy)
+        });
+        let attacked =
+            |a: &UnderAttack| format!("{:.2} % on {} of them under {}", 100.0 * a.accuracy, a.images, a.attack);
+        let lines = corrupted.into_iter().chain(self.attacks.iter().map(attacked));
+        let lines = lines.chain(self.suspicions.iter().map(|suspicion| format!("note: {suspicion}")));
+        lines.map(|line| format!("    {line}\n")).collect()
     }
 }
 

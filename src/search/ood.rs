@@ -81,9 +81,15 @@ pub struct Judged {
     pub macs: u64,
     /// Seeds.
     pub seeds: usize,
-    /// Error on all test images.
+    /// Test images, all of them.
+    pub test_images: usize,
+    /// Error on all of them.
     pub clean_error: Spread,
-    /// Mean change of accuracy under weight noise, on test images.
+    /// How many of them, the first ones, all that follows was measured on.
+    pub judged_images: usize,
+    /// Error on these without corruption: what corrupted errors are to be compared with.
+    pub uncorrupted_error: Spread,
+    /// Mean change of accuracy under weight noise.
     pub robustness: Spread,
     /// Mean error over the 15 main corruptions at each severity; empty for images that cannot be corrupted.
     pub corrupted_error: Vec<Spread>,
@@ -196,6 +202,7 @@ impl Trial<'_> {
         let quiet = CohortOptions { draws: 1, sigma: 0.0, batch: 128, ..self.noise.clone() };
         let clean = noisy_scores_wait(&setting, &quiet, &models, &stores, &all, self.seeds[0])?;
         let some = &all[..all.len().min(JUDGED_IMAGES)];
+        let uncorrupted = noisy_scores_wait(&setting, &quiet, &models, &stores, some, self.seeds[0])?;
         let noisy = noisy_scores_wait(&setting, self.noise, &models, &stores, some, self.seeds[0])?;
         let mut corrupted = vec![];
         if matches!(test.channels(), 1 | 3) {
@@ -239,7 +246,10 @@ impl Trial<'_> {
                     params: contestant.params,
                     macs: contestant.macs,
                     seeds: own.len(),
+                    test_images: all.len(),
                     clean_error: column(&|n| 100.0 * (1.0 - clean[n].0.accuracy)),
+                    judged_images: some.len(),
+                    uncorrupted_error: column(&|n| 100.0 * (1.0 - uncorrupted[n].0.accuracy)),
                     robustness: column(&|n| flatnas_robustness(noisy[n].0, &noisy[n].1)),
                     corrupted_error: (0..severities).map(|s| column(&|n| corrupted[n][s])).collect(),
                     mean_corrupted_error: (severities > 0)
@@ -251,21 +261,30 @@ impl Trial<'_> {
     }
 }
 
-/// The comparison as a table: errors and `R` in percent points.
+/// The comparison as a table: errors and `R` in percent points. What was measured on the first test images alone says so in
+/// its column's name.
 pub fn table(title: &str, judged: &[Judged]) -> Table {
-    let mut header: Vec<String> =
-        ["network", "optimizer", "parameters", "MACs", "clean error", "R"].map(str::to_owned).to_vec();
+    let images = judged.first().map_or((0, 0), |j| (j.test_images, j.judged_images));
+    let first = if images.0 == images.1 { String::new() } else { format!(" (first {})", images.1) };
+    let mut header: Vec<String> = ["network", "optimizer", "parameters", "MACs"].map(str::to_owned).to_vec();
+    header.extend(["clean error".to_owned(), format!("clean error{first}"), format!("R{first}")]);
     let severities = judged.iter().map(|j| j.corrupted_error.len()).max().unwrap_or(0);
     header.extend((1..=severities).map(|severity| format!("severity {severity}")));
-    header.extend((severities > 0).then(|| "corrupted error".to_owned()));
+    header.extend((severities > 0).then(|| format!("corrupted error{first}")));
     header.push("architecture".into());
     let row = |j: &Judged| {
         let mut row = vec![j.role.clone(), j.optimizer.to_string(), j.params.to_string(), j.macs.to_string()];
-        row.extend([j.clean_error.to_string(), j.robustness.to_string()]);
+        row.extend([j.clean_error, j.uncorrupted_error, j.robustness].map(|spread| spread.to_string()));
         row.extend(j.corrupted_error.iter().map(Spread::to_string));
         row.extend(j.mean_corrupted_error.iter().map(Spread::to_string));
         row.push(j.arch.clone());
         row
     };
-    Table { title: title.to_owned(), header, rows: judged.iter().map(row).collect() }
+    let mut table = Table { title: title.to_owned(), header, rows: judged.iter().map(row).collect() };
+    if first.is_empty() {
+        // Both are the same.
+        table.header.remove(5);
+        table.rows.iter_mut().for_each(|row| drop(row.remove(5)));
+    }
+    table
 }

@@ -5,7 +5,6 @@
 //! Every result stands beside the number of parameters, which many proxies follow.
 
 use std::collections::{BTreeMap, HashSet};
-use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
@@ -235,7 +234,7 @@ impl Proposer<'_> {
             && (max_macs == 0 || self.space.macs(arch) <= max_macs)
     }
 
-    /// The candidates of a generation, in a fixed order; fewer if there are no more.
+    /// The candidates of a generation, in a fixed order; fewer if no more are found in many draws.
     ///
     /// # Errors
     /// If the archive holds something else than architectures of the space, or nothing is within the limits.
@@ -299,13 +298,8 @@ pub fn search(
     folder: &mut RunFolder,
     observer: &mut Observer,
 ) -> Result<ProxyResult> {
-    let start = Instant::now();
     config.validate(data.train.len())?;
     let attacks = config.attacks()?;
-    let before = match folder.read_checkpoint("seconds")? {
-        Some(bytes) => bytes.try_into().map_or(0.0, f64::from_le_bytes),
-        None => 0.0,
-    };
     let (batch, range) = batch_of(gpu, preset, &data.train, &space.sizes, config.batch, config.seed)?;
     let scorer = Scorer {
         gpu: gpu.clone(),
@@ -322,7 +316,7 @@ pub fn search(
     let (mut archive, _) = read_history(folder)?;
     tell(observer, Event::Stage { name: "scoring", units: config.evaluations as u64, from: 0.0, to: 0.5 })?;
     let proposer = Proposer { space, config };
-    let is_late = || config.time > 0.0 && before + start.elapsed().as_secs_f64() > config.time;
+    let late = |seconds: f64| config.time > 0.0 && seconds > config.time;
     for generation in 0.. {
         let mut asked = proposer.ask(&archive, generation)?;
         if asked.is_empty() {
@@ -332,7 +326,7 @@ pub fn search(
         asked.truncate(config.evaluations.saturating_sub(in_generations_before(&archive, generation)));
         asked.retain(|arch| !archive.contains(&arch.to_string()));
         for some in asked.chunks(POPULATION) {
-            if is_late() {
+            if late(folder.seconds()) {
                 break;
             }
             for (arch, scores) in some.iter().zip(scorer.score(some, &[config.proxy])?) {
@@ -351,10 +345,9 @@ pub fn search(
                 archive.insert(entry)?;
             }
             let note = archive.best().map(|e| format!("best {:.6}, {} parameters", e.fitness, e.params));
-            folder.checkpoint("seconds", &(before + start.elapsed().as_secs_f64()).to_le_bytes())?;
             tell(observer, Event::Advance { done: archive.len() as u64, note: note.unwrap_or_default() })?;
         }
-        if is_late() || archive.len() >= config.evaluations {
+        if late(folder.seconds()) || archive.len() >= config.evaluations {
             break;
         }
     }
@@ -389,7 +382,7 @@ pub fn search(
         seed: config.seed,
         device: format!("{} ({})", gpu.report().name, gpu.report().driver),
         reproducible: config.time == 0.0,
-        seconds: before + start.elapsed().as_secs_f64(),
+        seconds: folder.seconds(),
         evaluated: archive.len(),
         most_params: archive.entries().iter().max_by_key(|e| e.params).map(Best::of),
         correlations,

@@ -1,7 +1,6 @@
 //! A search from end to end: supernet, candidates, baselines, the final network.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
@@ -109,7 +108,6 @@ pub struct Correlations {
 #[derive(Default, Serialize, Deserialize)]
 struct State {
     sigmas: Vec<f64>,
-    seconds: f64,
 }
 
 impl Best {
@@ -137,7 +135,6 @@ pub fn search<S: NetworkSpace>(
     folder: &mut RunFolder,
     observer: &mut Observer,
 ) -> Result<SearchResult> {
-    let start = Instant::now();
     config.validate(data.train.len())?;
     let mut state: State = match folder.read_checkpoint("search")? {
         Some(bytes) => serde_json::from_slice(&bytes)
@@ -176,7 +173,7 @@ pub fn search<S: NetworkSpace>(
 
     // Candidates, generation by generation; what an interrupted run has measured stands in its history.
     let (mut archive, mut others) = read_history(folder)?;
-    let mut judge = Judge { space, config, evaluator: &mut evaluator, folder, start, before: state.seconds };
+    let mut judge = Judge { space, config, evaluator: &mut evaluator, folder };
     let units = config.candidates() as u64;
     let middle = if baseline { 0.55 } else { 0.7 };
     tell(observer, Event::Stage { name: "evaluating candidates", units, from: 0.35, to: middle })?;
@@ -216,9 +213,6 @@ pub fn search<S: NetworkSpace>(
     }
     let sigmas = evaluator.sigmas().to_vec();
     drop(evaluator);
-    let before = state.seconds;
-    state.seconds += start.elapsed().as_secs_f64();
-    save(folder, &state)?;
 
     let best = archive.best().cloned().ok_or_else(|| {
         Error::invalid("search", "no candidate could be measured: all losses left the finite numbers")
@@ -245,7 +239,7 @@ pub fn search<S: NetworkSpace>(
         device: format!("{} ({})", gpu.report().name, gpu.report().driver),
         // A clock that ends a search is the one thing that does not repeat.
         reproducible: config.time == 0.0,
-        seconds: before + start.elapsed().as_secs_f64(),
+        seconds: folder.seconds(),
         evaluated: archive.len(),
         sigmas,
         baselines: Baselines {
@@ -285,13 +279,11 @@ struct Judge<'a, 'b, S: NetworkSpace> {
     config: &'a SearchConfig,
     evaluator: &'a mut Evaluator<'b>,
     folder: &'a mut RunFolder,
-    start: Instant,
-    before: f64,
 }
 
 impl<S: NetworkSpace> Judge<'_, '_, S> {
     fn is_late(&self) -> bool {
-        self.config.time > 0.0 && self.before + self.start.elapsed().as_secs_f64() > self.config.time
+        self.config.time > 0.0 && self.folder.seconds() > self.config.time
     }
 
     fn measure(

@@ -37,6 +37,8 @@ pub struct Truth<'a, S: Space> {
     places: HashMap<String, usize>,
     genes: Vec<Vec<u32>>,
     points: Vec<Point>,
+    /// The largest value of what is maximised.
+    most: f64,
     reference: Vec<f64>,
     /// Hypervolume of the whole table.
     whole: f64,
@@ -64,16 +66,24 @@ impl<'a, S: Space> Truth<'a, S> {
         let reference = vec![worst(0), worst(1)];
         let rows: Vec<&[f64]> = points.iter().map(|p| p.objectives.as_slice()).collect();
         let whole = if rows.len() < 2 { 0.0 } else { hypervolume(&rows, &reference)? };
+        if !whole.is_finite() {
+            return Err(Error::invalid("--truth", "its numbers are too large: the hypervolume is beyond f64"));
+        }
         if whole <= 0.0 {
             let why = format!("{} architectures, and nothing to choose between them", rows.len());
             return Err(Error::invalid("--truth", why));
         }
-        Ok(Truth { space, options: space.options(), places, genes, points, reference, whole })
+        Ok(Truth { space, options: space.options(), places, genes, points, most, reference, whole })
     }
 
     /// How many different architectures there are.
     pub fn len(&self) -> usize {
         self.genes.len()
+    }
+
+    /// The largest value of what is maximised; the first objective is what is missing to it.
+    pub fn most(&self) -> f64 {
+        self.most
     }
 
     /// Whether there are none; never.

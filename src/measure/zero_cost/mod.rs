@@ -128,14 +128,17 @@ impl Proxy {
     /// A name that is none, with the nearest one.
     pub fn list(text: &str) -> Result<Vec<Proxy>> {
         let mut list = vec![Proxy::Params, Proxy::Flops];
-        if text.trim() == "all" {
-            return Ok(Self::ALL.to_vec());
-        }
         for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+            if name == "all" {
+                return Ok(Self::ALL.to_vec());
+            }
             let proxy = name.parse()?;
             if !list.contains(&proxy) {
                 list.push(proxy);
             }
+        }
+        if text.trim().is_empty() {
+            return Err(Error::invalid("--proxies", "names none; all takes every one"));
         }
         Ok(list)
     }

@@ -186,7 +186,15 @@ impl Look {
     /// # Errors
     /// If the graph contradicts itself.
     pub fn fresh(&self, seed: u64) -> Result<Named> {
-        Ok(crate::nn::tensors::fresh(&Contents::of(&self.graph, &[Group::Weights])?, seed))
+        Ok(crate::nn::tensors::fresh(&self.weights()?, seed))
+    }
+
+    /// Names and shapes of the weights.
+    ///
+    /// # Errors
+    /// If the graph contradicts itself.
+    pub fn weights(&self) -> Result<Contents> {
+        Contents::of(&self.graph, &[Group::Weights])
     }
 
     /// The graph; what the pass leaves are its probes.

@@ -64,7 +64,7 @@ impl<S: Space> Genotypes for Coded<'_, S> {
 }
 
 /// Checks the limits against the smallest network of the space.
-pub(super) fn check_limits<S: Space>(space: &S, config: &FlatnasConfig) -> Result<()> {
+pub fn check_limits<S: Space>(space: &S, config: &FlatnasConfig) -> Result<()> {
     let smallest = space.smallest();
     for (what, most, least) in [
         ("--max-params", config.max_params, space.params(&smallest)),

@@ -34,7 +34,8 @@ pub struct FlatnasConfig {
     pub image: [usize; 2],
     /// Share of the training images that trains candidates; the rest validates.
     pub train_share: f64,
-    /// Generations after the initial sample.
+    /// Generations after the initial sample. Each has `search.picks` candidates, or, without a surrogate, those of a
+    /// population (`search.plain.population`).
     pub generations: u64,
     /// Candidates to evaluate at most; 0 for all generations.
     pub evaluations: usize,
@@ -99,12 +100,16 @@ impl FlatnasConfig {
             ..Recipe::usual(optimizer, epochs, image[0])
         };
         let picks = if quick { 4 } else { 8 };
-        let search = SurrogateSettings {
+        let mut search = SurrogateSettings {
             initial: if quick { 16 } else { 100 },
             picks,
             surrogate: Kind::Adaptive,
             ..SurrogateSettings::default()
         };
+        if quick {
+            // Smaller than the initial sample, so that there is a selection from the beginning.
+            search.plain.population = 8;
+        }
         FlatnasConfig {
             method: "flatnas".into(),
             space: "nas-bench-201".into(),
@@ -149,7 +154,11 @@ impl FlatnasConfig {
 
     /// Candidates that will be evaluated at most.
     pub fn planned(&self) -> usize {
-        limited(self.search.initial + self.generations as usize * self.search.picks, self.evaluations)
+        let each = match self.search.surrogate {
+            Kind::None => self.search.plain.population,
+            _ => self.search.picks,
+        };
+        limited(self.search.initial + self.generations as usize * each, self.evaluations)
     }
 
     /// Whether there is a second search, for the baseline; one that would be the same as the first is not made.
@@ -211,6 +220,8 @@ impl FlatnasConfig {
                 format!("expected at most {most} each"),
             ));
         }
+        self.search.plain.validate()?;
+        self.search.inner.validate()?;
         self.candidates.validate()?;
         let share = (images as f64 * self.train_share) as usize;
         if self.supernet.epochs > 0 {

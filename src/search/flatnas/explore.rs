@@ -27,20 +27,18 @@ pub(super) struct Exploration<'a, S: NetworkSpace> {
     pub(super) supernet: Option<&'a Named>,
     /// Whether it is the baseline's.
     pub(super) baseline: bool,
-    /// Whether the time is over.
-    pub(super) is_late: &'a dyn Fn() -> bool,
+    /// Seconds of the run after which nothing more is proposed; 0 for no limit.
+    pub(super) time: f64,
 }
 
 impl<S: NetworkSpace> Exploration<'_, S> {
-    /// Goes on from the candidates in `archive` to the end. `stage` are the shares of the run's work at begin and end;
-    /// `saved` is called when candidates are on the disk.
+    /// Goes on from the candidates in `archive` to the end. `stage` are the shares of the run's work at begin and end.
     pub(super) fn run(
         &self,
         archive: &mut Archive,
         folder: &mut RunFolder,
         (from, to): (f64, f64),
         observer: &mut Observer,
-        saved: &mut dyn FnMut(&RunFolder) -> Result<()>,
     ) -> Result<Explored> {
         let limit = self.config.planned();
         let name = if self.baseline { "training candidates of the baseline" } else { "training candidates" };
@@ -48,10 +46,10 @@ impl<S: NetworkSpace> Exploration<'_, S> {
         let mut steps: Vec<Step> = vec![];
         let mut counts = vec![];
         // However little time there is, some candidates are needed.
-        let is_late = |archive: &Archive| !archive.is_empty() && (self.is_late)();
+        let late = |archive: &Archive, seconds: f64| self.time > 0.0 && seconds > self.time && !archive.is_empty();
         for generation in 0..=self.config.generations {
             let before = archive.entries().iter().filter(|e| e.generation < generation).count();
-            if before >= limit || is_late(archive) {
+            if before >= limit || late(archive, folder.seconds()) {
                 break;
             }
             let proposal = self.searcher.ask(&self.scores.individuals(archive, generation)?, generation)?;
@@ -61,7 +59,7 @@ impl<S: NetworkSpace> Exploration<'_, S> {
             let mut asked = proposal.genes.iter().map(|genes| space.decode(genes)).collect::<Result<Vec<_>>>()?;
             asked.truncate(limit.saturating_sub(archive.len()));
             for some in asked.chunks(self.config.candidates.side_by_side) {
-                if is_late(archive) {
+                if late(archive, folder.seconds()) {
                     break;
                 }
                 let done = archive.len() as f64;
@@ -75,7 +73,6 @@ impl<S: NetworkSpace> Exploration<'_, S> {
                     folder.append_history(&line)?;
                     archive.insert(entry)?;
                 }
-                saved(folder)?;
                 let best = archive.best().map(|e| format!("error {:.1} %", e.measure("error")));
                 tell(observer, Event::Advance { done: archive.len() as u64, note: best.unwrap_or_default() })?;
             }

@@ -16,10 +16,6 @@
 //! What is asked for in a generation depends on earlier generations alone, and what is measured of a candidate on nothing
 //! else: a run that was killed goes on to the same result.
 
-use std::time::Instant;
-
-use serde::{Deserialize, Serialize};
-
 use super::archive::Archive;
 use super::cohort::{Cohort, CohortOptions};
 use super::objectives::constant_error;
@@ -42,11 +38,12 @@ use crate::train::feed::Resident;
 use crate::train::step::Optimizer;
 use crate::train::trainer::{Inheritance, Recipe, Setting};
 
-use coded::{Coded, check_limits};
+use coded::Coded;
 use config::limited;
 use explore::Exploration;
 use scores::Scores;
 
+pub use coded::check_limits;
 pub use config::FlatnasConfig;
 pub use result::{Explored, FlatnasResult, Found, Step};
 
@@ -58,12 +55,6 @@ mod scores;
 
 /// Purpose word of the shuffle that picks the images of the last training.
 const FINAL_PURPOSE: u32 = 0x4649_4E41;
-
-/// What a search must remember besides its history.
-#[derive(Default, Serialize, Deserialize)]
-struct State {
-    seconds: f64,
-}
 
 /// Runs a search, or goes on with one whose folder is there.
 ///
@@ -78,15 +69,8 @@ pub fn search<S: NetworkSpace>(
     folder: &mut RunFolder,
     observer: &mut Observer,
 ) -> Result<FlatnasResult> {
-    let start = Instant::now();
     config.validate(data.train.len())?;
     check_limits(space, config)?;
-    let state: State = match folder.read_checkpoint("flatnas")? {
-        Some(bytes) => serde_json::from_slice(&bytes)
-            .map_err(|e| Error::file(folder.path().join("checkpoint"), None, format!("search state: {e}")))?,
-        None => State::default(),
-    };
-    let seconds = || state.seconds + start.elapsed().as_secs_f64();
     let parts = SplitSize::Fractions(vec![config.train_share, 1.0 - config.train_share]);
     let parts = split(&data.train, &parts, config.seed)?;
     let [training, validation] = &parts[..] else {
@@ -110,6 +94,13 @@ pub fn search<S: NetworkSpace>(
     let judging = &judging[..limited(judging.len(), config.candidates.images)];
     let labels: Vec<usize> = judging.iter().map(|&i| usize::from(data.train.labels[i])).collect();
     let constant = if config.compat { f64::INFINITY } else { constant_error(&labels) };
+    if constant <= 0.0 {
+        let why = format!(
+            "{} validation images are too few to tell a network from one that always gives the same answer; take more              (candidates.images, a smaller train_share)",
+            judging.len()
+        );
+        return Err(Error::invalid("validation", why));
+    }
     let coded = Coded::new(space, config);
     let decode = |genes: &[u32]| space.decode(genes);
     let features = |genes: &[u32]| decode(genes).map_or_else(|_| vec![], |arch| space.features(&arch));
@@ -139,10 +130,10 @@ pub fn search<S: NetworkSpace>(
             },
             supernet: supernet.as_ref(),
             baseline,
-            is_late: &|| config.time > 0.0 && seconds() > time,
+            time,
         };
         let stage = if baseline { (shares.candidates, shares.baseline) } else { (shares.supernet, shares.candidates) };
-        exploration.run(archive, folder, stage, observer, &mut |folder| save(folder, seconds()))
+        exploration.run(archive, folder, stage, observer)
     };
     let found = explore(false, &mut archive, folder, observer)?;
     let baseline = match config.searches_baseline() {
@@ -168,8 +159,9 @@ pub fn search<S: NetworkSpace>(
         device: format!("{} ({})", gpu.report().name, gpu.report().driver),
         // A clock that ends a search is the one thing that does not repeat.
         reproducible: config.time == 0.0,
-        seconds: seconds(),
+        seconds: folder.seconds(),
         constant_error: constant.is_finite().then_some(constant),
+        config: config.clone(),
         found,
         baseline,
         trained,
@@ -233,9 +225,4 @@ impl<S: NetworkSpace> Ending<'_, '_, S> {
         let card = ModelCard::of(&config.space, &best.arch, sizes, &*best_network, &data.train.class_names);
         Ok((trained, weights, card))
     }
-}
-
-fn save(folder: &RunFolder, seconds: f64) -> Result<()> {
-    let bytes = serde_json::to_vec(&State { seconds }).map_err(|e| Error::invalid("search state", e.to_string()))?;
-    folder.checkpoint("flatnas", &bytes)
 }

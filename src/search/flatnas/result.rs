@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::config::FlatnasConfig;
+
 use super::super::ood::Judged;
 use crate::train::step::Optimizer;
 
@@ -80,6 +82,8 @@ pub struct FlatnasResult {
     pub seconds: f64,
     /// The error from which on a network has learned nothing, percent points; not there if the rule does not hold.
     pub constant_error: Option<f64>,
+    /// Every number that decided the run.
+    pub config: FlatnasConfig,
     /// The search.
     #[serde(flatten)]
     pub found: Explored,
