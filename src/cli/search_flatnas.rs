@@ -12,7 +12,7 @@ use crate::report::folder::RunFolder;
 use crate::search::config::Preset;
 use crate::search::flatnas::config::limited;
 use crate::search::flatnas::{Explored, FlatnasConfig, FlatnasResult, Found, check_limits, search};
-use crate::search::ood::table;
+use crate::search::ood::{Judged, table};
 use crate::search::surrogate::Kind;
 use crate::space::Space;
 use crate::space::nas_bench_201::Arch;
@@ -173,8 +173,13 @@ fn text(result: &FlatnasResult, config: &FlatnasConfig, folder: &RunFolder) -> S
         ),
         None => (String::new(), "the network that the error alone picks"),
     };
+    let constant = |j: &&Judged| result.constant_error.is_some_and(|least| j.clean_error.mean >= least);
+    let warning = |j: &Judged| {
+        format!("note: {} errs as often as a network that always gives the same answer; its R says nothing\n", j.role)
+    };
+    let warnings: String = result.trained.iter().filter(constant).map(warning).collect();
     format!(
-        "{}{baseline}\ntrained {epochs} epochs, tested on images that the search never saw (errors and R in percent points):\n{}chosen and control are trained alike, the baseline with plain SGD; baseline and control have {origin}\nfiles:\n{files}{} in all",
+        "{}{baseline}\ntrained {epochs} epochs, tested on images that the search never saw (errors and R in percent points):\n{}chosen and control are trained alike, the baseline with plain SGD; baseline and control have {origin}\n{warnings}files:\n{files}{} in all",
         explored(&result.found),
         table("", &result.trained).text(),
         duration(result.seconds),

@@ -82,6 +82,8 @@ struct Answer {
     minimize: String,
     /// Different architectures in the table.
     architectures: usize,
+    /// Rows without a finite number in both columns, or of a class that is there already.
+    rows_left_out: usize,
     evaluations: usize,
     settings: SurrogateSettings,
     seconds: f64,
@@ -189,6 +191,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         maximize,
         minimize,
         architectures: truth.len(),
+        rows_left_out: rows.len() - truth.len(),
         evaluations,
         settings,
         seconds,
@@ -215,8 +218,12 @@ fn name(proposer: Proposer) -> &'static str {
 }
 
 fn text(answer: &Answer) -> String {
+    let left_out = match answer.rows_left_out {
+        0 => String::new(),
+        n => format!(" ({n} rows left out: no finite numbers, or isomorphic to another)"),
+    };
     let mut text = format!(
-        "{} architectures, {} evaluations, {:.0} evaluations per second\n",
+        "{} architectures{left_out}, {} evaluations, {:.0} evaluations per second\n",
         answer.architectures, answer.evaluations, answer.evaluations_per_second
     );
     for curve in &answer.curves {
