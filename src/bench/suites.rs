@@ -259,14 +259,14 @@ impl<'a> Suites<'a> {
                 let start = Instant::now();
                 let groups = archs.chunks(size).map(|some| scorer.score(some, &[proxy])).collect::<Result<Vec<_>>>()?;
                 let seconds = start.elapsed().as_secs_f64();
-                Ok((1e3 * seconds, groups.iter().flatten().flat_map(|scores| scores.values().copied()).collect()))
+                Ok((seconds, groups.iter().flatten().flat_map(|scores| scores.values().copied()).collect()))
             };
             // Shaders are compiled first.
             let want = score(1)?.1;
             let (mut population, mut single) = (vec![], vec![]);
             for _ in 0..self.samples.max(5) {
                 for (size, times) in [(NETWORKS, &mut population), (1, &mut single)] {
-                    let (ms, scores) = score(size)?;
+                    let (seconds, scores) = score(size)?;
                     if scores != want {
                         return Err(Error::Gpu {
                             doing: "comparing the scores of a population with those of single networks".into(),
@@ -274,14 +274,14 @@ impl<'a> Suites<'a> {
                             why: "they differ".into(),
                         });
                     }
-                    times.push(ms);
+                    times.push(seconds);
                 }
             }
             let (population, single) = (Spread::of(population), Spread::of(single));
             let line = |name: String, time: Spread, ratio| Line {
                 suite: "population",
                 name,
-                shape: format!("NAS-Bench-201, 16 channels, {cells} cells, batch {images}"),
+                shape: format!("NAS-Bench-201, 16 channels, {cells} cells a stage, batch {images}"),
                 time,
                 device: None,
                 check: want.clone(),

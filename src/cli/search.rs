@@ -82,7 +82,7 @@ pub(super) struct Args {
 /// What stands for searches in a table among the methods.
 const TABLE: &str = "--truth";
 /// Options that only some searches take, and who takes them.
-const TAKEN: [(&[&str], &[&str]); 7] = [
+const TAKEN: [(&[&str], &[&str]); 8] = [
     (&["--truth", "--maximize", "--minimize", "--plot"], &[TABLE]),
     (&["--surrogate", "--initial", "--population", "--seeds"], &["flatnas", TABLE]),
     (&["--alpha", "--sigma", "--generations", "--picks", "--candidate-epochs"], &["flatnas"]),
@@ -90,11 +90,10 @@ const TAKEN: [(&[&str], &[&str]); 7] = [
     (&["--max-params", "--max-macs"], &["croze", "flatnas"]),
     (&["--proxy", "--strategy", "--pool", "--network", "--batch-size", "--attacks"], &["croze"]),
     (&["--sigmas"], &["genas", "random"]),
+    (&["--draws", "--supernet-epochs"], &["genas", "random", "flatnas"]),
 ];
-/// The same for those of supernets.
-const OF_SUPERNETS: (&[&str], &[&str]) = (&["--draws", "--supernet-epochs"], &["genas", "random", "flatnas"]);
 /// What searches in a table take of the options of all others.
-const OF_TABLES: [&str; 13] = [
+const OF_TABLES: [&str; 15] = [
     "--method",
     "--evaluations",
     "--force",
@@ -105,20 +104,22 @@ const OF_TABLES: [&str; 13] = [
     "--classes",
     "--in-channels",
     "--device",
+    "--checked",
     "--seed",
     "--json",
     "--quiet",
+    "--verbose",
 ];
 
 /// Fails if an option stands on the command line for which a search has no use.
 fn refuse(global: &Global, method: &str) -> Result<()> {
     for option in &global.given {
-        let known = TAKEN.iter().chain([&OF_SUPERNETS]).find(|(options, _)| options.contains(&option.as_str()));
+        let known = TAKEN.iter().find(|(options, _)| options.contains(&option.as_str()));
         let why = match known {
             Some((_, takers)) if takers.contains(&method) => continue,
             Some((_, [TABLE])) => "is for searches in a table; give one with --truth".to_owned(),
             Some((_, takers)) => format!("is for {}, not for {}", listed(takers), listed(&[method])),
-            None if method != TABLE || OF_TABLES.contains(&option.as_str()) || option == "--verbose" => continue,
+            None if method != TABLE || OF_TABLES.contains(&option.as_str()) => continue,
             None => "is for searches that train, not for those in a table (--truth)".to_owned(),
         };
         return Err(Error::invalid(option, why));

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::super::archive::{Archive, Entry};
 use super::super::cohort::{Candidate, Cohort, Measured};
+use super::super::surrogate::Kind;
 use super::super::surrogate_search::SurrogateSearch;
 use super::config::FlatnasConfig;
 use super::result::{Explored, Step};
@@ -53,7 +54,12 @@ impl<S: NetworkSpace> Exploration<'_, S> {
                 break;
             }
             let proposal = self.searcher.ask(&self.scores.individuals(archive, generation)?, generation)?;
-            proposal.notes.iter().for_each(|note| log::warn!("generation {generation}: {note}"));
+            // Who leaves the choice to the program need not hear each time what could not be chosen; results hold it.
+            let level = match self.config.search.surrogate {
+                Kind::Adaptive => log::Level::Info,
+                _ => log::Level::Warn,
+            };
+            proposal.notes.iter().for_each(|note| log::log!(level, "generation {generation}: {note}"));
             let norm = self.scores.norm(archive.entries().iter().filter(|e| e.generation < generation))?;
             let space = self.scores.space;
             let mut asked = proposal.genes.iter().map(|genes| space.decode(genes)).collect::<Result<Vec<_>>>()?;
