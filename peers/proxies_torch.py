@@ -502,6 +502,18 @@ def cpu_name() -> str:
         return platform.processor() or platform.machine()
 
 
+def described(args) -> dict:
+    """What figures were made with."""
+    return {
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "cpu": cpu_name(),
+        "batch": args.batch,
+        "cells": args.cells,
+        "repeats": args.repeats,
+    }
+
+
 def timed(work) -> tuple[float, float, object]:
     """Wall and processor seconds, and the result."""
     start, cpu = time.perf_counter(), time.process_time()
@@ -534,17 +546,7 @@ def measure_times(args) -> dict:
             }
             print(f"{arch} {name} {statistics.median(seconds):.4f} s", file=sys.stderr, flush=True)
         rows.append(row)
-    return {
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "cpu": cpu_name(),
-        "batch": args.batch,
-        "cells": args.cells,
-        "ops": args.ops,
-        "repeats": args.repeats,
-        "building_counted": False,
-        "archs": rows,
-    }
+    return described(args) | {"ops": args.ops, "building_counted": False, "archs": rows}
 
 
 # ---- beside the program --------------------------------------------------------------------------------------------
@@ -618,17 +620,7 @@ def beside(args) -> dict:
                 "largest_relative_difference": off,
             })
             print(f"{name} {median}", file=sys.stderr, flush=True)
-    return {
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "cpu": cpu_name(),
-        "batch": args.batch,
-        "cells": args.cells,
-        "ops": "all",
-        "repeats": args.repeats,
-        "archs": counted,
-        "proxies": report,
-    }
+    return described(args) | {"ops": "all", "building_counted": True, "archs": counted, "proxies": report}
 
 
 def main():

@@ -114,8 +114,5 @@ fn read(path: &Path, value: Option<&str>) -> Result<Vec<(Arch, f64)>> {
     if list.is_empty() {
         return Err(Error::file(path, None, "holds no architecture"));
     }
-    if list.is_empty() {
-        return Err(Error::file(path, None, "holds no architecture"));
-    }
     Ok(list)
 }

@@ -33,15 +33,15 @@ pub(super) fn to_toml<T: Serialize>(value: &T) -> Result<String> {
 }
 
 impl Source<'_> {
-    /// A text that stands in the configuration: what its option says, else the file, else `default`.
-    pub fn text(&self, option: &str, value: Option<&str>, default: Option<&str>) -> Result<Option<String>> {
-        if let (Some(value), true) = (value, self.global.was_given(option)) {
-            return Ok(Some(value.to_owned()));
-        }
-        let file = self.file.map(read).transpose()?;
-        let key = option.trim_start_matches('-').replace('-', "_");
-        let text = file.as_ref().and_then(|table| table.get(&key)?.as_str());
-        Ok(text.or(default).map(str::to_owned))
+    /// A text that stands in the configuration, `data` or `method`: what the command line says, else the file, else the
+    /// option's default, which `value` is then.
+    pub fn text(&self, key: &str, value: Option<&str>) -> Result<Option<String>> {
+        let file = match self.global.was_given(&format!("--{key}")) {
+            true => None,
+            false => self.file.map(read).transpose()?,
+        };
+        let text = file.as_ref().and_then(|table| table.get(key)?.as_str());
+        Ok(text.or(value).map(str::to_owned))
     }
 
     /// What the folder of a run that is gone on with says of it; `None` of a new run.
@@ -66,7 +66,6 @@ impl Source<'_> {
     pub fn configuration<C: Serialize + DeserializeOwned>(
         &self,
         data: Option<&str>,
-        default: Option<&str>,
         make: &dyn Fn(&Dataset, &str) -> Result<C>,
     ) -> Result<(C, Dataset)> {
         let asked = |name: Option<String>| -> Result<(C, Dataset)> {
@@ -74,7 +73,7 @@ impl Source<'_> {
             let data = load(&name)?;
             Ok((make(&data, &name)?, data))
         };
-        let Some(stored) = self.stored()? else { return asked(self.text("--data", data, default)?) };
+        let Some(stored) = self.stored()? else { return asked(self.text("data", data)?) };
         let begun = stored.get("data").and_then(|name| name.as_str()).map(str::to_owned);
         let path = self.out.unwrap_or(Path::new("")).join(FILE);
         let config = |table: toml::Table| -> Result<C> {
@@ -84,7 +83,7 @@ impl Source<'_> {
             let data = load(&begun.ok_or_else(|| Error::file(&path, None, "there is no key data"))?)?;
             return Ok((config(stored)?, data));
         }
-        let (other, data) = asked(self.text("--data", data, default)?)?;
+        let (other, data) = asked(self.text("data", data)?)?;
         if let Some((key, there, here)) = difference(&stored, &table(&other)?, "") {
             let why = format!(
                 "options differ from what the run was begun with: {key} is {there} there and {here} here; it goes on as \

@@ -188,7 +188,7 @@ impl Args {
         global: &Global,
         make: &dyn Fn(&Dataset, &str) -> Result<C>,
     ) -> Result<(C, Dataset)> {
-        self.source(global).configuration(Some(&self.data), Some(&self.data), make)
+        self.source(global).configuration(Some(&self.data), make)
     }
 
     /// Opens the run's folder as asked.
@@ -210,7 +210,7 @@ impl Args {
 /// The method of the run that is to be resumed, or else the one that was asked for.
 fn method(global: &Global, args: &Args) -> Result<String> {
     let source = args.source(global);
-    let asked = source.text("--method", Some(&args.method), Some(&args.method))?.unwrap_or_default();
+    let asked = source.text("method", Some(&args.method))?.unwrap_or_default();
     let Some(stored) = source.stored()? else {
         let known = ["random", "genas", "croze", "flatnas"];
         return match (known.contains(&asked.as_str()), unknown("--method", &asked, &known), &args.config) {

@@ -160,8 +160,7 @@ impl Args {
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     let source = Source { global, out: Some(&args.out), resume: args.resume, file: args.config.as_deref() };
-    let (config, data) =
-        source.configuration(args.data.as_deref(), None, &|data, name| args.config(&source, data, name))?;
+    let (config, data) = source.configuration(args.data.as_deref(), &|data, name| args.config(&source, data, name))?;
     if config.arch.is_empty() {
         return Err(Error::invalid("--arch", "is needed: the architecture's name in its space"));
     }
