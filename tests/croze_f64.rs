@@ -10,6 +10,7 @@ use altiplano::graph::{Group, Op, Shape, TensorId};
 use altiplano::measure::zero_cost::croze;
 use altiplano::measure::zero_cost::passes::{Look, Wanted};
 use altiplano::measure::zero_cost::score::Scorer;
+use altiplano::nn::bank::Bank;
 use altiplano::nn::nas_bench_201::{Form, Network, Norms};
 use altiplano::nn::tensors::{Named, Values};
 use altiplano::philox::Stream;
@@ -299,7 +300,7 @@ fn every_form_is_its_formulas_in_f64() {
                 form,
                 seed: 0,
                 batch: batch.clone(),
-                weights: Some(weights),
+                weights: Bank::given(weights),
                 range: RANGE.to_vec(),
                 zen: None,
             };

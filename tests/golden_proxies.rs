@@ -9,6 +9,7 @@ use altiplano::graph::{Graph, Group, Op, Shape, TensorId};
 use altiplano::measure::zero_cost::passes::{Compiled, Look, Wanted};
 use altiplano::measure::zero_cost::score::{Scorer, Scores};
 use altiplano::measure::zero_cost::{Proxy, croze};
+use altiplano::nn::bank::Bank;
 use altiplano::nn::nas_bench_201::{Form, Network, Norms};
 use altiplano::nn::tensors::{Named, Values, load};
 use altiplano::reference::{self, Memory};
@@ -23,6 +24,7 @@ struct Case {
     name: String,
     arch: Arch,
     scorer: Scorer,
+    weights: Named,
     /// The file with the authors' scores.
     published: Value,
     zen: Option<f64>,
@@ -53,7 +55,7 @@ fn case(path: &Path, form: Form) -> Case {
         form,
         seed: 1,
         batch,
-        weights: Some(weights),
+        weights: Bank::given(weights.clone()),
         range: vec![],
         zen: zen.exists().then(|| load(&path.join("zen.safetensors")).unwrap().0),
     };
@@ -61,6 +63,7 @@ fn case(path: &Path, form: Form) -> Case {
         name: path.display().to_string(),
         arch: info["arch"].as_str().unwrap().parse().unwrap(),
         scorer,
+        weights,
         published: json(&path.join(file)),
         zen: zen.exists().then(|| json(&zen)["score"].as_f64().unwrap()),
     }
@@ -122,7 +125,7 @@ fn grasp(case: &Case, got: f64, want: f64) {
     let wanted = Wanted { batch: images, hessian_products: true, codes: true, ..Wanted::default() };
     let network = Network { form: case.scorer.form, ..Network::new(case.arch, case.scorer.sizes) };
     let look = Look::new(&network, wanted).unwrap();
-    let weights = case.scorer.weights.as_ref().unwrap();
+    let weights = &case.weights;
     let (looks, named) = ([&look], [weights]);
     let compiled = Compiled::new(&case.scorer.gpu, case.scorer.preset, &looks, &named).unwrap();
     let single = compiled.run_wait(&case.scorer.batch).unwrap().remove(0);
@@ -153,7 +156,7 @@ fn grasp(case: &Case, got: f64, want: f64) {
     let rectified =
         forward.nodes.iter().filter_map(|n| if let Op::SignCodes { x, .. } = n.op { Some(x) } else { None });
     for (number, x) in rectified.enumerate() {
-        let codes = &single[&format!("codes.{number}")];
+        let codes = single.get(&format!("codes.{number}")).unwrap();
         let Shape::Map { h, w, c, .. } = forward.shape(x) else { panic!("rectifiers see maps") };
         let mut values = memory.get(x).to_vec();
         for (at, value) in values.iter_mut().enumerate() {
@@ -292,7 +295,7 @@ fn populations_and_dead_networks() {
     let base = case(path, Form::Tiny);
     let sizes = Macro { channels: 4, cells: 2, ..base.scorer.sizes };
     for form in [Form::Tiny, Form::ZeroCostNas] {
-        let scorer = Scorer { sizes, form, weights: None, zen: None, ..base.scorer.clone() };
+        let scorer = Scorer { sizes, form, weights: Bank::fresh(1), zen: None, ..base.scorer.clone() };
         // Without a path, all skips, all of 3x3, mixed.
         let archs: Vec<Arch> = ["000000", "111111", "333333", "421302"].map(|a| a.parse().unwrap()).to_vec();
         let together = scorer.score(&archs, &Proxy::ALL).unwrap();
@@ -327,7 +330,7 @@ fn deep_networks_stay_in_range() {
         let scorer = |cells| Scorer {
             sizes: sizes(cells),
             form,
-            weights: None,
+            weights: Bank::fresh(base.seed),
             zen: None,
             batch: batch.clone(),
             ..base.clone()
@@ -347,12 +350,43 @@ fn deep_networks_stay_in_range() {
         let label = Values { dims: vec![1], data: vec![0.0] };
         let left = look.run_exact(&weights, &Named::from([("x".into(), ones), ("y".into(), label)])).unwrap();
         let layer = |name: &String| -> f64 {
-            let pairs = weights[&format!("{name}.weight")].data.iter().zip(&left[&format!("grad.{name}")]);
+            let pairs = weights[&format!("{name}.weight")].data.iter().zip(left.get(&format!("grad.{name}")).unwrap());
             pairs.map(|(w, g)| (f64::from(*w) * f64::from(*g)).abs()).sum()
         };
         let want = look.layers.iter().map(layer).sum::<f64>().ln();
         let got = shallow.score(&[arch], &[Proxy::Synflow]).unwrap()[0][&Proxy::Synflow];
         assert!((got - want).abs() < 1e-4, "{form:?}: {got} instead of {want}");
+    }
+}
+
+/// Sums run over tensors as they lie on the device. With channels and classes that are no multiples of four these hold
+/// padding, which must not count.
+#[test]
+fn padding_adds_nothing() {
+    let base = case(&common::golden_cases("proxies_tiny")[0], Form::Tiny).scorer;
+    let images = base.batch["y"].data.len();
+    let sizes = Macro { channels: 6, cells: 1, ..base.sizes };
+    let arch: Arch = "342312".parse().unwrap();
+    for form in [Form::Tiny, Form::ZeroCostNas] {
+        let scorer = Scorer { sizes, form, weights: Bank::fresh(3), zen: None, ..base.clone() };
+        let network = Network { form, ..Network::new(arch, sizes) };
+        let wanted = Wanted { batch: images, loss_gradients: true, ..Wanted::default() };
+        let look = Look::new(&network, wanted).unwrap();
+        let weights = look.fresh(3).unwrap();
+        let exact = look.run_exact(&weights, &scorer.batch).unwrap();
+        let (mut snip, mut norms) = (0.0, 0.0);
+        for layer in &look.layers {
+            let gradient = exact.get(&format!("grad.{layer}")).unwrap();
+            let weights = &weights[&format!("{layer}.weight")].data;
+            let products = weights.iter().zip(gradient).map(|(w, g)| f64::from(*w) * f64::from(*g));
+            snip += products.map(f64::abs).sum::<f64>();
+            norms += gradient.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
+        }
+        let scores = scorer.score(&[arch], &[Proxy::Snip, Proxy::GradNorm]).unwrap().remove(0);
+        for (proxy, want) in [(Proxy::Snip, snip), (Proxy::GradNorm, norms)] {
+            let got = scores[&proxy];
+            assert!((got / want - 1.0).abs() < 1e-4, "{form:?} {proxy:?}: {got} instead of {want}");
+        }
     }
 }
 

@@ -16,9 +16,11 @@ use crate::measure::forward::{Forward, Subject, graph, running_store};
 use crate::measure::noise::Perturbation;
 use crate::measure::zero_cost::Proxy;
 use crate::measure::zero_cost::score::Scorer;
+use crate::nn::bank::Bank;
 use crate::nn::nas_bench_201::{Form, Network};
 use crate::nn::tensors::{Named, Values, fresh, upload};
 use crate::philox::Stream;
+use crate::report::statistics::median;
 use crate::shader::Variant;
 use crate::space::nas_bench_201::{Arch, Macro};
 use crate::train::feed::{Pick, Resident};
@@ -197,6 +199,7 @@ impl<'a> Suites<'a> {
             let one = &alone[0];
             single.push(timed(self.gpu, repetitions * DRAWS, &mut || one.submit(&picks))? / repetitions as f64);
         }
+        let ratio = paired(&population, &single);
         let (population, single) = (Spread::of(population), Spread::of(single));
         let line = |name: &str, time: Spread, forward: &Forward, count: usize, ratio| {
             let gflops = (forward.plan().flops() * count as u64) as f64 / time.median_ms / 1e6;
@@ -212,15 +215,14 @@ impl<'a> Suites<'a> {
                 ratio,
             }
         };
-        let ratio = population.median_ms / single.median_ms;
         Ok(vec![
             line("20 evaluations of one network", single, &alone[0], DRAWS, None),
-            line("20 noise draws as one population / 20 evaluations", population, &together, 1, Some(ratio)),
+            line("20 noise draws as one population / 20 evaluations", population, &together, 1, ratio),
         ])
     }
 
     /// Zero-cost proxies of eight networks as one population beside the same one by one, from building the networks to their
-    /// scores; the scores are compared bit by bit.
+    /// scores; weights are drawn before. The scores are compared bit by bit.
     ///
     /// # Errors
     /// If the device fails, or the scores differ.
@@ -236,7 +238,9 @@ impl<'a> Suites<'a> {
             }
         }
         let mut lines = vec![];
-        for (proxy, images, cells) in [(Proxy::Synflow, 1, 5), (Proxy::Snip, 16, 1)] {
+        for (proxy, images, cells) in
+            [(Proxy::Synflow, 1, 5), (Proxy::SynflowBn, 1, 5), (Proxy::L2Norm, 1, 5), (Proxy::Snip, 16, 1)]
+        {
             let sizes = Macro { cells, ..Macro::benchmark(32, 32, 10)? };
             let x = (0..images * 3 * 32 * 32).map(|_| draw.normal() as f32).collect();
             let y = (0..images).map(|image| (image % 10) as f32).collect();
@@ -251,7 +255,7 @@ impl<'a> Suites<'a> {
                 form: Form::ZeroCostNas,
                 seed: 5,
                 batch,
-                weights: None,
+                weights: Bank::fresh(5),
                 range: vec![],
                 zen: None,
             };
@@ -277,6 +281,7 @@ impl<'a> Suites<'a> {
                     times.push(seconds);
                 }
             }
+            let ratio = paired(&population, &single);
             let (population, single) = (Spread::of(population), Spread::of(single));
             let line = |name: String, time: Spread, ratio| Line {
                 suite: "population",
@@ -287,12 +292,12 @@ impl<'a> Suites<'a> {
                 check: want.clone(),
                 ratio,
             };
-            let (name, ratio) = (proxy.name(), population.median_ms / single.median_ms);
+            let name = proxy.name();
             lines.push(line(format!("{name} of {NETWORKS} networks one by one"), single, None));
             lines.push(line(
                 format!("{name} of {NETWORKS} networks as one population / one by one"),
                 population,
-                Some(ratio),
+                ratio,
             ));
         }
         Ok(lines)
@@ -325,6 +330,11 @@ impl<'a> Suites<'a> {
         list.sort_by(|a, b| b.2.total_cmp(&a.2));
         Ok(list)
     }
+}
+
+/// Median of the ratios of samples that were taken one after the other: what slows the machine down for a while slows both.
+fn paired(a: &[f64], b: &[f64]) -> Option<f64> {
+    median(&a.iter().zip(b).map(|(a, b)| a / b).collect::<Vec<_>>())
 }
 
 /// Seconds of one dispatch of a ceiling shader.

@@ -16,6 +16,7 @@ use crate::data::load as load_data;
 use crate::error::{Error, Result};
 use crate::measure::zero_cost::score::{Scorer, batch_of};
 use crate::measure::zero_cost::{Proxy, croze};
+use crate::nn::bank::Bank;
 use crate::nn::nas_bench_201::Form;
 use crate::nn::tensors::{Named, fingerprint, load};
 use crate::report::folder::atomic_write;
@@ -111,6 +112,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         weights: weights.as_ref().map(fingerprint),
         device: gpu.report().name.clone(),
     };
+    let weights = weights.map_or_else(|| Bank::fresh(global.seed), Bank::given);
     let scorer = Scorer { gpu, preset, sizes, form, seed: global.seed, batch, weights, range, zen: None };
     scorer.check(&proxies)?;
     let mut table = args.out.as_deref().map(|path| Table::open(path, args, &settings, &proxies)).transpose()?;

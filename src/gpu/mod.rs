@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub use adapter::{AdapterReport, Choice, Limits, adapters};
 pub use pipeline::Pipeline;
 pub use profiler::Timing;
-pub use read_back::ReadBack;
+pub use read_back::{Mapped, ReadBack};
 pub use record::{Dispatch, Recorder, Ticket};
 /// The graphics library, for programs that share their device.
 pub use wgpu;

@@ -63,18 +63,47 @@ impl ReadBack {
     /// # Errors
     /// If the device fails.
     pub fn wait_f32(self) -> Result<Vec<f32>> {
-        Ok(bytemuck::pod_collect_to_vec(&self.wait()?))
+        Ok(self.wait_mapped()?.as_ref().to_vec())
+    }
+
+    /// Waits for the values, which stay where the driver put them.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn wait_mapped(self) -> Result<Mapped> {
+        self.gpu.wait()?;
+        pollster::block_on(std::future::poll_fn(|context| self.poll_mapped(context)))?;
+        let view = self.buffer.get_mapped_range(..).map_err(|e| self.failed(e.to_string()))?;
+        let apart = bytemuck::try_cast_slice::<u8, f32>(&view).err().map(|_| bytemuck::pod_collect_to_vec(&view));
+        Ok(Mapped { view, apart })
+    }
+
+    /// Whether the bytes are there.
+    fn poll_mapped(&self, context: &mut Context<'_>) -> Poll<Result<()>> {
+        // Callbacks run inside poll; there is no thread of ours that could do it.
+        if let Err(error) = self.gpu.0.device.poll(wgpu::PollType::Poll) {
+            return Poll::Ready(Err(self.failed(error.to_string())));
+        }
+        let mut state = lock(&self.state);
+        match state.result.take() {
+            Some(Ok(())) => Poll::Ready(self.gpu.check("reading back")),
+            Some(Err(why)) => Poll::Ready(Err(self.failed(why))),
+            None => {
+                state.waker = Some(context.waker().clone());
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
     }
 
     fn take(&self) -> Result<Vec<u8>> {
-        let fail = |why: String| Error::Gpu {
-            doing: format!("reading {} bytes back", self.bytes),
-            adapter: self.gpu.report().name.clone(),
-            why,
-        };
-        let bytes = self.buffer.get_mapped_range(..).map_err(|e| fail(e.to_string()))?.to_vec();
+        let bytes = self.buffer.get_mapped_range(..).map_err(|e| self.failed(e.to_string()))?.to_vec();
         self.buffer.unmap();
         Ok(bytes)
+    }
+
+    fn failed(&self, why: String) -> Error {
+        Error::Gpu { doing: format!("reading {} bytes back", self.bytes), adapter: self.gpu.report().name.clone(), why }
     }
 }
 
@@ -82,25 +111,22 @@ impl Future for ReadBack {
     type Output = Result<Vec<u8>>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        // Callbacks run inside poll; there is no thread of ours that could do it.
-        let polled = self.gpu.0.device.poll(wgpu::PollType::Poll);
-        let fail = |why: String| Error::Gpu {
-            doing: format!("reading {} bytes back", self.bytes),
-            adapter: self.gpu.report().name.clone(),
-            why,
-        };
-        if let Err(error) = polled {
-            return Poll::Ready(Err(fail(error.to_string())));
-        }
-        let mut state = lock(&self.state);
-        match state.result.take() {
-            Some(Ok(())) => Poll::Ready(self.gpu.check("reading back").and_then(|()| self.take())),
-            Some(Err(why)) => Poll::Ready(Err(fail(why))),
-            None => {
-                state.waker = Some(context.waker().clone());
-                context.waker().wake_by_ref();
-                Poll::Pending
-            }
+        self.poll_mapped(context).map(|mapped| mapped.and_then(|()| self.take()))
+    }
+}
+
+/// Values that came back, in the driver's memory.
+pub struct Mapped {
+    view: wgpu::BufferView,
+    /// A copy, where the driver's memory does not begin at a multiple of four.
+    apart: Option<Vec<f32>>,
+}
+
+impl AsRef<[f32]> for Mapped {
+    fn as_ref(&self) -> &[f32] {
+        match &self.apart {
+            Some(values) => values,
+            None => bytemuck::cast_slice(&self.view),
         }
     }
 }

@@ -105,13 +105,29 @@ impl Recorder {
     }
 
     /// Copies part of a slab out; the result can be awaited once the recording is submitted.
+    ///
+    /// # Errors
+    /// If the slab is not that long.
     pub fn read(&mut self, slab: &Slab, offset: u64, bytes: u64) -> Result<ReadBack> {
-        if offset + bytes > slab.bytes() {
+        self.read_all(&[(slab.clone(), offset, bytes)])
+    }
+
+    /// The same for many parts (slab, first byte, bytes), which come back one after the other in one piece: every piece costs
+    /// a buffer and a call of the driver's.
+    ///
+    /// # Errors
+    /// If a slab is not that long.
+    pub fn read_all(&mut self, parts: &[(Slab, u64, u64)]) -> Result<ReadBack> {
+        if let Some((slab, offset, bytes)) = parts.iter().find(|(slab, offset, bytes)| offset + bytes > slab.bytes()) {
             return Err(Error::shape("read-back", format!("at most {} bytes", slab.bytes()), offset + bytes));
         }
         self.encoder.pass = None;
-        let copy = read_back::staging(&self.gpu, bytes);
-        self.encoder.encoder.copy_buffer_to_buffer(slab.buffer(), offset, copy.buffer(), 0, bytes);
+        let copy = read_back::staging(&self.gpu, parts.iter().map(|(_, _, bytes)| bytes).sum::<u64>().max(16));
+        let mut at = 0;
+        for (slab, offset, bytes) in parts {
+            self.encoder.encoder.copy_buffer_to_buffer(slab.buffer(), *offset, copy.buffer(), at, *bytes);
+            at += bytes;
+        }
         self.copies.push(copy.clone());
         Ok(copy)
     }

@@ -95,25 +95,6 @@ impl Builder {
         Some(gradient)
     }
 
-    /// The paths on which a tensor matters: those on which it is written or, for a weight, read.
-    pub fn scope_of(&self, tensor: TensorId) -> Guard {
-        let weight = self.graph.tensor(tensor).persistent.is_some();
-        let mut scope: Option<Guard> = None;
-        for node in &self.graph.nodes {
-            let (reads, writes) = node.op.operands();
-            if (if weight { reads } else { writes }).contains(&tensor) {
-                scope = match scope {
-                    None => Some(node.guard),
-                    Some(s) if s.choice == node.guard.choice => {
-                        Some(Guard::new(s.choice, s.options | node.guard.options))
-                    }
-                    Some(_) => return Guard::ALWAYS,
-                };
-            }
-        }
-        scope.unwrap_or(Guard::ALWAYS)
-    }
-
     fn node_gradient(&mut self, op: &Op, needs: &[bool], tape: &mut Tape) -> Result<()> {
         let needed = |t: TensorId| needs[t.0 as usize];
         let guard = self.guard.unwrap_or(Guard::ALWAYS);

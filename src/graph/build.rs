@@ -4,6 +4,8 @@
 //! A consumer that can apply the view while loading does so (a convolution rectifies, a sum takes any view); only for
 //! others it is written out by [`Builder::materialise`]. That is all the fusion there is, and it cannot go wrong later.
 
+use std::collections::HashMap;
+
 use super::ir::*;
 use crate::error::{Error, Result};
 
@@ -45,6 +47,10 @@ impl From<TensorId> for Value {
 pub struct Builder {
     pub(super) graph: Graph,
     pub(super) guard: Option<Guard>,
+    /// Tensors that outlive the plan, by group and name.
+    named: HashMap<(Group, String), TensorId>,
+    /// For each tensor that an operation has used, on which paths it matters; see [`Builder::scope_of`].
+    scopes: HashMap<TensorId, Guard>,
 }
 
 impl Builder {
@@ -96,13 +102,15 @@ impl Builder {
         init: Init,
         dims: &[usize],
     ) -> Result<TensorId> {
-        let known = self.graph.persistent(group).find(|(_, p)| p.name == name).map(|(id, _)| id);
-        if let Some(id) = known {
+        let key = (group, name.to_owned());
+        if let Some(&id) = self.named.get(&key) {
             let have = self.shape(id);
             return if have == shape { Ok(id) } else { Err(Error::shape(format!("tensor {name}"), have, shape)) };
         }
         let persistent = Some(Persistent { group, name: name.into(), init, dims: dims.to_vec() });
-        Ok(self.add(Tensor { shape, persistent, probe: None }))
+        let id = self.add(Tensor { shape, persistent, probe: None });
+        self.named.insert(key, id);
+        Ok(id)
     }
 
     /// Marks a tensor whose values are wanted after the run.
@@ -132,7 +140,22 @@ impl Builder {
     /// Appends an operation whose tensors exist.
     pub fn push(&mut self, op: Op) {
         let guard = self.guard.unwrap_or(Guard::ALWAYS);
+        let (reads, writes) = op.operands();
+        let outlives = |t: &TensorId| self.graph.tensor(*t).persistent.is_some();
+        let weights = reads.into_iter().filter(outlives);
+        for tensor in weights.chain(writes.into_iter().filter(|t| !outlives(t))) {
+            let scope = self.scopes.entry(tensor).or_insert(guard);
+            *scope = match scope.choice == guard.choice {
+                true => Guard::new(guard.choice, scope.options | guard.options),
+                false => Guard::ALWAYS,
+            };
+        }
         self.graph.nodes.push(Node { op, guard });
+    }
+
+    /// The paths on which a tensor matters: those on which it is written or, if it outlives the plan, read.
+    pub fn scope_of(&self, tensor: TensorId) -> Guard {
+        self.scopes.get(&tensor).copied().unwrap_or(Guard::ALWAYS)
     }
 
     /// `conv(x, w)`, written to a new tensor. `name` is the layer's, for errors.

@@ -1,7 +1,9 @@
 //! The part of planning that needs no device: calls, merged dispatches, life times, memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+
+use rayon::prelude::*;
 
 use super::ir::{Graph, Shape};
 use super::memory::{Interval, pack};
@@ -93,25 +95,25 @@ impl Schedule {
     }
 }
 
-/// Lowers each distinct graph once; returns the layouts and which one each instance has.
+/// Lowers each distinct graph once, on all cores; returns the layouts and which one each instance has.
 fn lower_graphs(graphs: &[Arc<Graph>], preset: Preset) -> (Vec<GraphLayout>, Vec<usize>) {
-    let mut seen: Vec<*const Graph> = vec![];
-    let mut layouts = vec![];
-    let mut graph_of = vec![];
-    for graph in graphs {
-        let pointer = Arc::as_ptr(graph);
-        let index = seen.iter().position(|&p| p == pointer).unwrap_or_else(|| {
-            seen.push(pointer);
-            let lowering = Lowering::of(graph, preset);
-            let mut shapes: Vec<Shape> = graph.tensors.iter().map(|t| t.shape).collect();
-            shapes.extend(&lowering.scratch);
-            let calls = lowering.calls.into_iter().map(Arc::new).collect();
-            layouts.push(GraphLayout { calls, shapes, places: vec![], bins: vec![] });
-            seen.len() - 1
-        });
-        graph_of.push(index);
-    }
-    (layouts, graph_of)
+    let mut numbers: HashMap<*const Graph, usize> = HashMap::new();
+    let mut distinct = vec![];
+    let number = |graph: &Arc<Graph>| {
+        *numbers.entry(Arc::as_ptr(graph)).or_insert_with(|| {
+            distinct.push(graph.clone());
+            distinct.len() - 1
+        })
+    };
+    let graph_of = graphs.iter().map(number).collect();
+    let layout = |graph: &Arc<Graph>| {
+        let lowering = Lowering::of(graph, preset);
+        let mut shapes: Vec<Shape> = graph.tensors.iter().map(|t| t.shape).collect();
+        shapes.extend(&lowering.scratch);
+        let calls = lowering.calls.into_iter().map(Arc::new).collect();
+        GraphLayout { calls, shapes, places: vec![], bins: vec![] }
+    };
+    (distinct.par_iter().map(layout).collect(), graph_of)
 }
 
 /// Calls of one variant that run at once, from all instances: number of the instance and of the call.

@@ -19,6 +19,9 @@ const NAMES: [[&str; 5]; MOST_CLASSES] = [
     ["KIND3", "KERNEL3", "STRIDE3", "PAD3", "INCLUDE3"],
 ];
 
+/// Kinds of terms, and what is added to them: a pool's gradient meets gradients through rectifiers, and all meet plain terms.
+const COMPANIONS: [(usize, usize); 4] = [(6, 4), (4, 0), (5, 0), (6, 0)];
+
 /// Constants of a term's code: kind, and for pools the window.
 type Class = [usize; 5];
 
@@ -46,6 +49,7 @@ pub(super) fn lower(to: &mut Lowering, op: &Op) {
                 chunk.push(plain);
             }
         }
+        widen(&mut chunk);
         let position = |class: &Class| chunk.iter().position(|c| c == class).unwrap_or(0);
         own.sort_by_key(|(class, _)| position(class));
         let places = chunk.iter().any(|class| class[0] >= 5);
@@ -90,6 +94,18 @@ pub(super) fn lower(to: &mut Lowering, op: &Op) {
             flops: (2 * own.len() * shape.len()) as u64,
         });
     }
+}
+
+/// Adds classes that often come beside those of a call, where there is room: calls of one variant share a dispatch, and a
+/// class without terms costs less than a dispatch more.
+fn widen(chunk: &mut Vec<Class>) {
+    let has = |chunk: &[Class], kind: usize| chunk.iter().any(|class| class[0] == kind);
+    for (kind, beside) in COMPANIONS {
+        if has(chunk, kind) && !has(chunk, beside) && chunk.len() < MOST_CLASSES {
+            chunk.push([beside, 0, 0, 0, 0]);
+        }
+    }
+    chunk.sort_unstable();
 }
 
 fn class(term: &Term) -> Class {

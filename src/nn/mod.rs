@@ -1,8 +1,9 @@
 //! Networks, built as graphs from blocks.
 //!
 //! [`Layers`] is a [`Builder`] that names weights as PyTorch does; a [`Model`] says how layers follow each other;
-//! [`tensors`] moves weights between files, host and device.
+//! [`tensors`] moves weights between files, host and device; a [`bank`] keeps those that many networks share.
 
+pub mod bank;
 pub mod card;
 pub mod nas_bench_201;
 pub mod space;

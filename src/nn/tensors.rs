@@ -128,30 +128,14 @@ pub fn name_key(name: &str) -> u64 {
 
 /// Fresh values for all tensors of a store; each tensor's numbers depend on the seed and its name alone.
 pub fn fresh(contents: &Contents, seed: u64) -> Named {
-    fresh_all(std::slice::from_ref(contents), seed).pop().unwrap_or_default()
-}
-
-/// The same for several stores. What they have in common is drawn once.
-pub fn fresh_all(stores: &[Contents], seed: u64) -> Vec<Named> {
-    let key = |name: &String, entry: &Entry| (name.clone(), entry.info.dims.clone(), format!("{:?}", entry.info.init));
-    let mut different = BTreeMap::new();
-    for (name, entry) in stores.iter().flat_map(|contents| &contents.entries) {
-        different.insert(key(name, entry), (name, entry));
-    }
-    let drawn: BTreeMap<_, Vec<f32>> =
-        different.into_par_iter().map(|(key, (name, entry))| (key, draw(name, entry, seed))).collect();
-    let of_store = |contents: &Contents| -> Named {
-        let values = |(name, entry): (&String, &Entry)| {
-            let data = drawn.get(&key(name, entry))?.clone();
-            Some((name.clone(), Values { dims: entry.info.dims.clone(), data }))
-        };
-        contents.entries.iter().filter_map(values).collect()
+    let values = |(name, entry): (&String, &Entry)| {
+        (name.clone(), Values { dims: entry.info.dims.clone(), data: draw(name, entry, seed) })
     };
-    stores.par_iter().map(of_store).collect()
+    contents.entries.par_iter().map(values).collect()
 }
 
 /// Fresh values of one tensor.
-fn draw(name: &str, entry: &Entry, seed: u64) -> Vec<f32> {
+pub(super) fn draw(name: &str, entry: &Entry, seed: u64) -> Vec<f32> {
     let mut stream = Stream::new(seed, INIT_PURPOSE, name_key(name));
     let length = entry.shape.len();
     match entry.info.init {
@@ -172,33 +156,48 @@ fn draw(name: &str, entry: &Entry, seed: u64) -> Vec<f32> {
 /// # Errors
 /// If one is missing, has other axes, or holds a value that is not finite.
 pub fn upload(gpu: &Gpu, store: &Store, copy: usize, named: &Named) -> Result<()> {
+    upload_by(gpu, store, copy, |name, entry, stored| lay_out(name, entry, named.get(name), stored))
+}
+
+/// Writes all tensors of a copy of a store; `lay` puts one at its place, which holds zeros.
+///
+/// # Errors
+/// What `lay` says.
+pub fn upload_by(
+    gpu: &Gpu,
+    store: &Store,
+    copy: usize,
+    lay: impl Fn(&str, &Entry, &mut [f32]) -> Result<()>,
+) -> Result<()> {
     let contents = store.contents();
     let mut stored = vec![0.0f32; contents.vec4s as usize * 4];
     for (name, entry) in &contents.entries {
-        let values = named.get(name).ok_or_else(|| {
-            Error::invalid(
-                format!("tensor {name}"),
-                "is missing from the weights; is it the right architecture (--arch)?",
-            )
-        })?;
-        if values.dims != entry.info.dims || values.data.len() != entry.shape.len() {
-            return Err(Error::shape(
-                format!("tensor {name}"),
-                format!("{:?}", entry.info.dims),
-                format!("{:?}", values.dims),
-            ));
-        }
-        if let Some(bad) = values.data.iter().position(|v| !v.is_finite()) {
-            return Err(Error::invalid(
-                format!("tensor {name}"),
-                format!("value {bad} is {}; all must be finite", values.data[bad]),
-            ));
-        }
         let base = entry.offset as usize * 4;
-        let logical = to_logical(entry.shape, &values.data);
-        entry.shape.storage_indices().enumerate().for_each(|(from, to)| stored[base + to] = logical[from]);
+        lay(name, entry, &mut stored[base..base + entry.shape.vec4s() * 4])?;
     }
     store.write(gpu, copy, &stored)
+}
+
+/// Lays out a tensor as the device has it; `stored` holds zeros.
+///
+/// # Errors
+/// If it is missing, has other axes than `entry`, or holds a value that is not finite.
+pub(super) fn lay_out(name: &str, entry: &Entry, values: Option<&Values>, stored: &mut [f32]) -> Result<()> {
+    let values = values.ok_or_else(|| {
+        let why = "is missing from the weights; is it the right architecture (--arch)?";
+        Error::invalid(format!("tensor {name}"), why)
+    })?;
+    if values.dims != entry.info.dims || values.data.len() != entry.shape.len() {
+        let (want, have) = (format!("{:?}", entry.info.dims), format!("{:?}", values.dims));
+        return Err(Error::shape(format!("tensor {name}"), want, have));
+    }
+    if let Some(bad) = values.data.iter().position(|v| !v.is_finite()) {
+        let why = format!("value {bad} is {}; all must be finite", values.data[bad]);
+        return Err(Error::invalid(format!("tensor {name}"), why));
+    }
+    let logical = to_logical(entry.shape, &values.data);
+    entry.shape.storage_indices().zip(&logical).for_each(|(to, value)| stored[to] = *value);
+    Ok(())
 }
 
 /// Reads all tensors of a copy of a store, waiting for them.

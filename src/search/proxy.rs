@@ -19,6 +19,7 @@ use crate::kernels;
 use crate::measure::attack::Attack;
 use crate::measure::zero_cost::score::{Scorer, batch_of};
 use crate::measure::zero_cost::{LOWEST, Proxy};
+use crate::nn::bank::Bank;
 use crate::nn::card::ModelCard;
 use crate::nn::nas_bench_201::Form;
 use crate::nn::space::NetworkSpace;
@@ -308,7 +309,7 @@ pub fn search(
         form: config.network,
         seed: config.seed,
         batch,
-        weights: None,
+        weights: Bank::fresh(config.seed),
         range,
         zen: None,
     };

@@ -23,10 +23,12 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::Proxy;
-use super::passes::{Compiled, Left, Look, SCALE, Wanted};
+use super::left::Left;
+use super::passes::{Compiled, Look, SCALE, Wanted};
 use super::range::settle;
 use super::score::Scorer;
 use crate::error::Result;
+use crate::nn::bank::{Size, Weights};
 use crate::nn::nas_bench_201::{Form, Norms};
 use crate::nn::tensors::{Named, Values};
 use crate::space::nas_bench_201::Arch;
@@ -110,7 +112,8 @@ fn passes(
     step: impl Fn(usize, f32, f32) -> f32,
 ) -> Result<Pair> {
     let looks = scorer.looks(archs, norms, wanted)?;
-    let mut clean = scorer.weights(&looks)?;
+    let named = |weights: &Weights| weights.iter().map(|(name, laid)| (name.clone(), laid.values.clone())).collect();
+    let mut clean: Vec<Named> = scorer.weights(&looks)?.par_iter().map(named).collect();
     let mut scales = vec![Scale::default(); archs.len()];
     if absolute {
         clean.par_iter_mut().for_each(|named| {
@@ -123,16 +126,21 @@ fn passes(
     let compiled = Compiled::with_batches(&scorer.gpu, scorer.preset, &refs, &named, archs.len())?;
     let mut batches = vec![scorer.batch.clone(); archs.len()];
     clean_scales.iter().zip(&mut batches).for_each(|(scale, batch)| scale.enter(batch));
-    let at_clean = compiled.run_each_wait(&batches)?;
+    let run = |batches: &[Named]| -> Result<Vec<Left>> {
+        let left = compiled.run_each_wait(batches)?;
+        left.iter().for_each(Left::order);
+        Ok(left)
+    };
+    let at_clean = run(&batches)?;
     let ascended = |((look, named), left): ((&Look, &Named), &Left)| ascent(look, named, left);
     let mut moved: Vec<Named> = looks.par_iter().zip(&clean).zip(&at_clean).map(ascended).collect();
     if absolute {
         // Weights up to three times as large in each of many layers.
         settle_all(scorer, archs, &looks, &mut moved, &mut scales);
     }
-    compiled.set_weights(&moved)?;
+    compiled.set_weights(&moved.iter().collect::<Vec<_>>())?;
     scales.iter().zip(&mut batches).for_each(|(scale, batch)| scale.enter(batch));
-    let between = compiled.run_each_wait(&batches)?;
+    let between = run(&batches)?;
     for (batch, left) in batches.iter_mut().zip(&between) {
         let (Some(x), Some(gradient)) = (batch.get_mut("x"), left.get("input")) else { continue };
         let (channels, area) = (x.dims[1], x.dims[2..].iter().product::<usize>());
@@ -141,7 +149,7 @@ fn passes(
             *x = step(i / area % channels, *x, if g == 0.0 || g.is_nan() { 0.0 } else { g.signum() });
         }
     }
-    let at_moved = compiled.run_each_wait(&batches)?;
+    let at_moved = run(&batches)?;
     drop(compiled);
     Ok(Pair { looks, clean, moved, scales: [clean_scales, scales], at_clean, between, at_moved })
 }
@@ -186,19 +194,15 @@ impl Scale {
 
     /// Brings the network into the range of `f32`.
     fn settle(&mut self, scorer: &Scorer, arch: &Arch, look: &Look, weights: &mut Named) {
-        let first = |named: &Named, layer: &str| -> Option<(usize, f32)> {
-            let values = named.get(&format!("{layer}.weight"))?;
-            values.data.iter().copied().enumerate().find(|(_, w)| *w != 0.0)
-        };
-        let before: Vec<Option<(usize, f32)>> = look.layers.iter().map(|layer| first(weights, layer)).collect();
-        self.logits += settle(scorer, arch, weights) - LIFT_BITS;
+        let mut divided = settle(scorer, arch, &|name: &str| weights.get(name).map(Size::of));
         let classifier = scorer.form.head()[1];
-        for name in ["weight", "bias"].map(|part| format!("{classifier}.{part}")) {
-            weights.get_mut(&name).into_iter().flat_map(|v| &mut v.data).for_each(|w| *w *= 2f32.powi(LIFT_BITS));
+        for part in ["weight", "bias"] {
+            divided.divide(&format!("{classifier}.{part}"), -LIFT_BITS);
         }
-        for (layer, before) in look.layers.iter().zip(before) {
-            let (Some((at, before)), Some(after)) = (before, weights.get(&format!("{layer}.weight"))) else { continue };
-            *self.layers.entry(layer.clone()).or_default() += (before / after.data[at]).log2().round() as i32;
+        divided.apply(weights);
+        self.logits += divided.logits - LIFT_BITS;
+        for layer in &look.layers {
+            *self.layers.entry(layer.clone()).or_default() += divided.of(&format!("{layer}.weight"));
         }
     }
 }
@@ -301,7 +305,8 @@ fn released_terms(scorer: &Scorer, pair: &Pair, mean: bool) -> Vec<Vec<Term>> {
             let rows = pair.clean[n][&weight].dims[0];
             let [of_clean, of_moved] = [0, 1].map(|which| &pair.scales[which][n]);
             let copies = [&pair.at_moved[n], &pair.between[n]];
-            let [moved, at_x] = copies.map(|left| of_moved.gradient(layer, &left[&gradient]));
+            let [Some(moved), Some(at_x)] = copies.map(|left| left.get(&gradient)) else { continue };
+            let [moved, at_x] = [moved, at_x].map(|values| of_moved.gradient(layer, values));
             // The pass that moves the images leaves its gradients, to which the last pass adds.
             let sum: Vec<f64> = moved.iter().zip(&at_x).map(|(a, b)| a + b).collect();
             let w = of_clean.weights(layer, &pair.clean[n][&weight].data);
@@ -342,7 +347,7 @@ fn reconstructed(scorer: &Scorer, archs: &[Arch]) -> Result<Vec<Vec<Term>>> {
             let b = stepped(&pair.moved[n][&weight].data, g_moved);
             let parameters = cosine(a.into_iter().zip(b));
             let gradients = cosine(both(g, g_moved)).abs();
-            let (a, b) = (&clean[&output], &moved[&output]);
+            let (Some(a), Some(b)) = (clean.get(&output), moved.get(&output)) else { continue };
             let each = (a.len() / images.max(1)).max(1);
             let alike: f64 = a.chunks(each).zip(b.chunks(each)).map(|(a, b)| cosine(both(a, b))).sum();
             let features = alike / images.max(1) as f64;

@@ -9,6 +9,7 @@
 
 pub mod croze;
 pub mod formulas;
+pub mod left;
 pub mod passes;
 mod range;
 pub mod score;

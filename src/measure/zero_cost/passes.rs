@@ -4,18 +4,20 @@
 //! the looks of many networks into one plan: their kernels run as tasks of the same dispatches. All networks' weights lie
 //! in common slabs and all see one batch.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use super::left::{Block, Left, OUTPUT, Parts};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::graph::plan::{Bindings, Instance, Plan};
 use crate::graph::store::{Contents, Store};
 use crate::graph::{Graph, Group, Init, Shape, Statistics, TensorId};
 use crate::kernels::Preset;
-use crate::nn::tensors::{Named, Values, to_logical, to_torch, upload};
+use crate::nn::bank::Weights;
+use crate::nn::tensors::{Named, Values, to_logical, upload, upload_by};
 use crate::nn::{Layers, Model};
 use crate::reference::{self, Memory};
 use crate::train::step::Rates;
@@ -23,24 +25,6 @@ use crate::train::step::Rates;
 /// The seed of the summed logits' gradient, and the scale of logits in the loss.
 const ONES: &str = "ones";
 pub(super) const SCALE: &str = "scale";
-
-/// What names of layers' outputs begin with. They are large, and are left channels last.
-const OUTPUT: &str = "output.";
-
-/// Values without padding, in the order that their name promises.
-fn in_order(name: &str, shape: Shape, stored: &[f32]) -> Vec<f32> {
-    let logical = |stored: &[f32]| -> Vec<f32> {
-        let mut values = Vec::with_capacity(shape.len());
-        shape.storage_indices().for_each(|i| values.push(stored[i]));
-        values
-    };
-    match name.starts_with(OUTPUT) {
-        // Without padding they lie as they should.
-        true if shape.len() == stored.len() => stored.to_vec(),
-        true => logical(stored),
-        false => to_torch(shape, &logical(stored)),
-    }
-}
 
 /// What a pass is to leave.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -86,8 +70,42 @@ pub struct Look {
     pub units: Vec<usize>,
 }
 
-/// Tensors that a pass left, by name, in PyTorch's order: filters `O, I, H, W`, maps `N, C, H, W`.
-pub type Left = HashMap<String, Vec<f32>>;
+/// Weights that a network can be given.
+pub trait Given: Sync {
+    /// Writes them to the network's store.
+    ///
+    /// # Errors
+    /// If one is missing or not as the store has it, or the device fails.
+    fn write(&self, gpu: &Gpu, store: &Store) -> Result<()>;
+}
+
+impl Given for &Named {
+    fn write(&self, gpu: &Gpu, store: &Store) -> Result<()> {
+        upload(gpu, store, 0, self)
+    }
+}
+
+impl Given for &Weights {
+    fn write(&self, gpu: &Gpu, store: &Store) -> Result<()> {
+        changed(gpu, store, self, |_| None)
+    }
+}
+
+/// Writes weights of a bank, those for which `factor` has one as their magnitudes times it.
+pub(super) fn changed(gpu: &Gpu, store: &Store, weights: &Weights, factor: impl Fn(&str) -> Option<f64>) -> Result<()> {
+    upload_by(gpu, store, 0, |name, _, stored| {
+        let laid = weights.get(name).ok_or_else(|| Error::invalid(name, "is missing from the weights"))?;
+        match factor(name) {
+            None => stored.copy_from_slice(&laid.stored),
+            // A power of two is exact in f32 as well, unless it, or what it makes, is beyond its range.
+            Some(factor) => {
+                let pairs = stored.iter_mut().zip(&laid.stored);
+                pairs.for_each(|(to, &from)| *to = (f64::from(from.abs()) * factor) as f32);
+            }
+        }
+        Ok(())
+    })
+}
 
 impl Look {
     /// Builds the pass through `model`.
@@ -230,12 +248,15 @@ impl Look {
     pub fn run_exact(&self, weights: &Named, batch: &Named) -> Result<Left> {
         let mut memory = self.memory(weights, batch)?;
         reference::run(&self.graph, &[], &mut memory)?;
-        let read = |(name, tensor): &(String, TensorId)| {
-            let logical: Vec<f32> = memory.get(*tensor).iter().map(|&v| v as f32).collect();
-            let values = if name.starts_with(OUTPUT) { logical } else { to_torch(self.graph.shape(*tensor), &logical) };
-            (name.clone(), values)
-        };
-        Ok(self.reads.iter().map(read).collect())
+        let (mut block, mut parts) = (vec![], Parts::default());
+        for (name, tensor) in &self.reads {
+            let (shape, first) = (self.graph.shape(*tensor), block.len());
+            block.resize(first + shape.vec4s() * 4, 0.0);
+            let values = shape.storage_indices().zip(memory.get(*tensor));
+            values.for_each(|(to, &value)| block[first + to] = value as f32);
+            parts.add(name, shape, 0, first);
+        }
+        Ok(Left::new(Arc::new(vec![Box::new(block)]), parts))
     }
 }
 
@@ -254,7 +275,7 @@ impl<'a> Compiled<'a> {
     ///
     /// # Errors
     /// If a weight is missing or the device has no room.
-    pub fn new(gpu: &Gpu, preset: Preset, looks: &'a [&'a Look], weights: &[&Named]) -> Result<Self> {
+    pub fn new(gpu: &Gpu, preset: Preset, looks: &'a [&'a Look], weights: &[impl Given]) -> Result<Self> {
         Self::with_batches(gpu, preset, looks, weights, 1)
     }
 
@@ -266,7 +287,7 @@ impl<'a> Compiled<'a> {
         gpu: &Gpu,
         preset: Preset,
         looks: &'a [&'a Look],
-        weights: &[&Named],
+        weights: &[impl Given],
         batches: usize,
     ) -> Result<Self> {
         let first = looks.first().ok_or_else(|| Error::invalid("population", "there is no network"))?;
@@ -274,7 +295,7 @@ impl<'a> Compiled<'a> {
             looks.par_iter().map(|look| Contents::of(&look.graph, &[group])).collect()
         };
         let stores = Store::packed(gpu, contents(Group::Weights)?, "weights")?;
-        stores.par_iter().zip(weights).try_for_each(|(store, named)| upload(gpu, store, 0, named))?;
+        stores.par_iter().zip(weights).try_for_each(|(store, weights)| weights.write(gpu, store))?;
         let running = contents(Group::Running)?;
         let running = match running.iter().all(|c| !c.entries.is_empty()) {
             true => Some(Store::packed(gpu, running, "running statistics")?),
@@ -303,8 +324,8 @@ impl<'a> Compiled<'a> {
     ///
     /// # Errors
     /// If one is missing or the device fails.
-    pub fn set_weights(&self, weights: &[Named]) -> Result<()> {
-        self.weights.par_iter().zip(weights).try_for_each(|(store, named)| upload(&self.gpu, store, 0, named))
+    pub fn set_weights(&self, weights: &[impl Given]) -> Result<()> {
+        self.weights.par_iter().zip(weights).try_for_each(|(store, weights)| weights.write(&self.gpu, store))
     }
 
     /// Sets running statistics to mean 0 and variance 1.
@@ -353,28 +374,30 @@ impl<'a> Compiled<'a> {
         }
         let mut recorder = self.gpu.record();
         self.plan.record(&mut recorder);
-        let mut pending = vec![];
+        // As few pieces as may be, since each costs a buffer.
+        let limit = self.gpu.report().limits.slab_bytes as usize / 4;
+        let (mut pieces, mut length, mut all) = (vec![vec![]], 0, vec![]);
         for (network, look) in self.looks.iter().enumerate() {
+            let mut parts = Parts::default();
             for (name, tensor) in &look.reads {
                 let (slab, offset, shape) = self.plan.place(network, *tensor)?;
-                let read = recorder.read(&slab, offset * 16, shape.vec4s() as u64 * 16)?;
-                pending.push((network, name, shape, read));
+                let values = shape.vec4s() * 4;
+                if length > 0 && length + values > limit {
+                    pieces.push(vec![]);
+                    length = 0;
+                }
+                let block = pieces.len() - 1;
+                pieces[block].push((slab, offset * 16, values as u64 * 4));
+                parts.add(name, shape, block, length);
+                length += values;
             }
+            all.push(parts);
         }
+        let blocks = pieces.iter().map(|piece| recorder.read_all(piece)).collect::<Result<Vec<_>>>()?;
         recorder.submit();
         self.gpu.check("scoring")?;
-        let mut left: Vec<Left> = self.looks.iter().map(|_| Left::new()).collect();
-        let mut stored = vec![];
-        for (network, name, shape, read) in pending {
-            stored.push((network, name, shape, read.wait_f32()?));
-        }
-        let ordered = |(network, name, shape, stored): (usize, &String, Shape, Vec<f32>)| {
-            (network, name.clone(), in_order(name, shape, &stored))
-        };
-        let ordered: Vec<_> = stored.into_par_iter().map(ordered).collect();
-        for (network, name, values) in ordered {
-            left[network].insert(name, values);
-        }
-        Ok(left)
+        let blocks = blocks.into_iter().map(|block| Ok(Box::new(block.wait_mapped()?) as Block));
+        let blocks = Arc::new(blocks.collect::<Result<Vec<_>>>()?);
+        Ok(all.into_iter().map(|parts| Left::new(blocks.clone(), parts)).collect())
     }
 }

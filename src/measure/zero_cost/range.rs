@@ -5,7 +5,10 @@
 //! the bit, and so are products of weights and their gradients of every layer. [`settle`] does so at the stem, at reductions
 //! and at the classifier, as mean gains say. A convolution in front of a batch norm may be divided freely.
 
+use std::collections::BTreeMap;
+
 use super::score::Scorer;
+use crate::nn::bank::Size;
 use crate::nn::nas_bench_201::Norms;
 use crate::nn::tensors::Named;
 use crate::space::nas_bench_201::{Arch, EDGES, Op};
@@ -16,9 +19,40 @@ const KEPT_BITS: i32 = 14;
 /// Nothing is divided below two to minus this: it is nothing beside the rest already, but its gradient is not zero.
 const MOST_BITS: i32 = 120;
 
+/// By which powers of two a network is divided.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Divided {
+    /// Its logits.
+    pub logits: i32,
+    /// Its tensors; those that are not listed stay as they are.
+    tensors: BTreeMap<String, i32>,
+}
+
+impl Divided {
+    /// The power for a tensor.
+    pub fn of(&self, name: &str) -> i32 {
+        self.tensors.get(name).copied().unwrap_or(0)
+    }
+
+    /// Divides a tensor by two to `power` more.
+    pub fn divide(&mut self, name: &str, power: i32) {
+        *self.tensors.entry(name.to_owned()).or_default() += power;
+    }
+
+    /// Divides the tensors.
+    pub fn apply(&self, weights: &mut Named) {
+        for (name, power) in &self.tensors {
+            let factor = 2f64.powi(-power);
+            let values = weights.get_mut(name).into_iter().flat_map(|values| &mut values.data);
+            values.for_each(|w| *w = (f64::from(*w) * factor) as f32);
+        }
+    }
+}
+
 /// A walk through the network: how large values are there, and by what they were divided.
 struct Walk<'a> {
-    weights: &'a mut Named,
+    sizes: &'a dyn Fn(&str) -> Option<Size>,
+    divided: Divided,
     /// Estimated mean of the values as they are now.
     magnitude: f64,
     /// Values were divided by two to this.
@@ -26,10 +60,9 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn divide(&mut self, name: &str, power: i32) {
-        if let Some(values) = self.weights.get_mut(name) {
-            values.data.iter_mut().for_each(|w| *w *= 2f32.powi(-power));
-        }
+    /// What a layer, not divided yet, does at most to the mean of its input, if that is positive.
+    fn gain(&self, layer: &str) -> f64 {
+        (self.sizes)(&format!("{layer}.weight")).map_or(0.0, |size| size.gain)
     }
 
     /// Divides these layers so that the values behind them are near 1.
@@ -39,7 +72,7 @@ impl Walk<'_> {
             false => 0,
         };
         for layer in layers {
-            self.divide(&format!("{layer}.weight"), power);
+            self.divided.divide(&format!("{layer}.weight"), power);
         }
         self.magnitude *= 2f64.powi(-power);
         self.power += power;
@@ -47,34 +80,33 @@ impl Walk<'_> {
 
     /// What is added at this place without coming from before must be as small as the rest.
     fn follow(&mut self, name: &str) {
-        let Some(values) = self.weights.get(name) else { return };
-        let largest = values.data.iter().fold(0.0, |most: f32, w| most.max(w.abs()));
+        let Some(Size { largest, .. }) = (self.sizes)(name) else { return };
         let room = if largest > 0.0 { largest.log2() as i32 + MOST_BITS } else { 0 };
-        self.divide(name, self.power.min(room.max(0)));
+        self.divided.divide(name, self.power.min(room.max(0)));
     }
 }
 
-/// Brings a network with the batch norms of [`Norms::without`] into the range of `f32`; returns by which power of two its logits
-/// were divided.
-pub(super) fn settle(scorer: &Scorer, arch: &Arch, weights: &mut Named) -> i32 {
+/// How to bring a network of positive weights of these sizes, with the batch norms of [`Norms::without`], into the range of
+/// `f32`.
+pub(super) fn settle(scorer: &Scorer, arch: &Arch, sizes: &dyn Fn(&str) -> Option<Size>) -> Divided {
     let form = scorer.form;
     let ([stem, _], [_, classifier]) = (form.stem(), form.head());
-    let magnitude = gain(weights, stem);
-    let mut walk = Walk { weights, magnitude, power: 0 };
+    let mut walk = Walk { sizes, divided: Divided::default(), magnitude: 0.0, power: 0 };
+    walk.magnitude = walk.gain(stem);
     walk.cut(&[stem]);
     let mut index = 0;
     for stage in 0..3 {
         if stage > 0 {
             let [name, shortcut] = form.reduction(stage, index);
             let [a, b] = ["conv_a", "conv_b"].map(|part| format!("{name}.{part}.op.1"));
-            let through = walk.magnitude * gain(walk.weights, &a);
-            let beside = walk.magnitude * gain(walk.weights, &shortcut);
+            let through = walk.magnitude * walk.gain(&a);
+            let beside = walk.magnitude * walk.gain(&shortcut);
             if Norms::without(form) == Norms::None {
-                walk.magnitude = through * gain(walk.weights, &b) + beside;
+                walk.magnitude = through * walk.gain(&b) + beside;
                 walk.cut(&[&b, &shortcut]);
             } else {
                 let spare = through.max(1.0).log2() as i32 - KEPT_BITS;
-                walk.divide(&format!("{a}.weight"), spare.clamp(0, MOST_BITS));
+                walk.divided.divide(&format!("{a}.weight"), spare.clamp(0, MOST_BITS));
                 // The norm's output is about 1, whatever comes in.
                 walk.magnitude = beside + 2f64.powi(-walk.power);
                 walk.cut(&[&shortcut]);
@@ -89,30 +121,25 @@ pub(super) fn settle(scorer: &Scorer, arch: &Arch, weights: &mut Named) -> i32 {
             for (edge, op) in arch.0.iter().enumerate() {
                 walk.follow(&format!("{}.op.1.bias", form.edge(&cell, edge, *op)));
             }
-            walk.magnitude *= cell_gain(scorer, arch, walk.weights, &cell);
+            walk.magnitude *= cell_gain(scorer, arch, &walk, &cell);
             index += 1;
         }
     }
-    walk.magnitude *= gain(walk.weights, classifier);
+    walk.magnitude *= walk.gain(classifier);
     walk.cut(&[classifier]);
     walk.follow(&format!("{classifier}.bias"));
-    walk.power
+    walk.divided.logits = walk.power;
+    walk.divided
 }
 
-/// What a layer does at most to the mean of its input, if that is positive.
-fn gain(weights: &Named, layer: &str) -> f64 {
-    let Some(values) = weights.get(&format!("{layer}.weight")) else { return 0.0 };
-    values.data.iter().map(|&w| f64::from(w.abs())).sum::<f64>() / values.dims[0].max(1) as f64
-}
-
-/// What a cell does to it.
-fn cell_gain(scorer: &Scorer, arch: &Arch, weights: &Named, cell: &str) -> f64 {
+/// What a cell does to the mean of its input.
+fn cell_gain(scorer: &Scorer, arch: &Arch, walk: &Walk, cell: &str) -> f64 {
     let mut nodes = [1.0, 0.0, 0.0, 0.0];
     for (edge, &(from, to)) in EDGES.iter().enumerate() {
         let factor = match arch.0[edge] {
             Op::None => 0.0,
             Op::SkipConnect | Op::AvgPool3x3 => 1.0,
-            op => gain(weights, &format!("{}.op.1", scorer.form.edge(cell, edge, op))),
+            op => walk.gain(&format!("{}.op.1", scorer.form.edge(cell, edge, op))),
         };
         nodes[to] += factor * nodes[from];
     }

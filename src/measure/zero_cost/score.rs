@@ -1,19 +1,23 @@
 //! Scoring a population: which passes its proxies need, and what becomes of them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use super::formulas::{self, LayerGradient};
-use super::passes::{Compiled, Left, Look, Wanted};
-use super::range::settle;
+use super::left::Left;
+use super::passes::{Compiled, Given, Look, Wanted, changed};
+use super::range::{Divided, settle};
 use super::{LOWEST, Proxy};
 use crate::data::Images;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
+use crate::graph::store::Store;
 use crate::kernels::Preset;
+use crate::nn::bank::{Bank, Laid, Weights};
 use crate::nn::nas_bench_201::{Form, Network, Norms};
-use crate::nn::tensors::{Named, Values, download_wait, fresh_all};
+use crate::nn::tensors::{Named, Values, download_wait};
 use crate::philox::Stream;
 use crate::space::nas_bench_201::{Arch, Macro, macs, params};
 use crate::train::feed::{Feed, Pick, Resident};
@@ -43,12 +47,12 @@ pub struct Scorer {
     pub sizes: Macro,
     /// Its form.
     pub form: Form,
-    /// Seed of fresh weights.
+    /// Seed of random numbers that are no weights.
     pub seed: u64,
     /// Images `x` (`N, C, H, W`, normalised) and labels `y`.
     pub batch: Named,
-    /// Weights for all architectures instead of fresh ones.
-    pub weights: Option<Named>,
+    /// Weights of all architectures.
+    pub weights: Arc<Bank>,
     /// Lowest and highest value that a normalised pixel can have, per channel; empty if that is not known.
     pub range: Vec<[f32; 2]>,
     /// What zen uses instead of its own draws: weights, `input` and `input2`.
@@ -85,12 +89,13 @@ impl Scorer {
             self.in_groups(archs, &mut scores, images, |archs, scores| self.shared_passes(archs, wanted, scores))?;
         }
         if has(&[Proxy::L2Norm]) {
-            let looks = self.looks(archs, Norms::All, common)?;
-            let weights = self.weights(&looks)?;
-            each(&looks, &mut scores, |network, look, scores| {
-                let norm = |layer: &String| Ok(formulas::norm(&tensor(&weights[network], layer)?.data));
-                scores.insert(Proxy::L2Norm, look.layers.iter().map(norm).sum::<Result<f64>>()?);
-                Ok(())
+            // From end to end on one core: a network takes less time than passing it on would.
+            archs.par_iter().zip(&mut scores).try_for_each(|(arch, scores)| {
+                let looks = [Look::new(&self.network(arch, Norms::All), common)?];
+                let weights = self.weights(&looks)?.pop().unwrap_or_default();
+                let norm = |layer: &String| Ok(tensor(&weights, layer)?.size.norm);
+                scores.insert(Proxy::L2Norm, looks[0].layers.iter().map(norm).sum::<Result<f64>>()?);
+                Ok::<(), Error>(())
             })?;
         }
         for (proxy, norms) in [(Proxy::Synflow, Norms::without(self.form)), (Proxy::SynflowBn, Norms::All)] {
@@ -190,36 +195,33 @@ impl Scorer {
         archs.par_iter().map(|arch| Look::new(&self.network(arch, norms), wanted)).collect()
     }
 
-    /// Weights of each network: those that were given, or fresh ones.
-    pub(super) fn weights(&self, looks: &[Look]) -> Result<Vec<Named>> {
-        match &self.weights {
-            Some(weights) => Ok(vec![weights.clone(); looks.len()]),
-            None => Ok(fresh_all(&looks.iter().map(Look::weights).collect::<Result<Vec<_>>>()?, self.seed)),
-        }
+    /// Weights of each network.
+    pub(super) fn weights(&self, looks: &[Look]) -> Result<Vec<Weights>> {
+        self.weights.weights(&looks.par_iter().map(Look::weights).collect::<Result<Vec<_>>>()?)
     }
 
     /// One forward pass, and the backward passes that share it.
     fn shared_passes(&self, archs: &[Arch], wanted: Wanted, scores: &mut [Scores]) -> Result<()> {
         let looks = self.looks(archs, Norms::All, wanted)?;
         let weights = self.weights(&looks)?;
-        let left = self.run(&looks, &weights, &self.batch)?;
+        let left = self.run(&looks, &weights.iter().collect::<Vec<_>>(), &self.batch)?;
         let labels: Vec<usize> = self.batch["y"].data.iter().map(|&l| l as usize).collect();
         each(&looks, scores, |network, look, scores| {
             let (weights, left) = (&weights[network], &left[network]);
             if wanted.loss_gradients {
-                let layers = beside(look, weights, left, "grad")?;
+                let layers = layers(look, weights, left, "grad")?;
                 scores.insert(Proxy::GradNorm, formulas::grad_norm(&layers));
                 scores.insert(Proxy::Snip, formulas::snip(&layers));
                 scores.insert(Proxy::Plain, formulas::plain(&layers));
             }
             if wanted.hessian_products {
-                scores.insert(Proxy::Grasp, 0.0 - formulas::plain(&beside(look, weights, left, "hessian")?));
+                scores.insert(Proxy::Grasp, 0.0 - formulas::plain(&layers(look, weights, left, "hessian")?));
             }
             if wanted.products {
                 let mut sum = 0.0;
                 for layer in &look.layers {
                     let Some(products) = left.get(&format!("fisher.{layer}")) else { continue };
-                    let per_channel = tensor(weights, layer)?.dims.iter().skip(1).product();
+                    let per_channel = tensor(weights, layer)?.values.dims.iter().skip(1).product();
                     sum += formulas::fisher(products, wanted.batch, per_channel);
                 }
                 scores.insert(Proxy::Fisher, sum);
@@ -249,20 +251,22 @@ impl Scorer {
         })
     }
 
-    fn run(&self, looks: &[Look], weights: &[Named], batch: &Named) -> Result<Vec<Left>> {
-        let (looks, weights): (Vec<&Look>, Vec<&Named>) = (looks.iter().collect(), weights.iter().collect());
-        Compiled::new(&self.gpu, self.preset, &looks, &weights)?.run_wait(batch)
+    fn run(&self, looks: &[Look], weights: &[impl Given], batch: &Named) -> Result<Vec<Left>> {
+        let looks: Vec<&Look> = looks.iter().collect();
+        Compiled::new(&self.gpu, self.preset, &looks, weights)?.run_wait(batch)
     }
 
     /// Sums of `|w dR/dw|` on an image of ones.
     fn synflow(&self, archs: &[Arch], proxy: Proxy, norms: Norms, scores: &mut [Scores]) -> Result<()> {
         let looks = self.looks(archs, norms, Wanted { batch: 1, sum_gradients: true, ..Wanted::default() })?;
-        let mut weights = self.weights(&looks)?;
-        let settled = |(named, arch): (&mut Named, &Arch)| {
-            named.values_mut().flat_map(|v| &mut v.data).for_each(|w| *w = w.abs());
-            if norms == Norms::All { 0 } else { settle(self, arch, named) }
+        let weights = self.weights(&looks)?;
+        let positive = |(weights, arch): (&Weights, &Arch)| {
+            let weights = weights.clone();
+            let sizes = |name: &str| weights.get(name).map(|laid| laid.size);
+            let divided = if norms == Norms::All { Divided::default() } else { settle(self, arch, &sizes) };
+            Positive { weights, divided }
         };
-        let exponents: Vec<i32> = weights.par_iter_mut().zip(archs).map(settled).collect();
+        let positive: Vec<Positive> = weights.par_iter().zip(archs).map(positive).collect();
         let Macro { in_channels, height, width, .. } = self.sizes;
         let ones = vec![1.0; in_channels * height * width];
         let batch = Named::from([
@@ -273,14 +277,18 @@ impl Scorer {
         // rounding by up to 1 / sqrt(epsilon), 316: f32 leaves nothing of them in deep networks.
         let left = match norms {
             Norms::All => {
-                let exact = |(look, weights): (&Look, &Named)| look.run_exact(weights, &batch);
-                looks.par_iter().zip(&weights).map(exact).collect::<Result<Vec<_>>>()?
+                let exact = |(look, positive): (&Look, &Positive)| look.run_exact(&positive.named(), &batch);
+                looks.par_iter().zip(&positive).map(exact).collect::<Result<Vec<_>>>()?
             }
-            _ => self.run(&looks, &weights, &batch)?,
+            _ => self.run(&looks, &positive, &batch)?,
         };
         each(&looks, scores, |network, look, scores| {
-            let sum = formulas::snip(&beside(look, &weights[network], &left[network], "grad")?);
-            scores.insert(proxy, formulas::log_score(sum, exponents[network]));
+            let Positive { weights, divided } = &positive[network];
+            let mut sum = 0.0;
+            for (name, layer) in beside(look, weights, &left[network], "grad")? {
+                sum += formulas::snip(&[layer]) * 2f64.powi(-divided.of(&format!("{name}.weight")));
+            }
+            scores.insert(proxy, formulas::log_score(sum, divided.logits));
             Ok(())
         })
     }
@@ -290,8 +298,8 @@ impl Scorer {
         let half = images / 2;
         let looks = self.looks(archs, Norms::All, Wanted { batch: half, loss_gradients: true, ..Wanted::default() })?;
         let weights = self.weights(&looks)?;
-        let (refs, named): (Vec<&Look>, Vec<&Named>) = (looks.iter().collect(), weights.iter().collect());
-        let compiled = Compiled::new(&self.gpu, self.preset, &refs, &named)?;
+        let refs: Vec<&Look> = looks.iter().collect();
+        let compiled = Compiled::new(&self.gpu, self.preset, &refs, &weights.iter().collect::<Vec<_>>())?;
         let part = |first: usize| -> Named {
             let cut = |values: &Values| {
                 let each = values.data.len() / images;
@@ -307,7 +315,7 @@ impl Scorer {
             let mut sum = 0.0;
             for layer in &look.layers {
                 let name = format!("grad.{layer}");
-                if let (Some(a), Some(b)) = (a.get(&name), b.get(&name)) {
+                if let (Some(a), Some(b)) = (a.stored(&name), b.stored(&name)) {
                     sum += formulas::zico(&[a, b]).unwrap_or(0.0);
                 }
             }
@@ -361,7 +369,9 @@ impl Scorer {
         let (a, b) = (compiled.run_wait(&batch(first))?, compiled.run_wait(&batch(second))?);
         for (network, (((look, a), b), scores)) in looks.iter().zip(&a).zip(&b).zip(scores).enumerate() {
             let rectified = |v: &f32| f64::from(v.max(0.0));
-            let change: f64 = a["map"].iter().zip(&b["map"]).map(|(a, b)| (rectified(a) - rectified(b)).abs()).sum();
+            let maps =
+                a.get("map").zip(b.get("map")).ok_or_else(|| Error::invalid("zen", "there is no feature map"))?;
+            let change: f64 = maps.0.iter().zip(maps.1).map(|(a, b)| (rectified(a) - rectified(b)).abs()).sum();
             let statistics = compiled.statistics_wait(network)?;
             let mut log = (change / images as f64).ln();
             for norm in &look.norms {
@@ -416,16 +426,48 @@ pub fn batch_of(
     Ok((named, statistics.mean.iter().zip(&statistics.std).map(limits).collect()))
 }
 
-fn tensor<'a>(weights: &'a Named, layer: &str) -> Result<&'a Values> {
+fn tensor<'a>(weights: &'a Weights, layer: &str) -> Result<&'a Laid> {
     let name = format!("{layer}.weight");
-    weights.get(&name).ok_or_else(|| Error::invalid(name, "is missing from the weights"))
+    weights.get(&name).map(|laid| &**laid).ok_or_else(|| Error::invalid(name, "is missing from the weights"))
 }
 
-/// Each layer's weights beside what a pass left under `what`, its gradient for instance.
-fn beside<'a>(look: &Look, weights: &'a Named, left: &'a Left, what: &str) -> Result<Vec<LayerGradient<'a>>> {
-    let layer = |name: &String| -> Result<Option<LayerGradient<'a>>> {
-        let w = &tensor(weights, name)?.data;
-        Ok(left.get(&format!("{what}.{name}")).map(|g| LayerGradient { w, g }))
+/// Each layer's weights beside what a pass left under `what`, its gradient for instance, with its name.
+fn beside<'a>(
+    look: &'a Look,
+    weights: &'a Weights,
+    left: &'a Left,
+    what: &str,
+) -> Result<Vec<(&'a str, LayerGradient<'a>)>> {
+    let layer = |name: &'a String| -> Result<Option<(&'a str, LayerGradient<'a>)>> {
+        let w = &tensor(weights, name)?.stored;
+        Ok(left.stored(&format!("{what}.{name}")).map(|g| (name.as_str(), LayerGradient { w, g })))
     };
     look.layers.iter().filter_map(|name| layer(name).transpose()).collect()
+}
+
+/// The same without names.
+fn layers<'a>(look: &'a Look, weights: &'a Weights, left: &'a Left, what: &str) -> Result<Vec<LayerGradient<'a>>> {
+    Ok(beside(look, weights, left, what)?.into_iter().map(|(_, layer)| layer).collect())
+}
+
+/// A network's weights, all positive, and by which powers of two they are divided.
+struct Positive {
+    weights: Weights,
+    divided: Divided,
+}
+
+impl Positive {
+    /// In PyTorch's order.
+    fn named(&self) -> Named {
+        let mut named: Named = self.weights.iter().map(|(name, laid)| (name.clone(), laid.values.clone())).collect();
+        named.values_mut().flat_map(|values| &mut values.data).for_each(|w| *w = w.abs());
+        self.divided.apply(&mut named);
+        named
+    }
+}
+
+impl Given for Positive {
+    fn write(&self, gpu: &Gpu, store: &Store) -> Result<()> {
+        changed(gpu, store, &self.weights, |name| Some(2f64.powi(-self.divided.of(name))))
+    }
 }
