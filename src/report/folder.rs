@@ -92,7 +92,8 @@ impl RunFolder {
                 }
                 folder.torn = folder.mend_history()?;
                 let seconds = folder.read_checkpoint(SECONDS)?.and_then(|bytes| bytes.try_into().ok());
-                folder.before = seconds.map_or(0.0, f64::from_le_bytes);
+                // Whoever may write the file must not make a run endless.
+                folder.before = seconds.map(f64::from_le_bytes).filter(|s| s.is_finite() && *s >= 0.0).unwrap_or(0.0);
             }
             Existing::Force => folder.remove_run()?,
         }

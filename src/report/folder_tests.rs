@@ -32,8 +32,11 @@ fn seconds_go_on() {
     run.save(SECONDS, &100.5f64.to_le_bytes()).unwrap();
     let seconds = RunFolder::create(run.path(), Existing::Resume).unwrap().seconds();
     assert!((100.5..160.0).contains(&seconds), "{seconds}");
-    run.save(SECONDS, b"short").unwrap();
-    assert!(RunFolder::create(run.path(), Existing::Resume).unwrap().seconds() < 60.0);
+    for forged in [&b"short"[..], &f64::NAN.to_le_bytes(), &f64::INFINITY.to_le_bytes(), &(-1e9f64).to_le_bytes()] {
+        run.save(SECONDS, forged).unwrap();
+        let seconds = RunFolder::create(run.path(), Existing::Resume).unwrap().seconds();
+        assert!((0.0..60.0).contains(&seconds), "{forged:?}: {seconds}");
+    }
 }
 
 fn listing(path: &Path) -> Vec<String> {
