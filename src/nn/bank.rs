@@ -48,6 +48,11 @@ impl Size {
 /// One network's tensors by name.
 pub type Weights = BTreeMap<String, Arc<Laid>>;
 
+/// The same in PyTorch's order, apart from the bank, to be changed.
+pub fn named(weights: &Weights) -> Named {
+    weights.iter().map(|(name, laid)| (name.clone(), laid.values.clone())).collect()
+}
+
 /// Where values come from.
 #[derive(Debug)]
 enum Source {

@@ -28,7 +28,7 @@ use super::passes::{Compiled, Look, SCALE, Wanted};
 use super::range::settle;
 use super::score::Scorer;
 use crate::error::Result;
-use crate::nn::bank::{Size, Weights};
+use crate::nn::bank::{self, Size};
 use crate::nn::nas_bench_201::{Form, Norms};
 use crate::nn::tensors::{Named, Values};
 use crate::space::nas_bench_201::Arch;
@@ -112,8 +112,7 @@ fn passes(
     step: impl Fn(usize, f32, f32) -> f32,
 ) -> Result<Pair> {
     let looks = scorer.looks(archs, norms, wanted)?;
-    let named = |weights: &Weights| weights.iter().map(|(name, laid)| (name.clone(), laid.values.clone())).collect();
-    let mut clean: Vec<Named> = scorer.weights(&looks)?.par_iter().map(named).collect();
+    let mut clean: Vec<Named> = scorer.weights(&looks)?.par_iter().map(bank::named).collect();
     let mut scales = vec![Scale::default(); archs.len()];
     if absolute {
         clean.par_iter_mut().for_each(|named| {

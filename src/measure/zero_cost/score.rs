@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::graph::store::Store;
 use crate::kernels::Preset;
-use crate::nn::bank::{Bank, Laid, Weights};
+use crate::nn::bank::{self, Bank, Laid, Weights};
 use crate::nn::nas_bench_201::{Form, Network, Norms};
 use crate::nn::tensors::{Named, Values, download_wait};
 use crate::philox::Stream;
@@ -459,7 +459,7 @@ struct Positive {
 impl Positive {
     /// In PyTorch's order.
     fn named(&self) -> Named {
-        let mut named: Named = self.weights.iter().map(|(name, laid)| (name.clone(), laid.values.clone())).collect();
+        let mut named = bank::named(&self.weights);
         named.values_mut().flat_map(|values| &mut values.data).for_each(|w| *w = w.abs());
         self.divided.apply(&mut named);
         named
