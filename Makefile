@@ -6,7 +6,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build adapter demo test bench clean
+.PHONY: help build demo test test-long bench gpu-kit clean
 
 CARGO ?= cargo
 # Folder of the demo's results.
@@ -14,41 +14,68 @@ OUT ?= runs/demo
 # Kernel cases that run a second time, with the shaders' checks on: those whose name contains this text. Width 41 fits no
 # tile. All other kernels run checked in the golden tests.
 CHECKED_CASES ?= 41
+# Tests whose long form `make test-long` runs.
+LONG_TESTS ?= sharpness killed
 
 # Drivers complain on stderr if it is missing.
 export XDG_RUNTIME_DIR ?= /tmp
 
+# Unit tests and the programs of tests/. The runner lets the test harness print how long each test takes, which it does not do
+# by itself on a stable toolchain.
+TESTS := $(CARGO) test --release --lib --bins --tests
+TIMED := --config 'target."cfg(all())".runner = ["env", "RUSTC_BOOTSTRAP=1"]'
+REPORT := --show-output -Z unstable-options --report-time
+
 help:
-	@echo 'make demo    search, train and test on the bundled digits; results in $(OUT)'
-	@echo 'make test    all tests, then the kernel tests again with checked shaders'
-	@echo 'make build   the program, target/release/altiplano'
-	@echo 'make bench   times of kernels, steps and populations on this adapter'
-	@echo 'make clean   remove build outputs (results in runs/ stay)'
+	@echo 'make demo       search, train and test on the bundled digits; results in $(OUT)'
+	@echo 'make test       all tests, then the kernel tests again with checked shaders'
+	@echo 'make test-long  the tests that take minutes, in their long form'
+	@echo 'make build      the program, target/release/altiplano'
+	@echo 'make bench      times of kernels, steps and populations on this adapter'
+	@echo 'make gpu-kit    target/gpu-kit.tar.gz and run.sh: tests and benchmarks for a machine with nothing but a GPU'
+	@echo 'make clean      remove build outputs (results in runs/ stay)'
 
 build:
 	$(CARGO) build --release
 
-adapter: build
+demo: build
 	@scripts/adapter.sh
-
-demo: adapter
 	$(CARGO) run --release --quiet -- search --method genas --data digits --preset quick --out $(OUT) --force
 
+# The program is built with the tests: by itself it would be built again, for the features that tests add to its libraries.
 # A run in which no test reached an adapter is no success, so the kernel tests' own count is looked for.
-test: adapter
+test:
 	@mkdir -p runs
-	$(CARGO) test --release -- --show-output 2>&1 | tee runs/test.log
+	$(TESTS) --no-run
+	@scripts/adapter.sh
+	$(TESTS) $(TIMED) -- $(REPORT) 2>&1 | tee runs/test.log
+	$(CARGO) test --release --doc
 	@grep -E '^adapter: ' runs/test.log | sort -u
 	@grep -E '^[1-9][0-9]* of [0-9]+ cases in [1-9][0-9]* runs on ' runs/test.log \
 		|| { echo 'no kernel test ran on an adapter' >&2; exit 1; }
 	ALTIPLANO_CHECKED=1 ALTIPLANO_CASES='$(CHECKED_CASES)' \
-		$(CARGO) test --release --test kernels --test golden_nas_bench_201 -- --show-output 2>&1 | tee runs/test-checked.log
+		$(CARGO) test --release --test engine --test authors $(TIMED) -- $(REPORT) kernels:: nas_bench_201:: 2>&1 \
+		| tee runs/test-checked.log
 	@grep -E '^adapter: .*checked: true' runs/test-checked.log | sort -u
 	@grep -E '^[1-9][0-9]* of [0-9]+ cases in [1-9][0-9]* runs on ' runs/test-checked.log \
 		|| { echo 'no kernel test ran with checked shaders' >&2; exit 1; }
+	@echo 'the slowest tests:'
+	@sed -nE 's/^test ([^ ]+) .*<([0-9.]+)s>$$/\2 s  \1/p' runs/test.log runs/test-checked.log | sort -rn | awk 'NR <= 10'
 
-bench: adapter
+test-long:
+	@mkdir -p runs
+	$(TESTS) --no-run
+	@scripts/adapter.sh
+	ALTIPLANO_LONG=1 $(CARGO) test --release --test engine --test search $(TIMED) -- $(REPORT) $(LONG_TESTS) 2>&1 \
+		| tee runs/test-long.log
+
+bench: build
+	@scripts/adapter.sh
 	$(CARGO) run --release --quiet -- bench
+
+gpu-kit:
+	$(TESTS) --no-run
+	scripts/gpu-kit.sh
 
 clean:
 	$(CARGO) clean

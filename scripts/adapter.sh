@@ -1,12 +1,17 @@
 #!/usr/bin/env bash
 # Makes sure that there is an adapter to run on: a GPU's, or the software adapter of Mesa.
-# On Debian and Ubuntu it installs the package that is missing; elsewhere it says which one is.
+# On Debian and Ubuntu it installs the package that is missing; elsewhere it says which one is. The program must be built.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+program="${CARGO_TARGET_DIR:-target}/release/altiplano"
+if [ ! -x "$program" ]; then
+    echo "$program is not there; build it first: make build" >&2
+    exit 1
+fi
 
 found() {
     # `devices --json` prints a list; without an adapter it is empty.
-    cargo run --release --quiet -- devices --json 2>/dev/null | grep -q '"name"'
+    "$program" devices --json 2>/dev/null | grep -q '"name"'
 }
 
 if found; then
@@ -39,6 +44,6 @@ echo "no Vulkan adapter was found; installing mesa-vulkan-drivers" >&2
     apt-get install -y -qq --no-install-recommends mesa-vulkan-drivers libvulkan1 >&2
 if ! found; then
     echo "mesa-vulkan-drivers is installed, but there is still no Vulkan adapter:" >&2
-    cargo run --release --quiet -- devices >&2 || true
+    "$program" devices >&2 || true
     exit 1
 fi

@@ -1,11 +1,18 @@
-// What the adapter can do at best: independent chains of multiply-adds (FMA), or a copy.
-//   FMA:  16 accumulators of 4 lanes, ROUNDS times a = a / 2 + 1: ROUNDS * 16 * 8 operations per invocation
-//   COPY: y[i] = x[i]
+// What the adapter can do at best: independent chains of multiply-adds (FMA), a copy, or nothing at all (EMPTY): what a dispatch
+// costs by itself, over a slab that it may write, or only read (READ).
+//   FMA:   16 accumulators of 4 lanes, ROUNDS times a = a / 2 + 1: ROUNDS * 16 * 8 operations per invocation
+//   COPY:  y[i] = x[i], UNROLL values of 16 bytes per invocation, LANES apart
 //   task row: (x, y, count in vec4, -)
-//   grid: ceil(count / LANES), folded; z = task
+//   grid: ceil(count / LANES / UNROLL), folded; z = task
 #import task
+#if READ
+@group(0) @binding(1) var<storage, read> xs: array<vec4<f32>>;
+#else
 @group(0) @binding(1) var<storage, read_write> xs: array<vec4<f32>>;
+#end
+#if !EMPTY
 @group(0) @binding(2) var<storage, read_write> ys: array<vec4<f32>>;
+#end
 
 @compute @workgroup_size(${LANES})
 fn main(
@@ -13,14 +20,29 @@ fn main(
     @builtin(num_workgroups) grid: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
+#if EMPTY
+    // Never, but no compiler knows.
+    if rows[group_id.z].x == NONE {
+#if READ
+        _ = xs[lane];
+#else
+        xs[lane] = vec4<f32>(0.0);
+#end
+    }
+#else
     let head = rows[group_id.z];
+#if COPY
+    let first = linear_group(group_id, grid) * ${LANES * UNROLL}u + lane;
+#for u in 0..UNROLL
+    if first + ${u * LANES}u < head.z {
+        ys[head.y + first + ${u * LANES}u] = xs[head.x + first + ${u * LANES}u];
+    }
+#end
+#else
     let i = linear_group(group_id, grid) * ${LANES}u + lane;
     if i >= head.z {
         return;
     }
-#if COPY
-    ys[head.y + i] = xs[head.x + i];
-#else
     let x = xs[head.x + i];
 #for a in 0..16
     var a${a} = x + ${a}.0;
@@ -34,5 +56,6 @@ fn main(
     a0 += a${a};
 #end
     ys[head.y + i] = a0;
+#end
 #end
 }

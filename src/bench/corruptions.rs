@@ -3,7 +3,7 @@
 use image::RgbImage;
 
 use super::Spread;
-use super::suites::Line;
+use super::suites::{Line, Sink};
 use crate::corrupt::{Constants, Corruption, Kind, Severity, in_order};
 use crate::error::{Error, Result};
 use crate::philox::Stream;
@@ -38,8 +38,7 @@ fn brightness(image: &RgbImage) -> f64 {
 ///
 /// # Errors
 /// If results of one thread and many differ.
-pub fn corruptions(samples: usize) -> Result<Vec<Line>> {
-    let mut lines = vec![];
+pub fn corruptions(samples: usize, sink: &mut Sink) -> Result<()> {
     for (side, constants) in [(32, Constants::Cifar), (224, Constants::ImageNet)] {
         let image = picture(side);
         let shape = format!("{side}x{side}, constants {}, one thread", constants.name());
@@ -64,12 +63,15 @@ pub fn corruptions(samples: usize) -> Result<Vec<Line>> {
                 *total += 5.0 * seconds;
                 times.push(seconds);
             }
-            lines.push(line(kind.name().into(), shape.clone(), times, check, None));
+            if !sink(line(kind.name().into(), shape.clone(), times, check, None))? {
+                return Ok(());
+            }
         }
-        lines.push(line("one image, all 19 x 5".into(), shape, total, 0.0, None));
+        if !sink(line("one image, all 19 x 5".into(), shape, total, 0.0, None))? {
+            return Ok(());
+        }
     }
-    lines.push(scaling(samples)?);
-    Ok(lines)
+    sink(scaling(samples)?).map(|_| ())
 }
 
 /// 256 images of 64x64 under 15 corruptions on every core.

@@ -1,14 +1,19 @@
 //! Benchmarks that check what they time.
 //!
-//! [`items`] are named pieces of work that other frameworks run too, with check values to compare; [`suites`] time them,
-//! and populations beside single networks, and hold kernels against the adapter's own measured ceiling. [`tune`] looks for
-//! tiles that suit one adapter better than its preset's, and [`tuning`] keeps them in a file.
+//! [`work`] names pieces of work that other frameworks run too; [`items`] are these on a device, with check values to compare;
+//! [`suites`] time them and hold them against the adapter's own [`ceiling`]; [`populations`] stand beside single networks.
+//! [`tune`] looks for tiles that suit one adapter better than its preset's, and [`tuning`] keeps them in a file.
 
+pub mod catalogue;
+pub mod ceiling;
 pub mod corruptions;
 pub mod items;
+pub mod kernel;
+pub mod populations;
 pub mod suites;
 pub mod tune;
 pub mod tuning;
+pub mod work;
 
 use std::time::Instant;
 

@@ -1,31 +1,63 @@
-//! `altiplano bench`
+//! `altiplano bench`: suites, single items, one's own kernel, and the shaders themselves.
 
-use std::io::{BufRead, Write};
-use std::time::Instant;
+mod kernel;
+mod serve;
+mod shaders;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use serde_json::{Value, json};
 
 use super::Global;
+use super::place::{FORCE, Outputs};
+use crate::bench::ceiling::Ceiling;
 use crate::bench::corruptions::corruptions;
-use crate::bench::items::{Item, names};
-use crate::bench::suites::{Ceiling, Device, Line, Suites};
+use crate::bench::suites::{Device, Line, Suites};
+use crate::bench::work::Work;
 use crate::error::{Error, Result, unknown};
+use crate::gpu::Gpu;
+use crate::kernels::Preset;
+use crate::report::folder::atomic_write;
+use crate::report::roofline::roofline;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// kernels, step, population, corruptions or all.
-    #[arg(long, default_value = "all")]
-    suite: String,
+    /// machine (ceilings alone), kernels, step, resnet50, population, corruptions or all; several with commas.
+    #[arg(long, value_delimiter = ',', default_value = "all")]
+    suite: Vec<String>,
+    /// Time these items instead of a suite, such as train_conv3_n5_b128.
+    #[arg(long, value_delimiter = ',', num_args = 1.., conflicts_with = "suite")]
+    item: Vec<String>,
     /// Samples of each time.
     #[arg(long, default_value_t = 9)]
     samples: usize,
-    /// Time each shader of one item instead, by time stamps.
+    /// Begin nothing new after so many seconds.
+    #[arg(long, value_name = "SECONDS")]
+    budget: Option<f64>,
+    /// Tiles of this preset, cpu or gpu, instead of the adapter's.
     #[arg(long)]
+    preset: Option<String>,
+    /// Write the results into this file too, anew after each line.
+    #[arg(long, value_name = "FILE.json")]
+    out: Option<PathBuf>,
+    /// Draw the results as a roofline.
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
+    /// Replace files that exist.
+    #[arg(long)]
+    force: bool,
+    /// Time each shader of one item instead, by time stamps.
+    #[arg(long, value_name = "ITEM", conflicts_with_all = ["suite", "item", "out", "plot"])]
     profile: Option<String>,
     /// Answer `names`, `build ITEM`, `time ITEM REPS`, `drop ITEM` line by line, as peers/compare.py asks.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["suite", "item", "out", "plot", "profile"])]
     serve: bool,
+    /// Write WGSL and SPIR-V of every variant, and an index, into a new folder instead.
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["suite", "item", "out", "plot", "profile", "serve"])]
+    shaders: Option<PathBuf>,
+    #[command(flatten)]
+    kernel: kernel::Options,
 }
 
 #[derive(Serialize)]
@@ -33,118 +65,190 @@ struct Report {
     version: &'static str,
     adapter: String,
     driver: String,
+    backend: String,
     preset: &'static str,
+    /// Whether all that was asked for is there; false where --budget ended it.
+    complete: bool,
     ceiling: Ceiling,
     lines: Vec<Line>,
 }
 
+impl Args {
+    /// The preset of this name, if one is given.
+    fn named_preset(&self) -> Result<Option<Preset>> {
+        let all = [Preset::CPU, Preset::GPU];
+        let find = |name: &String| {
+            let known = all.iter().find(|preset| preset.name == name).copied();
+            known.ok_or_else(|| unknown("--preset", name, &all.map(|preset| preset.name)))
+        };
+        self.preset.as_ref().map(find).transpose()
+    }
+
+    /// The adapter and the preset to use on it.
+    fn gpu(&self, global: &Global) -> Result<(Gpu, Preset)> {
+        let (gpu, own) = global.gpu()?;
+        let preset = self.named_preset()?.map_or(own, |preset| preset.fit(gpu.report()));
+        Ok((gpu, preset))
+    }
+}
+
 pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
+    let known = ["machine", "kernels", "step", "resnet50", "population", "corruptions", "all"];
+    if let Some(other) = args.suite.iter().find(|suite| !known.contains(&suite.as_str())) {
+        return Err(unknown("--suite", other, &known));
+    }
+    if args.budget.is_some_and(|seconds| !seconds.is_finite() || seconds <= 0.0) {
+        return Err(Error::invalid("--budget", "expected a number of seconds above 0"));
+    }
+    if let Some(folder) = &args.shaders {
+        return shaders::run(global, folder, args.named_preset()?.unwrap_or(Preset::GPU));
+    }
+    if args.kernel.asked() {
+        return kernel::run(global, args);
+    }
+    for item in args.item.iter().chain(&args.profile) {
+        Work::named(item)?;
+    }
+    let refuse = if args.force { None } else { Some(FORCE) };
+    let mut places = Outputs::new(&[]);
+    places.file("--out", args.out.as_deref(), &["json"], refuse)?;
+    places.file("--plot", args.plot.as_deref(), &["svg"], refuse)?;
+    let (gpu, preset) = args.gpu(global)?;
     if args.serve {
-        return serve(global);
+        return serve::run(&gpu, preset);
     }
-    let known = ["kernels", "step", "population", "corruptions", "all"];
-    if !known.contains(&args.suite.as_str()) {
-        return Err(unknown("--suite", &args.suite, &known));
-    }
-    let (gpu, preset) = global.gpu()?;
+    let start = Instant::now();
     let suites = Suites::new(&gpu, preset, args.samples.max(1))?;
     if let Some(item) = &args.profile {
         let list = suites.profile(item)?;
         return global.print(&list, || {
             list.iter()
-                .map(|(label, count, ms, gflops)| {
-                    format!("{label:16} {count:4} dispatches {ms:9.3} ms {gflops:7.1} GFLOP/s\n")
+                .map(|t| {
+                    let (shader, dispatches, ms) = (&t.shader, t.dispatches, t.ms);
+                    format!(
+                        "{shader:22} {dispatches:4} dispatches {ms:9.3} ms {:7.1} GFLOP/s {:7.1} GB/s\n",
+                        t.gflops, t.gbs
+                    )
                 })
                 .collect()
         });
     }
-    let wanted = |suite: &str| args.suite == suite || args.suite == "all";
-    let mut lines = vec![];
-    if wanted("kernels") {
-        lines.extend(suites.kernels()?);
-    }
-    if wanted("step") {
-        lines.extend(suites.steps()?);
-    }
-    if wanted("population") {
-        lines.extend(suites.populations()?);
-        lines.extend(suites.proxies()?);
-    }
-    if wanted("corruptions") {
-        lines.extend(corruptions(args.samples.max(1))?);
-    }
-    let report = Report {
+    let mut report = Report {
         version: env!("CARGO_PKG_VERSION"),
         adapter: gpu.report().name.clone(),
         driver: gpu.report().driver.clone(),
+        backend: gpu.report().backend.clone(),
         preset: preset.name,
+        complete: true,
         ceiling: suites.ceiling,
-        lines,
+        lines: vec![],
     };
-    global.print(&report, || {
-        let mut text = format!(
-            "{} ({}), preset {}\nceiling: {:.1} GFLOP/s of multiply-adds, {:.1} GB/s of copying\n",
-            report.adapter, report.driver, report.preset, report.ceiling.gflops, report.ceiling.gbs
-        );
-        for l in &report.lines {
-            let ratio = l.ratio.map(|r| format!("  ratio {r:.2}")).unwrap_or_default();
-            let (median, min, max) = (l.time.median_ms, l.time.min_ms, l.time.max_ms);
-            let time = format!("{median:9.3} ms ({min:.3} to {max:.3})");
-            text += &match l.device {
-                None => format!("{:11} {:22} {time}  {}{ratio}\n", l.suite, l.name, l.shape),
-                Some(Device { gflops, share, dispatches, .. }) => format!(
-                    "{:10} {:50} {time} {gflops:7.1} GFLOP/s {:4.0} %  {dispatches:4} dispatches{ratio}\n",
-                    l.suite,
-                    l.name,
-                    100.0 * share,
-                ),
-            };
-        }
-        text
-    })
+    measure(args, &suites, &mut report, start)?;
+    if let Some(path) = &args.plot {
+        atomic_write(path, plot(&report).as_bytes())?;
+    }
+    write(args.out.as_deref(), &report)?;
+    global.print(&report, || text(&report))
 }
 
-/// One JSON answer per line.
-fn serve(global: &Global) -> Result<()> {
-    let start = Instant::now();
-    let (gpu, preset) = global.gpu()?;
-    let mut opening = start.elapsed().as_secs_f64();
-    let mut built: Vec<(String, Item)> = vec![];
-    let mut out = std::io::stdout().lock();
-    for line in std::io::stdin().lock().lines() {
-        let line = line.map_err(Error::io("read", "stdin"))?;
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let answer = match words[..] {
-            ["names"] => json!(names()),
-            ["build", name] => {
-                let start = Instant::now();
-                match Item::build(&gpu, preset, name) {
-                    Ok(item) => {
-                        let opening = std::mem::take(&mut opening);
-                        let first_s = start.elapsed().as_secs_f64() + opening;
-                        let first_run_s = (item.first_run - start).as_secs_f64() + opening;
-                        let answer = json!({ "check": item.check, "first_s": first_s, "first_run_s": first_run_s });
-                        built.push((name.to_owned(), item));
-                        answer
-                    }
-                    Err(error) => json!({ "error": error.to_string() }),
-                }
-            }
-            ["time", name, reps] => {
-                let item = built.iter().find(|(n, _)| n == name);
-                match (item, reps.parse::<usize>()) {
-                    (Some((_, item)), Ok(reps)) if reps > 0 => json!(item.time(reps)? * 1e3 / reps as f64),
-                    _ => json!({ "error": "unknown item or number" }),
-                }
-            }
-            ["drop", name] => {
-                let before = built.len();
-                built.retain(|(n, _)| n != name);
-                Value::Bool(built.len() < before)
-            }
-            _ => json!({ "error": "expected names, build ITEM, time ITEM REPS or drop ITEM" }),
-        };
-        writeln!(out, "{answer}").and_then(|()| out.flush()).map_err(Error::io("write", "stdout"))?;
+/// Runs what is wanted, keeping the file of results up to date.
+fn measure(args: &Args, suites: &Suites, report: &mut Report, start: Instant) -> Result<()> {
+    let limit = args.budget.map(Duration::from_secs_f64);
+    let goes_on = |start: Instant| limit.is_none_or(|limit| start.elapsed() < limit);
+    let named = |suite: &str| args.suite.iter().any(|own| own == suite);
+    let wanted = |suite: &str| args.item.is_empty() && (named(suite) || named("all"));
+    // What is not known to be all is not complete, also if this process is ended from outside.
+    report.complete = false;
+    write(args.out.as_deref(), report)?;
+    let mut ended = !goes_on(start);
+    let mut sink = |line: Line| {
+        log::info!("{} {}: {:.3} ms", line.suite, line.name, line.time.median_ms);
+        report.lines.push(line);
+        write(args.out.as_deref(), report)?;
+        ended = !goes_on(start);
+        Ok(!ended)
+    };
+    let mut go = true;
+    for name in &args.item {
+        go = go && sink(suites.item("items", name)?)?;
     }
+    if go && wanted("step") {
+        suites.steps(&mut sink)?;
+    }
+    // What a software adapter does in a minute or more is left to those who ask for it by name.
+    let software = suites.adapter().is_software();
+    if wanted("resnet50") && (named("resnet50") || !software) && goes_on(start) {
+        suites.resnet(&mut sink)?;
+    }
+    if wanted("kernels") && goes_on(start) {
+        suites.kernels(&mut sink)?;
+    }
+    if wanted("population") && goes_on(start) {
+        suites.populations(&mut sink)?;
+        if goes_on(start) {
+            suites.proxies(&mut sink)?;
+        }
+    }
+    if wanted("corruptions") && goes_on(start) {
+        corruptions(args.samples.max(1), &mut sink)?;
+    }
+    report.complete = !ended && goes_on(start);
     Ok(())
+}
+
+fn write(out: Option<&Path>, report: &Report) -> Result<()> {
+    let Some(path) = out else { return Ok(()) };
+    let json = serde_json::to_string_pretty(report).map_err(|e| Error::invalid("--out", e.to_string()))?;
+    atomic_write(path, (json + "\n").as_bytes())
+}
+
+fn plot(report: &Report) -> String {
+    let points = report.lines.iter().filter_map(|line| {
+        let device = line.device?;
+        Some((format!("{} ({})", line.name, line.shape), device.flops_per_byte, device.gflops))
+    });
+    let title = format!("{} ({}), preset {}", report.adapter, report.driver, report.preset);
+    roofline(&title, report.ceiling.gflops, report.ceiling.gbs, &points.collect::<Vec<_>>())
+}
+
+fn text(report: &Report) -> String {
+    let c = &report.ceiling;
+    let mut text = format!(
+        "{} ({}), preset {}\n\
+         ceiling: {:.1} GFLOP/s of multiply-adds, {:.1} GB/s of copying {} MiB, {:.1} GB/s of copying {} MiB\n\
+         an empty dispatch: {:.2} us behind another on one slab, {:.2} on two in turns, {:.2} only reading\n\
+         the host: {:.2} us to record and submit a dispatch, {:.2} us to write a few words\n",
+        report.adapter,
+        report.driver,
+        report.preset,
+        c.gflops,
+        c.gbs,
+        c.copied_bytes >> 20,
+        c.cached_gbs,
+        c.cached_bytes >> 20,
+        c.gap_us,
+        c.gap_alternating_us,
+        c.gap_reading_us,
+        c.encode_us,
+        c.write_us,
+    );
+    for l in &report.lines {
+        let ratio = l.ratio.map(|r| format!("  ratio {r:.2}")).unwrap_or_default();
+        let (median, min, max) = (l.time.median_ms, l.time.min_ms, l.time.max_ms);
+        let time = format!("{median:9.3} ms ({min:.3} to {max:.3})");
+        text += &match &l.device {
+            None => format!("{:11} {:22} {time}  {}{ratio}\n", l.suite, l.name, l.shape),
+            Some(Device { gflops, share, gbs, copy_share, dispatches, .. }) => format!(
+                "{:10} {:50} {time} {gflops:7.1} GFLOP/s {:4.0} % {gbs:7.1} GB/s {:4.0} %  {dispatches:4} dispatches{ratio}\n",
+                l.suite,
+                l.name,
+                100.0 * share,
+                100.0 * copy_share,
+            ),
+        };
+    }
+    if !report.complete {
+        text += "not complete: --budget was used up\n";
+    }
+    text
 }

@@ -175,7 +175,7 @@ impl Global {
 
     /// Opens the adapter.
     fn open(&self) -> Result<Gpu> {
-        Gpu::open_wait(&Options { device: self.device.clone(), checked: self.checked })
+        Gpu::open_wait(&Options { device: self.device.clone(), checked: self.checked, ..Options::default() })
     }
 
     /// Opens the adapter, with tuned tiles where there are some.

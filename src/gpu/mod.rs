@@ -30,6 +30,9 @@ pub struct Options {
     pub device: Option<String>,
     /// Whether shaders keep their bounds checks, loop bounds and zeroed workgroup memory.
     pub checked: bool,
+    /// Most workgroups in a row of a dispatch, if fewer than the adapter takes: longer grids are folded, which tests want to see
+    /// without grids of 65,536.
+    pub most_workgroups: Option<u32>,
 }
 
 /// An open device with its pipelines.
@@ -46,6 +49,20 @@ struct Shared {
     fault: Arc<Mutex<Option<String>>>,
     /// Bytes of the slabs that are alive.
     allocated: Arc<std::sync::atomic::AtomicU64>,
+    counts: Mutex<Counts>,
+}
+
+/// What the host has asked of the device so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Writes into slabs.
+    pub writes: u64,
+    /// Bytes of them.
+    pub written: u64,
+    /// Submissions of recorded work.
+    pub submissions: u64,
+    /// Copies to the host.
+    pub reads: u64,
 }
 
 /// A piece of device memory that one binding can hold.
@@ -91,7 +108,8 @@ impl Gpu {
     /// # Errors
     /// [`Error::Adapter`] if there is none or none matches, [`Error::Gpu`] if it does not open.
     pub async fn open(options: &Options) -> Result<Self> {
-        let (adapter, report) = adapter::choose(options.device.as_deref()).await?;
+        let (adapter, mut report) = adapter::choose(options.device.as_deref()).await?;
+        report.limits.workgroups = report.limits.workgroups.min(options.most_workgroups.unwrap_or(u32::MAX)).max(1);
         let (device, queue) = adapter::request(&adapter, &report).await?;
         Ok(Self::assemble(device, queue, report, options.checked))
     }
@@ -132,6 +150,7 @@ impl Gpu {
             pipelines: Mutex::default(),
             fault,
             allocated: Arc::default(),
+            counts: Mutex::default(),
         }))
     }
 
@@ -148,6 +167,15 @@ impl Gpu {
     /// Bytes of device memory that are allocated now.
     pub fn allocated(&self) -> u64 {
         self.0.allocated.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// What the host has asked of the device so far.
+    pub fn counts(&self) -> Counts {
+        *lock(&self.0.counts)
+    }
+
+    fn count(&self, what: impl FnOnce(&mut Counts)) {
+        what(&mut lock(&self.0.counts));
     }
 
     /// Reports a fault of the driver, once.
@@ -170,6 +198,18 @@ impl Gpu {
     /// # Errors
     /// [`Error::Memory`] if a binding cannot be that large or the device has no room.
     pub fn slab(&self, bytes: u64, what: &str) -> Result<Slab> {
+        self.allocate(bytes, what, wgpu::BufferUsages::STORAGE)
+    }
+
+    /// Zeroed memory that is bound as a uniform.
+    ///
+    /// # Errors
+    /// As [`Gpu::slab`].
+    pub fn uniform(&self, bytes: u64, what: &str) -> Result<Slab> {
+        self.allocate(bytes, what, wgpu::BufferUsages::UNIFORM)
+    }
+
+    fn allocate(&self, bytes: u64, what: &str, usage: wgpu::BufferUsages) -> Result<Slab> {
         let bytes = bytes.max(16).next_multiple_of(16);
         let limit = self.0.report.limits.slab_bytes;
         let memory = |advice: &str| Error::Memory {
@@ -185,7 +225,7 @@ impl Gpu {
         let buffer = self.0.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some(what),
             size: bytes,
-            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC,
+            usage: usage | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC,
             mapped_at_creation: false,
         });
         if pollster::block_on(scope.pop()).is_some() {
@@ -205,6 +245,10 @@ impl Gpu {
         if end > slab.bytes() || !data.len().is_multiple_of(4) || !offset.is_multiple_of(4) {
             return Err(Error::shape("upload", format!("at most {} bytes", slab.bytes()), end));
         }
+        self.count(|counts| {
+            counts.writes += 1;
+            counts.written += data.len() as u64;
+        });
         self.0.queue.write_buffer(slab.buffer(), offset, data);
         Ok(())
     }

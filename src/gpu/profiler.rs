@@ -3,8 +3,8 @@
 use super::{Gpu, ReadBack, read_back};
 use crate::error::Result;
 
-/// Most dispatches of one profile: two stamps each, 4,096 stamps per query set.
-const MOST: u32 = 2048;
+/// Passes of one query set: two stamps each, and a set has at most 4,096.
+const PASSES: usize = 2048;
 
 /// Time of one dispatch.
 #[derive(Clone, Debug)]
@@ -16,46 +16,48 @@ pub struct Timing {
 }
 
 pub(super) struct Profile {
-    queries: wgpu::QuerySet,
+    device: wgpu::Device,
+    /// As many sets as there have to be.
+    queries: Vec<wgpu::QuerySet>,
     labels: Vec<&'static str>,
 }
 
 impl Profile {
     /// `None` if the device has no time stamps.
     pub(super) fn new(device: &wgpu::Device) -> Option<Self> {
-        device.features().contains(wgpu::Features::TIMESTAMP_QUERY).then(|| Profile {
-            queries: device.create_query_set(&wgpu::QuerySetDescriptor {
-                label: None,
-                ty: wgpu::QueryType::Timestamp,
-                count: 2 * MOST,
-            }),
-            labels: vec![],
-        })
+        let has = device.features().contains(wgpu::Features::TIMESTAMP_QUERY);
+        has.then(|| Profile { device: device.clone(), queries: vec![], labels: vec![] })
     }
 
-    /// Stamps for the next dispatch; none when the set is full.
-    pub(super) fn next(&mut self, label: &'static str) -> Option<wgpu::ComputePassTimestampWrites<'_>> {
-        let index = self.labels.len() as u32;
-        (index < MOST).then(|| {
-            self.labels.push(label);
-            wgpu::ComputePassTimestampWrites {
-                query_set: &self.queries,
-                beginning_of_pass_write_index: Some(2 * index),
-                end_of_pass_write_index: Some(2 * index + 1),
-            }
-        })
+    /// Stamps for the next pass.
+    pub(super) fn next(&mut self, label: &'static str) -> wgpu::ComputePassTimestampWrites<'_> {
+        let number = self.labels.len();
+        if number == self.queries.len() * PASSES {
+            let count = 2 * PASSES as u32;
+            let descriptor = wgpu::QuerySetDescriptor { label: None, ty: wgpu::QueryType::Timestamp, count };
+            self.queries.push(self.device.create_query_set(&descriptor));
+        }
+        self.labels.push(label);
+        let index = 2 * (number % PASSES) as u32;
+        wgpu::ComputePassTimestampWrites {
+            query_set: &self.queries[number / PASSES],
+            beginning_of_pass_write_index: Some(index),
+            end_of_pass_write_index: Some(index + 1),
+        }
     }
 
     pub(super) fn resolve(self, gpu: &Gpu, encoder: &mut wgpu::CommandEncoder) -> Resolved {
-        let count = 2 * self.labels.len() as u32;
-        let bytes = u64::from(count.max(1)) * 8;
+        let bytes = self.labels.len().max(1) as u64 * 16;
         let resolved = gpu.0.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("time stamps"),
             size: bytes,
             usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
             mapped_at_creation: false,
         });
-        encoder.resolve_query_set(&self.queries, 0..count, &resolved, 0);
+        for (number, set) in self.queries.iter().enumerate() {
+            let passes = (self.labels.len() - number * PASSES).min(PASSES);
+            encoder.resolve_query_set(set, 0..2 * passes as u32, &resolved, (number * PASSES) as u64 * 16);
+        }
         let copy = read_back::staging(gpu, bytes);
         encoder.copy_buffer_to_buffer(&resolved, 0, copy.buffer(), 0, bytes);
         Resolved { labels: self.labels, copy }

@@ -24,16 +24,31 @@ impl Gpu {
         rows: (&Slab, u64, u64),
         operands: &[Slab],
     ) -> Result<Dispatch> {
-        if operands.len() != pipeline.operands {
-            return Err(Error::shape(label, format!("{} operands", pipeline.operands), operands.len()));
-        }
         let (slab, offset, size) = rows;
         let table = wgpu::BufferBinding { buffer: slab.buffer(), offset, size: std::num::NonZeroU64::new(size) };
-        let mut entries = vec![wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(table) }];
-        entries.extend(operands.iter().enumerate().map(|(i, slab)| wgpu::BindGroupEntry {
-            binding: i as u32 + 1,
-            resource: slab.buffer().as_entire_binding(),
-        }));
+        let operands = operands.iter().map(|slab| slab.buffer().as_entire_binding());
+        self.bind(label, pipeline, [wgpu::BindingResource::Buffer(table)].into_iter().chain(operands))
+    }
+
+    /// Binds one slab per binding, without a task table.
+    ///
+    /// # Errors
+    /// If the number of slabs is not the pipeline's.
+    pub fn dispatch_slabs(&self, label: &'static str, pipeline: &Pipeline, slabs: &[Slab]) -> Result<Dispatch> {
+        self.bind(label, pipeline, slabs.iter().map(|slab| slab.buffer().as_entire_binding()))
+    }
+
+    fn bind<'a>(
+        &self,
+        label: &'static str,
+        pipeline: &Pipeline,
+        resources: impl Iterator<Item = wgpu::BindingResource<'a>>,
+    ) -> Result<Dispatch> {
+        let entry = |(i, resource)| wgpu::BindGroupEntry { binding: i, resource };
+        let entries: Vec<_> = (0..).zip(resources).map(entry).collect();
+        if entries.len() != pipeline.bindings {
+            return Err(Error::shape(label, format!("{} bindings", pipeline.bindings), entries.len()));
+        }
         let descriptor = wgpu::BindGroupDescriptor { label: Some(label), layout: &pipeline.layout, entries: &entries };
         let group = self.0.device.create_bind_group(&descriptor);
         Ok(Dispatch { pipeline: pipeline.pipeline.clone(), group, label })
@@ -46,6 +61,7 @@ impl Gpu {
             gpu: self.clone(),
             encoder: Work { pass: None, encoder },
             profile: None,
+            each: false,
             copies: vec![],
             dispatches: 0,
         }
@@ -67,6 +83,8 @@ pub struct Recorder {
     gpu: Gpu,
     encoder: Work,
     profile: Option<Profile>,
+    /// Whether each dispatch is timed, and not all together.
+    each: bool,
     copies: Vec<ReadBack>,
     dispatches: usize,
 }
@@ -75,33 +93,42 @@ impl Recorder {
     /// Times every dispatch from here on, each in a pass of its own.
     pub fn profile(&mut self) {
         self.profile = Profile::new(&self.gpu.0.device);
+        self.each = true;
+    }
+
+    /// Times all dispatches together, in the one pass in which they run anyway.
+    pub fn stamp(&mut self) {
+        self.profile = Profile::new(&self.gpu.0.device);
+        self.each = false;
     }
 
     /// Adds a dispatch of `groups` workgroups for each of `tasks` tasks.
     pub fn dispatch(&mut self, dispatch: &Dispatch, groups: u32, tasks: u32) {
-        if groups == 0 || tasks == 0 {
-            return;
-        }
         let most = self.gpu.0.report.limits.workgroups;
         let (x, y) = if groups <= most { (groups, 1) } else { (most, groups.div_ceil(most)) };
-        self.dispatches += 1;
-        let Work { pass, encoder } = &mut self.encoder;
-        if let Some(profile) = &mut self.profile {
-            *pass = None;
-            let writes = profile.next(dispatch.label);
-            let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes: writes };
-            let mut own = encoder.begin_compute_pass(&descriptor);
-            own.set_pipeline(&dispatch.pipeline);
-            own.set_bind_group(0, &dispatch.group, &[]);
-            own.dispatch_workgroups(x, y, tasks);
+        self.dispatch_grid(dispatch, [x, y, tasks]);
+    }
+
+    /// Adds a dispatch of a grid of workgroups; an empty one adds nothing.
+    pub fn dispatch_grid(&mut self, dispatch: &Dispatch, grid: [u32; 3]) {
+        if grid.contains(&0) {
             return;
         }
+        let [x, y, z] = grid;
+        self.dispatches += 1;
+        let Work { pass, encoder } = &mut self.encoder;
+        if self.each {
+            *pass = None;
+        }
+        let profile = &mut self.profile;
         let pass = pass.get_or_insert_with(|| {
-            encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default()).forget_lifetime()
+            let timestamp_writes = profile.as_mut().map(|profile| profile.next(dispatch.label));
+            let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes };
+            encoder.begin_compute_pass(&descriptor).forget_lifetime()
         });
         pass.set_pipeline(&dispatch.pipeline);
         pass.set_bind_group(0, &dispatch.group, &[]);
-        pass.dispatch_workgroups(x, y, tasks);
+        pass.dispatch_workgroups(x, y, z);
     }
 
     /// Copies part of a slab out; the result can be awaited once the recording is submitted.
@@ -128,6 +155,7 @@ impl Recorder {
             self.encoder.encoder.copy_buffer_to_buffer(slab.buffer(), *offset, copy.buffer(), at, *bytes);
             at += bytes;
         }
+        self.gpu.count(|counts| counts.reads += 1);
         self.copies.push(copy.clone());
         Ok(copy)
     }
@@ -142,7 +170,8 @@ impl Recorder {
         self.finish()
     }
 
-    /// Submits, waits, and returns the time of each profiled dispatch.
+    /// Submits, waits, and returns the time of each profiled dispatch, or of all together; nothing if the device has no time
+    /// stamps.
     ///
     /// # Errors
     /// If the device fails.
@@ -162,6 +191,7 @@ impl Recorder {
         self.encoder.pass = None;
         let empty = self.gpu.0.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
         let encoder = std::mem::replace(&mut self.encoder.encoder, empty);
+        self.gpu.count(|counts| counts.submissions += 1);
         let index = self.gpu.0.queue.submit([encoder.finish()]);
         self.copies.drain(..).for_each(|copy| copy.map());
         Ticket(index)

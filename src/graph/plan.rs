@@ -15,7 +15,7 @@ use super::schedule::{GraphLayout, Merged, Schedule};
 use super::store::Store;
 use crate::error::{Error, Result};
 use crate::gpu::{Dispatch, Gpu, Recorder, Slab};
-use crate::kernels::{Call, Preset, Word};
+use crate::kernels::{Call, Cost, Preset, Word};
 use crate::shader::Variant;
 
 /// Slabs that a shader with a pool can see at once.
@@ -171,16 +171,20 @@ impl Plan {
         self.instances.len()
     }
 
-    /// Arithmetic operations of one run on the current paths.
-    pub fn flops(&self) -> u64 {
-        self.active_tasks().map(|task| task.call.flops).sum()
+    /// Cost of one run on the current paths.
+    pub fn cost(&self) -> Cost {
+        self.active_tasks().map(|task| self.cost_of(task)).sum()
     }
 
-    /// Arithmetic operations by shader.
-    pub fn flops_by_shader(&self) -> BTreeMap<&'static str, u64> {
-        let mut sums = BTreeMap::new();
-        self.active_tasks().for_each(|task| *sums.entry(task.call.variant.shader).or_default() += task.call.flops);
+    /// Cost by shader.
+    pub fn cost_by_shader(&self) -> BTreeMap<&'static str, Cost> {
+        let mut sums: BTreeMap<_, Cost> = BTreeMap::new();
+        self.active_tasks().for_each(|task| *sums.entry(task.call.variant.shader).or_default() += self.cost_of(task));
         sums
+    }
+
+    fn cost_of(&self, task: &Task) -> Cost {
+        task.call.cost_on(&self.instances[task.instance].path)
     }
 
     fn active_tasks(&self) -> impl Iterator<Item = &Task> {
@@ -294,7 +298,7 @@ impl Plan {
                 pending[at].2.push((instance, call));
             }
         }
-        let variants: Vec<_> = pending.iter().map(|(variant, slabs, _)| (variant.clone(), slabs.len())).collect();
+        let variants: Vec<_> = pending.iter().map(|(variant, ..)| variant.clone()).collect();
         let pipelines = self.gpu.pipelines(&variants)?;
         // Rows: heads of all tasks, then room for all terms.
         let mut length = 0;
@@ -302,7 +306,7 @@ impl Plan {
         for (_, _, tasks) in &pending {
             let words: usize = tasks
                 .iter()
-                .map(|(_, call)| call.head.len() + call.terms.iter().map(|t| t.2.len()).sum::<usize>())
+                .map(|(_, call)| call.head.len() + call.terms.iter().map(|t| t.words.len()).sum::<usize>())
                 .sum();
             spans.push((length, words));
             length = (length + words).next_multiple_of(alignment);
@@ -374,7 +378,7 @@ impl Plan {
                 _ => 0,
             })
         };
-        let terms = call.terms.iter().map(|(_, _, words)| words.iter().map(plain).collect()).collect::<Result<_>>()?;
+        let terms = call.terms.iter().map(|t| t.words.iter().map(plain).collect()).collect::<Result<_>>()?;
         Ok(Task { instance, call, head, terms })
     }
 
@@ -391,11 +395,11 @@ impl Plan {
                 let path = &self.instances[task.instance].path;
                 let first = (terms_at - group.rows) / 4;
                 let mut terms = [0; 8];
-                for ((guard, class, _), words) in task.call.terms.iter().zip(&task.terms) {
-                    if guard.active(path) {
+                for (term, words) in task.call.terms.iter().zip(&task.terms) {
+                    if term.guard.active(path) {
                         self.table[terms_at..terms_at + words.len()].copy_from_slice(words);
                         terms_at += words.len();
-                        terms[*class as usize % terms.len()] += 1;
+                        terms[term.class as usize % terms.len()] += 1;
                     }
                 }
                 for word in &task.head {

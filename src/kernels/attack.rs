@@ -39,6 +39,7 @@ pub(super) fn lower(to: &mut Lowering, op: &Op) {
             head.extend([count, count / n.max(1), blocks(c), c].map(Word::from));
             head.extend([memory.map(|_| state).into(), memory.into(), none, none]);
             to.call(variant, slots, &writes, head, count.div_ceil(lanes));
+            to.in_place(&writes);
         }
         _ => {}
     }

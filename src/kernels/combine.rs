@@ -1,6 +1,6 @@
 //! Sums of element-wise terms: `combine.wgsl`.
 
-use super::{Call, Lowering, Word};
+use super::{Call, Cost, Listed, Lowering, Word};
 use crate::graph::{Op, Shape, Term, TermKind, Window, blocks};
 use crate::shader::Variant;
 
@@ -85,13 +85,21 @@ pub(super) fn lower(to: &mut Lowering, op: &Op) {
             head,
             terms: own
                 .iter()
-                .map(|(class, term)| (term.guard, position(class) as u32, words(term, to.shape(term.a))))
+                .map(|(class, term)| Listed {
+                    guard: term.guard,
+                    class: position(class) as u32,
+                    words: words(term, to.shape(term.a)),
+                    cost: Cost {
+                        flops: 2 * shape.len() as u64,
+                        bytes: term.reads().into_iter().map(|t| to.bytes_of(t)).sum(),
+                    },
+                })
                 .collect(),
             groups: (positions.div_ceil(per_lane) * blocks(c)).div_ceil(lanes),
             guard: to.guard,
             reads,
             writes: vec![*y],
-            flops: (2 * own.len() * shape.len()) as u64,
+            cost: Cost { flops: 0, bytes: to.bytes_of(*y) },
         });
     }
 }

@@ -60,6 +60,44 @@ impl From<Option<TensorId>> for Word {
     }
 }
 
+/// What work comes to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Arithmetic operations of convolutions, products and sums, a multiply-add counting two.
+    pub flops: u64,
+    /// Bytes that cross memory if each operand is read once and each result written once. What caches save or tiles read
+    /// again is the difference between this and what an adapter moves.
+    pub bytes: u64,
+}
+
+impl std::ops::AddAssign for Cost {
+    fn add_assign(&mut self, other: Cost) {
+        self.flops += other.flops;
+        self.bytes += other.bytes;
+    }
+}
+
+impl std::iter::Sum for Cost {
+    fn sum<I: Iterator<Item = Cost>>(costs: I) -> Cost {
+        let mut sum = Cost::default();
+        costs.for_each(|cost| sum += cost);
+        sum
+    }
+}
+
+/// A term that is listed behind the rows, if its guard is active.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// When it is there.
+    pub guard: Guard,
+    /// Its class among those of the call.
+    pub class: u32,
+    /// Its words.
+    pub words: Vec<Word>,
+    /// What it adds to the call's cost.
+    pub cost: Cost,
+}
+
 /// One task: a shader with constants, its operands, its row.
 #[derive(Clone, Debug)]
 pub struct Call {
@@ -71,8 +109,8 @@ pub struct Call {
     pub pool: Vec<TensorId>,
     /// The row's words.
     pub head: Vec<Word>,
-    /// Listed terms: guard, class, words; those with an inactive guard are left out.
-    pub terms: Vec<(Guard, u32, Vec<Word>)>,
+    /// Listed terms; those with an inactive guard are left out.
+    pub terms: Vec<Listed>,
     /// Workgroups.
     pub groups: usize,
     /// When it runs.
@@ -81,8 +119,16 @@ pub struct Call {
     pub reads: Vec<TensorId>,
     /// Tensors that are written.
     pub writes: Vec<TensorId>,
-    /// Arithmetic operations, a multiply-add counting two.
-    pub flops: u64,
+    /// Its cost without the terms'.
+    pub cost: Cost,
+}
+
+impl Call {
+    /// Its cost on a path.
+    pub fn cost_on(&self, path: &[u8]) -> Cost {
+        let terms = self.terms.iter().filter(|term| term.guard.active(path));
+        terms.map(|term| term.cost).chain([self.cost]).sum()
+    }
 }
 
 /// Collects the calls of a graph; temporary tensors that kernels need are numbered after the graph's own.
@@ -153,7 +199,12 @@ impl<'a> Lowering<'a> {
 
     /// A call with slots only; what is written is listed, the other slots are read.
     fn call(&mut self, variant: Variant, slots: Vec<TensorId>, writes: &[TensorId], head: Vec<Word>, groups: usize) {
-        let reads = slots.iter().copied().filter(|t| !writes.contains(t)).collect();
+        let reads: Vec<TensorId> = slots.iter().copied().filter(|t| !writes.contains(t)).collect();
+        // An operand that stands in for one that is not there is no second one.
+        let mut operands: Vec<TensorId> = reads.iter().chain(writes).copied().collect();
+        operands.sort_unstable();
+        operands.dedup();
+        let bytes = operands.into_iter().map(|t| self.bytes_of(t)).sum();
         self.push(Call {
             variant,
             slots,
@@ -164,18 +215,31 @@ impl<'a> Lowering<'a> {
             guard: self.guard,
             reads,
             writes: writes.to_vec(),
-            flops: 0,
+            cost: Cost { flops: 0, bytes },
         });
+    }
+
+    /// Bytes of a tensor.
+    fn bytes_of(&self, tensor: TensorId) -> u64 {
+        self.shape(tensor).vec4s() as u64 * 16
     }
 
     fn push(&mut self, call: Call) {
         self.calls.push(call);
     }
 
-    /// Notes the cost of the call made last.
+    /// Notes the arithmetic of the call made last.
     fn flops(&mut self, flops: usize) {
         if let Some(call) = self.calls.last_mut() {
-            call.flops = flops as u64;
+            call.cost.flops = flops as u64;
+        }
+    }
+
+    /// Notes that the call made last also reads these tensors, which it writes.
+    fn in_place(&mut self, tensors: &[TensorId]) {
+        let bytes: u64 = tensors.iter().map(|&t| self.bytes_of(t)).sum();
+        if let Some(call) = self.calls.last_mut() {
+            call.cost.bytes += bytes;
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Norms, optimiser steps and weight noise: `global_norm.wgsl`, `optimizer.wgsl`, `perturb.wgsl`.
 
-use super::{Call, Lowering, Word};
+use super::{Call, Cost, Listed, Lowering, Word};
 use crate::graph::{Guard, NOISE_PURPOSE, Noise, Op, TensorId};
 use crate::shader::Variant;
 
@@ -23,6 +23,7 @@ pub(super) fn lower(to: &mut Lowering, op: &Op) {
             let count = to.shape(w).vec4s();
             let head = vec![w.into(), g.into(), m.into(), norm.into(), count.into(), hyper.into(), none, none];
             to.call(variant, vec![w, g, m, norm.unwrap_or(g), hyper], &[w, m], head, count.div_ceil(lanes));
+            to.in_place(&[w, m]);
         }
         &Op::Perturb { w, y, hyper, stream, noise } => {
             let multiply = noise == Noise::Multiplicative;
@@ -63,7 +64,12 @@ fn global_norm(to: &mut Lowering, gradients: &[(Guard, TensorId, Option<TensorId
         let head = vec![g.into(), w.into(), parts.into(), count.into()];
         let variant = Variant::new("global_norm", [("LANES", lanes), ("CHUNK", CHUNK)]);
         to.call(variant, vec![g, w.unwrap_or(g), parts], &[parts], head, chunks);
-        terms.push((guard, 0, vec![parts.into(), chunks.into(), Word::Slab(parts), none]));
+        terms.push(Listed {
+            guard,
+            class: 0,
+            words: vec![parts.into(), chunks.into(), Word::Slab(parts), none],
+            cost: Cost { flops: 0, bytes: to.bytes_of(parts) },
+        });
         pool.push(parts);
     }
     to.guard = outer;
@@ -77,6 +83,6 @@ fn global_norm(to: &mut Lowering, gradients: &[(Guard, TensorId, Option<TensorId
         groups: 1,
         guard: outer,
         writes: vec![norm],
-        flops: 0,
+        cost: Cost { flops: 0, bytes: to.bytes_of(norm) },
     });
 }

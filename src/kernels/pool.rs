@@ -1,6 +1,6 @@
 //! Pooling and gathering: `max_pool.wgsl`, `global_pool.wgsl`, `gather.wgsl`.
 
-use super::{Call, Lowering, Word};
+use super::{Call, Cost, Lowering, Word};
 use crate::graph::{Op, TensorId, Window, blocks};
 use crate::shader::Variant;
 
@@ -39,7 +39,8 @@ pub(super) fn lower(to: &mut Lowering, op: &Op) {
                 guard: to.guard,
                 reads: vec![data, batch, statistics],
                 writes: vec![x, labels],
-                flops: 0,
+                // Of the data set, the batch's images of one byte a value.
+                cost: Cost { flops: 0, bytes: (n * sh * sw * sc) as u64 + to.bytes_of(x) + to.bytes_of(labels) },
             });
         }
         _ => {}

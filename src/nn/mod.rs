@@ -6,6 +6,7 @@
 pub mod bank;
 pub mod card;
 pub mod nas_bench_201;
+pub mod resnet;
 pub mod space;
 pub mod tensors;
 

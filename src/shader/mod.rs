@@ -3,10 +3,12 @@
 //! A [`Variant`] is a shader of `shaders/` with constants baked in. [`Variant::wgsl`] is its text; [`validate`] runs
 //! naga over it, which needs no GPU.
 
+mod interface;
 mod preprocess;
 
 use std::collections::BTreeMap;
 
+pub use interface::{Binding, Interface, Kind};
 pub use preprocess::{Defs, preprocess};
 
 use crate::error::{Error, Result};
@@ -85,21 +87,55 @@ impl std::fmt::Display for Variant {
     }
 }
 
+/// Parses a text; `name` is for the error.
+///
+/// # Errors
+/// naga's own report, with the position in the text.
+pub fn parse(name: &str, text: &str) -> Result<naga::Module> {
+    let fail = |why: String| Error::Shader { shader: name.into(), why };
+    naga::front::wgsl::parse_str(text).map_err(|e| fail(e.emit_to_string(text)))
+}
+
 /// Parses and validates a variant.
 ///
 /// # Errors
 /// naga's own report, with the position in the preprocessed text.
 pub fn validate(variant: &Variant) -> Result<(naga::Module, naga::valid::ModuleInfo)> {
-    let text = variant.wgsl()?;
-    let fail = |why: String| Error::Shader { shader: variant.to_string(), why };
-    let module = naga::front::wgsl::parse_str(&text).map_err(|e| fail(e.emit_to_string(&text)))?;
+    validate_text(&variant.to_string(), &variant.wgsl()?)
+}
+
+/// Parses and validates a text; `name` is for the error.
+///
+/// # Errors
+/// naga's own report, with the position in the text.
+pub fn validate_text(name: &str, text: &str) -> Result<(naga::Module, naga::valid::ModuleInfo)> {
+    let module = parse(name, text)?;
+    let fail = |why: String| Error::Shader { shader: name.into(), why };
     let mut validator =
         naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::SUBGROUP);
     validator
         .subgroup_stages(naga::valid::ShaderStages::COMPUTE)
         .subgroup_operations(naga::valid::SubgroupOperationSet::all());
-    let info = validator.validate(&module).map_err(|e| fail(e.emit_to_string(&text)))?;
+    let info = validator.validate(&module).map_err(|e| fail(e.emit_to_string(text)))?;
     Ok((module, info))
+}
+
+/// A variant as SPIR-V, written as the device gets it when shaders are trusted.
+///
+/// # Errors
+/// If it does not validate.
+pub fn spirv(variant: &Variant) -> Result<Vec<u32>> {
+    use naga::back::spv;
+    let (module, info) = validate(variant)?;
+    let options = spv::Options {
+        lang_version: (1, 3),
+        flags: spv::WriterFlags::empty(),
+        zero_initialize_workgroup_memory: spv::ZeroInitializeWorkgroupMemoryMode::None,
+        force_loop_bounding: false,
+        ..spv::Options::default()
+    };
+    let fail = |why: spv::Error| Error::Shader { shader: variant.to_string(), why: why.to_string() };
+    spv::write_vec(&module, &info, &options, None).map_err(fail)
 }
 
 /// The variants of `shaders/permutations`.

@@ -1,0 +1,117 @@
+//! Every shader variant that networks and layers of the spaces need, with what it is used for: for people who study kernels, and
+//! for tests that ask a GPU's compiler about each.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::work::{Work, representative};
+use crate::error::Result;
+use crate::kernels::{Lowering, Preset};
+use crate::shader::{Interface, Variant, parse};
+
+/// Slabs that a pool may offer.
+const POOLS: [i64; 2] = [1, 3];
+
+/// What a variant does in a piece of work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Use {
+    /// The work, an item of the benchmark.
+    pub item: String,
+    /// Calls in one run; equal ones share dispatches.
+    pub calls: usize,
+    /// Workgroups of the largest call; a call's grid is one-dimensional and folded where it is longer than the adapter's.
+    pub workgroups: usize,
+    /// Arithmetic operations of all calls.
+    pub flops: u64,
+    /// Bytes of operands and results of all calls.
+    pub bytes: u64,
+}
+
+/// A variant of a shader.
+#[derive(Clone, Debug, Serialize)]
+pub struct Entry {
+    /// Name of its files, without ending.
+    pub file: String,
+    /// The shader.
+    pub shader: &'static str,
+    /// Constants that are baked in.
+    pub constants: BTreeMap<&'static str, i64>,
+    /// What it asks of an adapter.
+    pub interface: Interface,
+    /// Where it is used.
+    pub uses: Vec<Use>,
+    /// The variant itself.
+    #[serde(skip)]
+    pub variant: Variant,
+}
+
+/// All variants of a preset, sorted by shader and constants. Those with a pool of slabs are there for one slab, and for
+/// three.
+///
+/// # Errors
+/// If a shader does not parse.
+pub fn catalogue(preset: Preset) -> Result<Vec<Entry>> {
+    let mut uses: BTreeMap<Variant, Vec<Use>> = BTreeMap::new();
+    for item in representative() {
+        let work = Work::named(&item)?;
+        for call in Lowering::of(&work.graph, preset).calls {
+            let variants = match call.pool.is_empty() {
+                true => vec![call.variant.clone()],
+                false => POOLS.map(|size| call.variant.clone().with("POOL", size)).into(),
+            };
+            let cost = call.cost_on(&work.path);
+            for variant in variants {
+                let list = uses.entry(variant).or_default();
+                if list.last().is_none_or(|last| last.item != item) {
+                    list.push(Use { item: item.clone(), calls: 0, workgroups: 0, flops: 0, bytes: 0 });
+                }
+                if let Some(own) = list.last_mut() {
+                    own.calls += 1;
+                    own.workgroups = own.workgroups.max(call.groups);
+                    own.flops += cost.flops;
+                    own.bytes += cost.bytes;
+                }
+            }
+        }
+    }
+    let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
+    let entry = |(variant, uses): (Variant, Vec<Use>)| {
+        let number = numbers.entry(variant.shader).or_default();
+        *number += 1;
+        let name = variant.to_string();
+        Ok(Entry {
+            file: format!("{}-{number:02}", variant.shader),
+            shader: variant.shader,
+            constants: variant.defs.clone(),
+            interface: Interface::of(&name, &parse(&name, &variant.wgsl()?)?)?,
+            uses,
+            variant,
+        })
+    };
+    uses.into_iter().map(entry).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn costs_are_those_of_shapes() {
+        let entries = catalogue(Preset::GPU).unwrap();
+        let forward = |item: &str| {
+            let of = |entry: &&Entry| entry.shader == "conv2d" && entry.uses.iter().any(|u| u.item == item);
+            let entry = entries.iter().find(of).unwrap();
+            entry.uses.iter().find(|u| u.item == item).unwrap().clone()
+        };
+        // 128 images of 8x8 with 64 channels, 3x3: twice 64 * 9 multiply-adds each; images in, images out, weights.
+        let own = forward("fwd_c64_s8_k3_b128");
+        assert_eq!((own.calls, own.flops), (1, 2 * 128 * 64 * 64 * 64 * 9));
+        assert_eq!(own.bytes, 4 * (2 * 128 * 64 * 64 + 64 * 64 * 9));
+        let files: std::collections::BTreeSet<&String> = entries.iter().map(|e| &e.file).collect();
+        assert_eq!(files.len(), entries.len());
+        // Each pool is there with one slab and with three.
+        let pools = |size| entries.iter().filter(|e| e.constants.get("POOL") == Some(&size)).count();
+        assert!(pools(1) > 10 && pools(1) == pools(3));
+    }
+}

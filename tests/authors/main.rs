@@ -1,0 +1,13 @@
+//! Against the authors' own code, and against their formulas written out again: networks, measures, attacks, corruptions,
+//! multi-objective selection.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod attacks;
+mod corruptions;
+mod croze_f64;
+mod flatness;
+mod moo;
+mod nas_bench_201;
+mod proxies;

@@ -1,0 +1,322 @@
+//! Networks of NAS-Bench-201 against the authors' own PyTorch code: logits, loss, running statistics, gradients, and one
+//! step of SGD, SAM and ASAM.
+
+use std::cell::LazyCell;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use altiplano::graph::plan::{Instance, Plan};
+use altiplano::graph::{Graph, Group, Op, Statistics, TensorId, TermKind};
+use altiplano::nn::nas_bench_201::Network;
+use altiplano::nn::tensors::{Named, Values, load, to_logical, to_torch};
+use altiplano::reference::{self, Memory};
+use altiplano::space::nas_bench_201::{Arch, Macro};
+use altiplano::train::single::{Outcome, run};
+use altiplano::train::step::{Optimizer, Rates, StepOptions, Update, build};
+use altiplano::train::stores::Stores;
+use serde_json::Value;
+
+use crate::common;
+
+fn json(path: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+fn norm(values: &[f32]) -> f64 {
+    values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt()
+}
+
+fn distance(a: &[f32], b: &[f32]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt()
+}
+
+/// Relative distance of two tensors by their norms.
+fn relative(got: &[f32], want: &[f32]) -> f64 {
+    distance(got, want) / norm(want).max(1e-30)
+}
+
+#[track_caller]
+fn close(what: &str, got: &[f32], want: &[f32], tolerance: f64) {
+    let error = relative(got, want);
+    assert!(error <= tolerance, "{what}: relative distance {error:.2e} > {tolerance:.0e}");
+}
+
+/// A case as our own network, with its step and its numbers.
+struct Case {
+    model: Network,
+    options: StepOptions,
+    rates: Rates,
+    weights: Named,
+    batch: Named,
+}
+
+fn read(case: &Path, statistics: Statistics, optimizer: Option<Optimizer>) -> Case {
+    let info = json(&case.join("case.json"));
+    let arch: Arch = info["arch"].as_str().unwrap().parse().unwrap();
+    let (weights, _) = load(&case.join("weights.safetensors")).unwrap();
+    let (batch, _) = load(&case.join("batch.safetensors")).unwrap();
+    let dims = &batch["x"].dims;
+    let size = |name: &str| info[name].as_u64().unwrap() as usize;
+    let sizes = Macro {
+        channels: size("C"),
+        cells: size("N"),
+        in_channels: dims[1],
+        height: dims[2],
+        width: dims[3],
+        classes: size("num_classes"),
+    };
+    let options = StepOptions {
+        batch: dims[0],
+        statistics,
+        smoothing: 0.0,
+        update: optimizer.map(|optimizer| Update { optimizer, ..Update::default() }),
+        gradients: statistics != Statistics::Running,
+    };
+    let o = &info["optimiser"];
+    let rho = match optimizer {
+        Some(Optimizer::Sam) => o["sam_rho"].as_f64().unwrap(),
+        Some(Optimizer::Asam) => o["asam_rho"].as_f64().unwrap(),
+        _ => 0.0,
+    };
+    let rates = Rates {
+        rate: o["lr"].as_f64().unwrap(),
+        momentum: o["momentum"].as_f64().unwrap(),
+        decay: o["weight_decay"].as_f64().unwrap(),
+        statistics_momentum: 0.1,
+        rho,
+        ..Rates::default()
+    };
+    Case { model: Network::new(arch, sizes), options, rates, weights, batch }
+}
+
+fn step(case: &Path, statistics: Statistics, optimizer: Option<Optimizer>) -> Outcome {
+    let Case { model, options, rates, weights, batch } = read(case, statistics, optimizer);
+    run(common::gpu(), common::preset(), &model, &options, &rates, &weights, &batch).unwrap()
+}
+
+/// A step in f64, of which f32 sees some rectifiers otherwise.
+struct Exact {
+    /// Values that a rectifier saw on the other side of zero in f32.
+    kinks: usize,
+    /// Gradients, ascended weights and parameters after the step, as they are called in an [`Outcome`].
+    own: Named,
+    /// The same with all rectifiers as f32 saw them.
+    switched: Named,
+}
+
+/// A value within rounding of a kink may fall on either side in any f32 run; one such value moves gradients by 1e-4 and
+/// more. Each one found must be as small as rounding, and f64 says what it moves.
+fn in_f64(case: &Path, optimizer: Option<Optimizer>) -> Exact {
+    let Case { model, options, rates, weights, batch } = read(case, BATCH, optimizer);
+    let mut step = build(&model, &options).unwrap();
+    for (number, tensor) in step.graph.tensors.iter_mut().enumerate().filter(|(_, t)| t.persistent.is_none()) {
+        tensor.probe = Some(format!("tensor {number}"));
+    }
+    let graph = Arc::new(step.graph);
+    let stores = Stores::new(common::gpu(), &graph, 1).unwrap();
+    stores.load(0, &weights).unwrap();
+    stores.set_batch(0, &batch["x"], &batch["y"], 10).unwrap();
+    stores.set_rates(0, &rates).unwrap();
+    let mut own = Memory::new(&graph);
+    for id in graph.ids() {
+        let tensor = graph.tensor(id);
+        let Some(info) = &tensor.persistent else { continue };
+        let values = match info.group {
+            Group::Weights | Group::Running => to_logical(tensor.shape, &weights[&info.name].data),
+            Group::Batch => to_logical(tensor.shape, &batch[&info.name].data),
+            Group::Hyper => rates.words().map(f32::from_bits).to_vec(),
+            _ => continue,
+        };
+        own.set(id, values.into_iter().map(f64::from).collect()).unwrap();
+    }
+    let mut switched = own.clone();
+    reference::run(&graph, &[], &mut own).unwrap();
+    let instance = Instance { graph: graph.clone(), bindings: stores.bindings(0), path: vec![] };
+    let plan = Plan::compile(common::gpu(), vec![instance], common::preset()).unwrap();
+    plan.submit();
+    let mut rectified = BTreeSet::new();
+    for node in &graph.nodes {
+        match &node.op {
+            Op::Conv { x, relu: true, .. } => rectified.extend([*x]),
+            Op::Combine { terms, .. } => rectified.extend(terms.iter().filter_map(|term| match term.kind {
+                TermKind::Relu => Some(term.a),
+                TermKind::Masked { x } => Some(x),
+                _ => None,
+            })),
+            _ => {}
+        }
+    }
+    let (mut kinks, mut one) = (0, Graph::clone(&graph));
+    for node in &graph.nodes {
+        one.nodes = vec![node.clone()];
+        reference::run(&one, &[], &mut switched).unwrap();
+        for tensor in node.op.operands().1.into_iter().filter(|t| rectified.contains(t)) {
+            let single = plan.read_wait(0, tensor).unwrap();
+            let mut values = switched.get(tensor).to_vec();
+            let rms = (values.iter().map(|v| v * v).sum::<f64>() / values.len() as f64).sqrt();
+            for (value, got) in values.iter_mut().zip(single).filter(|(value, got)| (**value > 0.0) != (*got > 0.0)) {
+                assert!(value.abs() < 1e-5 * rms, "{value} of deviation {rms} became {got}: that is no rounding");
+                *value = f64::from(got);
+                kinks += 1;
+            }
+            switched.set(tensor, values).unwrap();
+        }
+    }
+    let params = graph.persistent(Group::Weights).map(|(id, info)| (format!("param.{}", info.name), id));
+    let of = |prefix: &str, list: Vec<(String, TensorId)>| -> Vec<(String, TensorId)> {
+        list.into_iter().map(|(name, id)| (format!("{prefix}.{name}"), id)).collect()
+    };
+    let ids: Vec<_> = params.chain(of("grad", step.gradients)).chain(of("ascended", step.ascended)).collect();
+    let named = |memory: &Memory| -> Named {
+        let values = |id: TensorId| -> Vec<f32> { memory.get(id).iter().map(|v| *v as f32).collect() };
+        let torch = |id: TensorId| Values { dims: vec![], data: to_torch(graph.shape(id), &values(id)) };
+        ids.iter().map(|(name, id)| (name.clone(), torch(*id))).collect()
+    };
+    Exact { kinks, own: named(&own), switched: named(&switched) }
+}
+
+/// Further from the reference than that only where a value at a kink explains it: f64 sides with the reference, and with
+/// rectifiers as f32 saw them with what is here.
+fn close_but_for_kinks<F: FnOnce() -> Exact>(
+    name: &str,
+    got: &Values,
+    want: &[f32],
+    tolerance: f64,
+    exact: &LazyCell<Exact, F>,
+) {
+    let samples = sampled(got, want.len());
+    let error = relative(&samples, want);
+    if error <= tolerance {
+        return;
+    }
+    println!("{name}: {error:.1e}, {} values at kinks", exact.kinks);
+    assert!(exact.kinks > 0, "{name}: {error:.1e} without a value at a kink");
+    close(&format!("{name} in f64"), &sampled(&exact.own[name], want.len()), want, 1e-5);
+    close(&format!("{name} with these rectifiers"), &got.data, &exact.switched[name].data, 1e-4);
+}
+
+const BATCH: Statistics = Statistics::Batch { update: true };
+
+fn tolerance(case: &Path) -> f64 {
+    // Five cells per stage amplify rounding at the rectifiers' kinks.
+    if json(&case.join("case.json"))["N"].as_u64().unwrap() > 1 { 2e-3 } else { 1e-4 }
+}
+
+fn for_each_case(test: impl Fn(&Path)) {
+    let cases = common::golden_cases("nb201");
+    assert!(cases.len() >= 3);
+    for case in cases {
+        println!("{}", case.display());
+        test(&case);
+    }
+}
+
+#[test]
+fn evaluation() {
+    for_each_case(|case| {
+        let (forward, _) = load(&case.join("forward.safetensors")).unwrap();
+        let outcome = step(case, Statistics::Running, None);
+        close("logits", &outcome.tensors["logits"].data, &forward["logits_eval"].data, 1e-4);
+        let want = json(&case.join("scalars.json"))["ce_loss_eval"].as_f64().unwrap();
+        assert!((f64::from(outcome.loss) / want - 1.0).abs() < 1e-4, "loss {} {want}", outcome.loss);
+    });
+}
+
+#[test]
+fn gradients_and_statistics() {
+    for_each_case(|case| {
+        let tolerance = tolerance(case);
+        let scalars = json(&case.join("scalars.json"));
+        let outcome = step(case, BATCH, None);
+        let (forward, _) = load(&case.join("forward.safetensors")).unwrap();
+        close("logits", &outcome.tensors["logits"].data, &forward["logits_train"].data, 1e-4);
+        let want = scalars["ce_loss_train"].as_f64().unwrap();
+        assert!((f64::from(outcome.loss) / want - 1.0).abs() < 1e-4, "loss {} {want}", outcome.loss);
+        let (states, _) = load(&case.join("bn_after_train_forward.safetensors")).unwrap();
+        for (name, want) in states.iter().filter(|(name, _)| !name.ends_with("num_batches_tracked")) {
+            close(name, &outcome.tensors[&format!("state.{name}")].data, &want.data, 1e-4);
+        }
+        let (grads, _) = load(&case.join("grads.safetensors")).unwrap();
+        let global = grads.values().map(|g| norm(&g.data).powi(2)).sum::<f64>().sqrt();
+        let zero = scalars["f64"]["mathematically_zero_grads(f64 norm < 1e-12)"].as_array().unwrap();
+        let exact = LazyCell::new(|| in_f64(case, None));
+        let mut zeros = 0;
+        for (name, want) in &grads {
+            let key = format!("grad.{name}");
+            let got = &outcome.tensors[&key];
+            if zero.iter().any(|z| z.as_str() == Some(name)) || norm(&want.data) == 0.0 {
+                let got = norm(&got.data);
+                assert!(got <= 1e-6 * global, "{name}: {got:.2e} of {global:.2e}");
+                zeros += 1;
+            } else {
+                close_but_for_kinks(&key, got, &want.data, tolerance, &exact);
+            }
+        }
+        assert!(zeros < grads.len() / 2);
+        let expected = grads.len();
+        assert_eq!(outcome.tensors.keys().filter(|name| name.starts_with("grad.")).count(), expected);
+    });
+}
+
+/// Expected parameters after a step: whole, or sampled.
+fn expected(case: &Path, what: &str) -> Named {
+    let whole = case.join(format!("{what}.safetensors"));
+    let path = if whole.exists() { whole } else { case.join(format!("{what}_sampled.safetensors")) };
+    load(&path).unwrap().0
+}
+
+/// Every n-th value, as the reference samples them.
+fn sampled(values: &Values, length: usize) -> Vec<f32> {
+    let n = values.data.len();
+    if n == length {
+        return values.data.clone();
+    }
+    let samples = values.data.iter().step_by(4 * n.div_ceil(512)).copied().collect::<Vec<_>>();
+    assert_eq!(samples.len(), length);
+    samples
+}
+
+fn optimizer_step(optimizer: Optimizer, name: &str) {
+    for_each_case(|case| {
+        let tolerance = tolerance(case);
+        let outcome = step(case, BATCH, Some(optimizer));
+        let exact = LazyCell::new(|| in_f64(case, Some(optimizer)));
+        let mut compared = 0;
+        for (prefix, what) in [("param", "after"), ("ascended", "perturbed")] {
+            if prefix == "ascended" && optimizer == Optimizer::Sgd {
+                continue;
+            }
+            for (tensor, want) in expected(case, &format!("{what}_{name}")) {
+                let name = format!("{prefix}.{tensor}");
+                let Some(got) = outcome.tensors.get(&name) else { continue };
+                close_but_for_kinks(&name, got, &want.data, tolerance, &exact);
+                compared += 1;
+            }
+        }
+        assert!(compared > 20, "only {compared} tensors were compared");
+        let scalars = json(&case.join("scalars.json"));
+        // Norms of whole tensors.
+        for (tensor, stats) in scalars[format!("after_{name}_stats")].as_object().unwrap() {
+            let got = &outcome.tensors[&format!("param.{tensor}")].data;
+            let l2 = stats["l2"].as_f64().unwrap();
+            assert!((norm(got) / l2 - 1.0).abs() < tolerance, "{tensor}: norm {} {l2}", norm(got));
+        }
+    });
+}
+
+#[test]
+fn sgd_step() {
+    optimizer_step(Optimizer::Sgd, "sgd");
+}
+
+#[test]
+fn sam_step() {
+    optimizer_step(Optimizer::Sam, "sam");
+}
+
+#[test]
+fn asam_step() {
+    optimizer_step(Optimizer::Asam, "asam");
+}

@@ -1,0 +1,225 @@
+//! Every operation on the GPU against the f64 reference: a table of shapes generates the tests.
+//!
+//! `ALTIPLANO_CASES=text` runs only the cases whose name contains the text.
+
+mod attacks;
+mod convolutions;
+mod custom;
+mod gather;
+mod harness;
+mod networks;
+mod probe;
+mod statistics;
+mod sums;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use altiplano::bench::tune::candidates;
+use altiplano::gpu::{Gpu, Options};
+use altiplano::graph::Statistics;
+use altiplano::kernels::Preset;
+use altiplano::nn::nas_bench_201::{Network, Supernet};
+use altiplano::space::nas_bench_201::Macro;
+use altiplano::train::step::{StepOptions, build};
+
+use crate::common;
+
+/// All cases but the largest, those that `ALTIPLANO_CASES` names.
+fn cases() -> Vec<harness::Case> {
+    let wanted = std::env::var("ALTIPLANO_CASES").unwrap_or_default();
+    let all = [convolutions::cases(), sums::cases(), probe::cases(), statistics::cases(), attacks::cases()];
+    all.into_iter().flatten().filter(|case| case.name.contains(&wanted)).collect()
+}
+
+/// Both presets run on any adapter; tiles of the other one are as right, if slower.
+#[test]
+fn table_with_the_cpu_preset() {
+    run_table(common::gpu(), Preset::CPU, &cases());
+}
+
+#[test]
+fn table_with_the_gpu_preset() {
+    run_table(common::gpu(), Preset::GPU, &cases());
+}
+
+/// Grids that are longer than a row of a dispatch: on a device whose rows are short, some of each family; in the long form also
+/// grids of more than 65,535 workgroups.
+#[test]
+fn folded_grids() {
+    const MOST: u32 = 3;
+    let gpu = common::open(Options { most_workgroups: Some(MOST), ..Options::default() });
+    let mut cases: Vec<_> = cases().into_iter().filter(|c| c.workgroups(Preset::CPU) > MOST as usize).collect();
+    let mut kept = std::collections::BTreeMap::new();
+    // Names begin with the family.
+    cases.retain(|case| {
+        let family: String = case.name.chars().take_while(|c| !c.is_ascii_digit()).collect();
+        let seen: &mut usize = kept.entry(family).or_default();
+        *seen += 1;
+        *seen <= 3
+    });
+    run_table(&gpu, Preset::CPU, &cases);
+    if common::long() {
+        let large = convolutions::folded().into_iter().chain([sums::folded()]).chain(statistics::folded());
+        let large: Vec<_> = large.collect();
+        for preset in [Preset::CPU, Preset::GPU] {
+            assert!(large.iter().any(|case| case.workgroups(preset) > 65_535));
+            run_table(common::gpu(), preset, &large);
+        }
+    }
+}
+
+/// Tiles that tuning may choose, on shapes that they do not fit; with a filter's gradient they have nothing to do.
+#[test]
+fn tiles_to_choose_from() {
+    let tiled = ["3x3 width 41, 7 to 9 channels", "3x3 33 to 35 channels", "1x1 prime", "3x3 stride 2, width 41"];
+    for preset in [Preset::CPU, Preset::GPU] {
+        for candidate in candidates(preset).into_iter().skip(1) {
+            let mut cases = convolutions::cases();
+            cases.retain(|case| {
+                let name = case.name.trim_start_matches("conv ");
+                tiled.contains(&name.trim_start_matches("input "))
+            });
+            assert_eq!(cases.len(), 2 * tiled.len());
+            println!("tiles {} and {}", candidate.windowed, candidate.pointwise);
+            run_table(common::gpu(), candidate, &cases);
+        }
+    }
+}
+
+fn run_table(gpu: &Gpu, preset: Preset, cases: &[harness::Case]) {
+    let preset = preset.fit(gpu.report());
+    let (next, executed, runs) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+    let failed: Mutex<Vec<String>> = Mutex::default();
+    let worst: Mutex<(f64, String)> = Mutex::default();
+    let times: Mutex<Vec<(f64, String)>> = Mutex::default();
+    std::thread::scope(|scope| {
+        let work = || {
+            while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let start = std::time::Instant::now();
+                match catch_unwind(AssertUnwindSafe(|| harness::check(gpu, preset, case))) {
+                    Ok((count, share)) => {
+                        executed.fetch_add(1, Ordering::Relaxed);
+                        runs.fetch_add(count, Ordering::Relaxed);
+                        let mut worst = worst.lock().unwrap();
+                        if share > worst.0 {
+                            *worst = (share, case.name.clone());
+                        }
+                    }
+                    Err(_) => failed.lock().unwrap().push(case.name.clone()),
+                }
+                times.lock().unwrap().push((start.elapsed().as_secs_f64(), case.name.clone()));
+            }
+        };
+        for _ in 0..2 {
+            scope.spawn(work);
+        }
+    });
+    let (failed, worst) = (failed.into_inner().unwrap(), worst.into_inner().unwrap());
+    let executed = executed.into_inner();
+    println!(
+        "{executed} of {} cases in {} runs on {} ({}); largest error {:.2} of its bound, in {}",
+        cases.len(),
+        runs.into_inner(),
+        gpu.report().name,
+        preset.name,
+        worst.0,
+        worst.1,
+    );
+    let mut times = times.into_inner().unwrap();
+    times.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let slowest: Vec<String> = times.iter().take(5).map(|(s, name)| format!("{name} {s:.1} s")).collect();
+    println!("slowest: {}", slowest.join(", "));
+    assert!(failed.is_empty(), "{} failed: {failed:#?}", failed.len());
+    assert!(executed > 0 && executed >= cases.len(), "only {executed} of {} cases ran", cases.len());
+}
+
+/// Slab, image, label, shift right, shift down, mirrored.
+const PICKS: [[i32; 6]; 7] = [
+    [0, 0, 3, 0, 0, 0],
+    [0, 4, 0, 2, -3, 0],
+    [1, 2, 9, 0, 0, 1],
+    [1, 0, 1, -4, 1, 1],
+    [0, 2, 255, 7, 7, 1],
+    [1, 1, 2, -1, 0, 0],
+    [0, 3, 5, 0, 5, 1],
+];
+
+#[test]
+fn gather_crops_mirrors_averages_and_normalises() {
+    let (gpu, preset) = (common::gpu(), common::preset());
+    let picks = PICKS.map(|[_, index, rest @ ..]| [0, index, rest[0], rest[1], rest[2], rest[3]]);
+    for (source, target) in [
+        ([8, 8, 1], [8, 8]),
+        ([32, 32, 3], [16, 16]),
+        ([32, 32, 3], [32, 32]),
+        ([10, 13, 3], [7, 6]),
+        ([11, 9, 5], [4, 8]),
+        ([5, 41, 4], [5, 41]),
+    ] {
+        gather::check(gpu, preset, source, target, &picks);
+    }
+}
+
+/// A descriptor names a slab by its number in the store, wherever the slab was allocated.
+#[test]
+fn gather_takes_slabs_in_any_order() {
+    gather::check(common::gpu(), common::preset(), [8, 8, 3], [8, 8], &PICKS);
+}
+
+const BATCH: Statistics = Statistics::Batch { update: true };
+
+#[test]
+fn gradients_of_a_mixed_network() {
+    networks::check(common::gpu(), common::preset(), &networks::Mixed, &[], BATCH);
+    networks::check(common::gpu(), common::preset(), &networks::Mixed, &[], Statistics::Running);
+}
+
+#[test]
+fn gradients_through_an_operation_from_outside() {
+    for both in [true, false] {
+        let model = custom::Outside { both, flaw: custom::Flaw::None };
+        networks::check(common::gpu(), common::preset(), &model, &[], BATCH);
+    }
+}
+
+#[test]
+fn flawed_operations_from_outside_are_refused() {
+    use custom::Flaw;
+    let options = StepOptions { batch: 2, statistics: BATCH, smoothing: 0.0, update: None, gradients: true };
+    for (flaw, says) in [
+        (Flaw::Syntax, "pair"),
+        (Flaw::TooManyInputs, "at most 7 inputs and outputs"),
+        (Flaw::MissingGradient, "2 gradients, one per input"),
+        (Flaw::ShapeOfGradient, "pair"),
+    ] {
+        let refused = build(&custom::Outside { both: true, flaw }, &options).map(|_| ()).unwrap_err().to_string();
+        assert!(refused.contains(says), "{flaw:?}: {refused}");
+    }
+}
+
+const SMALL: Macro = Macro { channels: 4, cells: 1, in_channels: 3, height: 8, width: 8, classes: 5 };
+
+#[test]
+fn gradients_of_nas_bench_201() {
+    for arch in ["303141", "234321", "412103"] {
+        let model = Network::new(arch.parse().unwrap(), SMALL);
+        networks::check(common::gpu(), common::preset(), &model, &[], BATCH);
+    }
+}
+
+#[test]
+fn products_with_the_hessian() {
+    for arch in ["303141", "234321", "412103"] {
+        let model = Network::new(arch.parse().unwrap(), SMALL);
+        networks::check_hessian(common::gpu(), common::preset(), &model, BATCH);
+        networks::check_hessian(common::gpu(), common::preset(), &model, Statistics::Running);
+    }
+}
+
+#[test]
+fn gradients_of_a_path_of_the_supernet() {
+    let path = Supernet::path(&"324113".parse().unwrap());
+    networks::check(common::gpu(), common::preset(), &Supernet { sizes: SMALL }, &path, BATCH);
+}

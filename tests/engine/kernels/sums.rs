@@ -1,0 +1,243 @@
+//! Element-wise sums, pools and channel sums.
+
+use altiplano::graph::{Guard, Op, Shape, Term, TermKind, Window};
+
+use super::harness::{Bound, Case, Fill, itself};
+
+const SHAPES: [Shape; 3] = [Shape::map(2, 5, 7, 3), Shape::map(1, 3, 41, 6), Shape::map(3, 1, 1, 13)];
+
+const fn window(kernel: usize, stride: usize, padding: usize, count_include_pad: bool) -> Window {
+    Window { kernel, stride, padding, count_include_pad }
+}
+
+pub fn cases() -> Vec<Case> {
+    let mut cases = vec![];
+    for (i, shape) in SHAPES.into_iter().enumerate() {
+        cases.extend([
+            plain(shape, i),
+            relu(shape, i),
+            affine(shape, i),
+            affine_grad(shape, i),
+            masked(shape, i),
+            spread(shape, i),
+            channel_sum(shape, i),
+            global(shape, i),
+        ]);
+    }
+    // Powers of two are averaged without rounding.
+    let maps = [Shape::map(2, 8, 10, 3), Shape::map(1, 7, 41, 5), Shape::map(2, 5, 5, 8)];
+    for x in maps {
+        for (window, exact) in [
+            (window(2, 2, 0, false), true),
+            (window(2, 2, 0, true), true),
+            (window(3, 1, 1, false), false),
+            (window(3, 1, 1, true), false),
+            (window(3, 2, 1, false), false),
+            (window(2, 1, 1, true), true),
+            (window(5, 2, 2, false), false),
+        ] {
+            let pair = [average(x, window), average_grad(x, window)];
+            cases.extend(pair.map(|case| if exact { case } else { case.inexact() }));
+        }
+        for window in [window(2, 2, 0, false), window(3, 1, 1, false), window(3, 2, 1, false), window(5, 3, 2, false)] {
+            cases.extend([
+                max_pool(x, window, Fill::Numbers),
+                max_pool(x, window, Fill::Negative),
+                max_pool_grad(x, window),
+            ]);
+        }
+    }
+    cases.extend([nothing(), everything(), guarded()]);
+    cases.push(global(Shape::map(2, 8, 4, 5), 9));
+    cases.push(global(Shape::map(5, 7, 6, 41), 10).inexact());
+    cases.push(channel_sum(Shape::map(7, 13, 11, 5), 9));
+    cases
+}
+
+fn plain(shape: Shape, i: usize) -> Case {
+    let mut case = Case::new(format!("plain terms {i}"));
+    let terms: Vec<_> = [case.shared(shape, Fill::Numbers), case.input(shape, Fill::Positive)].into();
+    let y = case.output(shape, Bound::Sum(2));
+    case.push(Op::Combine { terms: terms.into_iter().map(|a| Term::new(a, TermKind::Plain)).collect(), y });
+    case
+}
+
+fn relu(shape: Shape, i: usize) -> Case {
+    let mut case = Case::new(format!("relu {i}"));
+    let a = case.shared(shape, Fill::Numbers);
+    let y = case.output(shape, Bound::Exact);
+    case.push(Op::Combine { terms: vec![Term::new(a, TermKind::Relu)], y });
+    case.dense(0.3)
+}
+
+/// The mean of four rows of coefficients counts against the value, so magnitudes need it negative.
+fn negative_mean<const ROW: usize>(index: usize, channels: usize, value: f64) -> f64 {
+    if index / channels == ROW { -value.abs() } else { value.abs() }
+}
+
+fn affine(shape: Shape, i: usize) -> Case {
+    let mut case = Case::new(format!("affine {i}"));
+    let a = case.shared(shape, Fill::Numbers);
+    let coefficients = case.input(Shape::Vectors { rows: 4, c: shape.channels() }, Fill::Numbers);
+    case.sized(negative_mean::<2>);
+    let y = case.output(shape, Bound::Sum(3));
+    case.push(Op::Combine { terms: vec![Term::new(a, TermKind::Affine { coefficients })], y });
+    case
+}
+
+fn affine_grad(shape: Shape, i: usize) -> Case {
+    let mut case = Case::new(format!("affine gradient {i}"));
+    let a = case.shared(shape, Fill::Numbers);
+    let x = case.input(shape, Fill::Numbers);
+    let coefficients = case.input(Shape::Vectors { rows: 4, c: shape.channels() }, Fill::Numbers);
+    case.sized(negative_mean::<3>);
+    let y = case.output(shape, Bound::Sum(4));
+    case.push(Op::Combine { terms: vec![Term::new(a, TermKind::AffineGrad { x, coefficients })], y });
+    case
+}
+
+fn masked(shape: Shape, i: usize) -> Case {
+    let mut case = Case::new(format!("masked {i}"));
+    let a = case.shared(shape, Fill::Numbers);
+    let x = case.input(shape, Fill::Numbers);
+    let y = case.output(shape, Bound::Exact);
+    case.push(Op::Combine { terms: vec![Term::new(a, TermKind::Masked { x })], y });
+    case.dense(0.3)
+}
+
+fn spread(shape: Shape, i: usize) -> Case {
+    let [n, _, _, c] = shape.nhwc();
+    let mut case = Case::new(format!("spread {i}"));
+    let a = case.shared(Shape::map(n, 1, 1, c), Fill::Numbers);
+    let y = case.output(shape, Bound::Sum(1));
+    case.push(Op::Combine { terms: vec![Term::new(a, TermKind::Spread { factor: 0.125 })], y });
+    case
+}
+
+/// No term at all writes zeros.
+fn nothing() -> Case {
+    let mut case = Case::new("no terms");
+    let y = case.output(Shape::map(2, 3, 41, 3), Bound::Exact);
+    case.push(Op::Combine { terms: vec![], y });
+    case.dense(0.0)
+}
+
+/// Every kind of term at once, from two slabs.
+fn everything() -> Case {
+    let shape = Shape::map(2, 6, 7, 5);
+    let rows = Shape::Vectors { rows: 4, c: 5 };
+    let mut case = Case::new("all terms");
+    let a = case.shared(shape, Fill::Numbers);
+    let b = case.input(shape, Fill::Numbers);
+    let forward = case.input(rows, Fill::Numbers);
+    case.sized(negative_mean::<2>);
+    let backward = case.input(rows, Fill::Numbers);
+    case.sized(negative_mean::<3>);
+    let image = case.input(Shape::map(2, 1, 1, 5), Fill::Numbers);
+    let pooled = case.input(Shape::map(2, 3, 3, 5), Fill::Numbers);
+    let mask = case.input(shape, Fill::Numbers);
+    case.sized(itself);
+    let terms = [
+        (a, TermKind::Plain),
+        (b, TermKind::Relu),
+        (a, TermKind::Affine { coefficients: forward }),
+        (b, TermKind::AffineGrad { x: a, coefficients: backward }),
+        (a, TermKind::Masked { x: mask }),
+        (b, TermKind::AvgPool(window(3, 1, 1, false))),
+        (pooled, TermKind::AvgPoolGrad(window(2, 2, 0, false))),
+        (image, TermKind::Spread { factor: 1.0 / 42.0 }),
+    ];
+    let y = case.output(shape, Bound::Sum(24));
+    case.push(Op::Combine { terms: terms.map(|(a, kind)| Term::new(a, kind)).into(), y });
+    case.inexact()
+}
+
+/// Three instances on three paths: terms drop out, and with the last option the op's only writer changes.
+fn guarded() -> Case {
+    let shape = Shape::map(2, 3, 5, 6);
+    let mut case = Case::new("guarded terms").paths([&[0, 1], &[1, 0], &[2, 1]]);
+    let choices = [case.builder().choice(3), case.builder().choice(2)];
+    let inputs = [
+        case.shared(shape, Fill::Positive),
+        case.input(shape, Fill::Positive),
+        case.input(shape, Fill::Positive),
+        case.input(shape, Fill::Positive),
+    ];
+    let guards =
+        [Guard::new(choices[0], 0b001), Guard::new(choices[0], 0b110), Guard::new(choices[1], 0b10), Guard::ALWAYS];
+    let terms = guards.into_iter().zip(inputs).map(|(guard, a)| Term { guard, a, kind: TermKind::Plain }).collect();
+    let y = case.output(shape, Bound::Sum(4));
+    case.push(Op::Combine { terms, y });
+    case
+}
+
+/// More workgroups than a row of a dispatch has. The terms are small, the output is not.
+pub fn folded() -> Case {
+    let mut case = Case::new("folded spread");
+    let a = case.shared(Shape::map(1, 1, 1, 1), Fill::Numbers);
+    let y = case.output(Shape::map(1, 2053, 2053, 1), Bound::Exact);
+    case.push(Op::Combine { terms: vec![Term::new(a, TermKind::Spread { factor: 0.5 })], y });
+    case
+}
+
+fn average(x: Shape, window: Window) -> Case {
+    let [n, h, w, c] = x.nhwc();
+    let (p, q) = window.geometry().output(h, w).unwrap();
+    let mut case = Case::new(format!("average of {h}x{w}, {window:?}"));
+    let a = case.shared(x, Fill::Numbers);
+    let y = case.output(Shape::map(n, p, q, c), Bound::Sum(window.kernel * window.kernel));
+    case.push(Op::Combine { terms: vec![Term::new(a, TermKind::AvgPool(window))], y });
+    case.dense(0.3)
+}
+
+fn average_grad(x: Shape, window: Window) -> Case {
+    let [n, h, w, c] = x.nhwc();
+    let (p, q) = window.geometry().output(h, w).unwrap();
+    let mut case = Case::new(format!("average's gradient, {h}x{w}, {window:?}"));
+    let a = case.shared(Shape::map(n, p, q, c), Fill::Numbers);
+    let y = case.output(x, Bound::Sum(window.kernel * window.kernel));
+    case.push(Op::Combine { terms: vec![Term::new(a, TermKind::AvgPoolGrad(window))], y });
+    case.dense(0.3)
+}
+
+fn max_pool(x: Shape, window: Window, fill: Fill) -> Case {
+    let [n, h, w, c] = x.nhwc();
+    let (p, q) = window.geometry().output(h, w).unwrap();
+    let mut case = Case::new(format!("maximum of {h}x{w}, {window:?}"));
+    let x = case.shared(x, fill);
+    let y = case.output(Shape::map(n, p, q, c), Bound::Exact);
+    case.push(Op::MaxPool { x, y, window });
+    case.dense(0.3)
+}
+
+/// Integers have many ties: the first maximum takes all.
+fn max_pool_grad(x: Shape, window: Window) -> Case {
+    let [n, h, w, c] = x.nhwc();
+    let (p, q) = window.geometry().output(h, w).unwrap();
+    let mut case = Case::new(format!("maximum's gradient, {h}x{w}, {window:?}"));
+    let dy = case.shared(Shape::map(n, p, q, c), Fill::Positive);
+    let source = case.input(x, Fill::Numbers);
+    case.sized(itself);
+    let dx = case.output(x, Bound::Sum(window.kernel * window.kernel));
+    case.push(Op::MaxPoolGrad { x: source, dy, dx, window });
+    // One value of each window at most.
+    case.dense(if window.stride == 1 { 0.2 } else { 0.05 })
+}
+
+fn global(shape: Shape, i: usize) -> Case {
+    let [n, h, w, c] = shape.nhwc();
+    let mut case = Case::new(format!("global average {i}"));
+    let x = case.shared(shape, Fill::Numbers);
+    let y = case.output(Shape::map(n, 1, 1, c), Bound::Sum(h * w));
+    case.push(Op::GlobalAvgPool { x, y });
+    if (h * w).is_power_of_two() { case.dense(0.3) } else { case.dense(0.3).inexact() }
+}
+
+fn channel_sum(shape: Shape, i: usize) -> Case {
+    let [n, h, w, c] = shape.nhwc();
+    let mut case = Case::new(format!("channel sum {i}"));
+    let x = case.shared(shape, Fill::Numbers);
+    let y = case.output(Shape::vector(c), Bound::Sum(n * h * w));
+    case.push(Op::ChannelSum { x, y });
+    case
+}

@@ -1,0 +1,15 @@
+//! The program from outside: results, files, and what it says about bad input.
+#![cfg(feature = "cli")]
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../common/program.rs"]
+mod program;
+
+mod bench;
+mod cli;
+mod correlate;
+mod corrupt;
+mod outputs;
+mod score;
+mod tuning;

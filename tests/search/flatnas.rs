@@ -1,0 +1,256 @@
+//! `altiplano search --method flatnas` from outside: an interrupted search, candidates side by side, limits, and options that
+//! do not fit.
+
+use std::path::Path;
+use std::time::Duration;
+
+use assert_cmd::Command;
+use serde_json::Value;
+
+fn altiplano(folder: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_altiplano"));
+    command.args(args).current_dir(folder).env("XDG_RUNTIME_DIR", folder).env("ALTIPLANO_CACHE", folder.join("cache"));
+    command
+}
+
+/// A search of eleven candidates of 640 images.
+const SETTINGS: &str = "final_images = 320\n[candidates]\ntraining_images = 640\nimages = 100\ntraining.epochs = 4\n[search]\ninitial = 10\n";
+const SEARCH: [&str; 20] = [
+    "search",
+    "--method",
+    "flatnas",
+    "--data",
+    "digits",
+    "--config",
+    "small.toml",
+    "--channels",
+    "4",
+    "--generations",
+    "1",
+    "--picks",
+    "1",
+    "--epochs",
+    "1",
+    "--draws",
+    "2",
+    "--max-params",
+    "9000",
+    "--minimize-macs",
+];
+
+fn read(path: &Path) -> Vec<u8> {
+    std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+#[test]
+fn a_killed_search_ends_with_the_same_bits_whatever_trains_side_by_side() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    std::fs::write(folder.join("small.toml"), SETTINGS).unwrap();
+    let run = |args: &[&str]| {
+        let output = altiplano(folder, args).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let text = run(&[&SEARCH[..], &["--out", "whole", "--seeds", "2"]].concat());
+    for word in ["front", "chosen", "baseline", "control", "severity 5", "±", "hypervolume"] {
+        assert!(text.contains(word), "{word} is missing in {text}");
+    }
+    let same = |other: &str| {
+        for file in ["history.jsonl", "best.safetensors", "table.csv", "table.svg"] {
+            let [a, b] = ["whole", other].map(|run| read(&folder.join(run).join(file)));
+            assert!(a == b, "{file} of {other} differs");
+        }
+    };
+    run(&[&SEARCH[..], &["--out", "alone", "--seeds", "2", "--side-by-side", "1"]].concat());
+    same("alone");
+    for seconds in [1.5, 4.0] {
+        let mut command = altiplano(
+            folder,
+            &[&SEARCH[..], &["--seeds", "2", "--out", "killed", "--force", "--side-by-side", "3"]].concat(),
+        );
+        // The time-out kills.
+        let _ = command.timeout(Duration::from_secs_f64(seconds)).output();
+        if folder.join("killed/config.toml").exists() {
+            run(&["search", "--resume", "--out", "killed"]);
+            same("killed");
+        }
+    }
+
+    let result: Value = serde_json::from_slice(&read(&folder.join("whole/result.json"))).unwrap();
+    assert_eq!(result["evaluated"], 11);
+    assert_eq!(result["steps"].as_array().unwrap().len(), 2);
+    let front = result["front"].as_array().unwrap();
+    assert!(!front.is_empty() && front.iter().all(|e| e["params"].as_u64().unwrap() <= 9000));
+    let trained = result["final"].as_array().unwrap();
+    let roles: Vec<&str> = trained.iter().map(|row| row["role"].as_str().unwrap()).collect();
+    assert_eq!(roles, ["chosen", "baseline", "control"]);
+    assert_eq!(trained[1]["arch"], trained[2]["arch"]);
+    assert_eq!(trained[0]["arch"], result["best"]["arch"]);
+    for row in trained {
+        let errors = row["corrupted_error"].as_array().unwrap();
+        let mean = errors.iter().map(|e| e["mean"].as_f64().unwrap()).sum::<f64>() / errors.len() as f64;
+        assert!(errors.len() == 5 && (mean - row["mean_corrupted_error"]["mean"].as_f64().unwrap()).abs() < 1e-9);
+        assert!(row["clean_error"]["deviation"].as_f64().is_some());
+    }
+    // The objectives follow from the history alone.
+    let history = String::from_utf8(read(&folder.join("whole/history.jsonl"))).unwrap();
+    let (others, entries): (Vec<Value>, Vec<Value>) =
+        history.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).partition(|e| e["baseline"] == true);
+    let column = |name: &str| -> Vec<f64> { entries.iter().map(|e| e["measures"][name].as_f64().unwrap()).collect() };
+    let (errors, robustness) = (column("error"), column("robustness"));
+    let names: std::collections::BTreeSet<&str> = entries.iter().map(|e| e["arch"].as_str().unwrap()).collect();
+    assert_eq!(names.len(), 11);
+    // What always gives one answer is in no mean and on no front.
+    let constant = result["constant_error"].as_f64().unwrap();
+    let learned = |values: &[f64]| -> f64 { values.iter().zip(&errors).filter(|v| *v.1 < constant).map(|v| v.0).sum() };
+    let norm = learned(&errors) / learned(&robustness);
+    assert_eq!(result["learned_nothing"], errors.iter().filter(|e| **e >= constant).count());
+    assert!(constant > 50.0 && front.iter().all(|e| e["error"].as_f64().unwrap() < constant));
+    assert!((result["alpha_norm"].as_f64().unwrap() / norm - 1.0).abs() < 1e-9);
+    for found in front {
+        let place = entries.iter().position(|e| e["arch"] == found["arch"]).unwrap();
+        let f1 = 0.5 * errors[place] + 0.5 * norm * robustness[place];
+        assert!((found["f1"].as_f64().unwrap() - f1).abs() < 1e-9);
+    }
+    // The baseline's search begins with the same networks, trains them with SGD, and minimises the error alone.
+    let baseline = &result["baseline"];
+    assert!(baseline["optimizer"] == "sgd" && baseline["alpha"] == 1.0 && baseline["evaluated"] == others.len());
+    assert_eq!(trained[1]["arch"], baseline["best"]["arch"]);
+    for (own, other) in entries.iter().zip(&others).take(10) {
+        assert!(own["arch"] == other["arch"] && own["measures"]["training_loss"] != other["measures"]["training_loss"]);
+    }
+    for entry in &others {
+        assert_eq!(entry["fitness"].as_f64().unwrap(), -entry["measures"]["error"].as_f64().unwrap());
+    }
+}
+
+/// Candidates that inherit: the supernet is trained once, and its weights are where all begin.
+#[test]
+fn inherited_weights_help_and_change_no_bit_side_by_side() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let settings = format!("baseline = false\n{}", SETTINGS.replace("training.epochs = 4", "training.epochs = 1"));
+    std::fs::write(folder.join("small.toml"), settings).unwrap();
+    let search = |out: &str, args: &[&str]| {
+        let args = [&SEARCH[..], &["--lr", "0.02", "--out", out], args].concat();
+        altiplano(folder, &args).output().unwrap()
+    };
+    // So little training may teach fresh candidates nothing, which ends the search; their history is there all the same.
+    search("fresh", &[]);
+    for (out, more) in [("inherited", &[][..]), ("alone", &["--side-by-side", "1"])] {
+        let output = search(out, &[&["--supernet-epochs", "6"], more].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let result: Value = serde_json::from_slice(&read(&folder.join("inherited/result.json"))).unwrap();
+    for file in ["history.jsonl", "best.safetensors", "table.csv"] {
+        let [a, b] = ["inherited", "alone"].map(|run| read(&folder.join(run).join(file)));
+        assert!(a == b, "{file} differs");
+    }
+    // The networks at the end inherit too: ten steps from fresh weights would leave them at 90 %.
+    let trained = result["final"].as_array().unwrap();
+    assert!(result["baseline"].is_null() && trained.len() == 3);
+    let tested = trained.iter().map(|row| row["clean_error"]["mean"].as_f64().unwrap()).sum::<f64>() / 3.0;
+    assert!(tested < 75.0, "{tested}");
+    let error = |run: &str| -> f64 {
+        let history = String::from_utf8(read(&folder.join(run).join("history.jsonl"))).unwrap();
+        let entries: Vec<Value> = history.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        entries.iter().map(|e| e["measures"]["error"].as_f64().unwrap()).sum::<f64>() / entries.len() as f64
+    };
+    let (fresh, inherited) = (error("fresh"), error("inherited"));
+    assert!(inherited < fresh - 15.0, "{inherited} against {fresh}");
+}
+
+#[test]
+fn networks_that_learned_nothing_are_not_chosen() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    std::fs::write(folder.join("small.toml"), SETTINGS).unwrap();
+    let output = altiplano(folder, &[&SEARCH[..], &["--lr", "1e-9", "--out", "run"]].concat()).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("none of 11 candidates can be chosen") && error.contains("11 learned nothing"), "{error}");
+    assert!(!folder.join("run/result.json").exists() && !folder.join("run/best.safetensors").exists());
+}
+
+#[test]
+fn what_does_not_fit_is_refused_before_anything_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    for (args, message) in [
+        (&["--method", "flatnas", "--alpha", "1.5"][..], "expected 0 (robustness alone) to 1 (error alone)"),
+        (&["--method", "flatnas", "--alpha", "nan"], "expected 0 (robustness alone)"),
+        (&["--method", "flatnas", "--max-params", "10"], "the smallest network has"),
+        (&["--method", "flatnas", "--max-macs", "10"], "the smallest network has"),
+        (&["--method", "flatnas", "--initial", "4"], "needs at least 10 evaluated samples"),
+        (&["--method", "flatnas", "--initial", "8", "--surrogate", "rbf"], "needs at least"),
+        (&["--method", "flatnas", "--initial", "1", "--surrogate", "none"], "at least 2"),
+        (&["--method", "flatnas", "--surrogate", "forest"], "unknown"),
+        (&["--method", "flatnas", "--generations", "9999999999999999999"], "expected at most"),
+        (&["--method", "flatnas", "--sigma=-1"], "expected 0 to 10"),
+        (&["--method", "flatnas", "--draws", "0"], "expected at least 1"),
+        (&["--method", "flatnas", "--seeds", "0"], "expected 1 to 1000"),
+        (&["--method", "flatnas", "--sigmas", "0.1"], "--sigmas: is for --method genas and random"),
+        (&["--method", "flatnas", "--surrogate", "none", "--picks", "3"], "--population"),
+        (&["--method", "flatnas", "--maximize", "accuracy"], "--truth"),
+        (&["--method", "flatnas", "--proxy", "croze"], "is for --method croze"),
+        (&["--method", "genas", "--alpha", "0.5"], "is for --method flatnas"),
+        (&["--method", "genas", "--surrogate", "gp"], "is for --method flatnas"),
+        (&["--method", "flatnoz"], "flatnas"),
+        (&["--method", "flatnas", "--dry-run", "--max-params", "10"], "the smallest network has"),
+        (&["--resume"], "there is no run in run"),
+        (&["--resume", "--method", "flatnas"], "there is no run in run"),
+    ] {
+        let args = [&["search", "--data", "digits", "--out", "run"][..], args].concat();
+        let output = altiplano(folder, &args).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {error}");
+        assert!(error.contains(message) && !folder.join("run").exists(), "{args:?}: {error}");
+    }
+}
+
+#[test]
+fn a_file_says_what_options_do_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    std::fs::write(folder.join("small.toml"), SETTINGS).unwrap();
+    for class in ["a", "b"] {
+        for part in ["train", "test"] {
+            let place = folder.join("images").join(part).join(class);
+            std::fs::create_dir_all(&place).unwrap();
+            for n in 0..40u8 {
+                image::RgbImage::from_pixel(8, 8, image::Rgb([n, 2 * n, if class == "a" { 0 } else { 200 }]))
+                    .save(place.join(format!("{n}.png")))
+                    .unwrap();
+            }
+        }
+    }
+    let text = format!("method = \"flatnas\"\ndata = \"images\"\nseed = 3\n{SETTINGS}");
+    std::fs::write(folder.join("whole.toml"), text).unwrap();
+    let config = |args: &[&str]| -> Value {
+        let output = altiplano(folder, &[&["search", "--dry-run", "--json"], args].concat()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()["config"].clone()
+    };
+    let file = config(&["--config", "whole.toml"]);
+    assert_eq!((&file["method"], &file["data"], &file["seed"]), (&"flatnas".into(), &"images".into(), &3.into()));
+    let both = config(&["--config", "whole.toml", "--data", "digits", "--seed", "5", "--alpha", "0.25"]);
+    assert_eq!((&both["data"], &both["seed"], &both["alpha"]), (&"digits".into(), &5.into(), &0.25.into()));
+    let bad = |args: &[&str], message: &str| {
+        let output = altiplano(folder, &[&["search"], args].concat()).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && error.contains(message), "{args:?}: {error}");
+    };
+    bad(&["--config", "whole.toml", "--out", "images/train/run"], "overlap");
+    assert!(!folder.join("images/train/run").exists());
+    // What a run was begun with stays; the same command goes on with it.
+    std::fs::create_dir(folder.join("run")).unwrap();
+    let begun = altiplano(folder, &["search", "--dry-run", "--config", "whole.toml"]).output().unwrap();
+    std::fs::write(folder.join("run/config.toml"), begun.stdout).unwrap();
+    let resumed = ["--resume", "--out", "run"];
+    assert_eq!(config(&resumed), file);
+    assert_eq!(config(&[&resumed[..], &["--config", "whole.toml"]].concat()), file);
+    bad(&[&resumed[..], &["--config", "whole.toml", "--alpha", "0.9"]].concat(), "alpha is 0.5 there and 0.9 here");
+    bad(&[&resumed[..], &["--method", "genas"]].concat(), "begun with flatnas");
+    bad(&[&resumed[..], &["--method", "flatnas"]].concat(), "there and");
+}

@@ -1,0 +1,13 @@
+//! Searches: from outside, interrupted and resumed, in tables, and with a surrogate that learns on the device.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+#[cfg(feature = "cli")]
+mod flatnas;
+#[cfg(feature = "cli")]
+mod proxy;
+mod resume;
+mod surrogate_mlp;
+#[cfg(feature = "cli")]
+mod truth;

@@ -1,0 +1,361 @@
+//! Runs that were stopped, or killed, end with the same bits as runs that were left alone.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use altiplano::Error;
+use altiplano::data::{ChannelStatistics, Dataset, load};
+use altiplano::nn::nas_bench_201::Network;
+use altiplano::progress::{Event, silent};
+use altiplano::report::folder::{Existing, RunFolder};
+use altiplano::search::config::{Method, Preset, SearchConfig};
+use altiplano::search::run::search;
+use altiplano::space::nas_bench_201::{Macro, NasBench201};
+use altiplano::train::feed::Resident;
+use altiplano::train::job::{self, Saving};
+use altiplano::train::step::Optimizer;
+use altiplano::train::trainer::{Progress, Recipe, Setting, Trainer};
+
+use crate::common;
+
+const SIZES: Macro = Macro { channels: 4, cells: 1, in_channels: 1, height: 8, width: 8, classes: 10 };
+const ARCH: &str = "|nor_conv_3x3~0|+|skip_connect~0|nor_conv_1x1~1|+|avg_pool_3x3~0|none~1|nor_conv_1x1~2|";
+/// Steps of the small training: two epochs of 320 images.
+const STEPS: usize = 20;
+
+struct Digits {
+    resident: Resident,
+    statistics: ChannelStatistics,
+}
+
+impl Digits {
+    fn new() -> Self {
+        let data = load("digits").unwrap();
+        let resident = Resident::new(common::gpu(), &data.train).unwrap();
+        let statistics = data.train.channel_statistics();
+        Digits { resident, statistics }
+    }
+
+    fn setting(&self) -> Setting<'_> {
+        Setting { gpu: common::gpu(), preset: common::preset(), data: &self.resident, statistics: &self.statistics }
+    }
+
+    /// A new network before its first step.
+    fn trainer(&self, optimizer: Optimizer) -> Trainer<'_> {
+        let recipe = Recipe { batch: 32, ..Recipe::usual(optimizer, 2, 8) };
+        let indices: Vec<usize> = (0..320).collect();
+        let model = Network::new(ARCH.parse().unwrap(), SIZES);
+        let trainer = Trainer::new(self.setting(), &model, &recipe, &indices, &[3], &[]).unwrap();
+        assert_eq!(trainer.total_steps(), STEPS);
+        trainer
+    }
+}
+
+fn saving(folder: &RunFolder) -> Option<Saving<'_>> {
+    Some(Saving { folder, name: "training", every: 0 })
+}
+
+/// State and progress after all steps without interruption.
+fn uninterrupted(optimizer: Optimizer) -> (Vec<u8>, Vec<Progress>) {
+    let digits = Digits::new();
+    let mut trainer = digits.trainer(optimizer);
+    let progress = job::run(&mut trainer, None, ("training", 0.0, 1.0), &mut silent(), &mut |_| Ok(())).unwrap();
+    assert!(progress[0].loss.is_finite() && progress[0].loss > 0.0);
+    (trainer.state_wait().unwrap(), progress)
+}
+
+/// The same with a stop after each of `stops`, everything on the device being made anew each time.
+fn stopped(optimizer: Optimizer, stops: &[usize]) -> (Vec<u8>, Vec<Progress>) {
+    let scratch = tempfile::tempdir().unwrap();
+    let open = || RunFolder::create(scratch.path(), Existing::Resume).unwrap();
+    for &stop in stops {
+        let (digits, folder) = (Digits::new(), open());
+        let mut trainer = digits.trainer(optimizer);
+        let mut observer = |event: &Event| match event {
+            Event::Advance { done, .. } if *done >= stop as u64 => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        };
+        let stage = ("training", 0.0, 1.0);
+        let result = job::run(&mut trainer, saving(&folder), stage, &mut observer, &mut |_| Ok(()));
+        assert!(matches!(result, Err(Error::Cancelled)), "{result:?} instead of a stop after step {stop}");
+        assert_eq!(trainer.step(), stop);
+    }
+    let (digits, folder) = (Digits::new(), open());
+    let mut trainer = digits.trainer(optimizer);
+    let stage = ("training", 0.0, 1.0);
+    let progress = job::run(&mut trainer, saving(&folder), stage, &mut silent(), &mut |_| Ok(())).unwrap();
+    (trainer.state_wait().unwrap(), progress)
+}
+
+/// Weights, statistics, momentum and metrics, bit by bit, and what is reported of the last epoch.
+#[track_caller]
+fn same(what: &str, got: &(Vec<u8>, Vec<Progress>), want: &(Vec<u8>, Vec<Progress>)) {
+    assert!(got.0 == want.0, "{what}: the state has other bits");
+    assert_eq!(got.1, want.1, "{what}: progress of the last epoch");
+}
+
+#[test]
+fn training_stopped_after_any_step() {
+    let want = uninterrupted(Optimizer::Sgd);
+    for stop in 1..=STEPS {
+        same(&format!("stopped after step {stop}"), &stopped(Optimizer::Sgd, &[stop]), &want);
+    }
+    let all: Vec<usize> = (1..STEPS).collect();
+    same("stopped after every step", &stopped(Optimizer::Sgd, &all), &want);
+}
+
+#[test]
+fn training_with_sam_stopped() {
+    let want = uninterrupted(Optimizer::Sam);
+    for stop in [1, 9, 10, 11, 19] {
+        same(&format!("stopped after step {stop}"), &stopped(Optimizer::Sam, &[stop]), &want);
+    }
+}
+
+/// State passed by hand, into a trainer that has already gone elsewhere.
+#[test]
+fn state_replaces_whatever_was_there() {
+    let digits = Digits::new();
+    for optimizer in [Optimizer::Sgd, Optimizer::Sam] {
+        let mut one = digits.trainer(optimizer);
+        (0..7).for_each(|_| one.submit_step().unwrap());
+        let middle = one.state_wait().unwrap();
+        (7..STEPS).for_each(|_| one.submit_step().unwrap());
+        let end = one.state_wait().unwrap();
+        assert!(middle != end);
+        // The same trainer, and a new one.
+        for mut other in [one, digits.trainer(optimizer)] {
+            other.restore(&middle).unwrap();
+            assert_eq!(other.step(), 7);
+            assert!(other.state_wait().unwrap() == middle);
+            (7..STEPS).for_each(|_| other.submit_step().unwrap());
+            assert!(other.state_wait().unwrap() == end, "{optimizer:?}");
+        }
+    }
+    let mut trainer = digits.trainer(Optimizer::Sgd);
+    let state = trainer.state_wait().unwrap();
+    for cut in [0, 7, state.len() - 1] {
+        let error = trainer.restore(&state[..cut]).unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{error}");
+    }
+}
+
+/// A search of seconds.
+fn config(data: &Dataset) -> SearchConfig {
+    let mut config = SearchConfig::preset(Method::Genas, Preset::Quick, "digits", data.train.len(), (8, 8), false);
+    config.channels = 4;
+    config.cells = 1;
+    config.supernet.epochs = 2;
+    config.supernet.batch = 128;
+    config.evaluation.images = 64;
+    config.evaluation.batch = 32;
+    config.evaluation.recalibration_batches = 2;
+    config.evaluation.flatness.draws = 2;
+    config.evolution.population = 4;
+    config.evolution.generations = 2;
+    config.evolution.parents = 2;
+    config.evolution.mutations = 2;
+    config.evolution.crossovers = 1;
+    config.training.epochs = 1;
+    config.training.batch = 128;
+    config.baseline = true;
+    config
+}
+
+/// The files that a search leaves, as far as they must be the same.
+#[derive(Debug, PartialEq)]
+struct Files {
+    /// `result.json` without seconds.
+    result: serde_json::Value,
+    /// Lines of `history.jsonl`, in any order.
+    history: BTreeSet<String>,
+    /// `best.safetensors`.
+    best: Vec<u8>,
+}
+
+impl Files {
+    fn read(folder: &Path) -> Self {
+        let mut result: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(folder.join("result.json")).unwrap()).unwrap();
+        assert!(result.as_object_mut().unwrap().remove("seconds").is_some());
+        let text = std::fs::read_to_string(folder.join("history.jsonl")).unwrap();
+        let history: BTreeSet<String> = text.lines().map(str::to_owned).collect();
+        assert_eq!(history.len(), text.lines().count(), "the history has a line twice");
+        Files { result, history, best: std::fs::read(folder.join("best.safetensors")).unwrap() }
+    }
+
+    #[track_caller]
+    fn same(&self, what: &str, want: &Files) {
+        assert_eq!(self.history, want.history, "{what}: history.jsonl");
+        assert!(self.best == want.best, "{what}: best.safetensors has other bits");
+        assert_eq!(self.result, want.result, "{what}: result.json");
+    }
+}
+
+/// Runs the search in `folder` until `observer` stops it; whether it got to its end.
+fn attempt(data: &Dataset, folder: &Path, observer: &mut dyn FnMut(&Event) -> ControlFlow<()>) -> bool {
+    let mut folder = RunFolder::create(folder, Existing::Resume).unwrap();
+    let space = NasBench201::new(SIZES).unwrap();
+    let (gpu, preset) = (common::gpu(), common::preset());
+    match search(gpu, preset, &space, data, &config(data), &mut folder, &mut |event| observer(event)) {
+        Ok(_) => true,
+        Err(Error::Cancelled) => false,
+        Err(other) => panic!("{other}"),
+    }
+}
+
+/// A search that nobody interrupts, in a folder of its own.
+fn whole(data: &Dataset) -> (tempfile::TempDir, Files) {
+    let scratch = tempfile::tempdir().unwrap();
+    assert!(attempt(data, scratch.path(), &mut silent()));
+    let files = Files::read(scratch.path());
+    assert!(files.history.len() >= 8);
+    (scratch, files)
+}
+
+#[test]
+fn search_stopped_at_every_event() {
+    let data = load("digits").unwrap();
+    let (_scratch, want) = whole(&data);
+    let scratch = tempfile::tempdir().unwrap();
+    let mut stages = BTreeSet::new();
+    let mut stops = 0;
+    loop {
+        // Once at the beginning of each stage, and after each unit of work.
+        let mut stopped_at = String::new();
+        let done = attempt(&data, scratch.path(), &mut |event| {
+            assert!(stopped_at.is_empty(), "an event after the stop: {event:?}");
+            let stop = match event {
+                Event::Stage { name, .. } => stages.insert((*name).to_owned()),
+                Event::Advance { .. } => true,
+            };
+            if stop {
+                stopped_at = format!("{event:?}");
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        });
+        if done {
+            break;
+        }
+        stops += 1;
+        assert!(stops < 200, "no end after {stops} stops, the last one at {stopped_at}");
+    }
+    // 16 steps of the supernet, 2 + 1 groups of candidates, 11 steps of the last training, 4 stages.
+    assert!(stops >= 30, "only {stops} stops");
+    println!("{stops} stops");
+    Files::read(scratch.path()).same("stopped at every event", &want);
+    // A finished run that is run again stays as it is.
+    assert!(attempt(&data, scratch.path(), &mut silent()));
+    Files::read(scratch.path()).same("run again after its end", &want);
+}
+
+/// A crash may come between two lines of the history, or amid one.
+#[test]
+fn search_with_part_of_its_history() {
+    let data = load("digits").unwrap();
+    let (scratch, want) = whole(&data);
+    let text = std::fs::read_to_string(scratch.path().join("history.jsonl")).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    for keep in [0, 1, 3, 5, lines.len() - 1] {
+        for file in ["result.json", "best.safetensors", "checkpoint/training.ckpt"] {
+            std::fs::remove_file(scratch.path().join(file)).unwrap();
+        }
+        let mut part: String = lines[..keep].iter().map(|line| format!("{line}\n")).collect();
+        part += &lines[keep][..lines[keep].len() / 2];
+        std::fs::write(scratch.path().join("history.jsonl"), part).unwrap();
+        assert!(attempt(&data, scratch.path(), &mut silent()));
+        Files::read(scratch.path()).same(&format!("{keep} lines and a half"), &want);
+    }
+}
+
+/// Kills need a process.
+#[cfg(feature = "cli")]
+mod killed {
+    use std::path::Path;
+    use std::process::{Child, Command, Stdio};
+    use std::time::{Duration, Instant};
+
+    use altiplano::data::load;
+    use altiplano::philox::Stream;
+
+    use super::{Files, config};
+
+    /// Starts `altiplano search` on `folder`, whether there is a run in it or not.
+    fn start(config: &Path, folder: &Path) -> Child {
+        let runtime = config.parent().unwrap();
+        Command::new(env!("CARGO_BIN_EXE_altiplano"))
+            .args(["search", "--quiet", "--data", "digits", "--config"])
+            .arg(config)
+            .arg("--out")
+            .arg(folder)
+            // What was killed before it began leaves no run.
+            .arg(if folder.join("config.toml").exists() { "--resume" } else { "--force" })
+            .env("XDG_RUNTIME_DIR", runtime)
+            .env("ALTIPLANO_CACHE", runtime.join("cache"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    /// Waits for the end, at most so long; `None` if it was killed then.
+    fn end_or_kill(mut child: Child, after: Duration) -> Option<()> {
+        let start = Instant::now();
+        while start.elapsed() < after {
+            if child.try_wait().unwrap().is_some() {
+                let output = child.wait_with_output().unwrap();
+                assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+                return Some(());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        None
+    }
+
+    #[test]
+    fn search_killed_at_random_times() {
+        let (most_kills, seconds) = if crate::common::long() { (20, 120) } else { (6, 30) };
+        let cap = Duration::from_secs(seconds);
+        let scratch = tempfile::tempdir().unwrap();
+        let data = load("digits").unwrap();
+        let mut small = config(&data);
+        small.supernet.epochs = 8;
+        small.supernet.batch = 64;
+        small.evolution.generations = 4;
+        small.training.epochs = 8;
+        small.training.batch = 64;
+        let toml = scratch.path().join("small.toml");
+        std::fs::write(&toml, toml::to_string(&small).unwrap()).unwrap();
+        let begin = Instant::now();
+        let left_alone = scratch.path().join("left-alone");
+        end_or_kill(start(&toml, &left_alone), cap).unwrap();
+        let (took, want) = (begin.elapsed(), Files::read(&left_alone));
+        println!("{:.1} s without interruption", took.as_secs_f64());
+        let mut random = Stream::new(1, 0x4B49_4C4C, 0);
+        let (mut kills, mut rounds) = (0, 0);
+        // Where a machine is fast, one round ends before it was killed often enough.
+        while kills < most_kills && (rounds == 0 || begin.elapsed() < cap) {
+            let folder = scratch.path().join(format!("killed-{rounds}"));
+            loop {
+                // Soon after the start, or when something has been done since the last checkpoint.
+                let wait = match kills < most_kills && begin.elapsed() < cap {
+                    true => took.mul_f64(0.03 + 0.35 * random.uniform()),
+                    false => 4 * took + Duration::from_secs(60),
+                };
+                if end_or_kill(start(&toml, &folder), wait).is_some() {
+                    break;
+                }
+                assert!(wait < 2 * took, "did not end in {:.0} s", wait.as_secs_f64());
+                kills += 1;
+            }
+            rounds += 1;
+            Files::read(&folder).same(&format!("after {kills} kills"), &want);
+        }
+        println!("{kills} kills in {rounds} rounds, {:.0} s", begin.elapsed().as_secs_f64());
+        assert!(kills >= most_kills / 4, "only {kills} kills");
+    }
+}
