@@ -1,0 +1,205 @@
+#!/usr/bin/env bash
+# Tests and benchmarks of altiplano on a Linux machine that has a GPU and need have nothing else: no toolchain, no network, no
+# repository. Usage:
+#
+#     bash run.sh OUT [MINUTES]          5 minutes unless told otherwise
+#
+# OUT gets at most eight files, rewritten after each step, so that what was measured is there whenever this ends:
+#
+#     summary.json      machine, adapters, and each step with its exit status and seconds
+#     selftest.json     kernels and gradients against f64, determinism
+#     steps.json        training steps and forward passes, SAM beside SGD; with the adapter's ceilings
+#     populations.json  noise draws, trainers and a generation side by side, against one by one
+#     kernels.json      single convolutions, and ResNet-50
+#     tests.txt         kernel, planner and golden tests
+#     torch.json        the same items in PyTorch, if python3 has torch
+#     jobs.json         a scoring, a corruption and a search, timed
+#
+# Steps come in order of worth. Each is bounded in time, and none that fails ends the others. Nothing is installed. Where there is
+# no Vulkan loader, packages of one (libvulkan1_*.deb) in a folder `debs` beside this file are unpacked into a scratch folder.
+set -uo pipefail
+
+if [ $# -lt 1 ] || [ $# -gt 2 ] || ! [[ "${2:-5}" =~ ^[1-9][0-9]*$ ]]; then
+    echo "usage: bash run.sh OUT [MINUTES]" >&2
+    exit 2
+fi
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+mkdir -p "$1" || exit 2
+out="$(cd "$1" && pwd)"
+total=$((${2:-5} * 60))
+# What is left for the last file.
+reserve=8
+work="$(mktemp -d "${TMPDIR:-/tmp}/altiplano-kit.XXXXXX")" || exit 2
+trap 'rm -rf "$work"' EXIT
+SECONDS=0
+
+tar -xzf "$here/gpu-kit.tar.gz" -C "$work" || { echo "gpu-kit.tar.gz beside this file cannot be unpacked" >&2; exit 2; }
+kit="$work/gpu-kit"
+export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-$work}" ALTIPLANO_CACHE="$work/cache" ALTIPLANO_ROOT="$kit"
+unset RUST_LOG
+
+# Text as a JSON string.
+quote() {
+    local text="$1"
+    text="${text//\\/\\\\}"
+    text="${text//\"/\\\"}"
+    text="${text//$'\t'/ }"
+    text="${text//$'\r'/}"
+    text="${text//$'\n'/\\n}"
+    printf '"%s"' "$(printf '%s' "$text" | tr -d '\000-\010\013\014\016-\037')"
+}
+
+steps=""
+devices="[]"
+loader="found"
+machine() {
+    local gpu
+    gpu="$(nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>/dev/null | head -4)"
+    printf '{"date": %s, "commit": %s, "system": %s, "processor": %s, "cores": %s, "nvidia_smi": %s, "vulkan_loader": %s}' \
+        "$(quote "$(date -u +%Y-%m-%dT%H:%M:%SZ)")" "$(quote "$(cat "$kit/COMMIT" 2>/dev/null)")" "$(quote "$(uname -sr)")" \
+        "$(quote "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo 2>/dev/null | head -1)")" "$(nproc)" \
+        "$(quote "$gpu")" "$(quote "$loader")"
+}
+summary() {
+    printf '{"minutes": %s, "seconds": %s, "machine": %s,\n"devices": %s,\n"steps": [%s]}\n' \
+        "$((total / 60))" "$SECONDS" "$(machine)" "$devices" "$steps" >"$out/.summary" && mv "$out/.summary" "$out/summary.json"
+}
+
+# step NAME SHARE COMMAND...: runs a command for at most SHARE per cent of all time and no longer than is left.
+step() {
+    local name="$1" share="$2" left limit start status verdict
+    shift 2
+    left=$((total - reserve - SECONDS))
+    limit=$((total * share / 100))
+    [ "$limit" -le "$left" ] || limit=$left
+    if [ "$limit" -lt 3 ]; then
+        status=-1 verdict="no time was left" start=$SECONDS
+    else
+        echo "$name: at most $limit s" >&2
+        start=$SECONDS
+        LIMIT=$limit timeout -k 3 "$limit" "$@" </dev/null
+        status=$?
+        case $status in
+            0) verdict="done" ;;
+            124 | 137) verdict="ended after $limit s" ;;
+            *) verdict="failed" ;;
+        esac
+    fi
+    echo "$name: $verdict, $((SECONDS - start)) s" >&2
+    steps="$steps${steps:+,}
+{\"name\": $(quote "$name"), \"status\": $status, \"verdict\": $(quote "$verdict"), \"seconds\": $((SECONDS - start)), \"limit\": $limit}"
+    summary
+}
+
+# A loader of Vulkan: the machine's, or one that lies beside this file.
+if ! ldconfig -p 2>/dev/null | grep -q 'libvulkan\.so\.1' && ! ls /usr/lib*/libvulkan.so.1 /usr/lib/*/libvulkan.so.1 >/dev/null 2>&1; then
+    loader="none"
+    mkdir -p "$work/root"
+    for package in "$here"/debs/*.deb; do
+        [ -e "$package" ] || continue
+        if command -v dpkg-deb >/dev/null; then
+            dpkg-deb -x "$package" "$work/root" && loader="unpacked"
+        else
+            (cd "$work/root" && ar x "$package" && tar -xf data.tar.*) && loader="unpacked"
+            rm -f "$work"/root/*.tar.* "$work/root/debian-binary"
+        fi
+    done
+    if [ "$loader" = none ]; then
+        echo "there is no Vulkan loader: Debian and Ubuntu have it in libvulkan1, Fedora in vulkan-loader, Arch in vulkan-icd-loader;" >&2
+        echo "install it, or put libvulkan1_*.deb into $here/debs, from which it is unpacked for this run alone" >&2
+    else
+        for folder in "$work"/root/usr/lib/*/ "$work"/root/usr/lib/; do
+            LD_LIBRARY_PATH="${folder%/}${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+        done
+        export LD_LIBRARY_PATH
+    fi
+fi
+# A driver of NVIDIA's whose description is where no loader looks.
+description="$(ls /usr/local/nvidia/share/vulkan/icd.d/nvidia_icd*.json 2>/dev/null | head -1)"
+known="$(ls /usr/share/vulkan/icd.d/nvidia* /etc/vulkan/icd.d/nvidia* 2>/dev/null | head -1)"
+if [ -z "${VK_DRIVER_FILES:-}${VK_ICD_FILENAMES:-}" ] && [ -z "$known" ] && [ -n "$description" ]; then
+    export VK_DRIVER_FILES="$description"
+fi
+
+altiplano="$kit/altiplano"
+list() { "$altiplano" devices --json >"$work/devices.json"; }
+bench() { # FILE SUITE MORE...
+    local file="$1" suite="$2"
+    shift 2
+    "$altiplano" bench --suite "$suite" --budget "$((LIMIT > 12 ? LIMIT - 8 : 4))" --out "$out/$file" --force "$@" >/dev/null
+}
+selftest() { "$altiplano" selftest --json >"$work/selftest.json"; local status=$?; cp "$work/selftest.json" "$out/"; return $status; }
+tests() { # PROGRAM FILTER...
+    local program="$1" log="$work/$1.txt" status
+    shift
+    "$kit/$program" "$@" >"$log" 2>&1
+    status=$?
+    return $status
+}
+join_tests() {
+    for log in "$work"/engine.txt "$work"/authors.txt; do
+        [ -s "$log" ] && { echo "== $(basename "$log" .txt)"; tail -c 400000 "$log"; }
+    done >"$out/tests.txt"
+}
+torch_peer() { # MODE DEVICE
+    python3 "$kit/peers/torch_bench.py" --device "$2" --mode "$1" --samples 5 --budget "$((LIMIT > 12 ? LIMIT - 8 : 4))" \
+        --out "$work/torch-$1.json" --json >/dev/null
+}
+join_torch() {
+    local first=1
+    {
+        printf '{'
+        for file in "$work"/torch-*.json; do
+            [ -s "$file" ] || continue
+            [ $first = 1 ] || printf ',\n'
+            first=0
+            printf '"%s": ' "$(basename "$file" .json | sed 's/^torch-//')"
+            cat "$file"
+        done
+        printf '}\n'
+    } >"$out/torch.json"
+}
+jobs_done=""
+job() { # NAME SHARE RESULT-FILE COMMAND...
+    local name="$1" share="$2" result="$3" start=${EPOCHREALTIME/[.,]/} status
+    shift 3
+    step "$name" "$share" "$@"
+    status="$(printf '%s' "$steps" | tail -1 | sed -E 's/.*"status": (-?[0-9]+).*/\1/')"
+    jobs_done="$jobs_done${jobs_done:+,}
+{\"name\": $(quote "$name"), \"status\": $status, \"seconds\": $(((${EPOCHREALTIME/[.,]/} - start) / 1000))e-3, \"result\": $(cat "$work/$result" 2>/dev/null || echo null)}"
+    printf '[%s]\n' "$jobs_done" >"$out/jobs.json"
+}
+score() { "$altiplano" score --sample 24 --data digits --channels 8 --cells 1 --proxies synflow,naswot,croze --quiet --json >"$work/score.json" || rm -f "$work/score.json"; }
+corrupt() { "$altiplano" corrupt --input digits --out "$work/corrupted" --kind main --quiet --json >"$work/corrupt.json" || rm -f "$work/corrupt.json"; }
+search() { "$altiplano" search --method genas --data digits --preset quick --out "$work/search" --quiet --json >"$work/search.json" || rm -f "$work/search.json"; }
+# `timeout` runs programs, not functions.
+export -f list bench selftest tests torch_peer score corrupt search
+export out work kit altiplano
+
+step "adapter and limits" 5 bash -c list
+[ -s "$work/devices.json" ] && devices="$(cat "$work/devices.json")"
+summary
+step "smoke dispatch" 10 "$altiplano" bench --suite machine --samples 3 --json
+step "selftest" 15 bash -c selftest
+step "steps" 22 bash -c 'bench steps.json step'
+step "populations" 14 bash -c 'bench populations.json population'
+step "kernel and planner tests" 25 bash -c 'tests engine kernels:: planner::'
+join_tests
+step "golden tests" 20 bash -c 'tests authors'
+join_tests
+if python3 -c 'import torch' >/dev/null 2>&1; then
+    device=cpu
+    python3 -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' >/dev/null 2>&1 && device=cuda
+    for mode in eager graph eager-tf32; do
+        if [ "$device" = cuda ] || [ "$mode" = eager ]; then
+            step "PyTorch, $device, $mode" 10 bash -c "torch_peer $mode $device"
+            join_torch
+        fi
+    done
+fi
+step "kernels and ResNet-50" 14 bash -c 'bench kernels.json kernels,resnet50'
+job "scoring" 8 score.json bash -c score
+job "corruption" 8 corrupt.json bash -c corrupt
+job "search" 40 search.json bash -c search
+summary
+echo "results in $out" >&2
