@@ -183,9 +183,9 @@ step "smoke dispatch" 10 "$altiplano" bench --suite machine --samples 3 --json
 step "selftest" 15 bash -c selftest
 step "steps" 22 bash -c 'bench steps.json step'
 step "populations" 14 bash -c 'bench populations.json population'
-step "kernel and planner tests" 25 bash -c 'tests engine kernels:: planner::'
+step "kernel and planner tests" 25 bash -c 'tests engine --show-output kernels:: planner::'
 join_tests
-step "golden tests" 20 bash -c 'tests authors'
+step "golden tests" 20 bash -c 'tests authors --show-output'
 join_tests
 if python3 -c 'import torch' >/dev/null 2>&1; then
     device=cpu
