@@ -122,13 +122,23 @@ if [ -z "${VK_DRIVER_FILES:-}${VK_ICD_FILENAMES:-}" ] && [ -z "$known" ] && [ -n
 fi
 
 altiplano="$kit/altiplano"
-list() { "$altiplano" devices --json >"$work/devices.json"; }
+# whole FILE COMMAND...: what a command prints, as a file that is there only if the command got to its end.
+whole() {
+    local file="$1" status
+    shift
+    "$@" >"$file.part"
+    status=$?
+    [ $status != 0 ] && [ ! -s "$file.part" ] && return $status
+    mv "$file.part" "$file"
+    return $status
+}
+list() { whole "$work/devices.json" "$altiplano" devices --json; }
 bench() { # FILE SUITE MORE...
     local file="$1" suite="$2"
     shift 2
     "$altiplano" bench --suite "$suite" --budget "$((LIMIT > 12 ? LIMIT - 8 : 4))" --out "$out/$file" --force "$@" >/dev/null
 }
-selftest() { "$altiplano" selftest --json >"$work/selftest.json"; local status=$?; cp "$work/selftest.json" "$out/"; return $status; }
+selftest() { whole "$out/selftest.json" "$altiplano" selftest --json; }
 tests() { # PROGRAM FILTER...
     local program="$1" log="$work/$1.txt" status
     shift
@@ -161,25 +171,36 @@ join_torch() {
 }
 jobs_done=""
 job() { # NAME SHARE RESULT-FILE COMMAND...
-    local name="$1" share="$2" result="$3" start=${EPOCHREALTIME/[.,]/} status
+    local name="$1" share="$2" result="$3" start status
+    start="$(date +%s%3N)"
     shift 3
     step "$name" "$share" "$@"
     status="$(printf '%s' "$steps" | tail -1 | sed -E 's/.*"status": (-?[0-9]+).*/\1/')"
     jobs_done="$jobs_done${jobs_done:+,}
-{\"name\": $(quote "$name"), \"status\": $status, \"seconds\": $(((${EPOCHREALTIME/[.,]/} - start) / 1000))e-3, \"result\": $(cat "$work/$result" 2>/dev/null || echo null)}"
+{\"name\": $(quote "$name"), \"status\": $status, \"seconds\": $(($(date +%s%3N) - start))e-3, \"result\": $(cat "$work/$result" 2>/dev/null || echo null)}"
     printf '[%s]\n' "$jobs_done" >"$out/jobs.json"
 }
-score() { "$altiplano" score --sample 24 --data digits --channels 8 --cells 1 --proxies synflow,naswot,croze --quiet --json >"$work/score.json" || rm -f "$work/score.json"; }
-corrupt() { "$altiplano" corrupt --input digits --out "$work/corrupted" --kind main --quiet --json >"$work/corrupt.json" || rm -f "$work/corrupt.json"; }
-search() { "$altiplano" search --method genas --data digits --preset quick --out "$work/search" --quiet --json >"$work/search.json" || rm -f "$work/search.json"; }
+score() {
+    whole "$work/score.json" "$altiplano" score --sample 24 --data digits --channels 8 --cells 1 \
+        --proxies synflow,naswot,croze --quiet --json
+}
+corrupt() {
+    whole "$work/corrupt.json" "$altiplano" corrupt --input digits --out "$work/corrupted" --kind main --quiet --json
+}
+search() {
+    whole "$work/search.json" "$altiplano" search --method genas --data digits --preset quick --out "$work/search" \
+        --quiet --json
+}
 # `timeout` runs programs, not functions.
-export -f list bench selftest tests torch_peer score corrupt search
+export -f whole list bench selftest tests torch_peer score corrupt search
 export out work kit altiplano
 
 step "adapter and limits" 5 bash -c list
 [ -s "$work/devices.json" ] && devices="$(cat "$work/devices.json")"
 summary
-step "smoke dispatch" 10 "$altiplano" bench --suite machine --samples 3 --json
+smoke() { "$altiplano" bench --suite machine --samples 3 >/dev/null; }
+export -f smoke
+step "smoke dispatch" 10 bash -c smoke
 step "selftest" 15 bash -c selftest
 step "steps" 22 bash -c 'bench steps.json step'
 step "populations" 14 bash -c 'bench populations.json population'
