@@ -32,7 +32,7 @@ help:
 	@echo 'make test-long  the tests that take minutes, in their long form'
 	@echo 'make build      the program, target/release/altiplano'
 	@echo 'make bench      times of kernels, steps and populations on this adapter'
-	@echo 'make gpu-kit    target/gpu-kit.tar.gz and run.sh: tests and benchmarks for a machine with nothing but a GPU'
+	@echo 'make gpu-kit    target/gpu-kit, an archive with run.sh: tests and benchmarks for a machine with nothing but a GPU'
 	@echo 'make clean      remove build outputs (results in runs/ stay)'
 
 build:

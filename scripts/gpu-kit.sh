@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Packs target/gpu-kit.tar.gz (at most 40 MB) and puts run.sh beside it: everything that a Linux machine with a GPU and nothing else
+# Packs target/gpu-kit/gpu-kit.tar.gz (at most 40 MB) and puts run.sh beside it: everything that a Linux machine with a GPU and nothing else
 # needs to test and time this build. The tests must be built: `make gpu-kit` does both.
 set -euo pipefail
 cd "$(dirname "$0")/.."

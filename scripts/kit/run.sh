@@ -18,6 +18,7 @@
 # Steps come in order of worth. Each is bounded in time, and none that fails ends the others. Nothing is installed. Where there is
 # no Vulkan loader, packages of one (libvulkan1_*.deb) in a folder `debs` beside this file are unpacked into a scratch folder.
 set -uo pipefail
+unset CDPATH
 
 if [ $# -lt 1 ] || [ $# -gt 2 ] || ! [[ "${2:-5}" =~ ^[1-9][0-9]*$ ]]; then
     echo "usage: bash run.sh OUT [MINUTES]" >&2
@@ -27,10 +28,13 @@ here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 mkdir -p "$1" || exit 2
 out="$(cd "$1" && pwd)"
 total=$((${2:-5} * 60))
+command -v timeout >/dev/null || { echo "this needs \`timeout\`, which coreutils has" >&2; exit 2; }
+rm -f "$out"/{summary,selftest,steps,populations,kernels,torch,jobs}.json "$out/tests.txt"
 # What is left for the last file.
 reserve=8
 work="$(mktemp -d "${TMPDIR:-/tmp}/altiplano-kit.XXXXXX")" || exit 2
 trap 'rm -rf "$work"' EXIT
+trap 'exit 130' INT TERM
 SECONDS=0
 
 tar -xzf "$here/gpu-kit.tar.gz" -C "$work" || { echo "gpu-kit.tar.gz beside this file cannot be unpacked" >&2; exit 2; }
@@ -52,12 +56,12 @@ quote() {
 steps=""
 devices="[]"
 loader="found"
+gpu="$(timeout 10 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>/dev/null | head -4)"
+cores="$(nproc 2>/dev/null || echo 0)"
 machine() {
-    local gpu
-    gpu="$(nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>/dev/null | head -4)"
     printf '{"date": %s, "commit": %s, "system": %s, "processor": %s, "cores": %s, "nvidia_smi": %s, "vulkan_loader": %s}' \
         "$(quote "$(date -u +%Y-%m-%dT%H:%M:%SZ)")" "$(quote "$(cat "$kit/COMMIT" 2>/dev/null)")" "$(quote "$(uname -sr)")" \
-        "$(quote "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo 2>/dev/null | head -1)")" "$(nproc)" \
+        "$(quote "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo 2>/dev/null | head -1)")" "$cores" \
         "$(quote "$gpu")" "$(quote "$loader")"
 }
 summary() {
@@ -92,8 +96,14 @@ step() {
 }
 
 # A loader of Vulkan: the machine's, or one that lies beside this file.
-if ! ldconfig -p 2>/dev/null | grep -q 'libvulkan\.so\.1' && ! ls /usr/lib*/libvulkan.so.1 /usr/lib/*/libvulkan.so.1 >/dev/null 2>&1; then
-    loader="none"
+case "$(ldconfig -p 2>/dev/null || /sbin/ldconfig -p 2>/dev/null)" in
+    *libvulkan.so.1*) ;;
+    *) loader="none" ;;
+esac
+for file in /usr/lib*/libvulkan.so.1 /usr/lib/*/libvulkan.so.1 /usr/local/lib*/libvulkan.so.1; do
+    if [ -e "$file" ]; then loader="found"; fi
+done
+if [ "$loader" = none ]; then
     mkdir -p "$work/root"
     for package in "$here"/debs/*.deb; do
         [ -e "$package" ] || continue
@@ -118,18 +128,20 @@ fi
 description="$(ls /usr/local/nvidia/share/vulkan/icd.d/nvidia_icd*.json 2>/dev/null | head -1)"
 known="$(ls /usr/share/vulkan/icd.d/nvidia* /etc/vulkan/icd.d/nvidia* 2>/dev/null | head -1)"
 if [ -z "${VK_DRIVER_FILES:-}${VK_ICD_FILENAMES:-}" ] && [ -z "$known" ] && [ -n "$description" ]; then
-    export VK_DRIVER_FILES="$description"
+    # Older loaders know the second name only.
+    export VK_DRIVER_FILES="$description" VK_ICD_FILENAMES="$description"
+    export LD_LIBRARY_PATH="/usr/local/nvidia/lib64${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 fi
 
 altiplano="$kit/altiplano"
 # whole FILE COMMAND...: what a command prints, as a file that is there only if the command got to its end.
 whole() {
-    local file="$1" status
+    local file="$1" part="$work/part" status
     shift
-    "$@" >"$file.part"
+    "$@" >"$part"
     status=$?
-    [ $status != 0 ] && [ ! -s "$file.part" ] && return $status
-    mv "$file.part" "$file"
+    # JSON that was cut off does not end so.
+    case "$(tail -c 2 "$part" | tr -d '\n')" in *[\]\}]) mv "$part" "$file" ;; esac
     return $status
 }
 list() { whole "$work/devices.json" "$altiplano" devices --json; }
@@ -171,13 +183,12 @@ join_torch() {
 }
 jobs_done=""
 job() { # NAME SHARE RESULT-FILE COMMAND...
-    local name="$1" share="$2" result="$3" start status
-    start="$(date +%s%3N)"
+    local name="$1" share="$2" result="$3" start=$SECONDS status
     shift 3
     step "$name" "$share" "$@"
     status="$(printf '%s' "$steps" | tail -1 | sed -E 's/.*"status": (-?[0-9]+).*/\1/')"
     jobs_done="$jobs_done${jobs_done:+,}
-{\"name\": $(quote "$name"), \"status\": $status, \"seconds\": $(($(date +%s%3N) - start))e-3, \"result\": $(cat "$work/$result" 2>/dev/null || echo null)}"
+{\"name\": $(quote "$name"), \"status\": $status, \"seconds\": $((SECONDS - start)), \"result\": $(cat "$work/$result" 2>/dev/null || echo null)}"
     printf '[%s]\n' "$jobs_done" >"$out/jobs.json"
 }
 score() {
@@ -208,9 +219,9 @@ step "kernel and planner tests" 25 bash -c 'tests engine --show-output kernels::
 join_tests
 step "golden tests" 20 bash -c 'tests authors --show-output'
 join_tests
-if python3 -c 'import torch' >/dev/null 2>&1; then
+if timeout 30 python3 -c 'import torch' >/dev/null 2>&1; then
     device=cpu
-    python3 -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' >/dev/null 2>&1 && device=cuda
+    timeout 30 python3 -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' >/dev/null 2>&1 && device=cuda
     for mode in eager graph eager-tf32; do
         if [ "$device" = cuda ] || [ "$mode" = eager ]; then
             step "PyTorch, $device, $mode" 10 bash -c "torch_peer $mode $device"
@@ -223,4 +234,5 @@ job "scoring" 8 score.json bash -c score
 job "corruption" 8 corrupt.json bash -c corrupt
 job "search" 40 search.json bash -c search
 summary
+rm -f "$out"/.*.altiplano-tmp
 echo "results in $out" >&2

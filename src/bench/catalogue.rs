@@ -18,7 +18,7 @@ const POOLS: [i64; 2] = [1, 3];
 pub struct Use {
     /// The work, an item of the benchmark.
     pub item: String,
-    /// Calls in one run; equal ones share dispatches.
+    /// Calls in one run; equal ones share dispatches. 0 if the item's path takes another option.
     pub calls: usize,
     /// Workgroups of the largest call; a call's grid is one-dimensional and folded where it is longer than the adapter's.
     pub workgroups: usize,
@@ -60,14 +60,16 @@ pub fn catalogue(preset: Preset) -> Result<Vec<Entry>> {
                 true => vec![call.variant.clone()],
                 false => POOLS.map(|size| call.variant.clone().with("POOL", size)).into(),
             };
-            let cost = call.cost_on(&work.path);
+            // Options off the path have their variants, and do nothing.
+            let active = call.guard.active(&work.path);
+            let cost = if active { call.cost_on(&work.path) } else { Default::default() };
             for variant in variants {
                 let list = uses.entry(variant).or_default();
                 if list.last().is_none_or(|last| last.item != item) {
                     list.push(Use { item: item.clone(), calls: 0, workgroups: 0, flops: 0, bytes: 0 });
                 }
                 if let Some(own) = list.last_mut() {
-                    own.calls += 1;
+                    own.calls += usize::from(active);
                     own.workgroups = own.workgroups.max(call.groups);
                     own.flops += cost.flops;
                     own.bytes += cost.bytes;

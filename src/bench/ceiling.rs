@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::Spread;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gpu::{Dispatch, Gpu, Recorder, Slab};
 use crate::shader::Variant;
 
@@ -59,9 +59,15 @@ impl Ceiling {
         let lanes = if software { 1 << 14 } else { 1 << 20 };
         let rounds = 256;
         let seconds = fma(gpu, lanes, rounds, samples)?;
-        let large = if software { LARGE_SOFTWARE } else { LARGE }.min(gpu.report().limits.slab_bytes);
+        let mut large = if software { LARGE_SOFTWARE } else { LARGE }.min(gpu.report().limits.slab_bytes);
         let small = SMALL.min(large);
-        let (copied_seconds, stamps) = copy(gpu, large, samples)?;
+        let (copied_seconds, stamps) = loop {
+            match copy(gpu, large, samples) {
+                // A card that is nearly full still has its caches passed by less.
+                Err(Error::Memory { .. }) if large > 2 * small => large /= 2,
+                other => break other?,
+            }
+        };
         let (cached_seconds, _) = copy(gpu, small, samples)?;
         let [gap, alternating, reading, encode] = empty(gpu, samples)?;
         Ok(Ceiling {

@@ -38,7 +38,7 @@ fn brightness(image: &RgbImage) -> f64 {
 ///
 /// # Errors
 /// If results of one thread and many differ.
-pub fn corruptions(samples: usize, sink: &mut Sink) -> Result<()> {
+pub fn corruptions(samples: usize, sink: &mut Sink) -> Result<bool> {
     for (side, constants) in [(32, Constants::Cifar), (224, Constants::ImageNet)] {
         let image = picture(side);
         let shape = format!("{side}x{side}, constants {}, one thread", constants.name());
@@ -64,14 +64,15 @@ pub fn corruptions(samples: usize, sink: &mut Sink) -> Result<()> {
                 times.push(seconds);
             }
             if !sink(line(kind.name().into(), shape.clone(), times, check, None))? {
-                return Ok(());
+                return Ok(false);
             }
         }
         if !sink(line("one image, all 19 x 5".into(), shape, total, 0.0, None))? {
-            return Ok(());
+            return Ok(false);
         }
     }
-    sink(scaling(samples)?).map(|_| ())
+    sink(scaling(samples)?)?;
+    Ok(true)
 }
 
 /// 256 images of 64x64 under 15 corruptions on every core.

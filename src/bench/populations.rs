@@ -141,19 +141,22 @@ impl Suites<'_> {
     ///
     /// # Errors
     /// If the device fails, or results of a population differ from those of single networks.
-    pub fn populations(&self, sink: &mut Sink) -> Result<()> {
+    pub fn populations(&self, sink: &mut Sink) -> Result<bool> {
         let mut scenes = if self.wide() { vec![Scene::pictures(self)?] } else { vec![] };
         scenes.push(Scene::digits(self)?);
+        let mut go = true;
         for scene in &scenes {
             for lines in [Self::draws, Self::training, Self::generation] {
+                if !go {
+                    return Ok(false);
+                }
+                // What is measured is told, whatever the time.
                 for line in lines(self, scene)? {
-                    if !sink(line)? {
-                        return Ok(());
-                    }
+                    go = sink(line)?;
                 }
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Twenty noise draws as one population beside twenty evaluations of one network through the same kind of plan, all
@@ -240,9 +243,13 @@ impl Suites<'_> {
     }
 
     /// Steps of trainers as a search takes them, batches drawn and rates written: what the host adds.
-    pub(super) fn trainers(&self, sink: &mut Sink) -> Result<()> {
+    pub(super) fn trainers(&self, sink: &mut Sink) -> Result<bool> {
         let scene = if self.wide() { Scene::pictures(self)? } else { Scene::digits(self)? };
+        let mut go = true;
         for networks in [1, TRAINERS] {
+            if !go {
+                return Ok(false);
+            }
             let mut trainer = self.trainer(&scene, networks)?;
             trainer.submit_step()?;
             let (encode_ms, writes) = self.encode(&mut || trainer.submit_step())?;
@@ -262,11 +269,9 @@ impl Suites<'_> {
                 check: vec![],
                 ratio: None,
             };
-            if !sink(line)? {
-                break;
-            }
+            go = sink(line)?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// A generation of GeNAS's evolution: fifty paths of a supernet, each under noise of three levels, in three populations;
@@ -335,8 +340,9 @@ impl Suites<'_> {
     ///
     /// # Errors
     /// If the device fails, or the scores differ.
-    pub fn proxies(&self, sink: &mut Sink) -> Result<()> {
+    pub fn proxies(&self, sink: &mut Sink) -> Result<bool> {
         const NETWORKS: usize = 8;
+        let mut go = true;
         let mut draw = Stream::new(5, PROXIES_PURPOSE, 0);
         let mut archs: Vec<Arch> = vec![];
         while archs.len() < NETWORKS {
@@ -349,6 +355,9 @@ impl Suites<'_> {
         for (proxy, images, cells) in
             [(Proxy::Synflow, 1, 5), (Proxy::SynflowBn, 1, 5), (Proxy::L2Norm, 1, 5), (Proxy::Snip, 16, 1)]
         {
+            if !go {
+                return Ok(false);
+            }
             let sizes = Macro { cells, ..Macro::benchmark(32, 32, 10)? };
             let x = (0..images * 3 * 32 * 32).map(|_| draw.normal() as f32).collect();
             let y = (0..images).map(|image| (image % 10) as f32).collect();
@@ -400,10 +409,9 @@ impl Suites<'_> {
             let one_by_one = line(format!("{name} of {NETWORKS} networks one by one"), single, None);
             let together =
                 line(format!("{name} of {NETWORKS} networks as one population / one by one"), population, ratio);
-            if !sink(one_by_one)? || !sink(together)? {
-                return Ok(());
-            }
+            sink(one_by_one)?;
+            go = sink(together)?;
         }
-        Ok(())
+        Ok(true)
     }
 }

@@ -104,7 +104,7 @@ pub struct ShaderTime {
     pub gbs: f64,
 }
 
-/// Told of each line as soon as it is there; says whether to go on.
+/// Told of each line as soon as it is there; says whether there is time to go on. A suite returns whether it has measured all.
 pub type Sink<'a> = dyn FnMut(Line) -> Result<bool> + 'a;
 
 /// Runs the measurements of one adapter.
@@ -215,13 +215,22 @@ impl<'a> Suites<'a> {
     ///
     /// # Errors
     /// If the device fails.
-    pub fn kernels(&self, sink: &mut Sink) -> Result<()> {
-        for name in names().iter().filter(|name| name.starts_with("matmul") || name.contains("_k")) {
-            if (self.wide() || !name.ends_with("_b128")) && !sink(self.item("kernels", name)?)? {
-                return Ok(());
+    pub fn kernels(&self, sink: &mut Sink) -> Result<bool> {
+        let names = names().into_iter().filter(|name| name.starts_with("matmul") || name.contains("_k"));
+        let names: Vec<String> = names.filter(|name| self.wide() || !name.ends_with("_b128")).collect();
+        self.items("kernels", &names, sink)
+    }
+
+    /// One item after the other; whether there was time for all.
+    fn items(&self, suite: &'static str, names: &[String], sink: &mut Sink) -> Result<bool> {
+        let mut go = true;
+        for name in names {
+            if !go {
+                return Ok(false);
             }
+            go = sink(self.item(suite, name)?)?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Forward passes and training steps of whole networks, a step of SAM beside one of SGD, and steps of a trainer that
@@ -229,23 +238,23 @@ impl<'a> Suites<'a> {
     ///
     /// # Errors
     /// If the device fails.
-    pub fn steps(&self, sink: &mut Sink) -> Result<()> {
+    pub fn steps(&self, sink: &mut Sink) -> Result<bool> {
         let all = names();
         let own = |end: &str| all.iter().filter(|name| name.ends_with(end)).cloned().collect::<Vec<_>>();
         let mut list = if self.wide() { [own("_n5_b128"), own("_n1_b128"), own("_n5")].concat() } else { vec![] };
         list.extend(own("_n1"));
         list.push(SUPERNET.into());
-        for name in list {
-            if !sink(self.item("step", &name)?)? {
-                return Ok(());
-            }
+        let mut go = true;
+        let whole = self.items("step", &list, &mut |line| {
+            go = sink(line)?;
+            Ok(go)
+        })?;
+        if !whole || !go {
+            return Ok(false);
         }
         let wide = if self.wide() { "_b128" } else { "" };
         let beside = self.beside("step", &format!("sam_conv3_n1{wide}"), &format!("train_conv3_n1{wide}"))?;
-        if sink(beside)? {
-            self.trainers(sink)?;
-        }
-        Ok(())
+        Ok(sink(beside)? && self.trainers(sink)?)
     }
 
     /// ResNet-50 as the public tables of Inferena time it: four images of 224 pixels forward, forward and backward, and
@@ -253,13 +262,8 @@ impl<'a> Suites<'a> {
     ///
     /// # Errors
     /// If the device fails.
-    pub fn resnet(&self, sink: &mut Sink) -> Result<()> {
-        for name in RESNET {
-            if !sink(self.item("resnet50", name)?)? {
-                return Ok(());
-            }
-        }
-        Ok(())
+    pub fn resnet(&self, sink: &mut Sink) -> Result<bool> {
+        self.items("resnet50", &RESNET.map(String::from), sink)
     }
 
     /// Seconds of each shader in one run of an item, by time stamps.

@@ -125,7 +125,9 @@ fn a_kernel_that_cannot_run_is_refused() {
     scratch.write("lanes.wgsl", KERNEL.replace("workgroup_size(8, 4)", "workgroup_size(4096, 64)"));
     let hungry = KERNEL.replace("@compute", "var<workgroup> w: array<vec4<f32>, 1000000>;\n@compute");
     scratch.write("hungry.wgsl", hungry.replace("y[i] =", "w[lane] = x[i]; y[i] = w[lane] +"));
-    scratch.write("endless.wgsl", KERNEL.replace("y[i] =", "loop { if x[0].x > 9.0 { break; } } y[i] ="));
+    // A software adapter ends a loop by itself after 65,535 turns, but not that many such loops in time.
+    let turns = "loop { loop { y[i] += x[i]; if x[0].x > 9.0 { break; } } if x[1].x > 9.0 { break; } } y[i] =";
+    scratch.write("endless.wgsl", KERNEL.replace("y[i] =", turns));
     let sizes = ["64k", "64k", "16"];
     let with = |file: &'static str, grid: &'static str, sizes: &[&'static str]| {
         [&["bench", "--samples", "1", "--wgsl", file, "--grid", grid, "--buffer"], sizes].concat()
@@ -144,7 +146,10 @@ fn a_kernel_that_cannot_run_is_refused() {
     scratch.bad(2, &with("k.wgsl", "1", &["64k", "64k", "8"]), &["--buffer", "8 bytes for binding 2", "at least 16"]);
     scratch.bad(2, &with("k.wgsl", "1", &["64k", "64x", "16"]), &["--buffer", "64x"]);
     scratch.bad(2, &with("nothing.wgsl", "1", &sizes), &["nothing.wgsl is no file"]);
-    let endless = [&with("endless.wgsl", "1", &sizes)[..], &["--limit", "3"]].concat();
+    let limit = ["--limit", "3"];
+    scratch.good(&[&with("k.wgsl", "1", &sizes)[..], &limit].concat());
+    scratch.bad(2, &with("k.wgsl", "1,2,3,4", &sizes), &["--grid"]);
+    let endless = [&with("endless.wgsl", "1", &sizes)[..], &limit].concat();
     scratch.bad(1, &endless, &["endless.wgsl", "did not end within 3 s"]);
 }
 
@@ -170,7 +175,7 @@ fn shaders_are_written_with_an_index() {
         assert!(text.contains("@compute") && !text.contains("${"), "{file}");
         assert!(variant["constants"].is_object() && variant["interface"]["workgroup"].is_array(), "{variant}");
         for used in variant["uses"].as_array().unwrap() {
-            positive(used, &["calls", "workgroups", "bytes"]);
+            positive(used, &["workgroups"]);
             assert!(used["item"].is_string() && used["flops"].is_u64(), "{used}");
         }
     }

@@ -1,9 +1,10 @@
 //! `altiplano bench --wgsl FILE`: a kernel of the user's own. It runs in a process of its own, since a kernel may never end,
 //! and may take its driver along.
 
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -16,6 +17,10 @@ use crate::cli::Global;
 use crate::error::{Error, Result};
 use crate::kernels::Cost;
 
+/// What the process that runs a kernel says on stderr before it does.
+const STARTS: &str = "the kernel starts";
+/// Seconds that all before may take.
+const PREPARATION: u64 = 120;
 /// More bytes than any shader has.
 const MOST_BYTES: u64 = 4 << 20;
 
@@ -84,6 +89,9 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     if text.len() as u64 > MOST_BYTES {
         return Err(Error::file(path, None, format!("is longer than {} MiB; no kernel is", MOST_BYTES >> 20)));
     }
+    if options.grid.len() > 3 {
+        return Err(Error::invalid("--grid", format!("{} numbers; expected X, X,Y or X,Y,Z", options.grid.len())));
+    }
     let mut grid = [1; 3];
     options.grid.iter().zip(&mut grid).for_each(|(given, side)| *side = *given);
     let kernel = Kernel {
@@ -100,6 +108,8 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         return in_another_process(global, options.limit, &kernel);
     }
     let ceiling = Ceiling::measure(&gpu, args.samples)?;
+    // From here on the other process counts.
+    eprintln!("{STARTS}");
     let report = Report {
         version: env!("CARGO_PKG_VERSION"),
         adapter: gpu.report().name.clone(),
@@ -122,20 +132,33 @@ fn in_another_process(global: &Global, limit: u64, kernel: &Kernel) -> Result<()
         .spawn()
         .map_err(Error::io("start", &own))?;
     // Pipes are emptied while the child runs, so that it never waits for that.
+    let started = Arc::new(OnceLock::new());
     let drain = |pipe: Option<Box<dyn Read + Send>>| {
+        let started = started.clone();
         std::thread::spawn(move || {
             let mut text = String::new();
-            let _ = pipe.map(|mut pipe| pipe.read_to_string(&mut text));
+            for line in pipe.into_iter().flat_map(|pipe| BufReader::new(pipe).lines()).map_while(|line| line.ok()) {
+                if line == STARTS {
+                    started.get_or_init(Instant::now);
+                }
+                text += &line;
+                text.push('\n');
+            }
             text
         })
     };
     let out = drain(child.stdout.take().map(|pipe| Box::new(pipe) as _));
     let err = drain(child.stderr.take().map(|pipe| Box::new(pipe) as _));
-    let start = Instant::now();
+    let limit = limit.max(1);
+    let begin = Instant::now();
+    let over = || match started.get() {
+        Some(start) => start.elapsed() > Duration::from_secs(limit),
+        None => begin.elapsed() > Duration::from_secs(PREPARATION),
+    };
     let status = loop {
         match child.try_wait().map_err(Error::io("wait for", &own))? {
             Some(status) => break Some(status),
-            None if start.elapsed() > Duration::from_secs(limit.max(1)) => {
+            None if over() => {
                 let _ = child.kill();
                 let _ = child.wait();
                 break None;

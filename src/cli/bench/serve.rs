@@ -28,6 +28,7 @@ pub(super) fn run(gpu: &Gpu, preset: Preset) -> Result<()> {
                             "first_run_s": (item.first_run - start).as_secs_f64(),
                             "adapter": gpu.report().name,
                         });
+                        built.retain(|(n, _)| n != name);
                         built.push((name.to_owned(), item));
                         answer
                     }
