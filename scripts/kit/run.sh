@@ -34,7 +34,8 @@ rm -f "$out"/{summary,selftest,steps,populations,kernels,torch,jobs}.json "$out/
 reserve=8
 work="$(mktemp -d "${TMPDIR:-/tmp}/altiplano-kit.XXXXXX")" || exit 2
 trap 'rm -rf "$work"' EXIT
-trap 'exit 130' INT TERM
+child=
+trap 'kill $child 2>/dev/null; exit 130' INT TERM
 SECONDS=0
 
 tar -xzf "$here/gpu-kit.tar.gz" -C "$work" || { echo "gpu-kit.tar.gz beside this file cannot be unpacked" >&2; exit 2; }
@@ -71,7 +72,7 @@ summary() {
 
 # step NAME SHARE COMMAND...: runs a command for at most SHARE per cent of all time and no longer than is left.
 step() {
-    local name="$1" share="$2" left limit start status verdict
+    local name="$1" share="$2" left limit start status verdict said=""
     shift 2
     left=$((total - reserve - SECONDS))
     limit=$((total * share / 100))
@@ -81,17 +82,22 @@ step() {
     else
         echo "$name: at most $limit s" >&2
         start=$SECONDS
-        LIMIT=$limit timeout -k 3 "$limit" "$@" </dev/null
+        # In the background, so that a signal to this script reaches what it runs.
+        LIMIT=$limit timeout -k 3 "$limit" "$@" </dev/null 2>"$work/stderr" &
+        child=$!
+        wait $child
         status=$?
+        child=
         case $status in
             0) verdict="done" ;;
-            124 | 137) verdict="ended after $limit s" ;;
-            *) verdict="failed" ;;
+            124 | 137) verdict="ended after $((SECONDS - start)) s" ;;
+            *) verdict="failed" said="$(tail -c 1000 "$work/stderr")" ;;
         esac
+        [ -n "$said" ] && echo "$said" >&2
     fi
     echo "$name: $verdict, $((SECONDS - start)) s" >&2
     steps="$steps${steps:+,}
-{\"name\": $(quote "$name"), \"status\": $status, \"verdict\": $(quote "$verdict"), \"seconds\": $((SECONDS - start)), \"limit\": $limit}"
+{\"name\": $(quote "$name"), \"status\": $status, \"verdict\": $(quote "$verdict"), \"seconds\": $((SECONDS - start)), \"limit\": $limit, \"said\": $(quote "$said")}"
     summary
 }
 
@@ -134,6 +140,11 @@ if [ -z "${VK_DRIVER_FILES:-}${VK_ICD_FILENAMES:-}" ] && [ -z "$known" ] && [ -n
 fi
 
 altiplano="$kit/altiplano"
+if ! "$altiplano" --version >/dev/null 2>"$work/stderr"; then
+    echo "the program does not start here: $(tail -c 500 "$work/stderr")" >&2
+    echo "it needs a C library as new as that of the machine that built it, and $work must allow programs (TMPDIR names another place)" >&2
+    exit 1
+fi
 # whole FILE COMMAND...: what a command prints, as a file that is there only if the command got to its end.
 whole() {
     local file="$1" part="$work/part" status

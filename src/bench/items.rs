@@ -23,7 +23,7 @@ pub struct Item {
     pub batch: usize,
     /// Values that every peer must agree on.
     pub check: Vec<f64>,
-    /// Milliseconds from the name to the compiled plan, without what drivers leave to the first run.
+    /// Milliseconds to plan and compile, without what drivers leave to the first run.
     pub compile_ms: f64,
     /// When the first run was done; check values may take more.
     pub first_run: Instant,
@@ -35,7 +35,6 @@ impl Item {
     /// # Errors
     /// If there is none of this name, or the device fails.
     pub fn build(gpu: &Gpu, preset: Preset, name: &str) -> Result<Self> {
-        let start = Instant::now();
         let Work { graph, path, batch, alone, inputs, seen, check } = Work::named(name)?;
         let bindings = match &inputs {
             Inputs::Network(_) => Some(Stores::new(gpu, &graph, 1)?),
@@ -52,6 +51,7 @@ impl Item {
             stores.set_rates(0, &inputs.rates)?;
         }
         let bindings = bindings.map_or_else(Bindings::default, |stores| stores.bindings(0));
+        let start = Instant::now();
         let plan = Plan::compile(gpu, vec![Instance { graph, bindings, path }], preset)?;
         let compile_ms = start.elapsed().as_secs_f64() * 1e3;
         if let Inputs::Tensors(tensors) = &inputs {
@@ -77,15 +77,21 @@ impl Item {
         Ok(Item { gpu: gpu.clone(), plan, alone, batch, check: values, compile_ms, first_run })
     }
 
+    /// Submits one run; waits for it only if the item is a latency.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn run(&self) -> Result<()> {
+        self.plan.submit();
+        if self.alone { self.gpu.wait() } else { Ok(()) }
+    }
+
     /// Seconds of `repetitions` runs.
     ///
     /// # Errors
     /// If the device fails.
     pub fn time(&self, repetitions: usize) -> Result<f64> {
-        timed(&self.gpu, repetitions, &mut || {
-            self.plan.submit();
-            if self.alone { self.gpu.wait() } else { Ok(()) }
-        })
+        timed(&self.gpu, repetitions, &mut || self.run())
     }
 
     /// The compiled work.

@@ -78,6 +78,11 @@ impl Kernel {
             let (storage, most) = (interface.storage(), limits.storage_buffers);
             return refuse(format!("it has {storage} storage buffers; the adapter offers {most} to a shader"));
         }
+        let uniforms = interface.bindings.len() - interface.storage();
+        if uniforms > limits.uniform_buffers as usize {
+            let most = limits.uniform_buffers;
+            return refuse(format!("it has {uniforms} uniform buffers; the adapter offers {most} to a shader"));
+        }
         if interface.workgroup_bytes > limits.workgroup_bytes {
             let (bytes, most) = (interface.workgroup_bytes, limits.workgroup_bytes);
             return refuse(format!("it takes {bytes} bytes of workgroup memory; the adapter has {most}"));
@@ -86,18 +91,24 @@ impl Kernel {
             let (lanes, most) = (interface.lanes(), limits.invocations);
             return refuse(format!("its workgroups have {lanes} lanes; the adapter allows {most}"));
         }
+        let sides = interface.workgroup.iter().zip(limits.workgroup_sides);
+        if sides.into_iter().any(|(side, most)| *side > most) {
+            let (have, most) = (interface.workgroup, limits.workgroup_sides);
+            return refuse(format!("its workgroups are {have:?} lanes; the adapter allows {most:?}"));
+        }
         if let Some(side) = self.grid.iter().find(|side| **side == 0 || **side > limits.workgroups) {
             let most = limits.workgroups;
             return Err(Error::invalid("--grid", format!("{side}; the adapter takes 1 to {most} workgroups a side")));
         }
         for (binding, &bytes) in interface.bindings.iter().zip(&self.buffers) {
             let least = u64::from(binding.bytes);
-            if bytes < least.max(4) || bytes > limits.slab_bytes {
+            let most = if binding.kind == Kind::Uniform { limits.uniform_bytes } else { limits.slab_bytes };
+            if bytes < least.max(4) || bytes > most {
                 let why = format!(
                     "{bytes} bytes for binding {}; it needs at least {}, and the adapter binds at most {}",
                     binding.binding,
                     least.max(4),
-                    limits.slab_bytes
+                    most
                 );
                 return Err(Error::invalid("--buffer", why));
             }

@@ -106,17 +106,7 @@ impl Suites<'_> {
 
     /// Lines of both sides; the second has the ratio of its time to the first's.
     fn sides(&self, sides: &Sides, mut run: impl FnMut(usize) -> Result<()>) -> Result<[Line; 2]> {
-        let mut repetitions = [1, 1];
-        for (which, repetitions) in repetitions.iter_mut().enumerate() {
-            let warm = self.timed(1, &mut || run(which))?;
-            *repetitions = (0.06 / warm.max(1e-6)).clamp(1.0, 100.0) as usize;
-        }
-        let mut times = [vec![], vec![]];
-        for _ in 0..self.samples.max(5) {
-            for (which, times) in times.iter_mut().enumerate() {
-                times.push(self.timed(repetitions[which], &mut || run(which))?);
-            }
-        }
+        let times = self.turns(2, &mut run)?;
         let ratio = paired(&times[1], &times[0]);
         let mut lines = vec![];
         for (which, times) in times.into_iter().enumerate() {
@@ -253,11 +243,8 @@ impl Suites<'_> {
             let mut trainer = self.trainer(&scene, networks)?;
             trainer.submit_step()?;
             let (encode_ms, writes) = self.encode(&mut || trainer.submit_step())?;
-            let mut times = vec![];
-            for _ in 0..self.samples.max(5) {
-                times.push(self.timed(4, &mut || trainer.submit_step())?);
-            }
-            let time = Spread::of(times);
+            let times = self.turns(1, &mut |_| trainer.submit_step())?;
+            let time = Spread::of(times.into_iter().flatten().collect());
             let (cost, dispatches) = (trainer.plan().cost(), trainer.plan().dispatches());
             let device = Device::of(cost, time.median_ms, dispatches, &self.ceiling);
             let line = Line {
@@ -385,7 +372,7 @@ impl Suites<'_> {
             // Shaders are compiled first.
             let want = score(1)?.1;
             let (mut population, mut single) = (vec![], vec![]);
-            for _ in 0..self.samples.max(5) {
+            for _ in 0..self.samples {
                 for (size, times) in [(NETWORKS, &mut population), (1, &mut single)] {
                     let (seconds, scores) = score(size)?;
                     if scores != want {

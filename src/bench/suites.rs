@@ -8,14 +8,14 @@ use serde::Serialize;
 use super::ceiling::{Ceiling, device_seconds};
 use super::items::{Item, RESNET, SUPERNET, names};
 use super::{Spread, timed};
-use crate::error::Result;
-use crate::gpu::Gpu;
+use crate::error::{Error, Result};
+use crate::gpu::{Gpu, Recorder};
 use crate::kernels::{Cost, Preset};
 use crate::report::statistics::median;
 
-/// Seconds of samples after which an item has enough, if it has three.
+/// Seconds of samples after which there are enough, if there are three.
 const ENOUGH: Duration = Duration::from_secs(10);
-/// Samples that every item has.
+/// Samples below which no time is too long.
 const LEAST: usize = 3;
 /// Seconds of a run that is not made more often than it has to be.
 const SLOW: f64 = 2.0;
@@ -44,15 +44,16 @@ pub struct Line {
 /// One run on the adapter.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Device {
-    /// Billions of arithmetic operations a second.
+    /// Billions of arithmetic operations a second. This and the other rates are of `device_ms` where it was measured, as the
+    /// ceilings are, else of the median.
     pub gflops: f64,
     /// Share of the adapter's ceiling of arithmetic.
     pub share: f64,
-    /// Bytes that must cross memory, in GB; what tiles read again is not counted.
+    /// Bytes that must cross memory, in GB, channels padded to four; what tiles read again is not counted.
     pub gigabytes: f64,
     /// These bytes a second, in GB/s.
     pub gbs: f64,
-    /// Share of the adapter's copy.
+    /// Share of the adapter's copy between slabs that no cache holds; work that caches hold can be above 1.
     pub copy_share: f64,
     /// Arithmetic operations for each of these bytes.
     pub flops_per_byte: f64,
@@ -62,7 +63,8 @@ pub struct Device {
     pub device_ms: Option<f64>,
     /// Milliseconds of the host to record and submit, where that was measured.
     pub encode_ms: Option<f64>,
-    /// Milliseconds from a network to its compiled plan, where that was measured.
+    /// Milliseconds to plan and compile, where that was measured: shaders that an earlier item has compiled are there already,
+    /// and some drivers leave work to the first run.
     pub compile_ms: Option<f64>,
     /// Writes of the host into device memory, where that was counted.
     pub writes: Option<u64>,
@@ -135,29 +137,48 @@ impl<'a> Suites<'a> {
         !self.gpu.report().is_software()
     }
 
-    /// Runs of an item in a sample, about 60 ms.
-    fn repetitions(item: &Item) -> Result<usize> {
-        let first = item.time(1)?;
-        let warm = if first > SLOW { first } else { first.min(item.time(1)?) };
-        Ok((0.06 / warm.max(1e-6)).clamp(1.0, 100.0) as usize)
+    /// Seconds of one run of each of several works, sample by sample in turns, so that whatever else the machine does hits
+    /// all alike. A sample repeats its work until it lasts about 60 ms; works of seconds have enough with three samples.
+    pub(super) fn turns(&self, works: usize, run: &mut dyn FnMut(usize) -> Result<()>) -> Result<Vec<Vec<f64>>> {
+        let mut repetitions = vec![];
+        for work in 0..works {
+            let first = timed(self.gpu, 1, &mut || run(work))?;
+            let warm = if first > SLOW { first } else { first.min(timed(self.gpu, 1, &mut || run(work))?) };
+            repetitions.push((0.06 / warm.max(1e-6)).clamp(1.0, 100.0) as usize);
+        }
+        let (mut times, start) = (vec![vec![]; works], Instant::now());
+        for sample in 0..self.samples {
+            if sample >= LEAST && start.elapsed() > ENOUGH {
+                break;
+            }
+            for (work, times) in times.iter_mut().enumerate() {
+                times.push(timed(self.gpu, repetitions[work], &mut || run(work))? / repetitions[work] as f64);
+            }
+        }
+        Ok(times)
     }
 
-    fn line(&self, suite: &'static str, name: &str, item: &Item, times: Vec<f64>) -> Result<Line> {
+    fn line(&self, suite: &'static str, name: &str, item: &Item, times: &[f64]) -> Result<Line> {
         let (encode_ms, writes) = self.encode(&mut || {
             item.plan().submit();
             Ok(())
         })?;
-        let time = Spread::of(times);
-        let (seconds, stamps) = match time.median_ms > SLOW * 1e3 {
-            true => (f64::NAN, false),
-            false => device_seconds(self.gpu, &mut |recorder| item.plan().record(recorder))?,
-        };
+        let time = Spread::of(times.to_vec());
+        let mut device_ms = None;
+        if time.median_ms <= SLOW * 1e3 {
+            // As many runs as fill a sample: a single one tells little.
+            let count = (60.0 / time.median_ms.max(1e-3)).clamp(1.0, 100.0) as usize;
+            let mut all = |recorder: &mut Recorder| (0..count).for_each(|_| item.plan().record(recorder));
+            let (seconds, stamps) = device_seconds(self.gpu, &mut all)?;
+            device_ms = stamps.then_some(seconds * 1e3 / count as f64);
+        }
+        let rates_ms = device_ms.unwrap_or(time.median_ms);
         let device = Device {
             encode_ms: Some(encode_ms),
             writes: Some(writes),
-            device_ms: stamps.then_some(seconds * 1e3),
+            device_ms,
             compile_ms: Some(item.compile_ms),
-            ..Device::of(item.plan().cost(), time.median_ms, item.plan().dispatches(), &self.ceiling)
+            ..Device::of(item.plan().cost(), rates_ms, item.plan().dispatches(), &self.ceiling)
         };
         let shape = format!("batch {}", item.batch);
         Ok(Line { suite, name: name.into(), shape, time, device: Some(device), check: item.check.clone(), ratio: None })
@@ -187,28 +208,16 @@ impl<'a> Suites<'a> {
     /// If there is none of this name, or the device fails.
     pub fn item(&self, suite: &'static str, name: &str) -> Result<Line> {
         let item = Item::build(self.gpu, self.preset, name)?;
-        let repetitions = Self::repetitions(&item)?;
-        let (mut times, start) = (vec![], Instant::now());
-        while times.len() < self.samples && (times.len() < LEAST || start.elapsed() < ENOUGH) {
-            times.push(item.time(repetitions)? / repetitions as f64);
-        }
-        self.line(suite, name, &item, times)
+        let times = self.turns(1, &mut |_| item.run())?;
+        self.line(suite, name, &item, &times[0])
     }
 
     /// One item beside another, in turns; the line of the first has the ratio of its time to the second's.
     fn beside(&self, suite: &'static str, name: &str, other: &str) -> Result<Line> {
         let items = [Item::build(self.gpu, self.preset, name)?, Item::build(self.gpu, self.preset, other)?];
-        let repetitions = [Self::repetitions(&items[0])?, Self::repetitions(&items[1])?];
-        let (mut times, start) = ([vec![], vec![]], Instant::now());
-        while times[0].len() < self.samples && (times[0].len() < LEAST || start.elapsed() < 2 * ENOUGH) {
-            for ((item, repetitions), times) in items.iter().zip(repetitions).zip(&mut times) {
-                times.push(item.time(repetitions)? / repetitions as f64);
-            }
-        }
-        let [own, others] = times;
-        let ratio = paired(&own, &others);
-        let line = self.line(suite, &format!("{name} / {other}"), &items[0], own)?;
-        Ok(Line { ratio, ..line })
+        let times = self.turns(2, &mut |which| items[which].run())?;
+        let line = self.line(suite, &format!("{name} / {other}"), &items[0], &times[0])?;
+        Ok(Line { ratio: paired(&times[0], &times[1]), ..line })
     }
 
     /// Single convolutions and a matrix product; on GPUs also with 128 images.
@@ -269,8 +278,15 @@ impl<'a> Suites<'a> {
     /// Seconds of each shader in one run of an item, by time stamps.
     ///
     /// # Errors
-    /// If the device fails.
+    /// If the device has no time stamps, or fails.
     pub fn profile(&self, name: &str) -> Result<Vec<ShaderTime>> {
+        if !self.ceiling.stamps {
+            let adapter = &self.gpu.report().name;
+            return Err(Error::invalid(
+                "--profile",
+                format!("{adapter} has no time stamps; time whole items with --item"),
+            ));
+        }
         let item = Item::build(self.gpu, self.preset, name)?;
         item.time(2)?;
         let mut recorder = self.gpu.record();
@@ -297,11 +313,6 @@ impl<'a> Suites<'a> {
         let mut list: Vec<_> = sums.into_iter().map(time).collect();
         list.sort_by(|a, b| b.ms.total_cmp(&a.ms));
         Ok(list)
-    }
-
-    /// Seconds of a run, repeated.
-    pub(super) fn timed(&self, repetitions: usize, run: &mut dyn FnMut() -> Result<()>) -> Result<f64> {
-        Ok(timed(self.gpu, repetitions, run)? / repetitions as f64)
     }
 }
 

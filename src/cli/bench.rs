@@ -23,13 +23,14 @@ use crate::report::roofline::roofline;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// machine (ceilings alone), kernels, step, resnet50, population, corruptions or all; several with commas.
+    /// machine (ceilings alone), kernels, step, resnet50, population, corruptions or all; several with commas. `all` leaves
+    /// ResNet-50 and batches of 128 to GPUs.
     #[arg(long, value_delimiter = ',', default_value = "all")]
     suite: Vec<String>,
     /// Time these items instead of a suite, such as train_conv3_n5_b128.
     #[arg(long, value_delimiter = ',', num_args = 1.., conflicts_with = "suite")]
     item: Vec<String>,
-    /// Samples of each time.
+    /// Most samples of each time; what takes seconds has enough with three.
     #[arg(long, default_value_t = 9)]
     samples: usize,
     /// Begin nothing new after so many seconds.
@@ -48,13 +49,13 @@ pub(super) struct Args {
     #[arg(long)]
     force: bool,
     /// Time each shader of one item instead, by time stamps.
-    #[arg(long, value_name = "ITEM", conflicts_with_all = ["suite", "item", "out", "plot"])]
+    #[arg(long, value_name = "ITEM", conflicts_with_all = ["suite", "item", "budget", "out", "plot", "force"])]
     profile: Option<String>,
     /// Answer `names`, `build ITEM`, `time ITEM REPS`, `drop ITEM` line by line, as peers/compare.py asks.
-    #[arg(long, conflicts_with_all = ["suite", "item", "out", "plot", "profile"])]
+    #[arg(long, conflicts_with_all = ["suite", "item", "samples", "budget", "out", "plot", "force", "profile"])]
     serve: bool,
     /// Write WGSL and SPIR-V of every variant, and an index, into a new folder instead.
-    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["suite", "item", "out", "plot", "profile", "serve"])]
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["suite", "item", "samples", "budget", "out", "plot", "force", "profile", "serve"])]
     shaders: Option<PathBuf>,
     #[command(flatten)]
     kernel: kernel::Options,

@@ -13,8 +13,14 @@ pub struct Limits {
     pub storage_buffers: u32,
     /// Workgroup memory in bytes.
     pub workgroup_bytes: u32,
+    /// Largest uniform binding in bytes.
+    pub uniform_bytes: u64,
+    /// Uniform buffers per shader.
+    pub uniform_buffers: u32,
     /// Invocations per workgroup.
     pub invocations: u32,
+    /// Invocations per workgroup in x, y and z.
+    pub workgroup_sides: [u32; 3],
     /// Workgroups per dimension of a dispatch.
     pub workgroups: u32,
     /// Alignment of a binding's offset in bytes.
@@ -88,7 +94,14 @@ impl AdapterReport {
                 slab_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size) & !15,
                 storage_buffers: limits.max_storage_buffers_per_shader_stage,
                 workgroup_bytes: limits.max_compute_workgroup_storage_size,
+                uniform_bytes: limits.max_uniform_buffer_binding_size,
+                uniform_buffers: limits.max_uniform_buffers_per_shader_stage,
                 invocations: limits.max_compute_invocations_per_workgroup,
+                workgroup_sides: [
+                    limits.max_compute_workgroup_size_x,
+                    limits.max_compute_workgroup_size_y,
+                    limits.max_compute_workgroup_size_z,
+                ],
                 workgroups: limits.max_compute_workgroups_per_dimension,
                 alignment: limits.min_storage_buffer_offset_alignment,
                 subgroup: (info.subgroup_min_size, info.subgroup_max_size),

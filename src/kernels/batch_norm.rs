@@ -45,6 +45,7 @@ pub(super) fn lower(to: &mut Lowering, op: &Op) {
                 Word::Value(0),
             ];
             to.call(variant, slots, &writes, head, c4.div_ceil(lanes));
+            to.in_place(&writes[1..]);
         }
         Op::BatchNormGrad { dy, x, coefficients, dgamma, dbeta, grad_coefficients, statistics } => {
             let c4 = blocks(to.shape(x).channels());

@@ -37,6 +37,7 @@ pub(super) fn lower(to: &mut Lowering, op: &Op) {
             let variant = Variant::new("tally", [("LANES", lanes)]);
             let head = vec![loss.into(), n.into(), metrics.into(), mean.into()];
             to.call(variant, vec![loss, metrics, mean], &[metrics, mean], head, 1);
+            to.in_place(&[metrics]);
         }
         _ => {}
     }

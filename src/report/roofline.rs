@@ -8,7 +8,8 @@ use super::heat_map::escape;
 /// A kernel: its name, operations per byte, and billions of operations a second.
 pub type Point = (String, f64, f64);
 
-const WIDTH: f64 = 860.0;
+/// Width of a letter of the list, on the generous side.
+const LETTER: f64 = 7.0;
 /// Width of the plot itself; the list of names is on its right.
 const PLOT: f64 = 560.0;
 const LEFT: f64 = 70.0;
@@ -29,9 +30,12 @@ pub fn roofline(title: &str, gflops: f64, gbs: f64, points: &[Point]) -> String 
     let (y0, y1) = decades(&mut points.iter().map(|p| p.2).chain([gflops, gflops / 300.0]));
     let x = |v: f64| LEFT + (v.log10() - x0) / (x1 - x0) * (PLOT - LEFT);
     let y = |v: f64| TOP + SIDE - (v.log10() - y0) / (y1 - y0) * SIDE;
+    let longest = points.iter().map(|p| p.0.chars().count()).max().unwrap_or(0);
+    // The number before a name and the share behind it take a dozen letters.
+    let width = PLOT + 32.0 + LETTER * (longest + 12) as f64;
     let height = (TOP + SIDE + BELOW).max(TOP + 16.0 * points.len() as f64 + 20.0);
     let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" viewBox=\"0 0 {WIDTH} {height}\" \
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" \
          font-family=\"sans-serif\" font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
          <text x=\"{LEFT}\" y=\"22\" font-size=\"14\">{}</text>\n",
         escape(title)

@@ -7,14 +7,14 @@ use altiplano::measure::attack::{Attack, Attacked, Attacker, Method, suspicions}
 use altiplano::measure::forward::{Forward, Subject, graph};
 use altiplano::nn::nas_bench_201::Network;
 use altiplano::nn::tensors::{Named, fresh};
-use altiplano::nn::{Layers, Model, tensors};
+use altiplano::nn::{Layers, Model};
 use altiplano::space::nas_bench_201::Macro;
 use altiplano::train::feed::{Pick, Resident};
 use altiplano::train::step::Optimizer;
 use altiplano::train::stores::Stores;
 use altiplano::train::trainer::{Recipe, Setting, Trainer};
 
-use crate::common;
+use crate::{case, common};
 
 /// One network's weights and statistics on the device.
 fn subject(model: &dyn Model, batch: usize, named: &Named) -> (Stores, Subject) {
@@ -33,21 +33,12 @@ fn authors_fgsm_and_pgd() {
         println!("skipped: there is no folder `attacks` with reference cases");
     }
     for case in cases {
-        let info: serde_json::Value = serde_json::from_slice(&std::fs::read(case.join("case.json")).unwrap()).unwrap();
-        let read = |name: &str| tensors::load(&case.join(format!("{name}.safetensors"))).unwrap().0;
-        let (batch, want) = (read("batch"), read("adv"));
+        let info = case::json(&case.join("case.json"));
+        let (batch, want) = (case::tensors(&case, "batch"), case::tensors(&case, "adv"));
         let dims = batch["x_pixel"].dims.clone();
         let [n, c, h, w] = dims[..] else { panic!("{dims:?}") };
-        let size = |name: &str| info[name].as_u64().unwrap() as usize;
-        let sizes = Macro {
-            channels: size("C"),
-            cells: size("N"),
-            in_channels: c,
-            height: h,
-            width: w,
-            classes: size("num_classes"),
-        };
-        let model = Network::new(info["arch"].as_str().unwrap().parse().unwrap(), sizes);
+        let (arch, sizes) = case::network(&info, &dims);
+        let model = Network::new(arch, sizes);
         // Rows and columns first, channels last.
         let at = |i: usize| {
             let (image, rest) = (i / (h * w * c), i % (h * w * c));
@@ -62,9 +53,9 @@ fn authors_fgsm_and_pgd() {
         let resident = Resident::new(common::gpu(), &images).unwrap();
         let setting =
             Setting { gpu: common::gpu(), preset: common::preset(), data: &resident, statistics: &statistics };
-        let (_stores, subject) = subject(&model, n, &read("weights"));
+        let (_stores, subject) = subject(&model, n, &case::tensors(&case, "weights"));
         let (eps, step) = (info["eps"].as_f64().unwrap(), info["alpha"].as_f64().unwrap());
-        let pgd = Attack { step, random: false, ..Attack::pgd(eps, size("steps")) };
+        let pgd = Attack { step, random: false, ..Attack::pgd(eps, info["steps"].as_u64().unwrap() as usize) };
         let picks: Vec<Pick> = (0..n).map(Pick::plain).collect();
         for (attack, name, share) in [(Attack::fgsm(eps), "fgsm", 0.9999), (pgd, "pgd", 0.999)] {
             let attacker = Attacker::new(&setting, &model, n, std::slice::from_ref(&subject), attack, 1).unwrap();

@@ -11,27 +11,15 @@ use altiplano::measure::flatness::flatnas_robustness;
 use altiplano::measure::forward::Score;
 use altiplano::measure::noise::{Perturbation, stream_of};
 use altiplano::nn::nas_bench_201::Network;
-use altiplano::nn::tensors::{Named, Values, load, to_torch};
+use altiplano::nn::tensors::{Named, Values, to_torch};
 use altiplano::philox::Stream;
 use altiplano::reference::{self, Memory};
-use altiplano::space::nas_bench_201::Macro;
 use altiplano::train::step::{StepOptions, build};
 use altiplano::train::stores::Stores;
 use serde_json::Value;
 
+use crate::case::{json, network, norm, tensors};
 use crate::common;
-
-fn json(path: &Path) -> Value {
-    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
-}
-
-fn tensors(case: &Path, name: &str) -> Named {
-    load(&case.join(format!("{name}.safetensors"))).unwrap().0
-}
-
-fn norm(values: &[f32]) -> f64 {
-    values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt()
-}
 
 /// Relative distance of two tensors by their norms.
 #[track_caller]
@@ -53,18 +41,10 @@ fn cases() -> Vec<PathBuf> {
 fn evaluate(case: &Path, all: &[Named]) -> Vec<(Vec<f32>, Score)> {
     let (gpu, preset) = (common::gpu(), common::preset());
     let info = json(&case.join("case.json"));
-    let size = |name: &str| info[name].as_u64().unwrap() as usize;
     let batch = tensors(case, "batch");
     let dims = &batch["x"].dims;
-    let sizes = Macro {
-        channels: size("C"),
-        cells: size("N"),
-        in_channels: dims[1],
-        height: dims[2],
-        width: dims[3],
-        classes: size("num_classes"),
-    };
-    let model = Network::new(info["arch"].as_str().unwrap().parse().unwrap(), sizes);
+    let (arch, sizes) = network(&info, dims);
+    let model = Network::new(arch, sizes);
     let statistics = Statistics::Running;
     let options = StepOptions { batch: dims[0], statistics, smoothing: 0.0, update: None, gradients: false };
     let mut step = build(&model, &options).unwrap();

@@ -5,6 +5,7 @@
 mod common;
 
 mod attacks;
+mod case;
 mod corruptions;
 mod croze_f64;
 mod flatness;

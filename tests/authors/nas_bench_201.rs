@@ -11,21 +11,12 @@ use altiplano::graph::{Graph, Group, Op, Statistics, TensorId, TermKind};
 use altiplano::nn::nas_bench_201::Network;
 use altiplano::nn::tensors::{Named, Values, load, to_logical, to_torch};
 use altiplano::reference::{self, Memory};
-use altiplano::space::nas_bench_201::{Arch, Macro};
 use altiplano::train::single::{Outcome, run};
 use altiplano::train::step::{Optimizer, Rates, StepOptions, Update, build};
 use altiplano::train::stores::Stores;
-use serde_json::Value;
 
+use crate::case::{json, network, norm, tensors};
 use crate::common;
-
-fn json(path: &Path) -> Value {
-    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
-}
-
-fn norm(values: &[f32]) -> f64 {
-    values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt()
-}
 
 fn distance(a: &[f32], b: &[f32]) -> f64 {
     assert_eq!(a.len(), b.len());
@@ -54,19 +45,9 @@ struct Case {
 
 fn read(case: &Path, statistics: Statistics, optimizer: Option<Optimizer>) -> Case {
     let info = json(&case.join("case.json"));
-    let arch: Arch = info["arch"].as_str().unwrap().parse().unwrap();
-    let (weights, _) = load(&case.join("weights.safetensors")).unwrap();
-    let (batch, _) = load(&case.join("batch.safetensors")).unwrap();
+    let (weights, batch) = (tensors(case, "weights"), tensors(case, "batch"));
     let dims = &batch["x"].dims;
-    let size = |name: &str| info[name].as_u64().unwrap() as usize;
-    let sizes = Macro {
-        channels: size("C"),
-        cells: size("N"),
-        in_channels: dims[1],
-        height: dims[2],
-        width: dims[3],
-        classes: size("num_classes"),
-    };
+    let (arch, sizes) = network(&info, dims);
     let options = StepOptions {
         batch: dims[0],
         statistics,

@@ -14,11 +14,8 @@ use altiplano::reference::{self, Memory};
 use altiplano::space::nas_bench_201::{Arch, Macro};
 use serde_json::Value;
 
+use crate::case::{json, network, tensors};
 use crate::common;
-
-fn json(path: &Path) -> Value {
-    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
-}
 
 struct Case {
     name: String,
@@ -32,17 +29,8 @@ struct Case {
 
 fn case(path: &Path, form: Form) -> Case {
     let info = json(&path.join("case.json"));
-    let size = |name: &str| info[name].as_u64().unwrap() as usize;
-    let batch = load(&path.join("batch.safetensors")).unwrap().0;
-    let dims = &batch["x"].dims;
-    let sizes = Macro {
-        channels: size("C"),
-        cells: size("N"),
-        in_channels: dims[1],
-        height: dims[2],
-        width: dims[3],
-        classes: size("num_classes"),
-    };
+    let batch = tensors(path, "batch");
+    let (arch, sizes) = network(&info, &batch["x"].dims);
     let weights = info["weights"].as_str().unwrap_or("weights.safetensors");
     let weights: Named = load(&path.join(weights)).unwrap().0;
     assert_eq!(Form::of_tensors(weights.keys()), form);
@@ -61,7 +49,7 @@ fn case(path: &Path, form: Form) -> Case {
     };
     Case {
         name: path.display().to_string(),
-        arch: info["arch"].as_str().unwrap().parse().unwrap(),
+        arch,
         scorer,
         weights,
         published: json(&path.join(file)),

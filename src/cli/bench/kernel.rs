@@ -28,7 +28,7 @@ const MOST_BYTES: u64 = 4 << 20;
 #[group(skip)]
 pub(super) struct Options {
     /// Time a kernel of your own instead: WGSL with one @compute entry point and buffers at @group(0) @binding(0), (1), ...
-    #[arg(long, value_name = "FILE", requires = "grid", conflicts_with_all = ["suite", "item", "budget", "preset", "out", "plot", "profile", "serve", "shaders"])]
+    #[arg(long, value_name = "FILE", requires = "grid", conflicts_with_all = ["suite", "item", "budget", "preset", "out", "plot", "force", "profile", "serve", "shaders"])]
     wgsl: Option<PathBuf>,
     /// Its workgroups.
     #[arg(long, value_name = "X,Y,Z", value_delimiter = ',', num_args = 1..=3, requires = "wgsl")]
@@ -107,6 +107,11 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         drop(gpu);
         return in_another_process(global, options.limit, &kernel);
     }
+    // Who started this holds the other end of stdin: without them nobody would end a kernel that does not end.
+    std::thread::spawn(|| {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        std::process::exit(1);
+    });
     let ceiling = Ceiling::measure(&gpu, args.samples)?;
     // From here on the other process counts.
     eprintln!("{STARTS}");
@@ -126,7 +131,7 @@ fn in_another_process(global: &Global, limit: u64, kernel: &Kernel) -> Result<()
     let mut child = Command::new(&own)
         .args(std::env::args_os().skip(1))
         .args(["--alone", "--json"].iter().filter(|option| !global.json || **option != "--json"))
-        .stdin(Stdio::null())
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
