@@ -15,7 +15,7 @@ OUT ?= runs/demo
 # tile. All other kernels run checked in the golden tests.
 CHECKED_CASES ?= 41
 # Tests whose long form `make test-long` runs.
-LONG_TESTS ?= sharpness who_learnt folded killed inherited
+LONG_TESTS ?= sharpness who_learnt folded killed inherited part_of_its_history
 
 # Drivers complain on stderr if it is missing.
 export XDG_RUNTIME_DIR ?= /tmp

@@ -130,8 +130,10 @@ fn a_killed_search_ends_with_the_same_bits_whatever_trains_side_by_side() {
 fn inherited_weights_help_and_change_no_bit_side_by_side() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let settings = format!("baseline = false\n{}", SETTINGS.replace("training.epochs = 4", "training.epochs = 1"));
-    std::fs::write(folder.join("small.toml"), settings).unwrap();
+    let settings = SETTINGS
+        .replace("training.epochs = 4", "training.epochs = 1")
+        .replace("final_images = 320", "final_images = 128");
+    std::fs::write(folder.join("small.toml"), format!("baseline = false\n{settings}")).unwrap();
     let search = |out: &str, args: &[&str]| {
         let args = [&SEARCH[..], &["--lr", "0.02", "--out", out], args].concat();
         altiplano(folder, &args).output().unwrap()
