@@ -66,7 +66,7 @@ test-long:
 	@mkdir -p runs
 	$(TESTS) --no-run
 	@scripts/adapter.sh
-	ALTIPLANO_LONG=1 $(CARGO) test --release --test engine --test search $(TIMED) -- $(REPORT) $(LONG_TESTS) 2>&1 \
+	ALTIPLANO_LONG=1 $(CARGO) test --release --test engine --test program --test search $(TIMED) -- $(REPORT) $(LONG_TESTS) 2>&1 \
 		| tee runs/test-long.log
 
 bench: build

@@ -148,6 +148,22 @@ impl Error {
     }
 }
 
+/// A path as text; bytes that are no UTF-8 stand there as `\xFF` does.
+pub(crate) fn path_text(path: &Path) -> String {
+    let mut text = String::new();
+    for chunk in path.as_os_str().as_encoded_bytes().utf8_chunks() {
+        text.push_str(chunk.valid());
+        chunk.invalid().iter().for_each(|byte| text += &format!("\\x{byte:02X}"));
+    }
+    text
+}
+
+/// Writes a path as [`path_text`] gives it: `#[serde(serialize_with = "crate::error::serialize_path")]`. By itself serde refuses
+/// paths that are no UTF-8, and with them the whole document.
+pub(crate) fn serialize_path<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path_text(path))
+}
+
 /// Most names that are suggested at once.
 const MAX_SUGGESTED: usize = 6;
 
@@ -201,6 +217,24 @@ fn edit_distance(a: &str, b: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn every_path_can_be_written() {
+        use std::os::unix::ffi::OsStrExt;
+
+        #[derive(serde::Serialize)]
+        struct One {
+            #[serde(serialize_with = "crate::error::serialize_path")]
+            file: PathBuf,
+        }
+        for (bytes, want) in
+            [(&b"a/\xc3\xa4.png"[..], "a/\u{e4}.png"), (b"a\xff\xfeb\xc3", "a\\xFF\\xFEb\\xC3"), (b"", "")]
+        {
+            let one = One { file: std::ffi::OsStr::from_bytes(bytes).into() };
+            assert_eq!(serde_json::to_value(&one).unwrap()["file"], want);
+        }
+    }
 
     #[test]
     fn suggests_the_nearest_name() {

@@ -125,9 +125,88 @@ impl Stream {
     }
 }
 
+pub mod seed_text {
+    //! Seeds in files, for `#[serde(with = "altiplano::philox::seed_text")]`: whole numbers, and as text those that are
+    //! beyond the integers of TOML. Both are read.
+
+    use std::fmt;
+
+    use serde::de::{Deserializer, Error, Unexpected, Visitor};
+    use serde::ser::Serializer;
+
+    /// Writes a seed.
+    pub fn serialize<S: Serializer>(seed: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+        match i64::try_from(*seed) {
+            Ok(seed) => serializer.serialize_i64(seed),
+            Err(_) => serializer.serialize_str(&seed.to_string()),
+        }
+    }
+
+    /// Reads a seed.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+        deserializer.deserialize_any(Seed)
+    }
+
+    struct Seed;
+
+    impl Visitor<'_> for Seed {
+        type Value = u64;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "a seed from 0 to {}, in quotes above {}", u64::MAX, i64::MAX)
+        }
+
+        fn visit_u64<E: Error>(self, seed: u64) -> Result<u64, E> {
+            Ok(seed)
+        }
+
+        fn visit_i64<E: Error>(self, seed: i64) -> Result<u64, E> {
+            u64::try_from(seed).map_err(|_| E::invalid_value(Unexpected::Signed(seed), &self))
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<u64, E> {
+            let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+            let seed = text.parse::<u64>().ok().filter(|_| digits);
+            seed.ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    struct Run {
+        #[serde(with = "crate::philox::seed_text")]
+        seed: u64,
+    }
+
+    #[test]
+    fn every_seed_is_read_back() {
+        let border = i64::MAX as u64;
+        for (seed, written) in [
+            (0, "seed = 0\n"),
+            (1, "seed = 1\n"),
+            (border, "seed = 9223372036854775807\n"),
+            (border + 1, "seed = \"9223372036854775808\"\n"),
+            (u64::MAX, "seed = \"18446744073709551615\"\n"),
+        ] {
+            let run = Run { seed };
+            let text = toml::to_string(&run).unwrap();
+            assert_eq!(text, written);
+            assert_eq!(toml::from_str::<Run>(&text).unwrap(), run);
+            let table = toml::Table::try_from(&run).unwrap();
+            let back: Run = table.try_into().unwrap();
+            assert_eq!(back, run);
+            assert_eq!(serde_json::from_str::<Run>(&serde_json::to_string(&run).unwrap()).unwrap(), run);
+            assert_eq!(serde_json::from_str::<Run>(&format!("{{\"seed\": {seed}}}")).unwrap(), run);
+        }
+        for wrong in ["-1", "\"-1\"", "\"+1\"", "\"\"", "\"18446744073709551616\"", "1.5", "true", "\"one\""] {
+            let why = toml::from_str::<Run>(&format!("seed = {wrong}")).unwrap_err().to_string();
+            assert!(why.contains("a seed from 0 to 18446744073709551615"), "{wrong}: {why}");
+        }
+    }
 
     /// The known-answer tests that Random123 publishes for `philox4x32 10`.
     #[test]

@@ -3,8 +3,10 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Result, unknown};
+use super::correlate::identify;
+use crate::error::{Error, Result};
 use crate::philox::Stream;
+use crate::report::score_table::{Row, Table};
 use crate::space::nas_bench_201::Arch;
 
 /// Purpose word: order of architectures.
@@ -15,7 +17,7 @@ pub(super) struct Choice {
     /// Architectures to score.
     #[arg(long, num_args = 1..)]
     arch: Vec<String>,
-    /// A file of architectures: one per line, or a CSV with a column `arch`.
+    /// A file of architectures: one per line, or a CSV with a column `arch`, in quotes or not.
     #[arg(long)]
     pub archs: Option<PathBuf>,
     /// That many architectures at random: of the file, or of the space; one of each isomorphism class.
@@ -84,33 +86,22 @@ impl Choice {
 }
 
 /// Architectures of a file, and the values of a column.
-fn read(path: &Path, value: Option<&str>) -> Result<Vec<(Arch, f64)>> {
-    let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-    let fail = |line: usize, why: String| Error::file(path, None, format!("line {}: {why}", line + 1));
-    let mut lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).peekable();
-    let header: Vec<&str> = lines.peek().map(|(_, line)| line.split(',').map(str::trim).collect()).unwrap_or_default();
-    let column = |wanted: &str| header.iter().position(|name| *name == wanted);
-    let arch = column("arch");
-    if arch.is_some() {
-        lines.next();
-    }
-    let value = match value {
-        Some(name) => Some(column(name).ok_or_else(|| unknown("--stratify", name, &header))?),
-        None => None,
+fn read(path: &Path, column: Option<&str>) -> Result<Vec<(Arch, f64)>> {
+    let table = Table::read_list(path, &identify)?;
+    let columns: Vec<usize> = column.map(|name| table.require("--stratify", name)).transpose()?.into_iter().collect();
+    // Of the rows of one architecture the first counts.
+    let picked = table.pick(&columns, &columns, None, &identify)?;
+    let known = |row: &Row| {
+        let fail = |why: String| Error::file(path, None, format!("line {}: {why}", row.line));
+        let arch = Arch::from_index(row.arch.own as usize).ok_or_else(|| fail("names no architecture".into()))?;
+        match (row.values.first(), column) {
+            (Some(value), Some(name)) if !value.is_finite() => {
+                Err(fail(format!("column `{name}` has {value}, which is no number to stratify by")))
+            }
+            (value, _) => Ok((arch, value.copied().unwrap_or_default())),
+        }
     };
-    let mut list = vec![];
-    for (number, line) in lines {
-        let field = |at: usize| line.split(',').nth(at).unwrap_or_default().trim().trim_matches('"');
-        let arch = field(arch.unwrap_or(0)).parse().map_err(|e: Error| fail(number, e.to_string()))?;
-        let value = match value {
-            Some(at) => match field(at).parse::<f64>() {
-                Ok(value) if value.is_finite() => value,
-                _ => return Err(fail(number, format!("`{}` is no number to stratify by", field(at)))),
-            },
-            None => 0.0,
-        };
-        list.push((arch, value));
-    }
+    let list = picked.rows.iter().map(known).collect::<Result<Vec<_>>>()?;
     if list.is_empty() {
         return Err(Error::file(path, None, "holds no architecture"));
     }

@@ -1,5 +1,6 @@
 //! Arguments that several commands share.
 
+use super::Global;
 use crate::data::Dataset;
 use crate::error::{Error, Result, unknown};
 use crate::space::nas_bench_201::{Macro, NasBench201};
@@ -40,6 +41,17 @@ impl Sizes {
     /// Checks the name of the space.
     pub fn check_space(&self) -> Result<()> {
         if SPACES.contains(&self.space.as_str()) { Ok(()) } else { Err(unknown("--space", &self.space, SPACES)) }
+    }
+
+    /// Puts the option, where it is given, over the space that a configuration names.
+    ///
+    /// # Errors
+    /// If there is no such space.
+    pub fn choose_space(&self, global: &Global, configured: &mut String) -> Result<()> {
+        if global.was_given("--space") {
+            configured.clone_from(&self.space);
+        }
+        Sizes { space: configured.clone(), ..self.clone() }.check_space()
     }
 
     /// The space for images that are described by the options alone, with the benchmark's own sizes as default.

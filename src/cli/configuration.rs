@@ -1,5 +1,5 @@
 //! What decides a run: its preset, the file of `--config` over it, options over both; or, for a run that is gone on with,
-//! what its folder says.
+//! what its folder says. With it goes the record of what the run depends on ([`Record`]).
 
 use std::path::Path;
 
@@ -7,14 +7,20 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Global;
-use crate::data::{Dataset, load};
+use super::inputs::{MOVABLE, Record, load_data};
+use super::progress::note;
+use crate::data::{Dataset, absolute};
 use crate::error::{Error, Result, unknown};
 
 /// The file in a run's folder.
-const FILE: &str = "config.toml";
+pub(super) const FILE: &str = "config.toml";
 /// Options that decide nothing about a run.
-const INDIFFERENT: [&str; 8] =
-    ["--resume", "--dry-run", "--out", "--device", "--checked", "--json", "--verbose", "--quiet"];
+const INDIFFERENT: [&str; 9] =
+    ["--resume", "--strict", "--dry-run", "--out", "--device", "--checked", "--json", "--verbose", "--quiet"];
+/// Options from which the defaults of all others follow.
+const DECISIVE: [&str; 3] = ["--preset", "--compat", "--method"];
+/// Keys that need not stand in a configuration.
+const OPTIONAL: [&str; 5] = ["adversarial", "augmentation", "clip", "from", "images"];
 
 /// Where a run's configuration comes from.
 pub(super) struct Source<'a> {
@@ -25,6 +31,26 @@ pub(super) struct Source<'a> {
     pub resume: bool,
     /// The file of `--config`.
     pub file: Option<&'a Path>,
+    /// The file of `--from`, for commands that have it.
+    pub from: Option<&'a Path>,
+}
+
+/// A run that may begin or go on.
+pub(super) struct Configured<C> {
+    /// Its settings.
+    pub config: C,
+    /// Its data.
+    pub data: Dataset,
+    /// What it depends on.
+    pub record: Record,
+    /// What it depended on when it began, if it is gone on with.
+    pub begun: Option<Record>,
+}
+
+/// What a run's folder says of it.
+struct Stored {
+    table: toml::Table,
+    record: Option<Record>,
 }
 
 /// A value as TOML text.
@@ -32,82 +58,183 @@ pub(super) fn to_toml<T: Serialize>(value: &T) -> Result<String> {
     toml::to_string(value).map_err(|e| Error::invalid(FILE, e.to_string()))
 }
 
+/// Settings and record as the text of a configuration.
+pub(super) fn with_record<T: Serialize>(config: &T, record: &Record) -> Result<String> {
+    #[derive(Serialize)]
+    struct Recorded<'a> {
+        record: &'a Record,
+    }
+    Ok(format!("{}\n{}", to_toml(config)?, to_toml(&Recorded { record })?))
+}
+
 impl Source<'_> {
     /// A text that stands in the configuration, `data` or `method`: what the command line says, else the file, else the
     /// option's default, which `value` is then.
     pub fn text(&self, key: &str, value: Option<&str>) -> Result<Option<String>> {
-        let file = match self.global.was_given(&format!("--{key}")) {
-            true => None,
-            false => self.file.map(read).transpose()?,
-        };
-        let text = file.as_ref().and_then(|table| table.get(key)?.as_str());
+        let file = self.in_file(key)?;
+        let text = file.as_ref().and_then(|value| value.as_str());
         Ok(text.or(value).map(str::to_owned))
+    }
+
+    /// A switch that stands in the configuration: what the command line says, else the file.
+    pub fn switch(&self, key: &str, value: bool) -> Result<bool> {
+        Ok(value || self.in_file(key)?.and_then(|value| value.as_bool()).unwrap_or(false))
+    }
+
+    /// What the file says, unless the command line says something else.
+    fn in_file(&self, key: &str) -> Result<Option<toml::Value>> {
+        let (false, Some(path)) = (self.global.was_given(&format!("--{key}")), self.file) else { return Ok(None) };
+        Ok(read(path)?.remove(key))
+    }
+
+    /// A text that the folder of a run that is gone on with has under `key`.
+    ///
+    /// # Errors
+    /// If there is no run.
+    pub fn begun_with(&self, key: &str) -> Result<Option<Option<String>>> {
+        let stored = self.stored()?;
+        Ok(stored.map(|stored| stored.table.get(key).and_then(|value| value.as_str()).map(str::to_owned)))
     }
 
     /// What the folder of a run that is gone on with says of it; `None` of a new run.
     ///
     /// # Errors
     /// If there is no run.
-    pub fn stored(&self) -> Result<Option<toml::Table>> {
+    fn stored(&self) -> Result<Option<Stored>> {
         let (true, Some(out)) = (self.resume, self.out) else { return Ok(None) };
         let path = out.join(FILE);
         if !path.exists() {
             let why = format!("there is no run in {}: it has no {FILE}", out.display());
             return Err(Error::invalid("--resume", why));
         }
-        read(&path).map(Some)
+        let mut table = read(&path)?;
+        let record = Record::take(&mut table, &path)?;
+        Ok(Some(Stored { table, record }))
     }
 
     /// The configuration and its data. `make` is given the data and their name. A run that is gone on with keeps what its
-    /// folder says; options must be those that it was begun with, or none.
+    /// folder says; options must be those that it was begun with, or none. Inputs must be those that it began with, but may
+    /// lie elsewhere.
     ///
     /// # Errors
-    /// What `make` has to say, what is wrong with a file, or how options and the run differ.
+    /// What `make` has to say, what is wrong with a file, or how options, inputs and the run differ.
     pub fn configuration<C: Serialize + DeserializeOwned>(
         &self,
         data: Option<&str>,
         make: &dyn Fn(&Dataset, &str) -> Result<C>,
-    ) -> Result<(C, Dataset)> {
-        let asked = |name: Option<String>| -> Result<(C, Dataset)> {
-            let name = name.ok_or_else(|| Error::invalid("--data", "is needed"))?;
-            let data = load(&name)?;
-            Ok((make(&data, &name)?, data))
-        };
-        let Some(stored) = self.stored()? else { return asked(self.text("data", data)?) };
-        let begun = stored.get("data").and_then(|name| name.as_str()).map(str::to_owned);
+    ) -> Result<Configured<C>> {
+        let Some(stored) = self.stored()? else { return self.begin(data, make) };
         let path = self.out.unwrap_or(Path::new("")).join(FILE);
-        let config = |table: toml::Table| -> Result<C> {
-            table.try_into().map_err(|e: toml::de::Error| Error::file(&path, None, e.to_string()))
+        let begun = stored.table.get("data").and_then(|name| name.as_str());
+        let name = match data.filter(|_| self.global.was_given("--data")) {
+            Some(name) => place(name)?,
+            None => begun.ok_or_else(|| Error::file(&path, None, "there is no key data"))?.to_owned(),
         };
-        if self.global.given.iter().all(|option| INDIFFERENT.contains(&option.as_str())) {
-            let data = load(&begun.ok_or_else(|| Error::file(&path, None, "there is no key data"))?)?;
-            return Ok((config(stored)?, data));
+        let data = load_data(self.global, &name).map_err(|error| match (error, begun) {
+            (Error::Invalid { why, .. }, Some(begun)) if begun == name => {
+                let why = format!("the run began with it: {why}\nif it was moved, say where it lies now with --data");
+                Error::invalid("--data", why)
+            }
+            (error, _) => error,
+        })?;
+        let mut moved = stored.table;
+        moved.insert("data".into(), name.clone().into());
+        if let Some(from) = self.from {
+            moved.insert("from".into(), absolute(from)?.into());
         }
-        let (other, data) = asked(self.text("data", data)?)?;
-        if let Some((key, there, here)) = difference(&stored, &table(&other)?, "") {
+        let record = record(&data, &moved).map_err(|error| match error {
+            Error::Io { .. } if self.from.is_none() => Error::invalid(
+                "--from",
+                format!("{error}; the run began with it, so say where it lies now with --from"),
+            ),
+            other => other,
+        })?;
+        match &stored.record {
+            Some(begun) => begun.check(&record)?,
+            None => note(self.global, "the run does not say what it began with; its inputs cannot be checked"),
+        }
+        let config: C = moved.try_into().map_err(|e: toml::de::Error| Error::file(&path, None, e.to_string()))?;
+        let decides = |option: &str| {
+            let moves = MOVABLE.iter().any(|name| option == format!("--{name}"));
+            !INDIFFERENT.contains(&option) && !moves
+        };
+        if self.global.given.iter().any(|option| decides(option))
+            && let Some((key, there, here)) = difference(&table(&config)?, &table(&make(&data, &name)?)?, "")
+        {
             let why = format!(
-                "options differ from what the run was begun with: {key} is {there} there and {here} here; it goes on as \
-                 it began, so leave out all but --out, or begin another one"
+                "{key} is {there} in the run and {here} by the options; a run goes on as it began, so leave the option out, \
+                 or begin another run"
             );
             return Err(Error::invalid("--resume", why));
         }
-        Ok((config(stored)?, data))
+        Ok(Configured { config, data, record, begun: stored.record })
     }
 
-    /// `default` with the values of the file put over it; an unknown key is an error that names the nearest.
-    pub fn merged<T: Serialize + DeserializeOwned>(&self, default: T) -> Result<T> {
-        let Some(path) = self.file else { return Ok(default) };
-        let mut given = read(path)?;
-        // These are in `default` already, and what the command line says stands above the file.
-        for key in ["seed", "data"] {
-            if self.global.was_given(&format!("--{key}")) {
-                given.remove(key);
+    /// The configuration of a new run.
+    fn begin<C: Serialize>(
+        &self,
+        data: Option<&str>,
+        make: &dyn Fn(&Dataset, &str) -> Result<C>,
+    ) -> Result<Configured<C>> {
+        let name = self.text("data", data)?.ok_or_else(|| Error::invalid("--data", "is needed"))?;
+        let name = place(&name)?;
+        let data = load_data(self.global, &name)?;
+        let config = make(&data, &name)?;
+        let record = record(&data, &table(&config)?)?;
+        if let Some(path) = self.file
+            && let Some(meant) = Record::take(&mut read(path)?, path)?
+            && let Err(error) = meant.check(&record)
+        {
+            // Who names other inputs means them.
+            if !MOVABLE.iter().any(|name| self.global.was_given(&format!("--{name}"))) {
+                return Err(Error::file(path, None, error.to_string()));
             }
+            note(self.global, &format!("{}: {error}", path.display()));
         }
-        let mut all = table(&default)?;
-        merge(&mut all, given, "").map_err(|e| Error::file(path, None, e.to_string()))?;
-        all.try_into().map_err(|e: toml::de::Error| Error::file(path, None, e.to_string()))
+        Ok(Configured { config, data, record, begun: None })
     }
+
+    /// `default` with the values of the file put over it; an unknown key is an error that names the nearest. Where a run is gone
+    /// on with, its own values stand in place of the default ones.
+    pub fn merged<T: Serialize + DeserializeOwned>(&self, default: T) -> Result<T> {
+        let mut all = table(&default)?;
+        // What the command line says stands above files, and is in `default` already.
+        let said: Vec<&str> =
+            ["seed", "data", "from"].into_iter().filter(|key| self.global.was_given(&format!("--{key}"))).collect();
+        let without = |mut given: toml::Table| {
+            said.iter().for_each(|key| drop(given.remove(*key)));
+            given
+        };
+        let anew = DECISIVE.iter().any(|option| self.global.was_given(option));
+        if let Some(stored) = self.stored()?.filter(|_| !anew) {
+            let spoken = said.iter().filter_map(|key| Some(((*key).to_owned(), all.get(*key)?.clone())));
+            let spoken: Vec<(String, toml::Value)> = spoken.collect();
+            all = stored.table;
+            all.extend(spoken);
+        }
+        let mut path = self.out.unwrap_or(Path::new("")).join(FILE);
+        if let Some(file) = self.file {
+            let mut given = read(file)?;
+            Record::take(&mut given, file)?;
+            merge(&mut all, without(given), "").map_err(|e| Error::file(file, None, e.to_string()))?;
+            path = file.to_owned();
+        }
+        all.try_into().map_err(|e: toml::de::Error| Error::file(&path, None, e.to_string()))
+    }
+}
+
+/// The name of a data set, as it can be written down: the bundled one's, or an absolute path.
+fn place(name: &str) -> Result<String> {
+    if super::place::data_place(name).is_some() && Path::new(name).exists() {
+        return absolute(Path::new(name));
+    }
+    Ok(name.to_owned())
+}
+
+/// What a configuration depends on.
+fn record(data: &Dataset, config: &toml::Table) -> Result<Record> {
+    let from = config.get("from").and_then(|path| path.as_str()).map(Path::new);
+    Record::of(data, &[("from", from)])
 }
 
 fn read(path: &Path) -> Result<toml::Table> {
@@ -129,6 +256,7 @@ fn merge(into: &mut toml::Table, given: toml::Table, prefix: &str) -> Result<()>
                 merge(inner, given, &format!("{name}."))?;
             }
             (Some(slot), value) => *slot = value,
+            (None, value) if OPTIONAL.contains(&key.as_str()) => drop(into.insert(key, value)),
             (None, _) => {
                 let known: Vec<&str> = known.iter().map(String::as_str).collect();
                 return Err(unknown(&format!("key {name}"), &key, &known));

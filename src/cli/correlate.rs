@@ -106,7 +106,9 @@ struct Dropped {
 #[derive(Serialize)]
 struct Answer {
     space: String,
+    #[serde(serialize_with = "crate::error::serialize_path")]
     scores: PathBuf,
+    #[serde(serialize_with = "crate::error::serialize_path")]
     truth: PathBuf,
     /// Architectures in both files; of several data sets the most.
     n: usize,

@@ -13,16 +13,19 @@ use serde::Serialize;
 use super::Global;
 use super::pictures::{Pictures, choose_kinds, choose_severities};
 use super::place::{FORCE, Outputs, Scratch, data_place};
-use super::progress::Display;
+use super::progress::{Display, say};
 use crate::corrupt::Severity;
-use crate::data::{Unusable, is_picture};
-use crate::error::{Error, Result};
+use crate::data::{Unusable, is_other_picture, is_picture};
+use crate::error::{Error, Result, path_text};
 use crate::measure::corruption::grid;
 use crate::progress::{Event, tell};
 use crate::report::folder::atomic_write;
 use input::Input;
 use job::{Job, encode};
 use manifest::{Run, Settings, Target};
+
+/// Endings of pictures that are written.
+const PICTURES: [&str; 3] = ["png", "jpg", "jpeg"];
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -31,7 +34,7 @@ pub(super) struct Args {
     /// links to files are followed, links to folders are not.
     #[arg(long)]
     input: String,
-    /// File (one image, one kind, one severity) or folder for results; must not exist.
+    /// File (one image, one kind, one severity; .png, .jpg or .jpeg) or folder for results; must not exist.
     #[arg(long)]
     out: PathBuf,
     /// main, all, or names with commas between.
@@ -87,19 +90,20 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     let severities = choose_severities("--severity", &args.severity)?;
     args.pictures.check()?;
     let picture = Path::new(&args.input);
+    let other = is_other_picture(&args.out).is_some();
     let single = kinds.len() * severities.len() == 1
-        && is_picture(&args.out)
+        && (is_picture(&args.out) || other)
         && args.input != "digits"
         && picture.is_file()
         && is_picture(picture);
     let refuse = (!args.force).then_some(FORCE);
     let mut outputs = Outputs::new(&[data_place(&args.input), args.pictures.frost.as_deref()]);
     if single {
-        outputs.file("--out", Some(&args.out), &[], refuse)?;
+        outputs.file("--out", Some(&args.out), if other { &PICTURES[..] } else { &[] }, refuse)?;
     } else {
         outputs.folder("--out", &args.out, refuse)?;
     }
-    outputs.file("--sheet", args.sheet.as_deref(), &["png", "jpg", "jpeg"], refuse)?;
+    outputs.file("--sheet", args.sheet.as_deref(), &PICTURES, refuse)?;
     let input = Input::find(&args.input, &args.out, || check_array(&severities))?;
     let mut failed = match &input {
         Input::Tree(_, tree) => tree.unusable.clone(),
@@ -172,7 +176,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         }
     }
     failed.sort();
-    failed.iter().for_each(|bad| eprintln!("bad file: {}: {}", bad.file.display(), bad.why.replace('\n', " ")));
+    failed.iter().for_each(|bad| say(&format!("bad file: {}: {}", path_text(&bad.file), bad.why.replace('\n', " "))));
     answer.seconds = start.elapsed().as_secs_f64();
     answer.images_per_second = answer.results as f64 / answer.seconds;
     answer.failed = failed;

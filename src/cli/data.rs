@@ -39,9 +39,14 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         Sub::Info { data } | Sub::Verify { data } => {
             let s = describe(data)?;
             global.print(&s, || {
-                let verified = if matches!(args.command, Sub::Verify { .. }) { "whole: yes\n" } else { "" };
+                let verified = match (&args.command, s.left_out) {
+                    (Sub::Verify { .. }, 0) => "whole: yes\n".into(),
+                    (Sub::Verify { .. }, n) => format!("whole: what was read is; left out {n}, see the note\n"),
+                    _ => String::new(),
+                };
+                let notes: String = s.notes.iter().map(|note| format!("note: {note}\n")).collect();
                 format!(
-                    "{} ({}), {}\n{}x{} with {} channels, {} classes: {}\ntraining {} images, test {} images\nmean {:.4?}, deviation {:.4?}\nCRC-32 {}\n{verified}{}",
+                    "{} ({}), {}\n{}x{} with {} channels, {} classes: {}\ntraining {} images, test {} images\nmean {:.4?}, deviation {:.4?}\nCRC-32 {}\n{verified}{notes}",
                     s.name,
                     s.format,
                     s.source,
@@ -55,7 +60,6 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
                     s.mean,
                     s.std,
                     s.crc32,
-                    s.note.as_deref().unwrap_or_default(),
                 )
             })
         }

@@ -8,17 +8,18 @@ use serde::Serialize;
 use super::Global;
 use super::baseline::{Against, Baseline, Own};
 use super::corrupt::manifest::Manifest;
+use super::inputs::load_data;
+use super::model::{ModelArgs, Trained, check_loss};
 use super::pictures::{Pictures, choose_kinds, choose_severities};
 use super::place::{FORCE, Outputs, data_place};
 use super::progress::Display;
 use crate::corrupt::{Constants, Corruption, Kind};
-use crate::data::load;
+use crate::data::Identity;
 use crate::error::{Error, Result};
 use crate::graph::{Group, Statistics};
 use crate::measure::attack::{Attack, Attacked, Attacker, suspicions};
 use crate::measure::corruption::{CorruptedSet, Origin, Scores, evaluate_wait, grid};
 use crate::measure::forward::{Score, Subject, graph};
-use crate::nn::card::ModelCard;
 use crate::progress::{Event, tell};
 use crate::report::folder::atomic_write;
 use crate::report::heat_map::heat_map;
@@ -28,9 +29,8 @@ use crate::train::trainer::Setting;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// A model that altiplano saved.
-    #[arg(long)]
-    model: PathBuf,
+    #[command(flatten)]
+    model: ModelArgs,
     /// `digits`, or a folder or archive; its test images are used.
     #[arg(long)]
     data: String,
@@ -68,6 +68,8 @@ pub(super) struct Args {
 
 #[derive(Serialize)]
 struct Answer {
+    /// The model and the data.
+    inputs: BTreeMap<&'static str, Identity>,
     images: usize,
     clean: Score,
     severities: Vec<u8>,
@@ -103,7 +105,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     }
     args.pictures.check()?;
     let mut outputs = Outputs::new(&[
-        Some(&args.model),
+        Some(&args.model.model),
         data_place(&args.data),
         args.corrupted.as_deref(),
         args.baseline.as_deref(),
@@ -113,14 +115,10 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     outputs.file("--csv", args.csv.as_deref(), &["csv"], refuse)?;
     outputs.file("--heatmap", args.heatmap.as_deref(), &["svg"], refuse)?;
     let baseline = args.baseline.as_deref().map(|path| Ok((path, Baseline::read(path)?))).transpose()?;
-    let (card, statistics, named) = ModelCard::read(&args.model)?;
-    let model = card.model()?;
-    let data = load(&args.data)?;
+    let data = load_data(global, &args.data)?;
+    let Trained { model, named, statistics } = args.model.open(global, &data)?;
+    let inputs = BTreeMap::from([("data", data.identity()?), ("model", Identity::of_file(&args.model.model)?)]);
     let test = data.test.reveal_for_final_evaluation();
-    if test.channels != card.sizes[2] || test.classes != card.sizes[5] {
-        let have = format!("{} channels and {} classes", test.channels, test.classes);
-        return Err(Error::shape("--data", format!("{} channels and {} classes", card.sizes[2], card.sizes[5]), have));
-    }
     let count = args.images.unwrap_or(test.len()).min(test.len());
     let mut images = test.select(&(0..count).collect::<Vec<_>>());
     let constants = args.pictures.constants(images.height.max(images.width))?;
@@ -142,7 +140,8 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     let made = Made::find(args, &corruptions, constants)?;
     if let Some((path, base)) = &baseline {
         let (constants, frost) = (made.constants.as_deref(), made.frost.as_deref());
-        base.check(path, &Own { images: count, severities: &severities, constants, frost })?;
+        let data = inputs.get("data");
+        base.check(path, &Own { images: count, severities: &severities, constants, frost, data })?;
     }
     let (gpu, preset) = global.gpu()?;
     let resident = Resident::new(&gpu, &images)?;
@@ -190,11 +189,13 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     images.pixels.clear();
 
     let clean = scores.clean.first().copied().unwrap_or_default();
+    check_loss(clean, "the clean images")?;
     let table = Table::new(&corruptions, &scores);
     let errors = |kind: &str| table.rows.get(kind).map(|row| row.iter().map(|s| 1.0 - s.accuracy).collect::<Vec<_>>());
     let whole = Kind::MAIN.iter().all(|kind| table.rows.contains_key(kind.name()));
     let Against { mce, relative_mce, note } = baseline.map(|(_, base)| base.against(clean, errors)).unwrap_or_default();
     let answer = Answer {
+        inputs,
         images: count,
         clean,
         severities: severities.iter().map(|s| s.get()).collect(),
@@ -205,7 +206,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         source: made.source,
         constants: made.constants,
         frost: made.frost,
-        suspicions: suspicions(clean.accuracy, card.sizes[5], &attacked),
+        suspicions: suspicions(clean.accuracy, model.classes(), &attacked),
         attacks: args.attacks.iter().zip(&attacked).map(|(text, (_, r))| (text.trim().to_owned(), *r)).collect(),
         corruptions: table.column(|s| s.accuracy),
         corruption_losses: table.column(|s| s.loss),

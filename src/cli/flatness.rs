@@ -1,27 +1,27 @@
 //! `altiplano flatness`
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::Global;
-use crate::data::load;
+use super::inputs::load_data;
+use super::model::{ModelArgs, Trained, check_loss};
+use crate::data::Identity;
 use crate::error::{Error, Result, unknown};
 use crate::graph::{Graph, Group, Noise, Statistics};
 use crate::measure::flatness::{flatnas_robustness, genas_flatness};
 use crate::measure::forward::{Forward, Score, Subject, graph};
 use crate::measure::noise::Perturbation;
-use crate::nn::card::ModelCard;
 use crate::train::feed::Resident;
 use crate::train::stores::Stores;
 use crate::train::trainer::Setting;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// A model that altiplano saved.
-    #[arg(long)]
-    model: PathBuf,
+    #[command(flatten)]
+    model: ModelArgs,
     /// `digits`, or a folder or archive; its test images are used.
     #[arg(long)]
     data: String,
@@ -52,6 +52,8 @@ struct Level {
 
 #[derive(Serialize)]
 struct Answer {
+    /// The model and the data.
+    inputs: BTreeMap<&'static str, Identity>,
     noise: &'static str,
     draws: usize,
     images: usize,
@@ -76,14 +78,9 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     if args.draws == 0 || args.images == Some(0) {
         return Err(Error::invalid("--draws and --images", "must be at least 1"));
     }
-    let (card, statistics, named) = ModelCard::read(&args.model)?;
-    let model = card.model()?;
-    let data = load(&args.data)?;
+    let data = load_data(global, &args.data)?;
+    let Trained { model, named, statistics } = args.model.open(global, &data)?;
     let test = data.test.reveal_for_final_evaluation();
-    if test.channels != card.sizes[2] || test.classes != card.sizes[5] {
-        let have = format!("{} channels and {} classes", test.channels, test.classes);
-        return Err(Error::shape("--data", format!("{} channels and {} classes", card.sizes[2], card.sizes[5]), have));
-    }
     let (gpu, preset) = global.gpu()?;
     let resident = Resident::new(&gpu, test)?;
     let setting = Setting { gpu: &gpu, preset, data: &resident, statistics: &statistics };
@@ -98,6 +95,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     let subject = |weights| Subject { weights, running: running.clone(), path: vec![] };
     let clean = Forward::new(&setting, model.input(), batch, &pass, &[subject((weights.clone(), 0))])?;
     let clean = clean.evaluate_wait(&images)?[0];
+    check_loss(clean, "the weights without noise")?;
     let maker = Perturbation::new(&gpu, preset, &[(weights, 0)], args.draws, noise)?;
     let subjects: Vec<Subject> = (0..args.draws).map(|draw| subject(maker.copy(0, draw))).collect();
     let noisy = Forward::new(&setting, model.input(), batch, &pass, &subjects)?;
@@ -117,6 +115,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     }
     let losses: Vec<f64> = profile.iter().map(|l| l.loss).collect();
     let answer = Answer {
+        inputs: BTreeMap::from([("data", data.identity()?), ("model", Identity::of_file(&args.model.model)?)]),
         noise: name,
         draws: args.draws,
         images: count,

@@ -14,9 +14,12 @@ mod data;
 mod devices;
 mod evaluate;
 mod flatness;
+mod inputs;
+mod model;
 mod pictures;
 mod place;
 mod progress;
+mod run;
 mod score;
 mod search;
 mod search_flatnas;
@@ -56,7 +59,7 @@ pub(crate) struct Global {
     #[arg(long, global = true)]
     device: Option<String>,
     /// Seed of all random numbers.
-    #[arg(long, global = true, default_value_t = 1)]
+    #[arg(long, global = true, default_value_t = 1, allow_negative_numbers = true)]
     seed: u64,
     /// Run shaders with bounds checks and loop bounds.
     #[arg(long, global = true)]
@@ -118,9 +121,11 @@ pub fn main() -> ExitCode {
     let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version go to stdout with code 0, everything else to stderr with code 2.
-            let code = error.exit_code();
-            return if error.print().is_ok() { ExitCode::from(code as u8) } else { ExitCode::from(1) };
+            // Help and version go to stdout with code 0, everything else to stderr with code 2. Who reads only the beginning has
+            // seen what they wanted, and wrong arguments stay wrong when nobody listens.
+            let lost = error.print().is_err_and(|e| e.kind() != std::io::ErrorKind::BrokenPipe);
+            let code = if lost && !error.use_stderr() { 1 } else { error.exit_code() as u8 };
+            return ExitCode::from(code);
         }
     };
     let level = match (cli.global.quiet, cli.global.verbose) {
@@ -152,7 +157,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            progress::say(&format!("error: {error}"));
             ExitCode::from(error.exit_code())
         }
     }

@@ -5,10 +5,14 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use crate::data::{is_other_picture, is_picture};
 use crate::error::{Error, Result};
 
 /// What refuses a file that is there, for commands with `--force`; the advice that is given then.
 pub(super) const FORCE: &str = "--force replaces it";
+
+/// Endings of files that are read or written, pictures aside.
+const OF_FILES: [&str; 8] = ["csv", "json", "jsonl", "npy", "safetensors", "svg", "toml", "txt"];
 
 /// The outputs of a command, checked one by one before any work is done for them.
 ///
@@ -29,7 +33,7 @@ impl Outputs {
         Outputs { inputs, folder: None, files: vec![] }
     }
 
-    /// Takes a place for a folder; there may be a folder already.
+    /// Takes a place for a folder; there may be a folder already. A new one has no name like a file's, which would be a slip.
     pub fn folder(&mut self, option: &str, path: &Path, refuse: Option<&str>) -> Result<()> {
         let wrong = |why: &str| Err(Error::invalid(option, format!("{} {why}", path.display())));
         if path.file_name().is_none() {
@@ -49,6 +53,8 @@ impl Outputs {
             if !path.is_dir() {
                 return wrong("is a file; the results need a folder, so give another name");
             }
+        } else if is_named_as_file(path) {
+            return wrong("ends as a file does, but the results need a folder; give a name without such an ending");
         }
         self.folder = Some(own);
         Ok(())
@@ -94,6 +100,13 @@ impl Outputs {
         self.files.push((option.to_owned(), own));
         Ok(())
     }
+}
+
+fn is_named_as_file(path: &Path) -> bool {
+    let ending = path.extension().unwrap_or_default();
+    is_picture(path)
+        || is_other_picture(path).is_some()
+        || OF_FILES.iter().any(|known| ending.eq_ignore_ascii_case(known))
 }
 
 /// The place of a data set on the disk; the bundled one has none.
@@ -185,6 +198,22 @@ mod tests {
             assert_eq!(resolved(&root.join("link/new")), root.join("in/new"));
         }
         assert!(resolved(Path::new("nowhere/x")).is_absolute());
+    }
+
+    #[test]
+    fn a_folder_is_not_called_like_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let take = |name: &str| Outputs::new(&[]).folder("--out", &folder.path().join(name), None);
+        for name in ["x.webp", "x.PNG", "deep/x.jpg", "x.heic", "x.npy", "x.safetensors"] {
+            let why = take(name).unwrap_err().to_string();
+            assert!(why.contains(name) && why.contains("need a folder"), "{why}");
+        }
+        for name in ["x", "x.png-c", "run.1", "set.tar-c"] {
+            take(name).unwrap();
+        }
+        // Somebody meant what is there.
+        std::fs::create_dir(folder.path().join("x.npy")).unwrap();
+        take("x.npy").unwrap();
     }
 
     #[test]

@@ -1,6 +1,10 @@
-//! Progress on the terminal: a bar where there is one, plain lines elsewhere; and Ctrl-C.
+//! What people are told on stderr while something runs: progress as a bar where the terminal can show one, as plain lines
+//! elsewhere, and notes; and the signals by which they stop it.
+//!
+//! All of it is advice. A line that cannot be written, because the disk is full or nobody reads any more, is dropped, and the
+//! work goes on.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,13 +32,11 @@ pub(crate) struct Display {
 }
 
 impl Display {
-    /// A display that suits the terminal; Ctrl-C asks the job to stop at its next save.
+    /// A display that suits the terminal; Ctrl-C and its like ask the job to stop at its next save.
     pub fn new(global: &Global) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        let flag = stop.clone();
-        ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))
-            .map_err(|e| Error::invalid("signals", e.to_string()))?;
-        let bar = (!global.quiet && std::io::stderr().is_terminal()).then(|| {
+        on_signals(&stop)?;
+        let bar = (!global.quiet && can_draw()).then(|| {
             let style = ProgressStyle::with_template("{msg}\n{wide_bar} {percent}%");
             ProgressBar::new(1000).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
         });
@@ -86,7 +88,7 @@ impl Display {
                 bar.set_position((1000.0 * all) as u64);
                 bar.set_message(line);
             }
-            None => eprintln!("{line}"),
+            None => say(&line),
         }
     }
 
@@ -96,6 +98,51 @@ impl Display {
             bar.finish_and_clear();
         }
     }
+}
+
+/// Writes a line to stderr, if that can be done.
+pub(crate) fn say(line: &str) {
+    // One write, so that lines of several processes do not mix.
+    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
+}
+
+/// Tells what a user should know of a result and need not act upon.
+pub(crate) fn note(global: &Global, text: &str) {
+    if !global.quiet {
+        say(&format!("note: {text}"));
+    }
+}
+
+/// Whether stderr is a terminal that can move its cursor.
+fn can_draw() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| !term.is_empty() && term != "dumb")
+}
+
+/// Sets `stop` at the first signal that asks to end, and lets a second one end the process at once. Signals that were ignored
+/// when the process began stay ignored: who started it, with `nohup` or in the background, said so.
+fn on_signals(stop: &Arc<AtomicBool>) -> Result<()> {
+    let ignored = ignored_signals();
+    for signal in SIGNALS.iter().copied().filter(|signal| ignored >> (signal - 1) & 1 == 0) {
+        let failed = |e: std::io::Error| Error::invalid("signals", e.to_string());
+        // The second handler runs first and sees what the first has set.
+        signal_hook::flag::register_conditional_default(signal, stop.clone()).map_err(failed)?;
+        signal_hook::flag::register(signal, stop.clone()).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Signals that ask to end.
+#[cfg(unix)]
+const SIGNALS: [i32; 3] = [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP];
+#[cfg(not(unix))]
+const SIGNALS: [i32; 2] = [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM];
+
+/// The signals that this process ignores, a bit for each, from signal 1. Linux says so in a file; elsewhere there is no way to
+/// ask without handling them first, and none counts as ignored.
+fn ignored_signals() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
 /// `1:02:03` or `2:03`.

@@ -11,15 +11,18 @@ use serde::{Deserialize, Serialize};
 use super::Global;
 use super::architectures::Choice;
 use super::args::Sizes;
+use super::inputs::load_data;
 use super::place::{FORCE, Outputs, data_place};
-use crate::data::load as load_data;
+use super::progress::{note, say};
 use crate::error::{Error, Result};
 use crate::measure::zero_cost::score::{Scorer, batch_of};
 use crate::measure::zero_cost::{Proxy, croze};
 use crate::nn::bank::Bank;
-use crate::nn::nas_bench_201::Form;
+use crate::nn::nas_bench_201::{Form, Outline};
 use crate::nn::tensors::{Named, fingerprint, load};
+use crate::nn::weights::Weights;
 use crate::report::folder::atomic_write;
+use crate::report::score_table::{self, ARCH};
 use crate::space::nas_bench_201::{Arch, Macro};
 
 #[derive(clap::Args)]
@@ -72,7 +75,7 @@ struct Row {
 }
 
 /// What must be the same for rows of one file.
-#[derive(Serialize, Deserialize, PartialEq)]
+#[derive(Serialize, Deserialize)]
 struct Settings {
     version: String,
     seed: u64,
@@ -83,6 +86,20 @@ struct Settings {
     batch: String,
     weights: Option<String>,
     device: String,
+    #[serde(default)]
+    driver: String,
+}
+
+impl Settings {
+    /// The first setting that differs, with both values.
+    fn difference(&self, other: &Self) -> Option<String> {
+        let value = |settings| serde_json::to_value(settings).unwrap_or_default();
+        let (there, here) = (value(self), value(other));
+        let keys = here.as_object()?.keys();
+        let differing = keys.filter(|key| there.get(key) != here.get(key));
+        let text = |value: Option<&serde_json::Value>| value.map_or("nothing".into(), ToString::to_string);
+        differing.map(|key| format!("{key}: {} then, {} now", text(there.get(key)), text(here.get(key)))).next()
+    }
 }
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
@@ -93,7 +110,9 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     }
     check_places(args)?;
     let archs = args.choice.architectures(global.seed)?;
-    let weights = args.weights.as_deref().map(load).transpose()?.map(|(named, _)| named);
+    let weights = args.weights.as_deref().map(Weights::read).transpose()?;
+    weights.iter().flat_map(|weights| &weights.notes).for_each(|text| note(global, &format!("--weights: {text}")));
+    let weights = weights.map(|weights| weights.named);
     let form = match (&args.network, &weights) {
         (Some(name), _) => name.parse()?,
         (None, Some(weights)) => Form::of_tensors(weights.keys()),
@@ -111,6 +130,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         batch: fingerprint(&batch),
         weights: weights.as_ref().map(fingerprint),
         device: gpu.report().name.clone(),
+        driver: gpu.report().driver.clone(),
     };
     let weights = weights.map_or_else(|| Bank::fresh(global.seed), Bank::given);
     let scorer = Scorer { gpu, preset, sizes, form, seed: global.seed, batch, weights, range, zen: None };
@@ -141,7 +161,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
             let done = (number * args.population + some.len()).min(todo.len());
             let rate = done as f64 / start.elapsed().as_secs_f64();
             let left = (todo.len() - done) as f64 / rate;
-            eprintln!("{done} of {} architectures, {rate:.2} per second, {left:.0} s left", todo.len());
+            say(&format!("{done} of {} architectures, {rate:.2} per second, {left:.0} s left", todo.len()));
         }
     }
     let skipped = archs.len() - todo.len();
@@ -239,11 +259,10 @@ fn batch(
     gpu: &crate::gpu::Gpu,
     preset: crate::kernels::Preset,
 ) -> Result<Images> {
-    let dims = |name: &str| weights.and_then(|w| w.get(name)).map(|v| v.dims.clone()).unwrap_or_default();
-    let of = |names: [&str; 2]| names.iter().find_map(|name| dims(name).first().copied());
-    let channels = args.sizes.channels.or(of(["stem.0.weight", "stem.net.0.weight"]));
-    let classes = args.sizes.classes.or(of(["classifier.weight", "top.classifier.weight"]));
-    let cells = args.sizes.cells.or_else(|| weights.and_then(cells_of));
+    let outline = weights.map(Outline::of).unwrap_or_default();
+    let channels = args.sizes.channels.or(outline.channels);
+    let classes = args.sizes.classes.or(outline.classes);
+    let cells = args.sizes.cells.or(outline.cells);
     if let Some(path) = &args.batch {
         let (named, _) = load(path)?;
         let x = named.get("x").ok_or_else(|| Error::file(path, None, "there is no tensor `x`"))?;
@@ -257,7 +276,7 @@ fn batch(
     let Some(name) = &args.data else {
         return Err(Error::invalid("--data", "no images; give --data, or a batch of tensors by --batch"));
     };
-    let data = load_data(name)?;
+    let data = load_data(global, name)?;
     let side = (data.train.height, data.train.width);
     let sizes = args.sizes.for_data(&data, channels.unwrap_or(16), cells.unwrap_or(5), side)?.sizes;
     let (batch, range) = batch_of(gpu, preset, &data.train, &sizes, args.batch_size, global.seed)?;
@@ -267,14 +286,6 @@ fn batch(
         log::info!("{missing} of {} classes have no image in the batch; epe_nas leaves them out", sizes.classes);
     }
     Ok(Images { batch, sizes, range })
-}
-
-/// Cells per stage of a network with these weights.
-fn cells_of(weights: &Named) -> Option<usize> {
-    let number = |name: &String, prefix: &str| name.strip_prefix(prefix)?.split('.').next()?.parse::<usize>().ok();
-    let reductions = weights.keys().filter(|n| n.ends_with("conv_a.op.1.weight"));
-    let tiny = reductions.filter_map(|n| number(n, "cells.")).min();
-    tiny.or_else(|| weights.keys().filter_map(|n| number(n, "stack_cell1.")).max().map(|last| last + 1))
 }
 
 /// A CSV file that grows row by row, with a file beside it that says what the rows were made with.
@@ -294,18 +305,20 @@ impl Table {
             let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
             let known = std::fs::read_to_string(&beside).map_err(Error::io("read", &beside))?;
             let known: Settings = serde_json::from_str(&known).map_err(json)?;
-            if known != *settings {
-                let why =
-                    "was made with other settings (seed, network, sizes, batch, weights or device); use another --out";
-                return Err(Error::file(path, None, why));
+            if let Some(differs) = known.difference(settings) {
+                return Err(Error::file(
+                    path,
+                    None,
+                    format!("was made with other settings: {differs}; use another --out"),
+                ));
             }
             // A torn last line has no end.
             let whole = &text[..text.rfind('\n').map_or(0, |at| at + 1)];
-            let mut lines = whole.lines();
-            if lines.next() != Some(header.as_str()) {
+            let table = score_table::Table::parse(path, whole.as_bytes())?;
+            if table.header().join(",") != header {
                 return Err(Error::file(path, Some(0), format!("has other columns; expected {header}")));
             }
-            done = lines.filter_map(|line| line.split(',').next()).map(str::to_owned).collect();
+            done = table.find(ARCH).map(|column| table.texts(column)).unwrap_or_default().into_iter().collect();
             atomic_write(path, whole.as_bytes())?;
         } else {
             let settings = serde_json::to_string_pretty(settings).map_err(json)?;

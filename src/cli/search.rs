@@ -1,23 +1,19 @@
 //! `altiplano search`
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Global;
 use super::args::{Sizes, parse_time};
-use super::configuration::{Source, to_toml};
-use super::place::{Outputs, data_place};
-use super::progress::{Display, duration};
-use super::tiles::{gpu_for_run, record};
-use super::train::Training;
+use super::configuration::{Configured, Source, to_toml};
+use super::progress::duration;
+use super::run::{Place, in_folder};
+use super::train::{TrainConfig, Training};
 use crate::data::Dataset;
 use crate::error::{Error, Result, unknown};
-use crate::gpu::Gpu;
-use crate::kernels;
-use crate::progress::Observer;
-use crate::report::folder::{Existing, RunFolder, TILES};
+use crate::report::folder::RunFolder;
 use crate::search::config::{Method, Preset, SearchConfig};
 use crate::search::finals::files;
 use crate::search::run::{SearchResult, search};
@@ -45,7 +41,7 @@ pub(super) struct Args {
     /// Evaluate no further candidate after this time, such as 20m or 2h.
     #[arg(long, value_parser = parse_time)]
     pub time: Option<f64>,
-    /// Candidates to evaluate at most.
+    /// Candidates to evaluate; with --time fewer, if it ends before.
     #[arg(long)]
     pub evaluations: Option<usize>,
     /// Draws of weight noise per deviation.
@@ -74,6 +70,9 @@ pub(super) struct Args {
     /// Go on with the run in the folder, as it was begun.
     #[arg(long, conflicts_with = "force", requires = "out")]
     pub resume: bool,
+    /// With --resume: refuse another version, adapter, driver or tiles than the run began with.
+    #[arg(long, requires = "resume")]
+    pub strict: bool,
     /// Overwrite the run in the folder.
     #[arg(long)]
     pub force: bool,
@@ -142,17 +141,20 @@ fn listed(methods: &[&str]) -> String {
 
 impl Args {
     fn config(&self, global: &Global, data: &Dataset, name: &str, method: Method) -> Result<SearchConfig> {
-        self.sizes.check_space()?;
+        let source = self.source(global);
         let preset = self.preset.parse::<Preset>()?;
         let side = (data.train.height, data.train.width);
-        let mut config = SearchConfig::preset(method, preset, name, data.train.len(), side, self.compat);
+        let compat = source.switch("compat", self.compat)?;
+        let mut config = SearchConfig::preset(method, preset, name, data.train.len(), side, compat);
         config.seed = global.seed;
-        config = self.source(global).merged(config)?;
+        config = source.merged(config)?;
+        name.clone_into(&mut config.data);
+        self.sizes.choose_space(global, &mut config.space)?;
         self.fit(data, &mut config.channels, &mut config.cells, &mut config.image)?;
         self.training.apply(&mut config.training)?;
         let Args { time, evaluations, draws, sigmas, supernet_epochs, .. } = self;
         time.iter().for_each(|v| config.time = *v);
-        evaluations.iter().for_each(|v| config.evaluations = *v);
+        config.ask(evaluations.unwrap_or(config.evaluations));
         draws.iter().for_each(|v| config.evaluation.flatness.draws = *v);
         sigmas.iter().for_each(|v| config.evaluation.flatness.sigmas.clone_from(v));
         supernet_epochs.iter().for_each(|v| config.supernet.epochs = *v);
@@ -179,7 +181,7 @@ impl Args {
 
     /// Where the run's configuration comes from.
     pub(super) fn source<'a>(&'a self, global: &'a Global) -> Source<'a> {
-        Source { global, out: self.out.as_deref(), resume: self.resume, file: self.config.as_deref() }
+        Source { global, out: self.out.as_deref(), resume: self.resume, file: self.config.as_deref(), from: None }
     }
 
     /// The run's configuration, see [`Source::configuration`].
@@ -187,23 +189,15 @@ impl Args {
         &self,
         global: &Global,
         make: &dyn Fn(&Dataset, &str) -> Result<C>,
-    ) -> Result<(C, Dataset)> {
+    ) -> Result<Configured<C>> {
         self.source(global).configuration(Some(&self.data), make)
     }
 
-    /// Opens the run's folder as asked.
-    pub(super) fn folder(&self, out: &Path) -> Result<RunFolder> {
-        let existing = match (self.resume, self.force) {
-            (true, _) => Existing::Resume,
-            (_, true) => Existing::Force,
-            _ => Existing::Refuse,
-        };
-        RunFolder::create(out, existing)
-    }
-
-    /// The folder for results.
-    pub(super) fn out(&self) -> Result<&Path> {
-        self.out.as_deref().ok_or_else(|| Error::invalid("--out", "is needed: a folder for the results"))
+    /// The run's folder.
+    pub(super) fn place<'a>(&'a self, global: &'a Global) -> Result<Place<'a>> {
+        let Args { out, resume, force, strict, .. } = self;
+        let out = out.as_deref().ok_or_else(|| Error::invalid("--out", "is needed: a folder for the results"))?;
+        Ok(Place { global, out, resume: *resume, force: *force, strict: *strict })
     }
 }
 
@@ -211,7 +205,7 @@ impl Args {
 fn method(global: &Global, args: &Args) -> Result<String> {
     let source = args.source(global);
     let asked = source.text("method", Some(&args.method))?.unwrap_or_default();
-    let Some(stored) = source.stored()? else {
+    let Some(stored) = source.begun_with("method")? else {
         let known = ["random", "genas", "croze", "flatnas"];
         return match (known.contains(&asked.as_str()), unknown("--method", &asked, &known), &args.config) {
             (true, ..) => Ok(asked),
@@ -219,7 +213,7 @@ fn method(global: &Global, args: &Args) -> Result<String> {
             (_, why, _) => Err(why),
         };
     };
-    let begun = stored.get("method").and_then(|method| method.as_str()).unwrap_or(&asked).to_owned();
+    let begun = stored.unwrap_or_else(|| asked.clone());
     if global.was_given("--method") && asked != begun {
         return Err(Error::invalid("--method", format!("is {asked}, but the run was begun with {begun}")));
     }
@@ -242,61 +236,52 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
 
 /// Searches by flatness and at random.
 fn run_on_supernet(global: &Global, args: &Args, method: Method) -> Result<()> {
-    let (config, data) = args.configuration(global, &|data, name| args.config(global, data, name, method))?;
-    let space = space_for(args, &data, config.channels, config.cells, config.image)?;
+    let run = args.configuration(global, &|data, name| args.config(global, data, name, method))?;
+    let Configured { config, data, record, .. } = &run;
+    let space = space_for(&config.space, data, config.channels, config.cells, config.image)?;
     if args.dry_run {
-        return dry_run(global, &config, &space, data.train.len());
+        return dry_run(global, config, &space, data.train.len());
     }
-    let (result, folder) = in_folder(global, args, (&config, &config.data), &mut |gpu, preset, folder, observer| {
-        search(gpu, preset, &space, &data, &config, folder, observer)
+    let (result, folder) = in_folder(&args.place(global)?, &run, &mut |gpu, preset, folder, observer| {
+        search(gpu, preset, &space, data, config, folder, observer)
     })?;
-    global.print(&result, || text(&result, &config, &folder, global))
+    let again = TrainConfig {
+        space: config.space.clone(),
+        arch: result.best.arch.clone(),
+        data: config.data.clone(),
+        seed: config.seed,
+        channels: config.channels,
+        cells: config.cells,
+        image: config.image,
+        from: None,
+        images: None,
+        training: config.training.clone(),
+    };
+    let again = again.keep(record, &folder)?;
+    global.print(&result, || text(&result, &folder, &again))
 }
 
 /// The space for networks of given sizes on some data.
 pub(super) fn space_for(
-    args: &Args,
+    space: &str,
     data: &Dataset,
     channels: usize,
     cells: usize,
     [height, width]: [usize; 2],
 ) -> Result<NasBench201> {
     let image = (height, width);
-    let sizes = Sizes { image: Some(image), classes: None, in_channels: None, ..args.sizes.clone() };
-    let sizes = Sizes { channels: Some(channels), cells: Some(cells), ..sizes };
+    let sizes = Sizes {
+        space: space.to_owned(),
+        channels: Some(channels),
+        cells: Some(cells),
+        classes: None,
+        image: Some(image),
+        in_channels: None,
+    };
     sizes.for_data(data, channels, cells, image)
 }
 
-/// What a search does once its folder is open.
-type InFolder<'a, R> = dyn FnMut(&Gpu, kernels::Preset, &mut RunFolder, &mut Observer) -> Result<R> + 'a;
-
-/// Runs a search in the folder that was asked for, with its tiles and its configuration written first; a run that never began
-/// leaves nothing behind. Beside the configuration stands the name of the data.
-pub(super) fn in_folder<C: Serialize, R>(
-    global: &Global,
-    args: &Args,
-    (config, data): (&C, &str),
-    job: &mut InFolder<R>,
-) -> Result<(R, RunFolder)> {
-    let out = args.out()?;
-    Outputs::new(&[data_place(data)]).folder("--out", out, None)?;
-    let (gpu, preset) = gpu_for_run(global, out, args.resume)?;
-    let mut folder = args.folder(out)?;
-    folder.write(TILES, &record(preset)?)?;
-    folder.write("config.toml", to_toml(config)?.as_bytes())?;
-    let mut display = Display::new(global)?;
-    let result = job(&gpu, preset, &mut folder, &mut |event| display.event(event));
-    display.finish();
-    match result {
-        Ok(result) => Ok((result, folder)),
-        Err(error) => {
-            folder.abandon();
-            Err(error)
-        }
-    }
-}
-
-fn text(result: &SearchResult, config: &SearchConfig, folder: &RunFolder, global: &Global) -> String {
+fn text(result: &SearchResult, folder: &RunFolder, again: &str) -> String {
     let best = &result.best;
     let measure = |name: &str| best.measures.get(name).copied().unwrap_or(f64::NAN);
     let baseline = match &result.baselines.best_of_random {
@@ -310,7 +295,7 @@ fn text(result: &SearchResult, config: &SearchConfig, folder: &RunFolder, global
     let c = &result.correlations;
     let files: String = files(folder).iter().map(|f| format!("    {}\n", f.display())).collect();
     format!(
-        "found {}\n    fitness {:.4}: loss {:.3} without noise, {:.3} at the largest (deviation {:.3}), accuracy {:.1} % with the supernet's weights\n    {} parameters, {} multiply-adds, best of {} candidates\n{baseline}rank correlation of fitness with loss {}, of slopes alone with loss {}, of fitness with parameters {}\ntrained {} epochs with {}: {:.2} % of {} test images right (loss {:.4})\n{}files:\n{files}train it again:\n    altiplano train --arch '{}' --data {} --channels {} --cells {} --image {}x{} --optimizer {} --epochs {} --batch {} --seed {} --out {}-again\n{} in all",
+        "found {}\n    fitness {:.4}: loss {:.3} without noise, {:.3} at the largest (deviation {:.3}), accuracy {:.1} % with the supernet's weights\n    {} parameters, {} multiply-adds, best of {} candidates\n{baseline}rank correlation of fitness with loss {}, of slopes alone with loss {}, of fitness with parameters {}\ntrained {} epochs with {}: {:.2} % of {} test images right (loss {:.4})\n{}files:\n{files}train it again:\n    {again}\n{} in all",
         best.arch,
         best.fitness,
         measure("loss"),
@@ -329,17 +314,6 @@ fn text(result: &SearchResult, config: &SearchConfig, folder: &RunFolder, global
         result.trained.test_images,
         result.trained.clean_loss,
         result.trained.lines(),
-        best.arch,
-        config.data,
-        config.channels,
-        config.cells,
-        config.image[0],
-        config.image[1],
-        format!("{:?}", config.training.optimizer).to_lowercase(),
-        config.training.epochs,
-        config.training.batch,
-        global.seed,
-        folder.path().display(),
         duration(result.seconds),
     )
 }
@@ -371,7 +345,7 @@ fn dry_run(global: &Global, config: &SearchConfig, space: &NasBench201, images: 
     let f = &config.evaluation.flatness;
     let levels = if f.sigmas.is_empty() { 3 } else { f.sigmas.len() };
     let passes = each * (1 + levels * f.draws) + config.evaluation.recalibration_batches * config.evaluation.batch;
-    let candidates = config.candidates() * if config.baseline { 2 } else { 1 };
+    let candidates = config.candidates() * if config.searches_baseline() { 2 } else { 1 };
     let final_steps = config.training.steps_per_epoch(images) * config.training.epochs;
     let passes_final = if config.training.optimizer == crate::train::step::Optimizer::Sgd { 1.0 } else { 2.0 };
     let flop = 2.0
@@ -392,9 +366,10 @@ fn dry_run(global: &Global, config: &SearchConfig, space: &NasBench201, images: 
     let toml = to_toml(config)?;
     global.print(&plan, || {
         format!(
-            "{toml}\n# {} supernet steps, {} candidates (baseline included) of {} forward images each, {} training steps\n# about {:.0} GFLOP: {} at 10 GFLOP/s (a software adapter), {} at 1 TFLOP/s",
+            "{toml}\n# {} supernet steps, {} candidates{} of {} forward images each, {} training steps\n# about {:.0} GFLOP: {} at 10 GFLOP/s (a software adapter), {} at 1 TFLOP/s",
             plan.supernet_steps,
             plan.candidates,
+            if config.searches_baseline() { " (baseline included)" } else { "" },
             plan.candidate_images,
             plan.training_steps,
             plan.gflop,

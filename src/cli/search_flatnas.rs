@@ -3,9 +3,11 @@
 use serde::Serialize;
 
 use super::Global;
-use super::configuration::to_toml;
+use super::configuration::{Configured, to_toml};
 use super::progress::duration;
-use super::search::{Args, in_folder, space_for};
+use super::run::in_folder;
+use super::search::{Args, space_for};
+use super::train::TrainConfig;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::report::folder::RunFolder;
@@ -56,12 +58,14 @@ impl Options {
 }
 
 fn configured(global: &Global, args: &Args, data: &Dataset, name: &str) -> Result<FlatnasConfig> {
-    args.sizes.check_space()?;
+    let source = args.source(global);
     let side = (data.train.height, data.train.width);
     let preset = args.preset.parse::<Preset>()?;
-    let mut config = FlatnasConfig::preset(preset, name, side, args.compat);
+    let mut config = FlatnasConfig::preset(preset, name, side, source.switch("compat", args.compat)?);
     config.seed = global.seed;
-    config = args.source(global).merged(config)?;
+    config = source.merged(config)?;
+    name.clone_into(&mut config.data);
+    args.sizes.choose_space(global, &mut config.space)?;
     args.flatnas.apply(&mut config);
     let (max_params, max_macs) = args.proxy.limits();
     max_params.iter().for_each(|v| config.max_params = *v);
@@ -70,13 +74,19 @@ fn configured(global: &Global, args: &Args, data: &Dataset, name: &str) -> Resul
     args.truth.seeds.iter().for_each(|v| config.seeds = *v);
     args.draws.iter().for_each(|v| config.candidates.draws = *v);
     args.time.iter().for_each(|v| config.time = *v);
-    args.evaluations.iter().for_each(|v| config.evaluations = *v);
     args.supernet_epochs.iter().for_each(|v| config.supernet.epochs = *v);
     // The options of training hold for candidates too, but the epochs, which are few there.
     let epochs = config.candidates.training.epochs;
     args.training.apply(&mut config.candidates.training)?;
     config.candidates.training.epochs = epochs;
     args.training.apply(&mut config.training)?;
+    // After the sizes of generations. Who gives their number means it.
+    let evaluations = args.evaluations.unwrap_or(config.evaluations);
+    if global.was_given("--generations") {
+        config.evaluations = evaluations
+    } else {
+        config.ask(evaluations)
+    };
     let space = args.fit(data, &mut config.channels, &mut config.cells, &mut config.image)?;
     // A model of fewer samples than it has coefficients would fall back to another in every generation.
     let features = space.features(&Arch::from_index(0).unwrap_or_else(|| space.smallest())).len();
@@ -103,21 +113,22 @@ struct Plan<'a> {
 }
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
-    let (config, data) = args.configuration(global, &|data, name| configured(global, args, data, name))?;
-    let space = space_for(args, &data, config.channels, config.cells, config.image)?;
+    let run = args.configuration(global, &|data, name| configured(global, args, data, name))?;
+    let Configured { config, data, record, .. } = &run;
+    let space = space_for(&config.space, data, config.channels, config.cells, config.image)?;
     if args.dry_run {
         let share = (data.train.len() as f64 * config.train_share) as usize;
         let images = limited(share, config.candidates.training_images);
         let all = limited(data.train.len(), config.final_images);
         let plan = Plan {
-            config: &config,
+            config,
             supernet_steps: config.supernet.steps_per_epoch(share) * config.supernet.epochs,
             candidates: config.planned(),
             baseline_candidates: if config.searches_baseline() { config.planned() } else { 0 },
             steps_per_candidate: config.candidates.training.steps_per_epoch(images) * config.candidates.training.epochs,
             final_steps: config.training.steps_per_epoch(all) * config.training.epochs,
         };
-        let toml = to_toml(&config)?;
+        let toml = to_toml(config)?;
         return global.print(&plan, || {
             format!(
                 "{toml}\n# {} supernet steps; {} candidates, and {} of the baseline, of {} training steps each; three networks of {} \
@@ -131,10 +142,23 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
             )
         });
     }
-    let (result, folder) = in_folder(global, args, (&config, &config.data), &mut |gpu, preset, folder, observer| {
-        search(gpu, preset, &space, &data, &config, folder, observer)
+    let (result, folder) = in_folder(&args.place(global)?, &run, &mut |gpu, preset, folder, observer| {
+        search(gpu, preset, &space, data, config, folder, observer)
     })?;
-    global.print(&result, || text(&result, &config, &folder))
+    let again = TrainConfig {
+        space: config.space.clone(),
+        arch: result.found.best.arch.clone(),
+        data: config.data.clone(),
+        seed: config.seed,
+        channels: config.channels,
+        cells: config.cells,
+        image: config.image,
+        from: None,
+        images: Some(limited(data.train.len(), config.final_images)),
+        training: config.training.clone(),
+    };
+    let again = again.keep(record, &folder)?;
+    global.print(&result, || text(&result, config, &folder, &again))
 }
 
 /// A search in lines: candidates, surrogates, hypervolume, front.
@@ -162,7 +186,7 @@ fn explored(found: &Explored) -> String {
     )
 }
 
-fn text(result: &FlatnasResult, config: &FlatnasConfig, folder: &RunFolder) -> String {
+fn text(result: &FlatnasResult, config: &FlatnasConfig, folder: &RunFolder, again: &str) -> String {
     let epochs = config.training.epochs;
     let files = ["result.json", "best.safetensors", "table.csv", "table.svg", "history.jsonl", "config.toml"];
     let files: String = files.iter().map(|f| format!("    {}\n", folder.path().join(f).display())).collect();
@@ -179,7 +203,7 @@ fn text(result: &FlatnasResult, config: &FlatnasConfig, folder: &RunFolder) -> S
     };
     let warnings: String = result.trained.iter().filter(constant).map(warning).collect();
     format!(
-        "{}{baseline}\ntrained {epochs} epochs, tested on images that the search never saw (errors and R in percent points):\n{}chosen and control are trained alike, the baseline with plain SGD; baseline and control have {origin}\n{warnings}files:\n{files}{} in all",
+        "{}{baseline}\ntrained {epochs} epochs, tested on images that the search never saw (errors and R in percent points):\n{}chosen and control are trained alike, the baseline with plain SGD; baseline and control have {origin}\n{warnings}files:\n{files}train the chosen network again:\n    {again}\n{} in all",
         explored(&result.found),
         table("", &result.trained).text(),
         duration(result.seconds),

@@ -1,9 +1,11 @@
 //! `altiplano search --method croze`
 
 use super::Global;
-use super::configuration::to_toml;
+use super::configuration::{Configured, to_toml};
 use super::progress::duration;
-use super::search::{Args, in_folder, space_for};
+use super::run::in_folder;
+use super::search::{Args, space_for};
+use super::train::TrainConfig;
 use crate::data::Dataset;
 use crate::error::Result;
 use crate::report::folder::RunFolder;
@@ -68,12 +70,14 @@ impl Options {
 }
 
 fn configured(global: &Global, args: &Args, data: &Dataset, name: &str) -> Result<ProxyConfig> {
-    args.sizes.check_space()?;
+    let source = args.source(global);
     let side = (data.train.height, data.train.width);
     let preset = args.preset.parse::<Preset>()?;
     let mut config = ProxyConfig::preset(preset, name, data.train.len(), side, args.compat);
     config.seed = global.seed;
-    config = args.source(global).merged(config)?;
+    config = source.merged(config)?;
+    name.clone_into(&mut config.data);
+    args.sizes.choose_space(global, &mut config.space)?;
     args.proxy.apply(&mut config)?;
     args.fit(data, &mut config.channels, &mut config.cells, &mut config.image)?;
     args.training.apply(&mut config.training)?;
@@ -84,18 +88,32 @@ fn configured(global: &Global, args: &Args, data: &Dataset, name: &str) -> Resul
 }
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
-    let (config, data) = args.configuration(global, &|data, name| configured(global, args, data, name))?;
-    let space = space_for(args, &data, config.channels, config.cells, config.image)?;
+    let run = args.configuration(global, &|data, name| configured(global, args, data, name))?;
+    let Configured { config, data, record, .. } = &run;
+    let space = space_for(&config.space, data, config.channels, config.cells, config.image)?;
     if args.dry_run {
-        return global.print(&config, || to_toml(&config).unwrap_or_default());
+        return global.print(config, || to_toml(config).unwrap_or_default());
     }
-    let (result, folder) = in_folder(global, args, (&config, &config.data), &mut |gpu, preset, folder, observer| {
-        search(gpu, preset, &space, &data, &config, folder, observer)
+    let (result, folder) = in_folder(&args.place(global)?, &run, &mut |gpu, preset, folder, observer| {
+        search(gpu, preset, &space, data, config, folder, observer)
     })?;
-    global.print(&result, || text(&result, &config, &folder))
+    let again = TrainConfig {
+        space: config.space.clone(),
+        arch: result.best.arch.clone(),
+        data: config.data.clone(),
+        seed: config.seed,
+        channels: config.channels,
+        cells: config.cells,
+        image: config.image,
+        from: None,
+        images: None,
+        training: config.training.clone(),
+    };
+    let again = again.keep(record, &folder)?;
+    global.print(&result, || text(&result, config, &folder, &again))
 }
 
-fn text(result: &ProxyResult, config: &ProxyConfig, folder: &RunFolder) -> String {
+fn text(result: &ProxyResult, config: &ProxyConfig, folder: &RunFolder, again: &str) -> String {
     let best = &result.best;
     let trained = &result.trained;
     let correlation = |name: &str| {
@@ -116,7 +134,7 @@ fn text(result: &ProxyResult, config: &ProxyConfig, folder: &RunFolder) -> Strin
         false => String::new(),
     };
     format!(
-        "found {}\n    {} {:.6}, {} parameters, {} multiply-adds, best of {} candidates{short}\n{most}rank correlation of the score with parameters {}, with multiply-adds {}\ntrained {} epochs with {}{how}: {:.2} % of {} test images right (loss {:.4})\n{}files:\n{files}{} in all",
+        "found {}\n    {} {:.6}, {} parameters, {} multiply-adds, best of {} candidates{short}\n{most}rank correlation of the score with parameters {}, with multiply-adds {}\ntrained {} epochs with {}{how}: {:.2} % of {} test images right (loss {:.4})\n{}files:\n{files}train it again:\n    {again}\n{} in all",
         best.arch,
         config.proxy.name(),
         best.fitness,

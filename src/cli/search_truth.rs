@@ -9,6 +9,7 @@ use super::Global;
 use super::correlate::identify;
 use super::place::{FORCE, Outputs};
 use super::search::Args;
+use crate::data::Identity;
 use crate::error::{Error, Result, unknown};
 use crate::report::folder::atomic_write;
 use crate::report::line_plot::line_plot;
@@ -77,7 +78,10 @@ struct Found {
 
 #[derive(Serialize)]
 struct Answer {
+    #[serde(serialize_with = "crate::error::serialize_path")]
     truth: PathBuf,
+    /// What the table was.
+    table: Identity,
     maximize: String,
     minimize: String,
     /// Different architectures in the table.
@@ -126,7 +130,6 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     let (maximize, minimize) = (need(&options.maximize, "--maximize")?, need(&options.minimize, "--minimize")?);
     let mut outputs = Outputs::new(&[Some(&path)]);
     outputs.file("--plot", options.plot.as_deref(), &["svg"], (!args.force).then_some(FORCE))?;
-    let evaluations = args.evaluations.unwrap_or(100);
     let mut settings = SurrogateSettings { initial: 20, ..SurrogateSettings::default() };
     settings.plain.population = 20;
     options.apply(&mut settings)?;
@@ -151,6 +154,13 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     let space = args.sizes.stand_alone()?;
     let rows = rows(&space, &path, &maximize, &minimize)?;
     let truth = Truth::new(&space, &rows)?;
+    let evaluations = match args.evaluations {
+        Some(asked) if asked > truth.len() => {
+            let why = format!("{asked}, but the table has {} different architectures", truth.len());
+            return Err(Error::invalid("--evaluations", why));
+        }
+        asked => asked.unwrap_or(truth.len().min(100)),
+    };
     let (first, count) = (global.seed, options.seeds.unwrap_or(1));
     if count == 0 || count > 10_000 || evaluations < 2 {
         let why = format!("{count} seeds of {evaluations} evaluations; 1 to 10000 seeds of at least 2 are possible");
@@ -187,6 +197,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         cost: objectives[1],
     };
     let answer = Answer {
+        table: Identity::of_file(&path)?,
         truth: path,
         maximize,
         minimize,

@@ -8,10 +8,13 @@ use serde::Serialize;
 use super::Global;
 use super::args::Sizes;
 use super::place::{FORCE, Outputs};
+use super::progress::note;
 use crate::error::{Error, Result};
 use crate::graph::Statistics;
+use crate::nn::nas_bench_201::Outline;
 use crate::nn::space::NetworkSpace;
 use crate::nn::tensors::{load, to_bytes};
+use crate::nn::weights::Weights;
 use crate::report::folder::atomic_write;
 use crate::space::Space;
 use crate::train::single;
@@ -70,6 +73,7 @@ struct Answer {
     loss: f32,
     accuracy: f32,
     seconds: f64,
+    #[serde(serialize_with = "crate::error::serialize_path")]
     file: PathBuf,
 }
 
@@ -77,22 +81,20 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     args.sizes.check_space()?;
     let mut outputs = Outputs::new(&[Some(&args.weights), Some(&args.batch)]);
     outputs.file("--out", Some(&args.out), &["safetensors"], (!args.force).then_some(FORCE))?;
-    let (weights, _) = load(&args.weights)?;
+    let weights = Weights::read(&args.weights)?;
+    weights.notes.iter().for_each(|text| note(global, &format!("--weights: {text}")));
+    let weights = weights.named;
     let (batch, _) = load(&args.batch)?;
     let x = batch.get("x").ok_or_else(|| Error::file(&args.batch, None, "there is no tensor `x`"))?;
     let [n, c, h, w] = x.dims[..] else {
         return Err(Error::file(&args.batch, None, format!("`x` has axes {:?}, expected N, C, H, W", x.dims)));
     };
     // What the weights and the batch say goes before the benchmark's own sizes.
-    let cells = weights
-        .keys()
-        .filter(|name| name.ends_with("conv_a.op.1.weight"))
-        .filter_map(|name| name.strip_prefix("cells.")?.split('.').next()?.parse::<usize>().ok());
-    let dims = |name: &str| weights.get(name).map(|v| v.dims.clone()).unwrap_or_default();
+    let outline = Outline::of(&weights);
     let sizes = Sizes {
-        channels: args.sizes.channels.or(dims("stem.0.weight").first().copied()),
-        cells: args.sizes.cells.or(cells.min()),
-        classes: args.sizes.classes.or(dims("classifier.weight").first().copied()),
+        channels: args.sizes.channels.or(outline.channels),
+        cells: args.sizes.cells.or(outline.cells),
+        classes: args.sizes.classes.or(outline.classes),
         image: Some((h, w)),
         in_channels: Some(c),
         ..args.sizes.clone()

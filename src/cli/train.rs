@@ -6,17 +6,22 @@ use serde::{Deserialize, Serialize};
 
 use super::Global;
 use super::args::Sizes;
-use super::configuration::{Source, to_toml};
-use super::place::{Outputs, data_place};
-use super::progress::Display;
-use super::tiles::{gpu_for_run, record};
-use crate::data::Dataset;
+use super::configuration::{FILE, Source, with_record};
+use super::inputs::Record;
+use super::progress::note;
+use super::run::{Place, in_folder, quoted};
+use super::search::space_for;
+use crate::data::{Dataset, Identity, absolute};
 use crate::error::{Error, Result};
+use crate::graph::Statistics;
+use crate::measure::forward::graph;
+use crate::nn::Model;
 use crate::nn::card::ModelCard;
 use crate::nn::space::NetworkSpace;
-use crate::nn::tensors;
-use crate::report::folder::{Existing, RunFolder, TILES};
-use crate::search::finals::{Final, Job, train_and_test};
+use crate::nn::tensors::Named;
+use crate::nn::weights::{Classes, Weights, differing_classes};
+use crate::report::folder::{AGAIN, RunFolder, START};
+use crate::search::finals::{Final, Job, final_images, train_and_test};
 use crate::space::Space;
 use crate::train::feed::Resident;
 use crate::train::step::Optimizer;
@@ -43,9 +48,15 @@ pub(super) struct Args {
     /// TOML file with any of the numbers of config.toml.
     #[arg(long)]
     config: Option<PathBuf>,
+    /// Train on so many images, chosen by the seed, instead of all.
+    #[arg(long)]
+    images: Option<usize>,
     /// Go on with the run in the folder, as it was begun.
     #[arg(long, conflicts_with = "force")]
     resume: bool,
+    /// With --resume: refuse another version, adapter, driver or tiles than the run began with.
+    #[arg(long, requires = "resume")]
+    strict: bool,
     /// Overwrite the run in the folder.
     #[arg(long)]
     force: bool,
@@ -104,15 +115,48 @@ impl Training {
 /// Everything that decides a training; written as `config.toml`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct TrainConfig {
-    space: String,
-    arch: String,
-    data: String,
-    seed: u64,
-    channels: usize,
-    cells: usize,
-    image: [usize; 2],
-    training: Recipe,
+pub(super) struct TrainConfig {
+    pub space: String,
+    pub arch: String,
+    pub data: String,
+    #[serde(with = "crate::philox::seed_text")]
+    pub seed: u64,
+    pub channels: usize,
+    pub cells: usize,
+    pub image: [usize; 2],
+    /// Weights to start from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Images that train, the first of a shuffle; all in their order if it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub images: Option<usize>,
+    pub training: Recipe,
+}
+
+impl TrainConfig {
+    /// Writes down how the network that a search found is trained once more; the command that does it, to the same bits.
+    /// `record` is that of the search.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn keep(mut self, record: &Record, folder: &RunFolder) -> Result<String> {
+        let mut record = Record { inputs: record.inputs.clone(), classes: record.classes.clone(), ..Record::default() };
+        let start = folder.path().join(START);
+        if start.exists() {
+            self.from = Some(absolute(&start)?);
+            record.inputs.insert("from".into(), Identity::of_file(&start)?);
+        }
+        folder.write(AGAIN, with_record(&self, &record)?.as_bytes())?;
+        Ok(again(folder, AGAIN))
+    }
+}
+
+/// The command that repeats what a file of settings in a folder says.
+fn again(folder: &RunFolder, file: &str) -> String {
+    let path = folder.path();
+    let mut other = path.as_os_str().to_owned();
+    other.push("-again");
+    format!("altiplano train --config {} --out {}", quoted(&path.join(file)), quoted(&PathBuf::from(other)))
 }
 
 #[derive(Serialize)]
@@ -126,6 +170,8 @@ struct TrainResult {
     seed: u64,
     device: String,
     seconds: f64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    changes: Vec<String>,
     #[serde(rename = "final")]
     trained: Final,
 }
@@ -147,10 +193,18 @@ impl Args {
             channels: if small { 8 } else { 16 },
             cells: 1,
             image: [image.0, image.1],
+            from: None,
+            images: None,
             training,
         };
         let mut config = source.merged(default)?;
+        name.clone_into(&mut config.data);
+        self.sizes.choose_space(source.global, &mut config.space)?;
         self.arch.iter().for_each(|v| config.arch.clone_from(v));
+        self.images.iter().for_each(|v| config.images = Some(*v));
+        if let Some(from) = &self.from {
+            config.from = Some(absolute(from)?);
+        }
         self.training.apply(&mut config.training)?;
         let sizes = self.sizes.for_data(data, config.channels, config.cells, (config.image[0], config.image[1]))?.sizes;
         (config.channels, config.cells, config.image) = (sizes.channels, sizes.cells, [sizes.height, sizes.width]);
@@ -158,71 +212,93 @@ impl Args {
     }
 }
 
+/// Weights to start from, under the network's own names, of those that fit; tells how many these are.
+fn inherited(
+    global: &Global,
+    path: &str,
+    model: &dyn Model,
+    classes: &[String],
+    name: &dyn Fn(&str) -> Option<String>,
+) -> Result<Named> {
+    let mut weights = Weights::read(path.as_ref())?;
+    if let Some(theirs) = ModelCard::classes_of(&weights) {
+        match weights.align(&theirs, classes) {
+            Classes::Same => {}
+            Classes::Reordered => note(global, "--from: its classes were put into the order of the data's"),
+            Classes::Different => {
+                let why = differing_classes(["the model", "the data"], &theirs, classes);
+                note(global, &format!("--from: its classifier is not inherited, since {why}"));
+                weights.drop_classifier();
+            }
+        }
+    }
+    weights.notes.iter().for_each(|text| note(global, &format!("--from: {text}")));
+    let (named, fit) = weights.fit(&*graph(model, 1, Statistics::Running)?, name)?;
+    note(global, &format!("--from: {fit}"));
+    Ok(named)
+}
+
 pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
-    let source = Source { global, out: Some(&args.out), resume: args.resume, file: args.config.as_deref() };
-    let (config, data) = source.configuration(args.data.as_deref(), &|data, name| args.config(&source, data, name))?;
+    let source = Source {
+        global,
+        out: Some(&args.out),
+        resume: args.resume,
+        file: args.config.as_deref(),
+        from: args.from.as_deref(),
+    };
+    let run = source.configuration(args.data.as_deref(), &|data, name| args.config(&source, data, name))?;
+    let (config, data) = (&run.config, &run.data);
     if config.arch.is_empty() {
         return Err(Error::invalid("--arch", "is needed: the architecture's name in its space"));
     }
-    let sizes = Sizes { image: Some((config.image[0], config.image[1])), ..args.sizes.clone() };
-    let space = sizes.for_data(&data, config.channels, config.cells, (config.image[0], config.image[1]))?;
+    let space = space_for(&config.space, data, config.channels, config.cells, config.image)?;
     let arch = space.parse(&config.arch)?;
-    config.training.validate(data.train.len())?;
-    let inherited = args.from.as_deref().map(tensors::load).transpose()?;
+    let indices = final_images(data.train.len(), config.images, config.seed)?;
+    config.training.validate(indices.len())?;
+    let model = space.network(&arch);
     // A supernet names weights by operation; other files have the network's names.
     let name = |own: &str| space.inherited(own, &arch);
-    Outputs::new(&[data_place(&config.data), args.from.as_deref()]).folder("--out", &args.out, None)?;
-    let (gpu, preset) = gpu_for_run(global, &args.out, args.resume)?;
-    let existing = match (args.resume, args.force) {
-        (true, _) => Existing::Resume,
-        (_, true) => Existing::Force,
-        _ => Existing::Refuse,
-    };
-    let folder = RunFolder::create(&args.out, existing)?;
-    folder.write(TILES, &record(preset)?)?;
-    folder.write("config.toml", to_toml(&config)?.as_bytes())?;
+    let classes = &data.train.class_names;
+    let start = config.from.as_deref().map(|path| inherited(global, path, &*model, classes, &name)).transpose()?;
     let statistics = data.train.channel_statistics();
-    let resident = Resident::new(&gpu, &data.train)?;
-    let setting = Setting { gpu: &gpu, preset, data: &resident, statistics: &statistics };
-    let model = space.network(&arch);
     let sizes = [space.sizes.channels, space.sizes.cells];
-    let card = ModelCard::of(&config.space, &arch.to_string(), sizes, &*model, &data.train.class_names);
-    let mut display = Display::new(global)?;
+    let card = ModelCard::of(&config.space, &arch.to_string(), sizes, &*model, classes);
+    let own = |own: &str| Some(own.to_owned());
     let job = Job {
         model: &*model,
         recipe: &config.training,
+        images: &indices,
         card: &card,
-        inherit: inherited.as_ref().map(|(from, _)| Inheritance { from, name: &name }),
+        inherit: start.as_ref().map(|from| Inheritance { from, name: &own }),
         attacks: &[],
         stage: ("training", 0.0, 1.0),
     };
-    let trained = train_and_test(&setting, &job, &data, config.seed, &folder, &mut |event| display.event(event));
-    display.finish();
-    let trained = match trained {
-        Ok(trained) => trained,
-        Err(error) => {
-            folder.abandon();
-            return Err(error);
-        }
-    };
-    let result = TrainResult {
-        method: "train",
-        space: config.space.clone(),
-        arch: arch.to_string(),
-        params: space.params(&arch),
-        macs: space.macs(&arch),
-        dataset: data.name.clone(),
-        seed: config.seed,
-        device: format!("{} ({})", gpu.report().name, gpu.report().driver),
-        seconds: folder.seconds(),
-        trained,
-    };
-    let json = serde_json::to_vec_pretty(&result).map_err(|e| Error::invalid("result.json", e.to_string()))?;
-    folder.write("result.json", &json)?;
+    let place = Place { global, out: &args.out, resume: args.resume, force: args.force, strict: args.strict };
+    let (result, folder) = in_folder(&place, &run, &mut |gpu, preset, folder, observer| {
+        let resident = Resident::new(gpu, &data.train)?;
+        let setting = Setting { gpu, preset, data: &resident, statistics: &statistics };
+        let trained = train_and_test(&setting, &job, data, config.seed, folder, observer)?;
+        let result = TrainResult {
+            method: "train",
+            space: config.space.clone(),
+            arch: arch.to_string(),
+            params: space.params(&arch),
+            macs: space.macs(&arch),
+            dataset: data.name.clone(),
+            seed: config.seed,
+            device: format!("{} ({})", gpu.report().name, gpu.report().driver),
+            seconds: folder.seconds(),
+            changes: folder.changes(),
+            trained,
+        };
+        let json = serde_json::to_vec_pretty(&result).map_err(|e| Error::invalid("result.json", e.to_string()))?;
+        folder.write("result.json", &json)?;
+        Ok(result)
+    })?;
     global.print(&result, || {
         let t = &result.trained;
         format!(
-            "{}\n{} parameters, trained {} epochs with {} on {} images\naccuracy {:.2} % on {} test images (loss {:.4}), {:.2} % on the last training epoch\n{}model: {}",
+            "{}\n{} parameters, trained {} epochs with {} on {} images\naccuracy {:.2} % on {} test images (loss {:.4}), {:.2} % on the last training epoch\n{}model: {}\ntrain it again:\n    {}",
             result.arch,
             result.params,
             t.epochs,
@@ -234,6 +310,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
             100.0 * t.training.accuracy,
             t.lines(),
             args.out.join("best.safetensors").display(),
+            again(&folder, FILE),
         )
     })
 }

@@ -29,6 +29,7 @@ pub(super) struct Args {
 #[derive(Serialize)]
 struct Report {
     /// Where the tiles are kept.
+    #[serde(serialize_with = "crate::error::serialize_path")]
     file: PathBuf,
     #[serde(flatten)]
     tuning: Tuning,
@@ -36,6 +37,7 @@ struct Report {
 
 #[derive(Serialize)]
 struct Reset {
+    #[serde(serialize_with = "crate::error::serialize_path")]
     file: PathBuf,
     removed: bool,
 }

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use image::RgbImage;
 use std::borrow::Cow;
 use std::fmt;
+use xxhash_rust::xxh3::Xxh3;
 
 /// What is laid over an image by the frost corruption.
 #[derive(Debug, Clone)]
@@ -19,18 +20,19 @@ pub struct Frost {
 /// Where the frost comes from. Results of different sources are not comparable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FrostSource {
-    /// Photos of the user, such as the authors' own.
-    Photos,
+    /// Photos of the user, such as the authors' own, with a checksum (XXH3) of their sizes and pixels: results of
+    /// different photos are not comparable either.
+    Photos(u64),
     /// Textures that are computed here, with the colours and the spectrum of the authors' photos.
     Procedural,
 }
 
 impl fmt::Display for FrostSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            FrostSource::Photos => "photos",
-            FrostSource::Procedural => "procedural",
-        })
+        match self {
+            FrostSource::Photos(checksum) => f.pad(&format!("photos {checksum:016x}")),
+            FrostSource::Procedural => f.pad("procedural"),
+        }
     }
 }
 
@@ -52,8 +54,14 @@ impl Frost {
         if let Some(i) = photos.iter().position(|photo| photo.is_empty()) {
             return Err(Error::invalid("frost photos", format!("photo {i} has no pixels")));
         }
+        let mut sum = Xxh3::new();
+        for photo in &photos {
+            sum.update(&photo.width().to_le_bytes());
+            sum.update(&photo.height().to_le_bytes());
+            sum.update(photo);
+        }
         let layers = constants.of(photos.iter().map(fifth).collect(), photos);
-        Ok(Frost { layers: Cow::Owned(layers), source: FrostSource::Photos })
+        Ok(Frost { layers: Cow::Owned(layers), source: FrostSource::Photos(sum.digest()) })
     }
 
     /// Where the frost comes from.
@@ -161,7 +169,7 @@ mod tests {
         let image = photo(9, 6);
         let photos = vec![photo(40, 30), photo(25, 50)];
         let frost = Frost::photos(photos.clone(), Constants::ImageNet).unwrap();
-        assert_eq!((frost.source(), frost.len()), (FrostSource::Photos, 2));
+        assert!(matches!(frost.source(), FrostSource::Photos(_)) && frost.len() == 2);
         for (level, (a, b)) in [(1.0, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75)].into_iter().enumerate() {
             let mut draws = Recorded::new(vec![1.0, 43.0, 15.0]).unwrap();
             let got = apply(&image, Severity::ALL[level], Constants::ImageNet, &frost, &mut draws).unwrap();

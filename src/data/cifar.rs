@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::images::MAX_PIXEL_BYTES;
 use super::source::{Reader, Source};
-use super::{Dataset, Format, Images, NpyWriter, Origin};
+use super::{Dataset, Format, Images, NpyWriter, Origin, Parts};
 use crate::error::{Error, Result};
 
 const SIDE: usize = 32;
@@ -99,8 +99,17 @@ pub(super) fn load(source: &Source, variant: Variant) -> Result<Dataset> {
         Variant::Ten => ("cifar-10", Format::Cifar10),
         Variant::Hundred => ("cifar-100", Format::Cifar100),
     };
-    let origin = Origin::Path(source.root().to_path_buf());
-    Dataset::assemble(name.into(), format, train, test_images, origin, &source.path(test))
+    Dataset::assemble(Parts {
+        name: name.into(),
+        format,
+        train,
+        test: test_images,
+        source: Origin::Path(source.root().to_path_buf()),
+        files: source.files_read(),
+        left_out: source.left_out().clone(),
+        notes: Vec::new(),
+        test_path: source.path(test),
+    })
 }
 
 fn check_test(source: &Source, test: &str) -> Result<()> {

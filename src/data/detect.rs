@@ -7,8 +7,17 @@ use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 
 /// Where the published archives and common download tools put the files below the folder that a user names.
-const SUBFOLDERS: [&str; 7] =
-    ["", "cifar-10-batches-bin", "cifar-100-binary", "raw", "MNIST/raw", "FashionMNIST/raw", "KMNIST/raw"];
+const SUBFOLDERS: [&str; 9] = [
+    "",
+    "cifar-10-batches-bin",
+    "cifar-100-binary",
+    "raw",
+    "MNIST/raw",
+    "FashionMNIST/raw",
+    "KMNIST/raw",
+    "EMNIST/raw",
+    "gzip",
+];
 
 /// A layout that was recognised.
 enum Found {

@@ -3,8 +3,9 @@
 //! E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository, 1998,
 //! CC BY 4.0, as shipped with scikit-learn. `datasets/README.md` documents the file and its conversion.
 
+use super::left_out::LeftOut;
 use super::source::Reader;
-use super::{Dataset, Format, Images, Origin, check_labels};
+use super::{Dataset, Format, Images, Origin, Parts, check_labels};
 use crate::error::{Error, Result};
 use std::path::Path;
 
@@ -25,9 +26,17 @@ pub(super) fn load() -> Result<Dataset> {
         if count.is_multiple_of(TEST_EVERY) { test.push(i) } else { train.push(i) }
     }
     let (train, test) = (all.select(&train), all.select(&test));
-    let mut set = Dataset::assemble("digits".into(), Format::Bundled, train, test, Origin::Bundled, path)?;
-    set.note = Some("test part: every 5th image of each class in file order".into());
-    Ok(set)
+    Dataset::assemble(Parts {
+        name: "digits".into(),
+        format: Format::Bundled,
+        train,
+        test,
+        source: Origin::Bundled,
+        files: Vec::new(),
+        left_out: LeftOut::default(),
+        notes: vec!["test part: every 5th image of each class in file order".into()],
+        test_path: path.into(),
+    })
 }
 
 /// Reads magic, count, classes (u16 little-endian each), height, width, channels, version (u8 each), pixels
@@ -47,7 +56,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Images> {
     let labels_at = reader.offset();
     let labels: Vec<u16> = reader.exact(count as u64, "the labels")?.into_iter().map(u16::from).collect();
     reader.end()?;
-    check_labels(path, &labels, classes, |i| labels_at + i as u64)?;
+    check_labels(path, &labels, 0..classes, |i| labels_at + i as u64)?;
     Images::new(shape, (0..classes).map(|c| c.to_string()).collect(), pixels, labels)
 }
 

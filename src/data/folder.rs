@@ -1,23 +1,28 @@
 //! One folder of PNG or JPEG images per class: `train/<class>/*.png`, and `test/` or `val/` likewise.
 //!
 //! All images must have one size. They become one grey channel if every one of them is grey, else RGB; 16-bit
-//! values are reduced to 8, transparency is dropped. Classes and files go by sorted name. Only files directly
-//! inside a class folder count, so links cannot lead in circles. Files with other endings, and hidden ones,
-//! are ignored.
+//! values are reduced to 8, transparency is dropped, and orientation tags are followed. Classes and files go by sorted
+//! name. Only files directly inside a class folder count, or in its folder `images` where it has none itself, as in
+//! Tiny-ImageNet; that set's list of labels is read for its validation part, and a part without labels is not used.
+//! Links to folders below a class are not followed, since they may lead in circles. Pictures that are not read are told
+//! in a note; hidden files, and those that are no pictures by their names, are passed over.
 
 use super::images::{MAX_CLASSES, MAX_PIXEL_BYTES};
-use super::picture::{Caps, Kind, undecodable, with_decoder};
-use super::{Dataset, Format, Images, Origin, SplitSize, split};
+use super::left_out::LeftOut;
+use super::picture::{Caps, Kind, decode as decode_picture, kind_of, other_ending};
+use super::{Dataset, Format, Images, Origin, Parts, SplitSize, annotations, is_picture, pictures_below, split};
 use crate::error::{Error, Result};
-use image::{DynamicImage, ImageDecoder};
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
 
-const MAX_SIDE: u32 = 4096;
-const MAX_FILE_BYTES: u64 = 64 << 20;
-const MAX_DECODER_BYTES: u64 = 256 << 20;
+/// How much one image may take.
+const CAPS: Caps = Caps { side: 4096, file_bytes: 64 << 20, decoder_bytes: 256 << 20 };
 /// The share of each class that is held out when there is no test folder.
 const HELD_OUT: f64 = 0.2;
+const NO_LABELS: &str = "without labels";
+
+/// A file and its label.
+type Labelled = (PathBuf, u16);
 
 /// Whether `root` has a `train` folder with at least one folder in it.
 pub(super) fn detect(root: &Path) -> bool {
@@ -26,47 +31,24 @@ pub(super) fn detect(root: &Path) -> bool {
 
 /// Reads the set.
 pub(super) fn load(root: &Path) -> Result<Dataset> {
-    let train_files = Tree::list(&root.join("train"))?;
-    let test_folder = ["test", "val"].into_iter().find(|name| root.join(name).is_dir());
-    let test_files = match test_folder {
-        Some(name) => {
-            let tree = Tree::list(&root.join(name))?;
-            if tree.classes != train_files.classes {
-                let extra = tree.classes.iter().find(|class| !train_files.classes.contains(class));
-                let missing = train_files.classes.iter().find(|class| !tree.classes.contains(class));
-                let (class, other) = match (extra, missing) {
-                    (Some(class), _) => (class, "train"),
-                    (None, Some(class)) => (class, name),
-                    (None, None) => (&train_files.classes[0], name),
-                };
-                let why = format!("class folder `{class}` is missing in {other}/; both need the same classes");
-                return Err(Error::file(root.join(name), None, why));
-            }
-            tree.files
-        }
-        None => Vec::new(),
-    };
+    let mut left_out = LeftOut::default();
+    let Tree { classes, files: train_files } = Tree::list(root, "train", &mut left_out)?;
+    let TestPart { files: test_files, list, mut notes } = TestPart::find(root, &classes, &mut left_out)?;
     // One shape over both parts, so that one coloured test image does not make the parts differ.
-    let all: Vec<&(PathBuf, u16)> = train_files.files.iter().chain(&test_files).collect();
+    let all: Vec<&Labelled> = train_files.iter().chain(test_files.iter().flatten()).collect();
     let shape = common_shape(root, &all)?;
-    let mut train = decode(shape, &train_files.files, &train_files.classes)?;
-    let mut note = None;
-    let test = match test_folder {
-        Some(name) => {
-            if name == "test" && root.join("val").is_dir() {
-                note = Some("test part: test/; val/ was not read".into());
-            } else if name == "val" {
-                note = Some("test part: val/, as there is no test/".into());
-            }
-            decode(shape, &test_files, &train_files.classes)?
-        }
+    let files = all.into_iter().map(|file| file.0.clone()).chain(list).collect();
+    let mut train = decode(shape, &train_files, &classes)?;
+    let test = match test_files {
+        Some(test_files) => decode(shape, &test_files, &classes)?,
         None => {
             let parts = split(&train, &SplitSize::Fractions(vec![1.0 - HELD_OUT, HELD_OUT]), 0)?;
             let [kept, held_out] = parts.as_slice() else {
                 return Err(Error::file(root, None, "expected two parts of the split"));
             };
-            note = Some(format!(
-                "no test/ or val/: {} of {} images, a fixed 20% of each class, were held out as the test part",
+            notes.push(format!(
+                "no test/ or val/ with labels: {} of {} images, a fixed 20% of each class, were held out as the test \
+                 part",
                 held_out.len(),
                 train.len()
             ));
@@ -76,9 +58,17 @@ pub(super) fn load(root: &Path) -> Result<Dataset> {
         }
     };
     let name = root.file_name().map_or_else(|| "images".into(), |name| name.to_string_lossy().into_owned());
-    let mut set = Dataset::assemble(name, Format::ImageFolder, train, test, Origin::Path(root.into()), root)?;
-    set.note = note;
-    Ok(set)
+    Dataset::assemble(Parts {
+        name,
+        format: Format::ImageFolder,
+        train,
+        test,
+        source: Origin::Path(root.into()),
+        files,
+        left_out,
+        notes,
+        test_path: root.into(),
+    })
 }
 
 /// The visible entries of a folder, sorted by name.
@@ -94,25 +84,77 @@ fn sorted(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(entries)
 }
 
+/// Leaves out a file or folder; `why` is what a PNG or JPEG is left out for.
+fn leave(root: &Path, path: &Path, why: &str, left_out: &mut LeftOut) {
+    let place = path.strip_prefix(root).unwrap_or(path).to_path_buf();
+    if path.is_dir() {
+        match path.is_symlink() {
+            true => left_out.add(place, "link", "to a folder, which is not followed"),
+            false => left_out.add(place, "folder", "cannot be read"),
+        }
+    } else if is_picture(path) {
+        left_out.add(place, "picture", why);
+    } else if let Some(ending) = other_ending(path) {
+        left_out.add(place, &format!(".{ending} file"), "PNG and JPEG are read");
+    }
+}
+
+/// Leaves out all pictures of a part.
+fn leave_part(root: &Path, part: &str, why: &str, left_out: &mut LeftOut) -> Result<()> {
+    let folder = root.join(part);
+    let found = pictures_below(&folder)?;
+    for file in found.files.iter().chain(found.unusable.iter().map(|unusable| &unusable.file)) {
+        leave(root, &folder.join(file), why, left_out);
+    }
+    Ok(())
+}
+
+/// The pictures directly in a folder, or in its folder `images` if there are none. Others are left out.
+fn pictures_in(root: &Path, folder: &Path, left_out: &mut LeftOut) -> Result<Vec<PathBuf>> {
+    let found = pictures_below(folder)?;
+    let lies_in = |file: &Path, place: &str| file.parent() == Some(Path::new(place));
+    let place = if found.files.iter().any(|file| lies_in(file, "")) { "" } else { "images" };
+    let below = "in sub-folders of a class";
+    for unusable in &found.unusable {
+        let path = folder.join(&unusable.file);
+        if is_picture(&path) && !path.is_dir() && lies_in(&unusable.file, place) {
+            return Err(Error::file(path, None, unusable.why.clone()));
+        }
+        leave(root, &path, below, left_out);
+    }
+    let mut taken = Vec::with_capacity(found.files.len());
+    for file in found.files {
+        let path = folder.join(&file);
+        if lies_in(&file, place) { taken.push(path) } else { leave(root, &path, below, left_out) }
+    }
+    Ok(taken)
+}
+
 /// Class names, and files with their label.
 struct Tree {
     classes: Vec<String>,
-    files: Vec<(PathBuf, u16)>,
+    files: Vec<Labelled>,
 }
 
 impl Tree {
-    fn list(folder: &Path) -> Result<Tree> {
+    fn list(root: &Path, part: &str, left_out: &mut LeftOut) -> Result<Tree> {
+        let folder = root.join(part);
         let mut tree = Tree { classes: Vec::new(), files: Vec::new() };
-        for class in sorted(folder)?.into_iter().filter(|path| path.is_dir()) {
+        for class in sorted(&folder)? {
+            if !class.is_dir() {
+                leave(root, &class, "in no class folder", left_out);
+                continue;
+            }
             let Ok(label) = u16::try_from(tree.classes.len()) else {
                 return Err(Error::file(folder, None, format!("more than {MAX_CLASSES} class folders")));
             };
-            let before = tree.files.len();
-            let images = sorted(&class)?.into_iter().filter(|path| is_image(path));
-            tree.files.extend(images.map(|path| (path, label)));
-            if tree.files.len() == before {
-                return Err(Error::file(class, None, "no .png, .jpg or .jpeg file in this class folder"));
+            let pictures = pictures_in(root, &class, left_out)?;
+            if pictures.is_empty() {
+                let others = if left_out.is_empty() { String::new() } else { format!("; {left_out}") };
+                let why = format!("no .png, .jpg or .jpeg file in this class folder{others}");
+                return Err(Error::file(class, None, why));
             }
+            tree.files.extend(pictures.into_iter().map(|path| (path, label)));
             tree.classes.push(class.file_name().unwrap_or_default().to_string_lossy().into_owned());
         }
         match tree.classes.is_empty() {
@@ -122,20 +164,106 @@ impl Tree {
     }
 }
 
-fn is_image(path: &Path) -> bool {
-    let ending = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
-    ending.is_some_and(|e| ["png", "jpg", "jpeg"].contains(&e.as_str())) && !path.is_dir()
+/// Where the labels of a part are.
+enum Labels {
+    Folders,
+    List,
+    Nowhere,
 }
 
-/// Hands the decoder of a file to `f`.
-fn decoder_of<T>(path: &Path, f: impl FnOnce(Box<dyn ImageDecoder + '_>, Kind) -> Result<T>) -> Result<T> {
-    let caps = Caps { side: MAX_SIDE, file_bytes: MAX_FILE_BYTES, decoder_bytes: MAX_DECODER_BYTES };
-    with_decoder(path, &caps, f)
+impl Labels {
+    fn of(root: &Path, part: &str, classes: &[String]) -> Result<Labels> {
+        if annotations::place(root, part).is_file() {
+            return Ok(Labels::List);
+        }
+        let (folders, files): (Vec<_>, Vec<_>) =
+            sorted(&root.join(part))?.into_iter().partition(|entry| entry.is_dir());
+        let unlabelled = match folders.as_slice() {
+            [] => files.iter().any(|file| is_picture(file)),
+            [one] => one.ends_with("images") && !classes.iter().any(|class| class == "images"),
+            _ => false,
+        };
+        Ok(if unlabelled { Labels::Nowhere } else { Labels::Folders })
+    }
+}
+
+/// The part that only the final evaluation opens.
+#[derive(Default)]
+struct TestPart {
+    /// `None` if no part has labels.
+    files: Option<Vec<Labelled>>,
+    /// The list of labels, if they are not the folders' names.
+    list: Option<PathBuf>,
+    notes: Vec<String>,
+}
+
+impl TestPart {
+    /// `test/` if it is there and has labels, else `val/`.
+    fn find(root: &Path, classes: &[String], left_out: &mut LeftOut) -> Result<TestPart> {
+        let mut found = TestPart::default();
+        for part in ["test", "val"].into_iter().filter(|part| root.join(part).is_dir()) {
+            let labels = Labels::of(root, part, classes)?;
+            if matches!(labels, Labels::Nowhere) {
+                leave_part(root, part, NO_LABELS, left_out)?;
+                continue;
+            }
+            if found.files.is_some() {
+                leave_part(root, part, "val/ is not read, as test/ is the test part", left_out)?;
+                continue;
+            }
+            if part == "val" {
+                let test = if root.join("test").is_dir() { "test/ has no labels" } else { "there is no test/" };
+                found.notes.push(format!("test part: val/, as {test}"));
+            }
+            found.files = Some(match labels {
+                Labels::List => {
+                    let list = annotations::place(root, part);
+                    found.list = Some(list.clone());
+                    listed(root, part, &list, classes, left_out)?
+                }
+                _ => in_folders(root, part, classes, left_out)?,
+            });
+        }
+        Ok(found)
+    }
+}
+
+/// The pictures of a part whose labels are folders, which must be those of the training part.
+fn in_folders(root: &Path, part: &str, classes: &[String], left_out: &mut LeftOut) -> Result<Vec<Labelled>> {
+    let tree = Tree::list(root, part, left_out)?;
+    if tree.classes == classes {
+        return Ok(tree.files);
+    }
+    let lacks = |some: &[String], all: &[String]| all.iter().find(|class| !some.contains(class)).cloned();
+    let (class, other) = match lacks(classes, &tree.classes) {
+        Some(extra) => (extra, "train"),
+        // Names that are not Unicode may look alike.
+        None => (lacks(&tree.classes, classes).unwrap_or_default(), part),
+    };
+    let why = format!("class folder `{class}` is missing in {other}/; both need the same classes");
+    Err(Error::file(root.join(part), None, why))
+}
+
+/// The pictures of a part whose labels are in a list; by class, and by name within.
+fn listed(root: &Path, part: &str, list: &Path, classes: &[String], left_out: &mut LeftOut) -> Result<Vec<Labelled>> {
+    let mut labels = annotations::read(list, classes)?;
+    let mut files = Vec::with_capacity(labels.len());
+    for file in pictures_in(root, &root.join(part).join("images"), left_out)? {
+        match file.file_name().and_then(|name| name.to_str()).and_then(|name| labels.remove(name)) {
+            Some((_, label)) => files.push((file, label)),
+            None => leave(root, &file, NO_LABELS, left_out),
+        }
+    }
+    if let Some((name, (line, _))) = labels.into_iter().min_by_key(|(_, (line, _))| *line) {
+        return Err(Error::file(list, None, format!("line {line}: no picture `{name}` in {part}/images/")));
+    }
+    files.sort_by(|a, b| (a.1, &a.0).cmp(&(b.1, &b.0)));
+    Ok(files)
 }
 
 /// Height, width and channels of all files, from their headers.
-fn common_shape(root: &Path, files: &[&(PathBuf, u16)]) -> Result<[usize; 3]> {
-    let kinds: Vec<Result<Kind>> = files.par_iter().map(|(path, _)| decoder_of(path, |_, kind| Ok(kind))).collect();
+fn common_shape(root: &Path, files: &[&Labelled]) -> Result<[usize; 3]> {
+    let kinds: Vec<Result<Kind>> = files.par_iter().map(|(path, _)| kind_of(path, &CAPS)).collect();
     let mut first: Option<Kind> = None;
     let mut coloured = false;
     for (kind, (path, _)) in kinds.into_iter().zip(files.iter().copied()) {
@@ -165,18 +293,19 @@ fn common_shape(root: &Path, files: &[&(PathBuf, u16)]) -> Result<[usize; 3]> {
 }
 
 /// Decodes files of a known common shape, in order.
-fn decode(shape: [usize; 3], files: &[(PathBuf, u16)], classes: &[String]) -> Result<Images> {
+fn decode(shape: [usize; 3], files: &[Labelled], classes: &[String]) -> Result<Images> {
     let size: usize = shape.iter().product();
     let mut pixels = vec![0; size * files.len()];
     let outcomes: Vec<Result<()>> = pixels
         .par_chunks_exact_mut(size)
         .zip(files)
         .map(|(pixels, (path, _))| {
-            let decoded = decode_one(path, shape)?;
-            if decoded.len() != pixels.len() {
+            let decoded = decode_picture(path, &CAPS)?;
+            if [decoded.height() as usize, decoded.width() as usize] != shape[..2] {
                 return Err(Error::file(path, None, "changed while it was read"));
             }
-            pixels.copy_from_slice(&decoded);
+            let bytes = if shape[2] == 1 { decoded.into_luma8().into_raw() } else { decoded.into_rgb8().into_raw() };
+            pixels.copy_from_slice(&bytes);
             Ok(())
         })
         .collect();
@@ -184,119 +313,6 @@ fn decode(shape: [usize; 3], files: &[(PathBuf, u16)], classes: &[String]) -> Re
     Images::new(shape, classes.to_vec(), pixels, files.iter().map(|file| file.1).collect())
 }
 
-/// The pixels of one file, HWC.
-fn decode_one(path: &Path, shape: [usize; 3]) -> Result<Vec<u8>> {
-    let decoded = decoder_of(path, |decoder, (width, height, _)| {
-        if [height as usize, width as usize] != shape[..2] {
-            return Err(Error::file(path, None, "changed while it was read"));
-        }
-        DynamicImage::from_decoder(decoder).map_err(|e| undecodable(path, &e))
-    })?;
-    Ok(if shape[2] == 1 { decoded.into_luma8().into_raw() } else { decoded.into_rgb8().into_raw() })
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::data::load as load_any;
-    use image::{GrayImage, Luma, Rgb, RgbImage};
-    use proptest::prelude::*;
-
-    fn grey(path: &Path, width: u32, height: u32, value: u8) {
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        GrayImage::from_pixel(width, height, Luma([value])).save(path).unwrap();
-    }
-
-    fn message(dir: &tempfile::TempDir) -> String {
-        load_any(dir.path().to_str().unwrap()).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn without_a_test_folder_a_fifth_is_held_out() {
-        let dir = tempfile::tempdir().unwrap();
-        for class in ["b", "a"] {
-            for i in 0..10u8 {
-                grey(&dir.path().join(format!("train/{class}/{i}.png")), 3, 2, i + 10 * (class == "b") as u8);
-            }
-        }
-        std::fs::write(dir.path().join("train/a/notes.txt"), "x").unwrap();
-        let set = load_any(dir.path().to_str().unwrap()).unwrap();
-        assert_eq!((set.train.height, set.train.width, set.train.channels), (2, 3, 1));
-        assert_eq!(set.train.class_names, ["a", "b"]);
-        assert_eq!((set.train.per_class(), set.test.len()), (vec![8, 8], 4));
-        assert!(set.note.as_ref().unwrap().contains("held out"));
-        for i in 0..16 {
-            assert_eq!(set.train.labels[i] == 1, set.train.image(i)[0] >= 10);
-        }
-        let again = load_any(dir.path().to_str().unwrap()).unwrap();
-        assert_eq!(again.train, set.train);
-    }
-
-    #[test]
-    fn one_coloured_image_makes_all_rgb() {
-        let dir = tempfile::tempdir().unwrap();
-        grey(&dir.path().join("train/a/1.png"), 2, 2, 7);
-        grey(&dir.path().join("train/b/1.jpg"), 2, 2, 128);
-        grey(&dir.path().join("val/a/1.png"), 2, 2, 9);
-        std::fs::create_dir_all(dir.path().join("val/b")).unwrap();
-        RgbImage::from_pixel(2, 2, Rgb([1, 2, 3])).save(dir.path().join("val/b/1.png")).unwrap();
-        let set = load_any(dir.path().to_str().unwrap()).unwrap();
-        assert_eq!(set.train.image(0)[..3], [7, 7, 7]);
-        assert_eq!(set.test.reveal_for_final_evaluation().image(1)[..3], [1, 2, 3]);
-        assert!(set.note.unwrap().contains("val/"));
-        std::fs::remove_dir_all(dir.path().join("val/b")).unwrap();
-        assert!(message(&dir).contains("class folder `b` is missing in val/"));
-    }
-
-    #[test]
-    fn odd_files_are_named() {
-        let dir = tempfile::tempdir().unwrap();
-        grey(&dir.path().join("train/a/1.png"), 2, 2, 7);
-        grey(&dir.path().join("train/b/1.png"), 4, 3, 7);
-        let error = message(&dir);
-        assert!(error.contains("b/1.png: 4x3 pixels") && error.contains("a/1.png has 2x2"), "{error}");
-        std::fs::write(dir.path().join("train/b/1.png"), "text").unwrap();
-        assert!(message(&dir).contains("PNG or JPEG"));
-        std::fs::remove_file(dir.path().join("train/b/1.png")).unwrap();
-        assert!(message(&dir).contains("no .png"));
-        // A header that claims 2^30 x 2^30 pixels.
-        let mut bytes = std::fs::read(dir.path().join("train/a/1.png")).unwrap();
-        bytes[16..24].copy_from_slice(&[0x40, 0, 0, 0, 0x40, 0, 0, 0]);
-        std::fs::write(dir.path().join("train/b/1.png"), bytes).unwrap();
-        assert!(message(&dir).contains("b/1.png"));
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn links_do_not_lead_in_circles() {
-        let dir = tempfile::tempdir().unwrap();
-        for i in 0..5 {
-            grey(&dir.path().join(format!("train/a/{i}.png")), 2, 2, i);
-        }
-        std::os::unix::fs::symlink(dir.path(), dir.path().join("train/a/up")).unwrap();
-        std::os::unix::fs::symlink(dir.path(), dir.path().join("train/a/up.png")).unwrap();
-        let set = load_any(dir.path().to_str().unwrap()).unwrap();
-        assert_eq!((set.train.len(), set.test.len()), (4, 1));
-        std::os::unix::fs::symlink("itself.png", dir.path().join("train/a/itself.png")).unwrap();
-        assert!(message(&dir).contains("itself.png"));
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(96))]
-        #[test]
-        fn damaged_images_never_panic(jpeg: bool, at in 0usize..700, value: u8, keep in 1usize..900) {
-            let dir = tempfile::tempdir().unwrap();
-            let path = dir.path().join(if jpeg { "train/a/1.jpg" } else { "train/a/1.png" });
-            grey(&path, 9, 9, 100);
-            let mut bytes = std::fs::read(&path).unwrap();
-            if let Some(byte) = bytes.get_mut(at) {
-                *byte ^= value;
-            }
-            bytes.truncate(keep);
-            std::fs::write(&path, &bytes).unwrap();
-            if let Err(e) = load(dir.path()) {
-                prop_assert!(e.to_string().contains(&dir.path().display().to_string()), "{}", e);
-            }
-        }
-    }
-}
+#[path = "folder_tests.rs"]
+mod tests;

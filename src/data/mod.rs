@@ -8,12 +8,16 @@
 //!
 //! The test images sit behind [`TestImages`], so that searching and training cannot look at them by accident.
 
+mod annotations;
+mod archive;
 mod cifar;
 mod detect;
 mod digits;
 mod folder;
+mod identity;
 mod idx;
 mod images;
+mod left_out;
 pub mod npy;
 mod npy_stream;
 mod picture;
@@ -22,6 +26,7 @@ mod split;
 mod verify;
 
 pub use detect::{SpooledTest, load, spool_test};
+pub use identity::{Hashed, Identity, absolute};
 pub use images::{ChannelStatistics, Images, TestImages};
 pub use npy_stream::{NpyImages, NpyWriter, read_npy_labels};
 pub use picture::{PictureTree, Unusable, is_other_picture, is_picture, open_picture, pictures_below};
@@ -29,8 +34,10 @@ pub use split::{SplitSize, permutation, split};
 pub use verify::{Known, PartSummary, Summary, describe, known, summarize};
 
 use crate::error::{Error, Result};
+use left_out::LeftOut;
 use serde::Serialize;
 use std::fmt;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// A train part and a test part of the same image shape and classes.
@@ -46,25 +53,37 @@ pub struct Dataset {
     pub test: TestImages,
     /// Where it came from.
     pub source: Origin,
-    /// What a user should know about how it was read, such as a test part that had to be held out.
-    pub note: Option<String>,
+    /// The files that were read, sorted: an archive itself, none for the bundled set.
+    pub files: Vec<PathBuf>,
+    /// How many files look like a part of it and were not read; a note says which.
+    pub left_out: usize,
+    /// What a user should know: how it was read, such as a test part that had to be held out, and what looks wrong.
+    pub notes: Vec<String>,
+}
+
+/// What the reader of a layout found.
+struct Parts {
+    name: String,
+    format: Format,
+    train: Images,
+    test: Images,
+    source: Origin,
+    files: Vec<PathBuf>,
+    left_out: LeftOut,
+    notes: Vec<String>,
+    /// The file to name when the test part does not fit.
+    test_path: PathBuf,
 }
 
 impl Dataset {
-    /// Puts the parts together. Errors when they differ in shape; `path` is the file to name then.
-    fn assemble(
-        name: String,
-        format: Format,
-        train: Images,
-        test: Images,
-        source: Origin,
-        path: &Path,
-    ) -> Result<Dataset> {
+    /// Puts the parts together, and notes what looks wrong. Errors when they differ in shape.
+    fn assemble(parts: Parts) -> Result<Dataset> {
+        let Parts { name, format, train, test, source, mut files, left_out, mut notes, test_path } = parts;
         let shape = |i: &Images| (i.height, i.width, i.channels, i.classes);
         if shape(&train) != shape(&test) {
             let (a, b) = (shape(&train), shape(&test));
             return Err(Error::file(
-                path,
+                test_path,
                 None,
                 format!(
                     "test images are {}x{}x{} of {} classes, but train images are {}x{}x{} of {} classes",
@@ -75,14 +94,56 @@ impl Dataset {
         for (part, images) in [("train", &train), ("test", &test)] {
             if images.is_empty() {
                 return Err(Error::file(
-                    path,
+                    test_path,
                     None,
                     format!("the {part} part holds no images; at least one is needed"),
                 ));
             }
         }
-        Ok(Dataset { name, format, train, test: TestImages::new(test), source, note: None })
+        if !left_out.is_empty() {
+            notes.push(left_out.to_string());
+        }
+        notes.extend(empty_classes(&train));
+        notes.extend(dull_pixels(&train));
+        files.sort();
+        let left_out = left_out.len();
+        Ok(Dataset { name, format, train, test: TestImages::new(test), source, files, left_out, notes })
     }
+}
+
+/// Names classes that no training image has.
+fn empty_classes(train: &Images) -> Option<String> {
+    const NAMED: usize = 5;
+    let counts = train.per_class();
+    let empty: Vec<usize> = (0..counts.len()).filter(|&class| counts[class] == 0).collect();
+    let named = |class: &usize| format!("{class} (`{}`)", train.class_names[*class]);
+    let numbered = || train.class_names.iter().enumerate().all(|(i, name)| *name == i.to_string());
+    match empty.as_slice() {
+        [] => None,
+        [0] if numbered() => Some(format!("no training image in class {}; labels count from 0", named(&0))),
+        [one] => Some(format!("no training image in class {}", named(one))),
+        _ => {
+            let first: Vec<String> = empty.iter().take(NAMED).map(named).collect();
+            let more = if empty.len() > NAMED { ", ..." } else { "" };
+            let (some, all) = (empty.len(), counts.len());
+            Some(format!("no training image in {some} of {all} classes: {}{more}", first.join(", ")))
+        }
+    }
+}
+
+/// Says if pixels look lost.
+fn dull_pixels(train: &Images) -> Option<String> {
+    let first = train.pixels.first()?;
+    if train.pixels.iter().all(|pixel| pixel == first) {
+        return Some(format!(
+            "all pixels of the training images have the value {first}: there is nothing to learn from"
+        ));
+    }
+    train.pixels.iter().all(|&pixel| pixel <= 1).then(|| {
+        "no pixel of the training images is above 1 of 255; values in 0..1 become bytes by \
+         (255 * x).round().astype('uint8')"
+            .into()
+    })
 }
 
 /// Where a data set came from.
@@ -140,18 +201,52 @@ impl fmt::Display for Format {
     }
 }
 
-/// Errors with the byte of the first label that is not below `classes`.
-fn check_labels(path: &Path, labels: &[u16], classes: usize, offset_of: impl Fn(usize) -> u64) -> Result<()> {
-    match labels.iter().position(|&label| usize::from(label) >= classes) {
+/// Errors with the byte of the first label that is none of `classes`.
+fn check_labels(path: &Path, labels: &[u16], classes: Range<usize>, offset_of: impl Fn(usize) -> u64) -> Result<()> {
+    match labels.iter().position(|&label| !classes.contains(&usize::from(label))) {
         None => Ok(()),
         Some(i) => Err(Error::file(
             path,
             Some(offset_of(i)),
             format!(
-                "label {} of image {i} is outside the {classes} classes (0 to {})",
+                "label {} of image {i} is outside the {} classes ({} to {})",
                 labels[i],
-                classes.saturating_sub(1)
+                classes.len(),
+                classes.start,
+                classes.end.saturating_sub(1)
             ),
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn images(labels: &[u16], names: &[&str], pixels: &[u8]) -> Images {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        Images::new([1, 1, pixels.len() / labels.len()], names, pixels.to_vec(), labels.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn classes_without_training_images_are_named() {
+        let note = |labels: &[u16], names: &[&str]| empty_classes(&images(labels, names, &vec![9; labels.len()]));
+        assert_eq!(note(&[0, 1], &["0", "1"]), None);
+        let from_one = "no training image in class 0 (`0`); labels count from 0";
+        assert_eq!(note(&[1, 2], &["0", "1", "2"]).unwrap(), from_one);
+        assert_eq!(note(&[1, 2], &["a", "b", "c"]).unwrap(), "no training image in class 0 (`a`)");
+        assert_eq!(note(&[0, 2], &["0", "1", "2"]).unwrap(), "no training image in class 1 (`1`)");
+        let many = note(&[1], &["a", "b", "c", "d", "e", "f", "g"]).unwrap();
+        let want = "no training image in 6 of 7 classes: 0 (`a`), 2 (`c`), 3 (`d`), 4 (`e`), 5 (`f`), ...";
+        assert_eq!(many, want);
+    }
+
+    #[test]
+    fn pixels_without_contents_are_noted() {
+        let note = |pixels: &[u8]| dull_pixels(&images(&[0, 0], &["a"], pixels));
+        assert!(note(&[0; 4]).unwrap().contains("the value 0"));
+        assert!(note(&[7; 4]).unwrap().contains("the value 7"));
+        assert!(note(&[0, 1, 1, 0]).unwrap().contains("(255 * x)"));
+        assert_eq!(note(&[0, 1, 2, 0]), None);
     }
 }

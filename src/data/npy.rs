@@ -8,7 +8,7 @@
 
 use super::images::{MAX_CLASSES, MAX_PIXEL_BYTES};
 use super::source::{Reader, Source};
-use super::{Dataset, Format, Images, Origin, check_labels, read_npy_labels};
+use super::{Dataset, Format, Images, Origin, Parts, check_labels, read_npy_labels};
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -20,6 +20,8 @@ const FILES: [[&str; 4]; 2] = [
 const MAX_HEADER: u64 = 1 << 16;
 const MAX_SIDE: usize = 4096;
 const MAX_CHANNELS: usize = 64;
+/// How many values of images that are no bytes are looked at.
+const MAX_LOOK: u64 = 1 << 20;
 
 /// Whether a file belongs to the layout.
 pub(super) fn wanted(name: &str) -> bool {
@@ -62,27 +64,25 @@ pub(super) fn load(source: &Source) -> Result<Dataset> {
     let test = part(source, files[2], files[3], &mut class_names)?;
     let root = source.root();
     let name = root.file_stem().map_or_else(|| "npy".into(), |stem| stem.to_string_lossy().into_owned());
-    Dataset::assemble(name, Format::Npy, train, test, Origin::Path(root.into()), &source.path(files[2]))
+    Dataset::assemble(Parts {
+        name,
+        format: Format::Npy,
+        train,
+        test,
+        source: Origin::Path(root.into()),
+        files: source.files_read(),
+        left_out: source.left_out().clone(),
+        notes: Vec::new(),
+        test_path: source.path(files[2]),
+    })
 }
 
 /// Reads images and their labels. Without class names, makes them from these labels.
 fn part(source: &Source, images: &str, labels: &str, names: &mut Option<Vec<String>>) -> Result<Images> {
     let mut reader = source.open(images)?;
-    let head = Header::read(&mut reader)?;
-    let (count, shape) = match *head.shape.as_slice() {
-        [n, h, w] => (n, [h, w, 1]),
-        [n, h, w, c] => (n, [h, w, c]),
-        _ => {
-            let why = format!("expected shape (N, H, W) or (N, H, W, C), found {:?}", head.shape);
-            return Err(Error::file(reader.path(), Some(0), why));
-        }
-    };
+    let (head, count, shape) = image_header(&mut reader)?;
     if shape.contains(&0) || shape[0].max(shape[1]) > MAX_SIDE || shape[2] > MAX_CHANNELS {
         let why = format!("images of shape {shape:?}; at most [{MAX_SIDE}, {MAX_SIDE}, {MAX_CHANNELS}], and no 0");
-        return Err(Error::file(reader.path(), Some(0), why));
-    }
-    if head.dtype != Dtype::U8 {
-        let why = format!("expected images of dtype uint8, found {}; convert with .astype('uint8')", head.dtype);
         return Err(Error::file(reader.path(), Some(0), why));
     }
     let size = head.elements().filter(|&size| size <= MAX_PIXEL_BYTES);
@@ -98,10 +98,62 @@ fn part(source: &Source, images: &str, labels: &str, names: &mut Option<Vec<Stri
             names.insert((0..classes).map(|i| i.to_string()).collect())
         }
     };
-    check_labels(&label_path, &values, names.len(), |i| label_offset + i as u64 * label_width)?;
+    check_labels(&label_path, &values, 0..names.len(), |i| label_offset + i as u64 * label_width)?;
     let pixels = reader.exact(size, "the pixels")?;
     reader.end()?;
     Images::new(shape, names.clone(), pixels, values)
+}
+
+/// Reads the header of an array of images: itself, their number, and height, width and channels.
+pub(super) fn image_header(reader: &mut Reader<'_>) -> Result<(Header, usize, [usize; 3])> {
+    let head = Header::read(reader)?;
+    let wrong = |why: String| Error::file(reader.path(), Some(0), why);
+    let (count, shape) = match *head.shape.as_slice() {
+        [_, 1..=4, _, last] if last > 4 => {
+            return Err(wrong(format!(
+                "shape {:?} looks like channels first (N, C, H, W); save it as np.transpose(x, (0, 2, 3, 1))",
+                head.shape
+            )));
+        }
+        [n, h, w] => (n, [h, w, 1]),
+        [n, h, w, c] => (n, [h, w, c]),
+        _ => return Err(wrong(format!("expected shape (N, H, W) or (N, H, W, C), found {:?}", head.shape))),
+    };
+    if head.dtype == Dtype::U8 {
+        return Ok((head, count, shape));
+    }
+    let looked = head.elements().unwrap_or(MAX_LOOK).min(MAX_LOOK);
+    let bytes = reader.some(looked * head.dtype.width())?;
+    let values = bytes.chunks_exact(head.dtype.width() as usize).map(|bytes| head.dtype.number(bytes));
+    let why = format!("expected dtype uint8, found {}{}", head.dtype, advice(values));
+    Err(Error::file(reader.path(), Some(0), why))
+}
+
+/// What makes bytes of images with such values.
+fn advice(mut values: impl Iterator<Item = f64>) -> String {
+    let (mut low, mut high, mut whole) = (f64::INFINITY, f64::NEG_INFINITY, true);
+    let finite = values.all(|value| {
+        (low, high) = (low.min(value), high.max(value));
+        whole &= value.fract() == 0.0;
+        value.is_finite()
+    });
+    if !finite {
+        return "; some values are not finite, so make them numbers in 0..255 and .round().astype('uint8') them".into();
+    }
+    // Shortest digits, as numpy prints them.
+    let found = format!(" with values from {} to {}", low as f32, high as f32);
+    if low > high {
+        "; convert with .astype('uint8')".into()
+    } else if low < 0.0 || high > 255.0 {
+        format!(
+            "{found}, which looks normalised; undo that, as in x * std + mean, so that values are in 0..255, and save \
+             .round().astype('uint8') of it"
+        )
+    } else if high <= 1.0 && !whole {
+        format!("{found}; convert with (255 * x).round().astype('uint8')")
+    } else {
+        format!("{found}; convert with .round().astype('uint8')")
+    }
 }
 
 /// Path, offset of the first label, bytes per label, labels.
@@ -120,15 +172,14 @@ fn read_labels(source: &Source, file: &str, count: usize, images: &str) -> Resul
 
 /// Offset of the first label, bytes per label, and the labels that follow a header.
 pub(super) fn labels_of(reader: &mut Reader<'_>, head: &Header, count: usize) -> Result<(u64, u64, Vec<u16>)> {
-    let width = match head.dtype {
-        Dtype::U8 => 1,
-        Dtype::I32 { .. } => 4,
-        Dtype::I64 { .. } => 8,
-        Dtype::F32 => {
-            let why = "expected labels of dtype uint8, int32 or int64, found float32";
-            return Err(Error::file(reader.path(), Some(0), why));
-        }
-    };
+    if matches!(head.dtype, Dtype::F32 { .. } | Dtype::F64 { .. }) {
+        let why = format!(
+            "expected labels of dtype uint8, int32 or int64, found {}; convert with .astype('int64')",
+            head.dtype
+        );
+        return Err(Error::file(reader.path(), Some(0), why));
+    }
+    let width = head.dtype.width();
     let start = reader.offset();
     let bytes = reader.exact((count as u64).saturating_mul(width), "the labels")?;
     reader.end()?;
@@ -152,7 +203,8 @@ pub(super) enum Dtype {
     U8,
     I32 { big: bool },
     I64 { big: bool },
-    F32,
+    F32 { big: bool },
+    F64 { big: bool },
 }
 
 impl Dtype {
@@ -163,17 +215,48 @@ impl Dtype {
             ">i4" => Dtype::I32 { big: true },
             "<i8" => Dtype::I64 { big: false },
             ">i8" => Dtype::I64 { big: true },
-            "<f4" => Dtype::F32,
+            "<f4" => Dtype::F32 { big: false },
+            ">f4" => Dtype::F32 { big: true },
+            "<f8" => Dtype::F64 { big: false },
+            ">f8" => Dtype::F64 { big: true },
             _ => return None,
         })
     }
 
-    /// The whole number that these bytes stand for.
-    fn whole(self, bytes: &[u8]) -> i64 {
+    /// Bytes of a value.
+    fn width(self) -> u64 {
+        match self {
+            Dtype::U8 => 1,
+            Dtype::I32 { .. } | Dtype::F32 { .. } => 4,
+            Dtype::I64 { .. } | Dtype::F64 { .. } => 8,
+        }
+    }
+
+    /// The bytes of a value as a number without sign.
+    fn bits(self, bytes: &[u8]) -> u64 {
         let fold = |value: u64, byte: &u8| value << 8 | u64::from(*byte);
-        let big = matches!(self, Dtype::I32 { big: true } | Dtype::I64 { big: true });
-        let bits = if big { bytes.iter().fold(0, fold) } else { bytes.iter().rev().fold(0, fold) };
+        match self {
+            Dtype::I32 { big: true }
+            | Dtype::I64 { big: true }
+            | Dtype::F32 { big: true }
+            | Dtype::F64 { big: true } => bytes.iter().fold(0, fold),
+            _ => bytes.iter().rev().fold(0, fold),
+        }
+    }
+
+    /// The whole number that these bytes of a label stand for.
+    fn whole(self, bytes: &[u8]) -> i64 {
+        let bits = self.bits(bytes);
         if matches!(self, Dtype::I32 { .. }) { i64::from(bits as u32 as i32) } else { bits as i64 }
+    }
+
+    /// The number that these bytes stand for.
+    fn number(self, bytes: &[u8]) -> f64 {
+        match self {
+            Dtype::F32 { .. } => f64::from(f32::from_bits(self.bits(bytes) as u32)),
+            Dtype::F64 { .. } => f64::from_bits(self.bits(bytes)),
+            _ => self.whole(bytes) as f64,
+        }
     }
 }
 
@@ -183,7 +266,8 @@ impl std::fmt::Display for Dtype {
             Dtype::U8 => "uint8",
             Dtype::I32 { .. } => "int32",
             Dtype::I64 { .. } => "int64",
-            Dtype::F32 => "float32",
+            Dtype::F32 { .. } => "float32",
+            Dtype::F64 { .. } => "float64",
         })
     }
 }

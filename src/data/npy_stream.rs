@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use super::npy::{Dtype, Header, header_text, labels_of};
+use super::npy::{Header, header_text, image_header, labels_of};
 use super::source::Reader;
 use crate::error::{Error, Result};
 
@@ -25,21 +25,13 @@ impl NpyImages {
     /// [`Error::File`] if it is no array of dtype uint8 and shape (N, H, W) or (N, H, W, C), or is cut short.
     pub fn open(path: &Path) -> Result<Self> {
         let mut reader = Reader::of_file(path)?;
-        let head = Header::read(&mut reader)?;
-        let wrong = |why: String| Error::file(path, Some(0), why);
-        if head.dtype != Dtype::U8 {
-            return Err(wrong(format!("expected dtype uint8, found {}", head.dtype)));
-        }
-        let (count, shape) = match *head.shape.as_slice() {
-            [n, h, w] => (n, [h, w, 1]),
-            [n, h, w, c] => (n, [h, w, c]),
-            _ => return Err(wrong(format!("expected shape (N, H, W) or (N, H, W, C), found {:?}", head.shape))),
-        };
+        let (head, count, shape) = image_header(&mut reader)?;
         let start = reader.offset();
         let want = head.elements().and_then(|bytes| bytes.checked_add(start));
         if shape.contains(&0) || want.is_none() || want != reader.len() {
             let have = reader.len().unwrap_or(0);
-            return Err(wrong(format!("shape {:?} does not go with a file of {have} bytes", head.shape)));
+            let why = format!("shape {:?} does not go with a file of {have} bytes", head.shape);
+            return Err(Error::file(path, Some(0), why));
         }
         Ok(NpyImages { path: path.into(), start, count, shape })
     }
@@ -90,7 +82,7 @@ pub fn read_npy_labels(path: &Path, classes: usize) -> Result<Vec<u16>> {
         _ => return Err(Error::file(path, Some(0), format!("expected shape (N,), found {:?}", head.shape))),
     };
     let (start, width, labels) = labels_of(&mut reader, &head, count)?;
-    super::check_labels(path, &labels, classes, |i| start + i as u64 * width)?;
+    super::check_labels(path, &labels, 0..classes, |i| start + i as u64 * width)?;
     Ok(labels)
 }
 
@@ -182,6 +174,17 @@ mod tests {
         cut.pop();
         std::fs::write(&path, cut).unwrap();
         assert!(NpyImages::open(&path).unwrap_err().to_string().contains("does not go with"));
+    }
+
+    #[test]
+    fn arrays_that_are_no_images_say_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.npy");
+        let why = || NpyImages::open(&path).unwrap_err().to_string();
+        crate::data::npy::write_npy_f32(&path, &[1, 2, 2], &[0.0, 0.25, 0.5, 1.0]).unwrap();
+        assert!(why().contains("(255 * x).round().astype('uint8')"), "{}", why());
+        crate::data::npy::write_npy_u8(&path, &[1, 3, 8, 8], &[9; 192]).unwrap();
+        assert!(why().contains("channels first"), "{}", why());
     }
 
     #[test]

@@ -62,9 +62,11 @@ fn class_names_set_the_number_of_classes() {
 #[test]
 fn wrong_arrays_are_named() {
     let f32s = [0u8; 48];
-    let cases: [(&str, Vec<u8>, &str); 9] = [
-        ("train_images.npy", file(1, "<f4", "False", "(3, 2, 2)", &f32s), "expected images of dtype uint8"),
-        ("train_images.npy", file(1, "<f8", "False", "(3, 2, 2)", &f32s), "dtype `<f8` is not read"),
+    let cases: [(&str, Vec<u8>, &str); 11] = [
+        ("train_images.npy", file(1, "<f4", "False", "(3, 2, 2)", &f32s), "expected dtype uint8, found float32"),
+        ("train_images.npy", file(1, "<f2", "False", "(3, 2, 2)", &f32s), "dtype `<f2` is not read"),
+        ("train_images.npy", file(1, "|u1", "False", "(3, 3, 8, 8)", &[0; 576]), "np.transpose(x, (0, 2, 3, 1))"),
+        ("train_labels.npy", file(1, "<f8", "False", "(3,)", &[0; 24]), "found float64; convert with .astype('int64')"),
         ("train_images.npy", file(1, "|u1", "True", "(3, 2, 2)", &[0; 12]), "Fortran order"),
         ("train_images.npy", file(1, "|u1", "False", "(3, 4)", &[0; 12]), "expected shape (N, H, W)"),
         ("train_images.npy", file(1, "|u1", "False", "(99999999999, 4, 4)", &[]), "at most"),
@@ -85,6 +87,58 @@ fn wrong_arrays_are_named() {
 }
 
 #[test]
+fn advice_fits_the_values() {
+    let bytes = "convert with .round().astype('uint8')";
+    let unit = "convert with (255 * x).round().astype('uint8')";
+    for (values, want) in [
+        ([0.0, 0.5, 1.0], unit),
+        ([0.0, 0.0, 0.25], unit),
+        ([0.0, 1.0, 1.0], bytes),
+        ([0.0, 128.0, 255.0], bytes),
+        ([0.0, 1.5, 254.9], bytes),
+        ([-2.25, 0.0, 2.5], "with values from -2.25 to 2.5, which looks normalised"),
+        ([0.0, 1.0, 256.0], "from 0 to 256, which looks normalised"),
+        ([0.0, f64::NAN, 1.0], "not finite"),
+        ([0.0, f64::INFINITY, 1.0], "not finite"),
+    ] {
+        for (descr, big) in [("<f8", false), (">f8", true), ("<f4", false), (">f4", true)] {
+            let element = |value: f64| {
+                let mut bytes = match descr.ends_with('8') {
+                    true => value.to_le_bytes().to_vec(),
+                    false => (value as f32).to_le_bytes().to_vec(),
+                };
+                if big {
+                    bytes.reverse();
+                }
+                bytes
+            };
+            let data: Vec<u8> = values.into_iter().flat_map(element).collect();
+            let bytes = file(1, descr, "False", "(3, 1, 1)", &data);
+            let path = PathBuf::from("a.npy");
+            let why = image_header(&mut Reader::of_bytes(&path, &bytes)).unwrap_err().to_string();
+            assert!(why.contains("a.npy") && why.contains(want), "{descr} {values:?}: {why}");
+        }
+    }
+    // A header that promises more than there is.
+    let bytes = file(1, "<f4", "False", "(99999999999, 4, 4)", &0.5f32.to_le_bytes());
+    let why = image_header(&mut Reader::of_bytes(&PathBuf::from("a.npy"), &bytes)).unwrap_err().to_string();
+    assert!(why.contains(unit), "{why}");
+    let bytes = file(1, "<i8", "False", "(1, 1, 1)", &200i64.to_le_bytes());
+    let why = image_header(&mut Reader::of_bytes(&PathBuf::from("a.npy"), &bytes)).unwrap_err().to_string();
+    assert!(why.contains("found int64 with values from 200 to 200; convert"), "{why}");
+}
+
+#[test]
+fn files_read_and_left_out_are_told() {
+    let dir = good_set(&FILES[1]);
+    std::fs::copy(dir.path().join("x_test.npy"), dir.path().join("x_val.npy")).unwrap();
+    let set = load_any(dir.path().to_str().unwrap()).unwrap();
+    assert_eq!(set.notes, ["left out: 1 .npy file (the layout has no such name; first x_val.npy)"]);
+    assert_eq!((set.left_out, set.files.len()), (1, 4));
+    assert!(set.files.is_sorted() && set.files[0].ends_with("x_test.npy"));
+}
+
+#[test]
 fn written_files_have_the_published_layout() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.npy");
@@ -94,7 +148,7 @@ fn written_files_have_the_published_layout() {
         assert_eq!(bytes.len() % 64, 16);
         assert_eq!(bytes[bytes.len() - 17], b'\n');
         let mut reader = Reader::of_bytes(&path, &bytes);
-        assert_eq!(Header::read(&mut reader).unwrap(), Header { dtype: Dtype::F32, shape });
+        assert_eq!(Header::read(&mut reader).unwrap(), Header { dtype: Dtype::F32 { big: false }, shape });
         assert_eq!(reader.exact(16, "x").unwrap()[..4], 1.0f32.to_le_bytes());
     }
     assert!(write_npy_u8(&path, &[3], &[0; 4]).is_err());

@@ -3,6 +3,7 @@
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
+use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 use serde::Serialize;
 
@@ -25,15 +26,28 @@ pub(super) struct Caps {
     pub decoder_bytes: u64,
 }
 
-/// Width, height and whether it is coloured.
+/// Width and height as the picture is looked at, and whether it is coloured.
 pub(super) type Kind = (u32, u32, bool);
 
-/// Hands the decoder of a PNG or JPEG file to `f`, whatever the file's name is. [`undecodable`] makes errors of what the
-/// decoder says later.
-pub(super) fn with_decoder<T>(
+/// What the head of a PNG or JPEG file says.
+pub(super) fn kind_of(path: &Path, caps: &Caps) -> Result<Kind> {
+    with_decoder(path, caps, |_, kind, _| Ok(kind))
+}
+
+/// Decodes a PNG or JPEG file, and turns it as its orientation tag says.
+pub(super) fn decode(path: &Path, caps: &Caps) -> Result<DynamicImage> {
+    with_decoder(path, caps, |decoder, _, orientation| {
+        let mut image = DynamicImage::from_decoder(decoder).map_err(|e| undecodable(path, &e))?;
+        image.apply_orientation(orientation);
+        Ok(image)
+    })
+}
+
+/// Hands the decoder of a PNG or JPEG file to `f`, whatever the file's name is, with how its pixels must be turned.
+fn with_decoder<T>(
     path: &Path,
     caps: &Caps,
-    f: impl FnOnce(Box<dyn ImageDecoder + '_>, Kind) -> Result<T>,
+    f: impl FnOnce(Box<dyn ImageDecoder + '_>, Kind, Orientation) -> Result<T>,
 ) -> Result<T> {
     let mut reader = Reader::of_file(path)?;
     if reader.len().is_some_and(|len| len > caps.file_bytes) {
@@ -54,28 +68,37 @@ pub(super) fn with_decoder<T>(
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(caps.decoder_bytes);
     reader.limits(limits);
-    let decoder = reader.into_decoder().map_err(|e| undecodable(path, &e))?;
-    let (width, height) = decoder.dimensions();
+    let mut decoder = reader.into_decoder().map_err(|e| undecodable(path, &e))?;
+    let orientation = decoder.orientation().map_err(|e| undecodable(path, &e))?;
+    let (width, height) = match decoder.dimensions() {
+        (width, height) if is_quarter_turn(orientation) => (height, width),
+        sides => sides,
+    };
     if width == 0 || height == 0 || width.max(height) > caps.side {
         return refuse(None, format!("{width}x{height} pixels; sides of 1 to {} pixels are possible", caps.side));
     }
     let coloured = decoder.color_type().has_color();
-    f(Box::new(decoder), (width, height, coloured))
+    f(Box::new(decoder), (width, height, coloured), orientation)
 }
 
-pub(super) fn undecodable(path: &Path, e: &image::ImageError) -> Error {
+/// Whether width and height change places.
+fn is_quarter_turn(orientation: Orientation) -> bool {
+    use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+    matches!(orientation, Rotate90 | Rotate90FlipH | Rotate270 | Rotate270FlipH)
+}
+
+fn undecodable(path: &Path, e: &image::ImageError) -> Error {
     Error::file(path, None, format!("cannot decode: {e}; expected a whole PNG or JPEG image"))
 }
 
-/// A PNG or JPEG file as 8-bit RGB: deeper values are reduced, transparency is dropped.
+/// A PNG or JPEG file as 8-bit RGB: deeper values are reduced, transparency is dropped, and the picture is turned as
+/// its orientation tag (EXIF) says.
 ///
 /// # Errors
 /// If it is no such picture, is cut off, or has a side above `side` pixels.
 pub fn open_picture(path: &Path, side: u32) -> Result<RgbImage> {
     let caps = Caps { side, file_bytes: MAX_FILE_BYTES, decoder_bytes: MAX_DECODER_BYTES };
-    let image =
-        with_decoder(path, &caps, |decoder, _| DynamicImage::from_decoder(decoder).map_err(|e| undecodable(path, &e)))?;
-    Ok(image.into_rgb8())
+    Ok(decode(path, &caps)?.into_rgb8())
 }
 
 /// Whether a JPEG has its end marker. Decoders fill what is missing with grey, and say nothing.
@@ -113,18 +136,24 @@ pub fn is_picture(path: &Path) -> bool {
 
 /// Why a file that is a picture by its name is not read.
 pub fn is_other_picture(path: &Path) -> Option<String> {
+    other_ending(path).map(|ending| is_another(&ending))
+}
+
+/// The ending of a file that is a picture by its name, but neither PNG nor JPEG.
+pub(super) fn other_ending(path: &Path) -> Option<String> {
     if is_picture(path) {
         return None;
     }
     let ending = path.extension()?.to_str()?.to_ascii_lowercase();
     let known = ImageFormat::from_extension(&ending).is_some() || UNNAMED.contains(&ending.as_str());
-    known.then(|| is_another(&ending))
+    known.then_some(ending)
 }
 
 /// A file that could not be used.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Unusable {
     /// Where it is, below the folder that was asked for.
+    #[serde(serialize_with = "crate::error::serialize_path")]
     pub file: PathBuf,
     /// What is wrong with it.
     pub why: String,
@@ -188,8 +217,63 @@ pub fn pictures_below(root: &Path) -> Result<PictureTree> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// EXIF data with an orientation tag.
+    fn exif(orientation: u8) -> Vec<u8> {
+        // Big-endian, one entry at byte 8: tag 0x112, a 16-bit number, one of them.
+        [&b"MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0"[..], &[orientation], &[0; 6]].concat()
+    }
+
+    /// A JPEG with an orientation tag.
+    pub fn tagged(jpeg: &[u8], orientation: u8) -> Vec<u8> {
+        let data = [b"Exif\0\0".as_slice(), &exif(orientation)].concat();
+        let length = (data.len() as u16 + 2).to_be_bytes();
+        [&jpeg[..2], &[0xFF, 0xE1], &length, &data, &jpeg[2..]].concat()
+    }
+
+    /// The same of a PNG: a chunk behind the header.
+    fn tagged_png(png: &[u8], orientation: u8) -> Vec<u8> {
+        let body = [b"eXIf".as_slice(), &exif(orientation)].concat();
+        let mut sum = flate2::Crc::new();
+        sum.update(&body);
+        let length = (body.len() as u32 - 4).to_be_bytes();
+        [&png[..33], &length, &body, &sum.sum().to_be_bytes(), &png[33..]].concat()
+    }
+
+    #[test]
+    fn pictures_are_turned_as_their_tag_says() {
+        // Dark on the left, bright on the right.
+        let image = RgbImage::from_fn(16, 8, |x, _| image::Rgb([if x < 8 { 20 } else { 230 }; 3]));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.jpg");
+        let encoded = |format: ImageFormat| {
+            let mut bytes = Cursor::new(vec![]);
+            image.write_to(&mut bytes, format).unwrap();
+            bytes.into_inner()
+        };
+        let (jpeg, png) = (encoded(ImageFormat::Jpeg), encoded(ImageFormat::Png));
+        let caps = Caps { side: 16, file_bytes: 1 << 20, decoder_bytes: 1 << 20 };
+        // A quarter turn clockwise brings the left to the top; a half turn brings it to the right.
+        for (orientation, sides, dark) in [
+            (1, (16, 8), (1, 1)),
+            (3, (16, 8), (14, 1)),
+            (6, (8, 16), (1, 1)),
+            (8, (8, 16), (1, 14)),
+            (9, (16, 8), (1, 1)),
+        ] {
+            for bytes in [tagged(&jpeg, orientation), tagged_png(&png, orientation)] {
+                std::fs::write(&path, bytes).unwrap();
+                let (width, height, _) = kind_of(&path, &caps).unwrap();
+                let turned = open_picture(&path, 16).unwrap();
+                assert_eq!(((width, height), turned.dimensions()), (sides, sides), "{orientation}");
+                assert!(turned.get_pixel(dark.0, dark.1)[0] < 90, "{orientation}");
+                let (x, y) = (sides.0 - 1 - dark.0, sides.1 - 1 - dark.1);
+                assert!(turned.get_pixel(x, y)[0] > 160, "{orientation}");
+            }
+        }
+    }
 
     fn jpeg() -> Vec<u8> {
         let mut bytes = Cursor::new(vec![]);

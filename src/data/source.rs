@@ -3,14 +3,17 @@
 //! Every reader of a layout goes through [`Reader`], which checks each request against what is there before
 //! memory is taken, counts bytes for messages, and caps what decompression may produce.
 
+use super::archive::{GzMembers, Held, Members, is_content, read_members};
+use super::left_out::LeftOut;
 use crate::error::{Error, Result};
-use flate2::read::MultiGzDecoder;
-use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+
+/// The most bytes of a text file.
+const MAX_TEXT: u64 = 16 << 20;
 
 /// How much a single file and a whole archive may hold, decompressed, in bytes.
 #[derive(Debug, Clone, Copy)]
@@ -29,35 +32,49 @@ impl Default for Limits {
 pub(super) struct Source {
     root: PathBuf,
     names: BTreeSet<String>,
-    /// `None` for a folder. Base name to (name in the archive, contents).
-    members: Option<BTreeMap<String, (String, Held)>>,
+    /// `None` for a folder.
+    members: Option<Members>,
     limits: Limits,
+    left_out: LeftOut,
+    /// Names of what was opened.
+    opened: RefCell<BTreeSet<String>>,
 }
 
-/// Where the contents of an archive's member are.
-enum Held {
-    Bytes(Vec<u8>),
-    File(PathBuf),
+/// Adds a file that is not wanted to what is left out, if it looks like a part of a data set by its name.
+pub(super) fn leave_out(left_out: &mut LeftOut, path: &str) {
+    if path.rsplit('/').next().is_some_and(|name| name.starts_with('.')) {
+        return;
+    }
+    let plain = path.strip_suffix(".gz").unwrap_or(path);
+    for (ending, kind) in [(".npy", ".npy file"), (".bin", ".bin file"), ("ubyte", "IDX file")] {
+        if plain.ends_with(ending) {
+            left_out.add(path.into(), kind, "the layout has no such name");
+        }
+    }
 }
 
 impl Source {
     /// The files directly in `root` whose name is `wanted`.
     pub fn folder(root: &Path, wanted: impl Fn(&str) -> bool) -> Result<Source> {
-        let mut names = BTreeSet::new();
+        let (mut names, mut left_out) = (BTreeSet::new(), LeftOut::default());
         for entry in std::fs::read_dir(root).map_err(Error::io("read", root))? {
             let entry = entry.map_err(Error::io("read", root))?;
-            if let Ok(name) = entry.file_name().into_string()
-                && wanted(&name)
-                && root.join(&name).is_file()
-            {
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            if !root.join(&name).is_file() {
+                continue;
+            }
+            if wanted(&name) {
                 names.insert(name);
+            } else {
+                leave_out(&mut left_out, &name);
             }
         }
-        Ok(Source { root: root.to_path_buf(), names, members: None, limits: Limits::default() })
+        let opened = RefCell::default();
+        Ok(Source { root: root.to_path_buf(), names, members: None, limits: Limits::default(), left_out, opened })
     }
 
-    /// The members of a `.tar.gz` or `.tar` whose base name is `wanted`. Only plain members count; links,
-    /// devices and extended headers are skipped.
+    /// The members of a `.tar.gz` or `.tar` whose base name is `wanted`. Only plain members count; links and
+    /// devices are skipped.
     ///
     /// They are kept in memory, or unpacked into the folder `into`.
     pub fn archive(path: &Path, wanted: impl Fn(&str) -> bool, limits: Limits, into: Option<&Path>) -> Result<Source> {
@@ -67,7 +84,7 @@ impl Source {
         file.seek(SeekFrom::Start(0)).map_err(Error::io("read", path))?;
         let file = BufReader::new(file);
         let inner: Box<dyn Read> = if magic.starts_with(&[0x1f, 0x8b]) {
-            Box::new(MultiGzDecoder::new(file))
+            Box::new(GzMembers::new(file))
         } else if magic.get(257..262) == Some(b"ustar") {
             Box::new(file)
         } else {
@@ -75,11 +92,11 @@ impl Source {
                        file of a data set, name its folder";
             return Err(Error::file(path, Some(0), why));
         };
-        let position = Rc::new(Cell::new(0));
-        let capped = Capped { inner, position: position.clone(), limit: limits.archive };
-        let members = read_members(path, capped, &position, wanted, limits, into)?;
+        let mut left_out = LeftOut::default();
+        let members = read_members(path, inner, wanted, limits, into, &mut left_out)?;
         let names = members.keys().cloned().collect();
-        Ok(Source { root: path.to_path_buf(), names, members: Some(members), limits })
+        let opened = RefCell::default();
+        Ok(Source { root: path.to_path_buf(), names, members: Some(members), limits, left_out, opened })
     }
 
     /// The folder or archive.
@@ -95,6 +112,19 @@ impl Source {
     /// Whether there is a file of this name.
     pub fn has(&self, name: &str) -> bool {
         self.names.contains(name)
+    }
+
+    /// What looks like a part of a data set and is none.
+    pub fn left_out(&self) -> &LeftOut {
+        &self.left_out
+    }
+
+    /// The files on the disk that were opened: of an archive itself.
+    pub fn files_read(&self) -> Vec<PathBuf> {
+        match self.members {
+            Some(_) => vec![self.root.clone()],
+            None => self.opened.borrow().iter().map(|name| self.root.join(name)).collect(),
+        }
     }
 
     /// The path of a file, for messages.
@@ -127,10 +157,11 @@ impl Source {
             },
             None => Reader::of_file(&path)?,
         };
+        self.opened.borrow_mut().insert(name.to_owned());
         reader.limit = self.limits.file;
         if name.ends_with(".gz") {
             let buffered = BufReader::with_capacity(1 << 16, reader.inner);
-            reader.inner = Box::new(MultiGzDecoder::new(buffered));
+            reader.inner = Box::new(GzMembers::new(buffered));
             reader.len = None;
         }
         Ok(reader)
@@ -138,113 +169,8 @@ impl Source {
 
     /// The non-empty lines of a small text file, trimmed.
     pub fn lines(&self, name: &str) -> Result<Vec<String>> {
-        let mut reader = self.open(name)?;
-        reader.limit = reader.limit.min(16 << 20);
-        let bytes = reader.rest()?;
-        match String::from_utf8(bytes) {
-            Ok(text) => Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(String::from).collect()),
-            Err(e) => {
-                let offset = e.utf8_error().valid_up_to() as u64;
-                Err(Error::file(reader.path, Some(offset), "expected UTF-8 text, one name per line"))
-            }
-        }
-    }
-}
-
-/// Collects the wanted members.
-fn read_members(
-    path: &Path,
-    reader: impl Read,
-    position: &Cell<u64>,
-    wanted: impl Fn(&str) -> bool,
-    limits: Limits,
-    into: Option<&Path>,
-) -> Result<BTreeMap<String, (String, Held)>> {
-    let failed = |e: io::Error| match is_content(&e) {
-        true => Error::file(path, Some(position.get()), format!("not a readable tar archive: {e}")),
-        false => Error::io("read", path)(e),
-    };
-    let mut members = BTreeMap::new();
-    let mut archive = tar::Archive::new(reader);
-    // Raw: long-name and extended headers, whose sizes the crate would trust, are treated as plain entries.
-    for entry in archive.entries().map_err(failed)?.raw(true) {
-        let mut entry = entry.map_err(failed)?;
-        let full = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        let name = full.rsplit('/').next().unwrap_or_default().to_string();
-        if !entry.header().entry_type().is_file() || !wanted(&name) {
-            continue;
-        }
-        let size = entry.size();
-        let start = position.get();
-        let member = path.join(&full);
-        if size > limits.file {
-            let why = format!("{size} bytes; at most {} are read", limits.file);
-            return Err(Error::file(member, None, why));
-        }
-        if members.contains_key(&name) {
-            let why = format!("`{name}` is in it twice; expected one data set per archive");
-            return Err(Error::file(path, Some(start), why));
-        }
-        let (held, length) = match into {
-            None => {
-                let mut bytes = Vec::new();
-                entry.read_to_end(&mut bytes).map_err(failed)?;
-                let length = bytes.len() as u64;
-                (Held::Bytes(bytes), length)
-            }
-            Some(folder) => {
-                let file = folder.join(&name);
-                let length = unpack(&mut entry, &file, &failed)?;
-                (Held::File(file), length)
-            }
-        };
-        if length != size {
-            let why = format!("`{full}` is cut off: expected {size} bytes, found {length}");
-            return Err(Error::file(path, Some(start + length), why));
-        }
-        members.insert(name, (full, held));
-    }
-    // Up to the end, where gzip keeps the checksum.
-    io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(failed)?;
-    Ok(members)
-}
-
-/// Copies a member into a new file, a part at a time; returns its length.
-fn unpack(entry: &mut impl Read, file: &Path, failed: &impl Fn(io::Error) -> Error) -> Result<u64> {
-    let mut to = File::create_new(file).map_err(Error::io("create", file))?;
-    let (mut part, mut length) = (vec![0; 1 << 16], 0);
-    loop {
-        let read = entry.read(&mut part).map_err(failed)?;
-        if read == 0 {
-            return Ok(length);
-        }
-        to.write_all(&part[..read]).map_err(Error::io("write", file))?;
-        length += read as u64;
-    }
-}
-
-/// Whether an error is about the bytes and not about the system.
-fn is_content(e: &io::Error) -> bool {
-    use io::ErrorKind::{InvalidData, InvalidInput, Other, UnexpectedEof};
-    matches!(e.kind(), InvalidData | InvalidInput | Other | UnexpectedEof)
-}
-
-/// Counts bytes and fails beyond a limit.
-struct Capped<R> {
-    inner: R,
-    position: Rc<Cell<u64>>,
-    limit: u64,
-}
-
-impl<R: Read> Read for Capped<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.inner.read(buffer)?;
-        self.position.set(self.position.get() + n as u64);
-        if self.position.get() > self.limit {
-            let why = format!("it holds more than {} bytes, the most that is read of an archive", self.limit);
-            return Err(io::Error::other(why));
-        }
-        Ok(n)
+        let text = self.open(name)?.text("one name per line")?;
+        Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(String::from).collect())
     }
 }
 
@@ -336,6 +262,22 @@ impl<'a> Reader<'a> {
         Ok(bytes)
     }
 
+    /// At most `count` bytes: fewer at the end.
+    pub fn some(&mut self, count: u64) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.read_up_to(count.min(self.limit.saturating_sub(self.offset)), &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The whole of a small text file; `what` is expected of it.
+    pub fn text(&mut self, what: &str) -> Result<String> {
+        self.limit = self.limit.min(MAX_TEXT);
+        String::from_utf8(self.rest()?).map_err(|e| {
+            let offset = e.utf8_error().valid_up_to() as u64;
+            Error::file(&self.path, Some(offset), format!("expected UTF-8 text, {what}"))
+        })
+    }
+
     /// Errors unless the file ends here.
     pub fn end(&mut self) -> Result<()> {
         let at = self.offset;
@@ -368,6 +310,7 @@ pub(super) mod tests {
     use flate2::Compression;
     use flate2::write::GzEncoder;
     use proptest::prelude::*;
+    use std::io::Write;
 
     /// Compresses.
     pub fn gz(bytes: &[u8]) -> Vec<u8> {

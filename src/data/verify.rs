@@ -35,9 +35,11 @@ pub struct Summary {
     pub mean: Vec<f64>,
     /// Population standard deviation of each channel over the training part, in units of pixel / 255.
     pub std: Vec<f64>,
-    /// What a user should know about how it was read.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub note: Option<String>,
+    /// How many files look like a part of it and were not read.
+    pub left_out: usize,
+    /// What a user should know about how it was read, and what looks wrong.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// Sizes of one part.
@@ -89,7 +91,8 @@ pub fn summarize(set: &Dataset) -> Summary {
         crc32: format!("{:08x}", crc.sum()),
         mean: statistics.mean,
         std: statistics.std,
-        note: set.note.clone(),
+        left_out: set.left_out,
+        notes: set.notes.clone(),
     }
 }
 
@@ -132,8 +135,8 @@ pub fn known() -> Vec<Known> {
         entry(
             "mnist",
             Format::Idx,
-            "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte, \
-             plain or .gz, in a folder, in MNIST/raw/ below it, or in a .tar.gz",
+            "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte (or with \
+             a dot, as in train-images.idx3-ubyte), plain or .gz, in a folder, in MNIST/raw/ below it, or in a .tar.gz",
             "https://ossci-datasets.s3.amazonaws.com/mnist/ (mirror of http://yann.lecun.com/exdb/mnist/)",
         ),
         entry(
@@ -141,6 +144,13 @@ pub fn known() -> Vec<Known> {
             Format::Idx,
             "as mnist; the class names are used when the path contains `fashion`",
             "https://github.com/zalandoresearch/fashion-mnist",
+        ),
+        entry(
+            "emnist",
+            Format::Idx,
+            "emnist-<split>-train-images-idx3-ubyte, emnist-<split>-train-labels-idx1-ubyte, and the same with test, \
+             of one split, as mnist; the images are turned upright",
+            "https://www.nist.gov/itl/products-and-services/emnist-dataset",
         ),
         entry(
             "npy",
@@ -155,6 +165,13 @@ pub fn known() -> Vec<Known> {
             "train/<class>/*.png|jpg|jpeg and test/<class>/ or val/<class>/, all of one size; without test/ and val/ \
              a fixed 20% is held out",
             "your own images",
+        ),
+        entry(
+            "tiny-imagenet",
+            Format::ImageFolder,
+            "train/<class>/images/*, val/images/* and val/val_annotations.txt; test/ has no labels, so val/ is the \
+             test part",
+            "http://cs231n.stanford.edu/tiny-imagenet-200.zip, unpacked",
         ),
     ]
 }
@@ -171,6 +188,8 @@ mod tests {
         let json = serde_json::to_value(&summary).unwrap();
         assert_eq!(json["format"], "bundled");
         assert_eq!(json["crc32"].as_str().unwrap().len(), 8);
+        assert_eq!(json["left_out"], 0);
+        assert_eq!(json["notes"].as_array().unwrap().len(), 1);
         assert_eq!(summary, describe("digits").unwrap());
     }
 

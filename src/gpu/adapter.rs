@@ -1,5 +1,7 @@
 //! Finding an adapter, asking for what it really has, and saying why it was chosen.
 
+use std::path::{Path, PathBuf};
+
 use serde::Serialize;
 
 use crate::error::{Error, Result};
@@ -112,9 +114,29 @@ impl AdapterReport {
     }
 }
 
+/// Where Mesa's layer that orders adapters is listed for Vulkan's loader.
+const LAYER: [&str; 3] = ["/usr/share", "/usr/local/share", "/etc"];
+const LAYER_FILE: &str = "vulkan/implicit_layer.d/VkLayer_MESA_device_select.json";
+
+/// What to say beforehand of a driver's chatter. Mesa's layer looks for a Wayland display wherever an instance has that
+/// extension, which the graphics library always asks for, and libwayland prints a line that begins with `error:` unless
+/// `runtime`, the desktop's folder, is an absolute path.
+fn chatter(runtime: Option<&Path>, layer: bool) -> Option<&'static str> {
+    (layer && !runtime.is_some_and(Path::is_absolute)).then_some(
+        "a line about XDG_RUNTIME_DIR may follow; it is the driver's, which looks for a desktop, and does not matter here (with \
+         XDG_RUNTIME_DIR=/tmp it keeps still)",
+    )
+}
+
 async fn list() -> Vec<(wgpu::Adapter, AdapterReport)> {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     descriptor.backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
+    let layer = std::env::var_os("NODEVICE_SELECT").is_none()
+        && LAYER.iter().any(|root| Path::new(root).join(LAYER_FILE).is_file());
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    if let Some(note) = chatter(runtime.as_deref(), layer) {
+        log::warn!("{note}");
+    }
     let instance = wgpu::Instance::new(descriptor);
     let found = instance.enumerate_adapters(wgpu::Backends::all()).await;
     let describe = |(index, adapter): (usize, wgpu::Adapter)| {
@@ -208,6 +230,16 @@ mod tests {
         let mut info = wgpu::AdapterInfo::new(kind, wgpu::Backend::Vulkan);
         info.name = name.into();
         AdapterReport::new(index, &info, &wgpu::Limits::default(), wgpu::Features::empty())
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn chatter_is_named_where_it_comes() {
+        assert_eq!(chatter(Some(Path::new("/run/user/1")), true), None);
+        assert_eq!(chatter(None, false), None);
+        for runtime in [None, Some(Path::new("")), Some(Path::new("run"))] {
+            assert!(chatter(runtime, true).unwrap().contains("XDG_RUNTIME_DIR"));
+        }
     }
 
     #[test]

@@ -1,11 +1,10 @@
 //! What a model file says of itself: enough to build the network and to normalise images for it.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use super::Model;
 use super::nas_bench_201::Network;
-use super::tensors::{Named, load};
+use super::weights::Weights;
 use crate::data::ChannelStatistics;
 use crate::error::{Error, Result};
 use crate::space::nas_bench_201::Macro;
@@ -57,12 +56,12 @@ impl ModelCard {
         .into()
     }
 
-    /// Reads a model: its card, the normalisation, and its tensors.
+    /// What a file says of itself, and the normalisation that its weights expect.
     ///
     /// # Errors
-    /// If the file is no model of ours, or its metadata do not describe a network.
-    pub fn read(path: &Path) -> Result<(Self, ChannelStatistics, Named)> {
-        let (named, metadata) = load(path)?;
+    /// If it is no model of ours ([`ModelCard::is_in`]), or its metadata do not describe a network.
+    pub fn read(weights: &Weights) -> Result<(Self, ChannelStatistics)> {
+        let Weights { path, metadata, .. } = weights;
         let fail = |why: String| Error::file(path, None, why);
         let text = |key: &str| {
             let full = format!("altiplano.{key}");
@@ -94,7 +93,17 @@ impl ModelCard {
         if statistics.mean.len() != card.sizes[2] || statistics.std.len() != card.sizes[2] {
             return Err(fail("mean and deviation do not fit the input channels".into()));
         }
-        Ok((card, statistics, named))
+        Ok((card, statistics))
+    }
+
+    /// Whether a file has a card.
+    pub fn is_in(weights: &Weights) -> bool {
+        weights.metadata.contains_key("altiplano.space")
+    }
+
+    /// The names of the classes that a file was trained on, if it says so.
+    pub fn classes_of(weights: &Weights) -> Option<Vec<String>> {
+        Some(weights.metadata.get("altiplano.class_names")?.split('\n').map(str::to_owned).collect())
     }
 
     /// The network.

@@ -1,7 +1,8 @@
 //! Networks, built as graphs from blocks.
 //!
 //! [`Layers`] is a [`Builder`] that names weights as PyTorch does; a [`Model`] says how layers follow each other;
-//! [`tensors`] moves weights between files, host and device; a [`bank`] keeps those that many networks share.
+//! [`tensors`] moves weights between files, host and device; [`weights`] says what of a file fits a network; a [`bank`] keeps
+//! those that many networks share.
 
 pub mod bank;
 pub mod card;
@@ -9,6 +10,7 @@ pub mod nas_bench_201;
 pub mod resnet;
 pub mod space;
 pub mod tensors;
+pub mod weights;
 
 use std::collections::HashMap;
 

@@ -9,6 +9,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::tensors::Named;
 use super::{Layers, Model};
 use crate::error::Result;
 use crate::graph::{Geometry, Guard, Shape, TensorId, Term, TermKind, Value, View, Window};
@@ -18,6 +19,9 @@ use crate::space::nas_bench_201::{Arch, EDGES, Macro, Op};
 const POOL: Window = Window { kernel: 3, stride: 1, padding: 1, count_include_pad: false };
 /// The pooling of a reduction's shortcut.
 const HALVE: Window = Window { kernel: 2, stride: 2, padding: 0, count_include_pad: false };
+
+/// Names that the classifier has, by form.
+pub(super) const CLASSIFIERS: [&str; 2] = ["classifier", "top.classifier"];
 
 /// Whose network it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -50,8 +54,8 @@ impl Form {
     /// Names of the last norm and the classifier.
     pub(crate) fn head(self) -> [&'static str; 2] {
         match self {
-            Form::Tiny => ["lastact.0", "classifier"],
-            Form::ZeroCostNas => ["top.lastact.0", "top.classifier"],
+            Form::Tiny => ["lastact.0", CLASSIFIERS[0]],
+            Form::ZeroCostNas => ["top.lastact.0", CLASSIFIERS[1]],
         }
     }
 
@@ -89,6 +93,40 @@ impl std::str::FromStr for Form {
             "tiny" => Ok(Form::Tiny),
             "zero-cost-nas" => Ok(Form::ZeroCostNas),
             _ => Err(crate::error::unknown("--network", text, &Form::NAMES)),
+        }
+    }
+}
+
+/// Sizes that a network's tensors tell, for files that say nothing else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outline {
+    /// Channels after the stem.
+    pub channels: Option<usize>,
+    /// Cells per stage.
+    pub cells: Option<usize>,
+    /// Channels of the images.
+    pub in_channels: Option<usize>,
+    /// Classes.
+    pub classes: Option<usize>,
+}
+
+impl Outline {
+    /// Of these tensors.
+    pub fn of(named: &Named) -> Self {
+        let axis = |names: &[&str], axis: usize| {
+            names.iter().find_map(|name| named.get(&format!("{name}.weight"))?.dims.get(axis).copied())
+        };
+        let stems = [Form::Tiny, Form::ZeroCostNas].map(|form| form.stem()[0]);
+        let number = |name: &String, prefix: &str| name.strip_prefix(prefix)?.split('.').next()?.parse::<usize>().ok();
+        // The first reduction stands behind as many cells; the other form numbers the cells of a stage.
+        let reductions = named.keys().filter(|name| name.ends_with("conv_a.op.1.weight"));
+        let before = reductions.filter_map(|name| number(name, "cells.")).min();
+        let last = || named.keys().filter_map(|name| number(name, "stack_cell1.")).max();
+        Outline {
+            channels: axis(&stems, 0),
+            cells: before.or_else(|| Some(last()? + 1)),
+            in_channels: axis(&stems, 1),
+            classes: axis(&CLASSIFIERS, 0),
         }
     }
 }

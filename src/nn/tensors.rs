@@ -38,28 +38,83 @@ pub fn fingerprint(named: &Named) -> String {
     format!("{:08x}", crc.sum())
 }
 
-/// Reads every `F32` and `I64` tensor of a safetensors file (integers become floats) and its metadata.
+/// Reads the tensors of a safetensors file as `f32`, and its metadata: whole numbers become floats, `F16`, `BF16` and `F64` are
+/// converted.
 ///
 /// # Errors
-/// [`Error::Io`] if it cannot be read, [`Error::File`] if it is not a safetensors file or holds another type.
+/// [`Error::Io`] if it cannot be read, [`Error::File`] if it is not a safetensors file or holds a type that is none of these.
 pub fn load(path: &Path) -> Result<(Named, BTreeMap<String, String>)> {
+    read(path).map(|(named, metadata, _)| (named, metadata))
+}
+
+/// What is in a file: tensors, metadata, and how many tensors had a type that `f32` cannot hold, by that type.
+pub(super) type Contained = (Named, BTreeMap<String, String>, BTreeMap<String, usize>);
+
+/// What [`load`] reads, and the types that were converted.
+///
+/// # Errors
+/// Those of [`load`].
+pub(super) fn read(path: &Path) -> Result<Contained> {
     let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
     let fail = |why: String| Error::file(path, None, format!("not a usable safetensors file: {why}"));
+    if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"\x80\x02") {
+        return Err(Error::file(path, None, pickled(path)));
+    }
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| fail(e.to_string()))?;
     let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
     let file = SafeTensors::deserialize(&bytes).map_err(|e| fail(e.to_string()))?;
-    let mut named = Named::new();
+    let (mut named, mut converted) = (Named::new(), BTreeMap::new());
     for (name, view) in file.iter() {
-        let data = match view.dtype() {
-            Dtype::F32 => bytemuck::pod_collect_to_vec(view.data()),
-            Dtype::I64 => bytemuck::pod_collect_to_vec::<u8, i64>(view.data()).into_iter().map(|v| v as f32).collect(),
+        let (bytes, dtype) = (view.data(), view.dtype());
+        let data: Vec<f32> = match dtype {
+            Dtype::F32 => bytemuck::pod_collect_to_vec(bytes),
+            Dtype::F64 => numbers(bytes, |v: f64| v as f32),
+            Dtype::F16 => numbers(bytes, from_half),
+            Dtype::BF16 => numbers(bytes, |bits: u16| f32::from_bits(u32::from(bits) << 16)),
+            Dtype::I64 => numbers(bytes, |v: i64| v as f32),
+            Dtype::I32 => numbers(bytes, |v: i32| v as f32),
             // Raw images that golden cases carry beside the normalised ones.
             Dtype::U8 => continue,
-            other => return Err(fail(format!("tensor {name} is {other:?}, expected F32 or I64"))),
+            other => {
+                let why = format!("tensor {name} is {other:?}, expected F32, F64, F16, BF16, I64 or I32");
+                return Err(fail(why));
+            }
         };
+        if matches!(dtype, Dtype::F64 | Dtype::F16 | Dtype::BF16) {
+            *converted.entry(format!("{dtype:?}")).or_default() += 1;
+        }
         named.insert(name.to_owned(), Values { dims: view.shape().to_vec(), data });
     }
-    Ok((named, metadata))
+    Ok((named, metadata, converted))
+}
+
+/// Numbers of another type as `f32`.
+fn numbers<T: bytemuck::AnyBitPattern + bytemuck::NoUninit>(bytes: &[u8], convert: impl Fn(T) -> f32) -> Vec<f32> {
+    bytemuck::pod_collect_to_vec::<u8, T>(bytes).into_iter().map(convert).collect()
+}
+
+/// An IEEE 754 half-precision number.
+fn from_half(bits: u16) -> f32 {
+    let (exponent, fraction) = (u32::from(bits >> 10 & 0x1F), u32::from(bits & 0x3FF));
+    let magnitude = match exponent {
+        // Multiples of 2^-24: subnormal halves are normal singles.
+        0 => fraction as f32 * 2f32.powi(-24),
+        0x1F => f32::from_bits(0x7F80_0000 | fraction << 13),
+        _ => f32::from_bits((exponent + 112) << 23 | fraction << 13),
+    };
+    if bits >> 15 == 1 { -magnitude } else { magnitude }
+}
+
+/// What to say of a file of PyTorch's own format.
+fn pickled(path: &Path) -> String {
+    let (from, to) = (path.display(), path.with_extension("safetensors"));
+    format!(
+        "is a PyTorch file, which can hold programs and is not read; convert it in Python:\n    \
+         import torch, safetensors.torch\n    \
+         state = torch.load('{from}', map_location='cpu', weights_only=True)\n    \
+         safetensors.torch.save_file({{k: v.contiguous() for k, v in state.get('state_dict', state).items()}}, '{}')",
+        to.display()
+    )
 }
 
 /// The bytes of a safetensors file.
@@ -229,6 +284,17 @@ mod tests {
         std::fs::write(&path, &bytes).unwrap();
         assert_eq!(load(&path).unwrap(), (named, metadata));
         assert!(to_bytes(&Named::new(), BTreeMap::new()).is_ok());
+    }
+
+    #[test]
+    fn halves_are_exact() {
+        let cases = [(0x0000, 0.0), (0x3C00, 1.0), (0xC000, -2.0), (0x7BFF, 65504.0), (0x0001, 2f32.powi(-24))];
+        assert!(cases.iter().all(|&(bits, value)| from_half(bits) == value));
+        assert!(
+            from_half(0x7C00) == f32::INFINITY && from_half(0x7E00).is_nan() && from_half(0x8000).is_sign_negative()
+        );
+        assert_eq!(from_half(0x3555), 0.333_251_95);
+        assert_eq!(from_half(0x03FF), 1023.0 * 2f32.powi(-24));
     }
 
     #[test]

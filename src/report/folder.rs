@@ -1,5 +1,5 @@
 //! A run's folder: `config.toml`, `tiles.json`, `result.json`, `history.jsonl`, `checkpoint/`, `best.safetensors`,
-//! `report.html`, `table.csv`, `table.svg`.
+//! `report.html`, `table.csv`, `table.svg`, `train.toml`, `start.safetensors`.
 //!
 //! Files are replaced whole: written under a scratch name beside the target, flushed to the disk, renamed
 //! over it, and on Unix the folder is flushed too. So after a crash or a loss of power the old contents or
@@ -27,12 +27,16 @@ pub enum Existing {
 }
 
 /// The files of a run outside of [`CHECKPOINTS`].
-const FILES: [&str; 8] =
-    [CONFIG, TILES, "result.json", HISTORY, "best.safetensors", "report.html", "table.csv", "table.svg"];
+const FILES: [&str; 10] =
+    [CONFIG, TILES, "result.json", HISTORY, "best.safetensors", "report.html", "table.csv", "table.svg", AGAIN, START];
 const CONFIG: &str = "config.toml";
 /// The tiles that a run began with, which it keeps.
 pub const TILES: &str = "tiles.json";
 const HISTORY: &str = "history.jsonl";
+/// Settings by which `altiplano train` trains the network that a search found once more.
+pub const AGAIN: &str = "train.toml";
+/// The weights that this training begins with, where they are not fresh.
+pub const START: &str = "start.safetensors";
 const CHECKPOINTS: &str = "checkpoint";
 /// The checkpoint that holds the seconds that a run has taken so far.
 const SECONDS: &str = "seconds";
@@ -56,6 +60,8 @@ pub struct RunFolder {
     opened: Instant,
     /// Seconds that the disk knows of.
     kept: Cell<f64>,
+    /// What differed when the run was gone on with: another version, adapter, driver, tiles.
+    changes: Vec<String>,
     /// Holds the lock.
     _lock: Option<File>,
 }
@@ -76,7 +82,7 @@ impl RunFolder {
         fs::create_dir_all(&path).map_err(Error::io("create", &path))?;
         let lock = lock(&path)?;
         let (before, opened, kept) = (0.0, Instant::now(), Cell::new(0.0));
-        let mut folder = Self { path, torn: 0, made, before, opened, kept, _lock: lock };
+        let mut folder = Self { path, torn: 0, made, before, opened, kept, changes: vec![], _lock: lock };
         match existing {
             Existing::Refuse => {
                 if !names(&folder.path)?.is_empty() {
@@ -123,6 +129,16 @@ impl RunFolder {
     /// Bytes of an unfinished last line that were cut from the history when the folder was opened.
     pub fn torn_bytes(&self) -> u64 {
         self.torn
+    }
+
+    /// Remembers what differed when the run was gone on with, for its result.
+    pub fn set_changes(&mut self, changes: Vec<String>) {
+        self.changes = changes;
+    }
+
+    /// What differed when the run was gone on with; a run that has such may end with other bits.
+    pub fn changes(&self) -> Vec<String> {
+        self.changes.clone()
     }
 
     /// Seconds that the run has taken, those before an interruption included but for what came after the last save.

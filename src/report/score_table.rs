@@ -1,9 +1,11 @@
 //! Tables of numbers by architecture, as CSV: scores and accuracies.
 //!
-//! The first line names the columns; one of them is `arch`. An empty cell, `nan` and `inf` are numbers that are not finite.
-//! What an architecture is, and which ones are the same, is for the caller to say ([`Identity`]).
+//! The first line names the columns; one of them is `arch`. Where a list of architectures will do, there need not be such a line
+//! ([`Table::read_list`]). Files may have a byte order mark, cells in quotes and lines that end in `\r\n`. An empty cell, `nan`
+//! and `inf` are numbers that are not finite. What an architecture is, and which ones are the same, is for the caller to say
+//! ([`Identity`]).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -29,6 +31,9 @@ pub struct Identity {
     /// Whether it is the one that stands for its class.
     pub representative: bool,
 }
+
+/// Says which architecture a name is.
+pub type Identify<'a> = dyn Fn(&str) -> Result<Identity> + 'a;
 
 /// A file as it was read; its cells are text still.
 #[derive(Debug)]
@@ -64,23 +69,23 @@ impl Table {
     /// Reads a file.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let file = File::open(path).map_err(Error::io("read", path))?;
-        let meta = file.metadata().map_err(Error::io("read", path))?;
-        if meta.is_dir() {
-            return Err(Error::file(path, None, "is a folder; expected a CSV file"));
-        }
-        if meta.len() > MAX_BYTES {
-            let why = format!("has {} bytes, expected at most {MAX_BYTES}", meta.len());
-            return Err(Error::file(path, None, why));
-        }
-        let mut bytes = vec![];
-        // What is no plain file tells no length.
-        file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
-        Self::parse(path, &bytes)
+        Self::parse(path, &contents(path)?)
+    }
+
+    /// Reads a file that may also be a list without a line that names the columns: then its first cell is an architecture, and
+    /// the column below it is called [`ARCH`].
+    pub fn read_list(path: impl AsRef<Path>, identify: &Identify) -> Result<Self> {
+        let path = path.as_ref();
+        Self::records(path, &contents(path)?, Some(identify))
     }
 
     /// Reads text; errors name `path`.
     pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
+        Self::records(path, bytes, None)
+    }
+
+    /// With `list` the names of the columns may be missing.
+    fn records(path: &Path, bytes: &[u8], list: Option<&Identify>) -> Result<Self> {
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(bytes);
         let mut lines = Lines { bytes, at: 0, line: 1 };
@@ -95,14 +100,25 @@ impl Table {
                 Err(e) => return Err(broken(path, e, &mut lines)),
             }
             let line = lines.of(record.position());
-            if header.is_empty() {
-                let names = record.iter().map(|name| name.trim().to_owned());
-                header = names.collect();
-                check_header(&header).map_err(|why| fail(line, why))?;
-                continue;
-            }
             if record.len() == 1 && record.iter().all(|cell| cell.trim().is_empty()) {
                 continue;
+            }
+            if header.is_empty() {
+                if record.len() > MAX_COLUMNS {
+                    return Err(fail(
+                        line,
+                        format!("there are {} columns, expected at most {MAX_COLUMNS}", record.len()),
+                    ));
+                }
+                let listed = list.map(|identify| identify(record.get(0).unwrap_or_default()));
+                if !matches!(listed, Some(Ok(_))) {
+                    header = record.iter().map(|name| name.trim().to_owned()).collect();
+                    check_header(&header, listed.and_then(Result::err)).map_err(|why| fail(line, why))?;
+                    continue;
+                }
+                header.push(ARCH.to_owned());
+                // Whatever else such lines have, has no name.
+                header.resize(record.len(), String::new());
             }
             if record.len() != header.len() {
                 return Err(fail(line, format!("has {} cells, the header {}", record.len(), header.len())));
@@ -110,12 +126,12 @@ impl Table {
             rows.push((line, record.clone()));
         }
         if header.is_empty() {
-            return Err(Error::file(path, None, "is empty; expected a CSV file whose first line names the columns"));
-        }
-        if !header.iter().any(|name| name == ARCH) {
-            let names: Vec<String> = header.iter().take(20).map(|name| shorten(name)).collect();
-            let why = format!("line 1: there is no column `{ARCH}`; the columns are {}", names.join(", "));
-            return Err(Error::file(path, None, why));
+            let line = if list.is_some() { "; expected architectures, one per line, or" } else { "; expected" };
+            return Err(Error::file(
+                path,
+                None,
+                format!("is empty{line} a CSV file whose first line names the columns"),
+            ));
         }
         Ok(Table { path: path.to_owned(), header, rows })
     }
@@ -155,13 +171,9 @@ impl Table {
 
     /// The different texts in a column, in the order in which they appear.
     pub fn texts(&self, column: usize) -> Vec<String> {
-        let mut list: Vec<String> = vec![];
-        for text in self.rows.iter().filter_map(|(_, row)| row.get(column)) {
-            if !list.iter().any(|known| known == text.trim()) {
-                list.push(text.trim().to_owned());
-            }
-        }
-        list
+        let mut known = HashSet::new();
+        let cells = self.rows.iter().filter_map(|(_, row)| row.get(column)).map(str::trim);
+        cells.filter(|text| known.insert(*text)).map(str::to_owned).collect()
     }
 
     /// The numbers in `columns`, in rows whose cell in column `only.0` is `only.1`.
@@ -173,7 +185,7 @@ impl Table {
         columns: &[usize],
         loose: &[usize],
         only: Option<(usize, &str)>,
-        identify: &dyn Fn(&str) -> Result<Identity>,
+        identify: &Identify,
     ) -> Result<Picked> {
         let arch = self.find(ARCH).unwrap_or_default();
         let mut picked = Picked::default();
@@ -239,15 +251,37 @@ fn number(text: &str) -> Option<f64> {
     if text.is_empty() { Some(f64::NAN) } else { text.parse().ok() }
 }
 
-fn check_header(header: &[String]) -> std::result::Result<(), String> {
-    if header.len() > MAX_COLUMNS {
-        return Err(format!("there are {} columns, expected at most {MAX_COLUMNS}", header.len()));
-    }
+/// What is wrong with the names of columns; `listed` is why their line is no architecture, if that would do too.
+fn check_header(header: &[String], listed: Option<Error>) -> std::result::Result<(), String> {
     let mut seen = std::collections::HashSet::new();
-    match header.iter().enumerate().find(|(_, name)| !name.is_empty() && !seen.insert(name.as_str())) {
-        Some((place, name)) => Err(format!("column {} is another `{}`", place + 1, shorten(name))),
-        None => Ok(()),
+    if let Some((place, name)) =
+        header.iter().enumerate().find(|(_, name)| !name.is_empty() && !seen.insert(name.as_str()))
+    {
+        return Err(format!("column {} is another `{}`", place + 1, shorten(name)));
     }
+    if header.iter().any(|name| name == ARCH) {
+        return Ok(());
+    }
+    let names: Vec<String> = header.iter().take(20).map(|name| shorten(name)).collect();
+    let listed = listed.map(|why| format!("; nor does it begin a list of architectures: {why}")).unwrap_or_default();
+    Err(format!("there is no column `{ARCH}`; the columns are {}{listed}", names.join(", ")))
+}
+
+/// The bytes of a file that is not too large.
+fn contents(path: &Path) -> Result<Vec<u8>> {
+    let file = File::open(path).map_err(Error::io("read", path))?;
+    let meta = file.metadata().map_err(Error::io("read", path))?;
+    if meta.is_dir() {
+        return Err(Error::file(path, None, "is a folder; expected a CSV file"));
+    }
+    if meta.len() > MAX_BYTES {
+        let why = format!("has {} bytes, expected at most {MAX_BYTES}", meta.len());
+        return Err(Error::file(path, None, why));
+    }
+    let mut bytes = vec![];
+    // What is no plain file tells no length.
+    file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    Ok(bytes)
 }
 
 /// Counts lines up to a record. The reader's own count is one behind after `\r\n`, and after empty lines.
@@ -345,6 +379,31 @@ mod tests {
         assert_eq!(table.pick(&[2], &[], Some((1, "x")), &identify).unwrap().rows.len(), 2);
         let message = table.require("--columns", "ac").unwrap_err().to_string();
         assert!(message.contains("--columns: column of t.csv") && message.contains("did you mean `acc`?"), "{message}");
+    }
+
+    #[test]
+    fn a_list_needs_no_names() {
+        let list = |text: &str| {
+            let table = Table::records(Path::new("l.txt"), text.as_bytes(), Some(&identify))?;
+            table.pick(&[], &[], None, &identify)
+        };
+        for text in
+            ["13\n27\n", "\u{feff}\"13\"\r\n \r\n27\r\n", "13,x,x\n27,,\n", "arch\n13\n27", "a,\"arch\"\n1,13\n,27\n"]
+        {
+            let own: Vec<u64> = list(text).unwrap().rows.iter().map(|row| row.arch.own).collect();
+            assert_eq!(own, [13, 27], "{text:?}");
+        }
+        for (text, parts) in [
+            ("", &["l.txt", "one per line"][..]),
+            ("x\n13\n", &["line 1", "no column `arch`", "list of architectures: arch: `x`"]),
+            ("13\n\n27\nx\n", &["l.txt", "line 4, column `arch`: arch: `x`"]),
+            ("13\n27,1\n", &["line 2", "has 2 cells"]),
+        ] {
+            let message = list(text).unwrap_err().to_string();
+            parts.iter().for_each(|part| assert!(message.contains(part), "`{part}` is not in: {message}"));
+        }
+        // Where a list will not do, it is a table without the column.
+        assert!(parse("13\n27\n").unwrap_err().to_string().contains("no column `arch`"));
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::evolution::{EvolutionProtocol, EvolutionSettings};
+use super::evolution::{Dedupe, EvolutionProtocol, EvolutionSettings};
 use crate::error::{Error, Result};
 use crate::measure::flatness::FlatnessProtocol;
 use crate::measure::forward::Averaging;
+use crate::space::nas_bench_201::{CLASSES, SIZE};
 use crate::train::schedule::Schedule;
 use crate::train::step::Optimizer;
 use crate::train::trainer::Recipe;
@@ -81,6 +82,7 @@ pub struct SearchConfig {
     /// The data set, as given to `--data`.
     pub data: String,
     /// Seed of everything.
+    #[serde(with = "crate::philox::seed_text")]
     pub seed: u64,
     /// Whether the released code's behaviour was asked for.
     pub compat: bool,
@@ -92,7 +94,7 @@ pub struct SearchConfig {
     pub image: [usize; 2],
     /// Share of the training images that trains; the rest validates.
     pub train_share: f64,
-    /// Candidates to evaluate at most; 0 for all generations.
+    /// Candidates to evaluate, no more than all generations have; 0 for all of these.
     pub evaluations: usize,
     /// Seconds after which no further candidate is evaluated; 0 for no limit.
     pub time: f64,
@@ -180,6 +182,13 @@ impl SearchConfig {
         }
     }
 
+    /// Makes it a search of so many candidates, with more generations if it takes more.
+    pub fn ask(&mut self, evaluations: usize) {
+        self.evaluations = evaluations;
+        let needed = evaluations.div_ceil(self.evolution.population.max(1)) as u64;
+        self.evolution.generations = self.evolution.generations.max(needed);
+    }
+
     /// Checks all numbers.
     ///
     /// # Errors
@@ -204,13 +213,91 @@ impl SearchConfig {
         }
         self.evaluation.flatness.validate()?;
         self.evolution.validate()?;
-        self.supernet.validate(training)?;
+        check_evaluations(self.evaluations, self.most(), self.protocol.dedupe)?;
+        self.supernet.validate_in("supernet", "--supernet-epochs", training)?;
         self.training.validate(images)
+    }
+
+    /// Whether random architectures are evaluated beside; beside a search at random they would be more of the same.
+    pub fn searches_baseline(&self) -> bool {
+        self.baseline && self.method != Method::Random
+    }
+
+    /// Candidates of all generations.
+    fn most(&self) -> usize {
+        let generations = usize::try_from(self.evolution.generations).unwrap_or(usize::MAX);
+        self.evolution.population.saturating_mul(generations)
     }
 
     /// Candidates that will be evaluated by the method.
     pub fn candidates(&self) -> usize {
-        let all = self.evolution.population * self.evolution.generations as usize;
-        if self.evaluations == 0 { all } else { self.evaluations.min(all) }
+        if self.evaluations == 0 { self.most() } else { self.evaluations.min(self.most()) }
+    }
+}
+
+/// Fails if more candidates are asked for than the generations or the space have.
+pub(super) fn check_evaluations(asked: usize, of_generations: usize, dedupe: Dedupe) -> Result<()> {
+    let (of_space, different) = match dedupe {
+        Dedupe::Exact => (SIZE, String::new()),
+        Dedupe::Canonical => (CLASSES, format!(", of which {CLASSES} differ")),
+    };
+    let why = if asked > of_space {
+        format!("{asked} candidates; the space has {SIZE} architectures{different}")
+    } else if asked > of_generations {
+        format!("{asked} candidates, but the generations have {of_generations}; take more generations")
+    } else {
+        return Ok(());
+    };
+    Err(Error::invalid("--evaluations", why))
+}
+
+/// Fails if a search without a limit of `time` ended with fewer candidates than were asked for.
+pub(super) fn check_reached(asked: usize, found: usize, time: f64) -> Result<()> {
+    if found >= asked || time > 0.0 {
+        return Ok(());
+    }
+    let why =
+        format!("{asked} candidates; after {found} no new one was found in many draws, so take no more than these");
+    Err(Error::invalid("--evaluations", why))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_as_are_asked_for_or_a_reason() {
+        let new = |compat| SearchConfig::preset(Method::Random, Preset::Quick, "digits", 1_442, (8, 8), compat);
+        let mut config = new(false);
+        for (asked, generations) in [(7, 5), (50, 5), (60, 6), (61, 7), (6_466, 647)] {
+            config.evolution.generations = 5;
+            config.ask(asked);
+            assert_eq!((config.candidates(), config.evolution.generations), (asked, generations));
+            config.validate(1_442).unwrap();
+        }
+        config.ask(6_467);
+        let why = config.validate(1_442).unwrap_err().to_string();
+        assert!(why.contains("--evaluations: 6467") && why.contains("15625") && why.contains("6466 differ"), "{why}");
+        let mut released = new(true);
+        released.ask(15_625);
+        released.validate(1_442).unwrap();
+        released.ask(15_626);
+        assert!(released.validate(1_442).is_err());
+        // A file may say what does not go together.
+        config.evaluations = 60;
+        config.evolution.generations = 5;
+        let why = config.validate(1_442).unwrap_err().to_string();
+        assert!(why.contains("60") && why.contains("have 50"), "{why}");
+        config.evaluations = 0;
+        assert_eq!(config.candidates(), 50);
+        config.evolution.generations = u64::MAX;
+        assert_eq!(config.candidates(), usize::MAX);
+    }
+
+    #[test]
+    fn fewer_are_a_failure_but_for_the_clock() {
+        assert!(check_reached(60, 60, 0.0).is_ok() && check_reached(0, 3, 0.0).is_ok());
+        assert!(check_reached(60, 3, 9.0).is_ok());
+        assert!(check_reached(60, 59, 0.0).unwrap_err().to_string().contains("after 59"));
     }
 }

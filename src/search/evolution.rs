@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, HashSet};
 use serde::{Deserialize, Serialize};
 
 use super::archive::{Archive, Entry, by_fitness};
+use super::random::missed;
 use crate::error::{Error, Result};
 use crate::space::{Draw, MutationScope, Space};
 
@@ -168,7 +169,7 @@ impl<'a, S: Space> Evolution<'a, S> {
     /// The candidates of a generation that the archive does not hold yet, in a fixed order.
     ///
     /// It looks at the entries of earlier generations alone to find them. There are fewer than the
-    /// population when the space is exhausted or the tries run out. Fails if the archive holds
+    /// population when the space is exhausted, or is too large to look through and the tries run out. Fails if the archive holds
     /// architectures of another space.
     pub fn ask(&self, archive: &Archive, generation: u64) -> Result<Vec<S::Arch>> {
         let earlier: Vec<&Entry> = archive.entries().iter().filter(|entry| entry.generation < generation).collect();
@@ -215,7 +216,11 @@ impl<'a, S: Space> Evolution<'a, S> {
         let mut slot = mutations + crossovers;
         while proposals.len() < population {
             let random = &mut |draw: &mut dyn Draw| self.space.sample(draw);
-            match self.fresh(generation, slot, random_tries, visited, random) {
+            let found = self.fresh(generation, slot, random_tries, visited, random).or_else(|| {
+                let mut draw = (self.streams)(generation, slot as u64);
+                missed(self.space, self.protocol.dedupe, visited, draw.as_mut())
+            });
+            match found {
                 Some(arch) => proposals.push(arch),
                 None => break,
             }

@@ -14,6 +14,7 @@ use crate::measure::forward::{Forward, Score, Subject, graph};
 use crate::nn::Model;
 use crate::nn::card::ModelCard;
 use crate::nn::tensors::to_bytes;
+use crate::philox::Stream;
 use crate::progress::Observer;
 use crate::report::folder::RunFolder;
 use crate::train::feed::Resident;
@@ -23,6 +24,9 @@ use crate::train::trainer::{Inheritance, Progress, Recipe, Setting, Trainer};
 
 /// Most test images that are corrupted or attacked at the end of a run; `altiplano evaluate` takes all.
 pub const JUDGED_IMAGES: usize = 200;
+
+/// Purpose word of the shuffle that picks the images.
+const IMAGES_PURPOSE: u32 = 0x4649_4E41;
 
 /// What became of a trained network.
 #[derive(Clone, Debug, Serialize)]
@@ -70,6 +74,8 @@ pub struct Job<'a> {
     pub model: &'a dyn Model,
     /// How it is trained.
     pub recipe: &'a Recipe,
+    /// Training images, by their numbers.
+    pub images: &'a [usize],
     /// What the model file says about it.
     pub card: &'a ModelCard,
     /// Weights to start from instead of fresh ones.
@@ -95,7 +101,22 @@ impl Final {
     }
 }
 
-/// Trains a fresh network on all training images of `data` (or goes on from a checkpoint), saves it as
+/// The images that train a network at the end, of `all`: the first `some` of a shuffle, or all in their order.
+///
+/// # Errors
+/// If there are not so many.
+pub fn final_images(all: usize, some: Option<usize>, seed: u64) -> Result<Vec<usize>> {
+    let mut list: Vec<usize> = (0..all).collect();
+    let Some(some) = some else { return Ok(list) };
+    if some == 0 || some > all {
+        return Err(Error::invalid("--images", format!("{some} of {all} training images")));
+    }
+    Stream::new(seed, IMAGES_PURPOSE, 0).shuffle(&mut list);
+    list.truncate(some);
+    Ok(list)
+}
+
+/// Trains a fresh network on training images of `data` (or goes on from a checkpoint), saves it as
 /// `best.safetensors`, and tests it.
 ///
 /// # Errors
@@ -108,9 +129,8 @@ pub fn train_and_test(
     folder: &RunFolder,
     observer: &mut Observer,
 ) -> Result<Final> {
-    let Job { model, recipe, card, inherit, attacks, stage } = *job;
-    let indices: Vec<usize> = (0..data.train.len()).collect();
-    let mut trainer = Trainer::new(setting.clone(), model, recipe, &indices, &[seed], &[])?;
+    let Job { model, recipe, images, card, inherit, attacks, stage } = *job;
+    let mut trainer = Trainer::new(setting.clone(), model, recipe, images, &[seed], &[])?;
     if let Some(inheritance) = inherit {
         trainer.inherit(0, inheritance)?;
     }
@@ -131,7 +151,7 @@ pub fn train_and_test(
     Ok(Final {
         optimizer: recipe.optimizer,
         epochs: recipe.epochs,
-        training_images: indices.len(),
+        training_images: images.len(),
         training: progress.first().copied().unwrap_or_default(),
         test_images: data.test.len(),
         clean_loss: score.loss,

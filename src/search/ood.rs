@@ -1,6 +1,8 @@
 //! What trained networks are worth out of distribution: several networks, each over several seeds, trained side by side
 //! and judged on test images that nothing has seen, without and with corruptions, and under weight noise.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::cohort::{CohortOptions, noisy_scores_wait};
@@ -14,8 +16,9 @@ use crate::measure::corruption::{Origin, evaluate_wait, grid};
 use crate::measure::flatness::flatnas_robustness;
 use crate::measure::forward::Subject;
 use crate::nn::Model;
+use crate::nn::tensors::to_bytes;
 use crate::progress::{Event, Observer, tell};
-use crate::report::folder::RunFolder;
+use crate::report::folder::{RunFolder, START};
 use crate::report::statistics::{mean, std};
 use crate::report::table::Table;
 use crate::train::feed::Resident;
@@ -157,6 +160,11 @@ impl Trial<'_> {
             let models: Vec<&dyn Model> = members.iter().map(|member| member.model).collect();
             let recalibration = self.noise.recalibration(self.training, self.seeds[0]);
             supernet::inherit(&self.setting, &trainer, &models, &heirs, &recalibration)?;
+            // Who trains the chosen network again needs what it began with.
+            if let Some(place) = here.iter().position(|&i| i == 0).filter(|_| contestants[0].inherit.is_some()) {
+                let start = trainer.weights_wait(place * self.seeds.len())?;
+                folder.write(START, &to_bytes(&start, BTreeMap::from([("format".to_owned(), "pt".to_owned())]))?)?;
+            }
             let at = |n: usize| from + (middle - from) * n as f64 / kinds.len() as f64;
             let name = format!("training {} networks with {kind}", members.len());
             let saving = Saving { folder, name: &format!("finals-{kind}"), every: 0 };

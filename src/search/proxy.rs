@@ -9,8 +9,9 @@ use std::collections::{BTreeMap, HashSet};
 use serde::{Deserialize, Serialize};
 
 use super::archive::{Archive, Entry};
-use super::config::Preset;
-use super::finals::{Final, Job, train_and_test};
+use super::config::{Preset, check_evaluations};
+use super::evolution::Dedupe;
+use super::finals::{Final, Job, final_images, train_and_test};
 use super::run::{Best, read_history};
 use crate::data::Dataset;
 use crate::error::{Error, Result, unknown};
@@ -81,6 +82,7 @@ pub struct ProxyConfig {
     /// The data set, as given to `--data`.
     pub data: String,
     /// Seed of everything.
+    #[serde(with = "crate::philox::seed_text")]
     pub seed: u64,
     /// Channels after the stem.
     pub channels: usize,
@@ -162,6 +164,8 @@ impl ProxyConfig {
                 return Err(Error::invalid(what, "is 0, expected at least 1"));
             }
         }
+        // Isomorphic architectures count as one, and generations follow one another without end.
+        check_evaluations(self.evaluations, usize::MAX, Dedupe::Canonical)?;
         if self.batch == 0 || self.batch > images {
             return Err(Error::invalid("batch", format!("{} of {images} training images", self.batch)));
         }
@@ -198,6 +202,9 @@ pub struct ProxyResult {
     pub reproducible: bool,
     /// Seconds since the start, those before an interruption included.
     pub seconds: f64,
+    /// What differed when the run was gone on with, such as the driver; then it may have ended with other bits.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<String>,
     /// Candidates that were scored.
     pub evaluated: usize,
     /// The best candidate.
@@ -362,6 +369,7 @@ pub fn search(
     let job = Job {
         model: &*model,
         recipe: &config.training,
+        images: &final_images(data.train.len(), None, config.seed)?,
         card: &card,
         inherit: None,
         attacks: &attacks,
@@ -384,6 +392,7 @@ pub fn search(
         device: format!("{} ({})", gpu.report().name, gpu.report().driver),
         reproducible: config.time == 0.0,
         seconds: folder.seconds(),
+        changes: folder.changes(),
         evaluated: archive.len(),
         most_params: archive.entries().iter().max_by_key(|e| e.params).map(Best::of),
         correlations,

@@ -8,13 +8,41 @@ use std::collections::HashSet;
 use super::archive::Archive;
 use super::evolution::{Dedupe, Streams, visited_key};
 use crate::error::Result;
-use crate::space::Space;
+use crate::space::{Draw, Space};
 
-/// How often one place is drawn anew before the search is taken for exhausted.
+/// How often one place is drawn anew before all genotypes are looked through.
 pub const TRIES: u32 = 1_000;
+/// Most genotypes that are looked through.
+const MAX_SCAN: u32 = 1 << 20;
 
-/// The first `count` distinct architectures of the sequence, fewer when the space has no more (or so few
-/// that [`TRIES`] draws miss them).
+/// What chance has missed for long: the architecture of the first genotype, from a random one on, that was not seen. `None` if
+/// all were, or there are too many to look through.
+pub(super) fn missed<S: Space>(
+    space: &S,
+    dedupe: Dedupe,
+    seen: &mut HashSet<String>,
+    draw: &mut dyn Draw,
+) -> Option<S::Arch> {
+    let options = space.options();
+    let all = options.iter().try_fold(1u32, |all, own| all.checked_mul(*own))?;
+    if !(1..=MAX_SCAN).contains(&all) {
+        return None;
+    }
+    let start = draw.below(all) % all;
+    (0..all).find_map(|step| {
+        let mut rest = (start + step) % all;
+        let mut genes = vec![];
+        for own in &options {
+            genes.push(rest % own);
+            rest /= own;
+        }
+        let arch = space.decode(&genes).ok()?;
+        seen.insert(visited_key(space, &arch, dedupe)).then_some(arch)
+    })
+}
+
+/// The first `count` distinct architectures of the sequence, fewer when the space has no more (or is too large to look
+/// through, and [`TRIES`] draws miss what is left).
 pub fn distinct<S: Space>(space: &S, dedupe: Dedupe, count: usize, streams: &Streams) -> Vec<S::Arch> {
     let mut seen = HashSet::new();
     let mut found = Vec::new();
@@ -30,7 +58,10 @@ pub fn distinct<S: Space>(space: &S, dedupe: Dedupe, count: usize, streams: &Str
                 return found;
             }
         }
-        break;
+        match missed(space, dedupe, &mut seen, draw.as_mut()) {
+            Some(arch) => found.push(arch),
+            None => break,
+        }
     }
     found
 }
@@ -58,7 +89,7 @@ mod tests {
 
     use super::*;
     use crate::search::archive::Entry;
-    use crate::space::nas_bench_201::{Macro, NasBench201};
+    use crate::space::nas_bench_201::{CLASSES, Macro, NasBench201};
     use crate::space::testing::streams;
 
     fn space() -> NasBench201 {
@@ -74,6 +105,14 @@ mod tests {
         assert_eq!(many.iter().collect::<HashSet<_>>().len(), 1_000);
         let classes = distinct(&space, Dedupe::Canonical, 1_000, &streams);
         assert_eq!(classes.iter().map(|a| a.class()).collect::<HashSet<_>>().len(), 1_000);
+    }
+
+    #[test]
+    fn every_last_one_is_found() {
+        let (space, streams) = (space(), streams(3));
+        let all = distinct(&space, Dedupe::Canonical, CLASSES + 1, &streams);
+        assert_eq!(all.len(), CLASSES);
+        assert_eq!(all.iter().map(|a| a.class()).collect::<HashSet<_>>().len(), CLASSES);
     }
 
     #[test]

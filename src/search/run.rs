@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::archive::{Archive, Entry};
 use super::candidates::{Evaluator, Parent};
-use super::config::{Method, SearchConfig};
+use super::config::{Method, SearchConfig, check_reached};
 use super::evolution::Evolution;
-use super::finals::{Final, Job, train_and_test};
+use super::finals::{Final, Job, final_images, train_and_test};
 use super::random;
 use super::supernet::{self, SupernetJob};
 use crate::data::{Dataset, SplitSize, split};
@@ -50,6 +50,9 @@ pub struct SearchResult {
     pub reproducible: bool,
     /// Seconds since the start, those before an interruption included.
     pub seconds: f64,
+    /// What differed when the run was gone on with, such as the driver; then it may have ended with other bits.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<String>,
     /// Candidates that the method evaluated.
     pub evaluated: usize,
     /// Deviations of the weight noise.
@@ -151,7 +154,7 @@ pub fn search<S: NetworkSpace>(
     let setting = Setting { gpu, preset, data: &resident, statistics: &statistics };
 
     let supernet = space.supernet();
-    let baseline = config.baseline && config.method != Method::Random;
+    let baseline = config.searches_baseline();
     let job = SupernetJob { recipe: &config.supernet, images: training, seed: config.seed, share: 0.35 };
     let trainer = supernet::train(&setting, space, &job, folder, observer)?;
     let weights = trainer.stores(0).group(Group::Weights)?.clone();
@@ -178,11 +181,13 @@ pub fn search<S: NetworkSpace>(
     let middle = if baseline { 0.55 } else { 0.7 };
     tell(observer, Event::Stage { name: "evaluating candidates", units, from: 0.35, to: middle })?;
     let evolution = Evolution::new(space, config.evolution, config.protocol, &streams)?;
-    for generation in 0..config.evolution.generations {
-        if judge.is_late() {
+    for generation in 0.. {
+        let left = config.candidates().saturating_sub(archive.len());
+        // Generations may come out short; further ones make up for them where a number was asked for.
+        let further = generation >= config.evolution.generations;
+        if left == 0 || judge.is_late() || (further && config.evaluations == 0) {
             break;
         }
-        let left = config.candidates().saturating_sub(archive.len());
         let mut asked = match config.method {
             Method::Genas => evolution.ask(&archive, generation)?,
             Method::Random => {
@@ -190,9 +195,14 @@ pub fn search<S: NetworkSpace>(
                 random::ask(space, config.protocol.dedupe, wanted, &archive, &streams)?
             }
         };
+        // What an earlier attempt has measured is not asked for again.
+        if further && asked.is_empty() && archive.entries().iter().all(|entry| entry.generation < generation) {
+            break;
+        }
         asked.truncate(left);
         judge.measure(&asked, (generation, false), &mut archive, observer)?;
     }
+    check_reached(config.evaluations, archive.len(), config.time)?;
     if baseline {
         tell(observer, Event::Stage { name: "evaluating as many random ones", units, from: middle, to: 0.7 })?;
         let wanted =
@@ -224,6 +234,7 @@ pub fn search<S: NetworkSpace>(
     let job = Job {
         model: &*model,
         recipe: &config.training,
+        images: &final_images(data.train.len(), None, config.seed)?,
         card: &card,
         inherit: None,
         attacks: &[],
@@ -240,6 +251,7 @@ pub fn search<S: NetworkSpace>(
         // A clock that ends a search is the one thing that does not repeat.
         reproducible: config.time == 0.0,
         seconds: folder.seconds(),
+        changes: folder.changes(),
         evaluated: archive.len(),
         sigmas,
         baselines: Baselines {

@@ -105,6 +105,20 @@ impl Recipe {
         self.schedule.validate()
     }
 
+    /// The same for the training that a configuration calls `section`. `epochs` is the option that sets its epochs.
+    ///
+    /// # Errors
+    /// Names the key, or the option, that cannot be used.
+    pub fn validate_in(&self, section: &str, epochs: &str, images: usize) -> Result<()> {
+        self.validate(images).map_err(|error| match error {
+            Error::Invalid { what, why } if what == "--epochs" => Error::invalid(epochs, why),
+            Error::Invalid { what, why } => {
+                Error::invalid(format!("{section}.{}", what.trim_start_matches('-').replace('-', "_")), why)
+            }
+            other => other,
+        })
+    }
+
     /// Steps of one epoch; an incomplete last batch is left out.
     pub fn steps_per_epoch(&self, images: usize) -> usize {
         images / self.batch

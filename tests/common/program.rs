@@ -58,6 +58,35 @@ impl Scratch {
         output
     }
 
+    /// What [`Scratch::run`] runs, for tests that do more with it.
+    pub fn command(&self, args: &[&str]) -> std::process::Command {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_altiplano"));
+        command.args(args).current_dir(self.folder.path()).env("XDG_RUNTIME_DIR", self.folder.path());
+        command.env("ALTIPLANO_CACHE", self.path("cache")).env_remove("RUST_LOG");
+        command
+    }
+
+    /// The bytes of a file.
+    #[track_caller]
+    pub fn read(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.path(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
+    }
+
+    /// Writes images of some classes as a folder: in each class as many for training, and two for testing.
+    pub fn image_folder(&self, name: &str, classes: &[&str], each: u32) {
+        for (part, count) in [("train", each), ("test", 2)] {
+            for (number, class) in classes.iter().enumerate() {
+                for i in 0..count {
+                    let value = |x: u32, y: u32| (40 * number as u32 + 7 * i + 13 * x * (y + number as u32)) as u8;
+                    let image = image::GrayImage::from_fn(8, 8, |x, y| image::Luma([value(x, y)]));
+                    let path = self.path(&format!("{name}/{part}/{class}/{i}.png"));
+                    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                    image.save(path).unwrap();
+                }
+            }
+        }
+    }
+
     /// Runs what must succeed; stdout.
     #[track_caller]
     pub fn good(&self, args: &[&str]) -> String {
@@ -116,6 +145,17 @@ impl Scratch {
 /// `altiplano train` on the digits with options.
 pub fn train<'a>(options: &[&'a str]) -> Vec<&'a str> {
     let mut args = vec!["train", "--quiet", "--data", "digits", "--arch", ARCH, "--channels", "4", "--out", "out"];
+    args.extend(options);
+    args
+}
+
+/// A training of seconds: two steps of a network of four channels.
+pub fn short<'a>(out: &'a str, options: &[&'a str]) -> Vec<&'a str> {
+    let mut args = vec!["train", "--arch", ARCH, "--channels", "4", "--cells", "1", "--out", out];
+    if !options.contains(&"--data") {
+        args.extend(["--data", "digits", "--images", "64", "--batch", "32"]);
+    }
+    args.extend(if options.contains(&"--epochs") { &[][..] } else { &["--epochs", "1"] });
     args.extend(options);
     args
 }

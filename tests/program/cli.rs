@@ -43,13 +43,62 @@ fn spaces_and_data_are_described() {
     assert!(scratch.good(&["--help"]).contains("search"));
 }
 
+/// As `altiplano search --help | head -1` has it: nobody reads to the end.
+#[test]
+fn what_nobody_reads_is_no_failure() {
+    let run = |args: &[&str]| {
+        let closed = || {
+            let (reader, writer) = std::io::pipe().unwrap();
+            drop(reader);
+            writer
+        };
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_altiplano"));
+        command.args(args).stdout(closed()).stderr(closed()).status().unwrap().code()
+    };
+    for args in [&["--help"][..], &["search", "--help"], &["help", "score"], &["--version"]] {
+        assert_eq!(run(args), Some(0), "{args:?}");
+    }
+    for args in [&["serach"][..], &["search", "--evaluation", "many"], &[]] {
+        assert_eq!(run(args), Some(2), "{args:?}");
+    }
+}
+
+#[test]
+fn a_number_of_candidates_is_met_or_refused() {
+    let scratch = Scratch::new();
+    for (method, asked) in [("random", 60), ("genas", 61), ("flatnas", 200)] {
+        let (own, asked) = (["--method", method, "--evaluations"], asked.to_string());
+        let plan = [&["search", "--dry-run", "--json"][..], &own, &[asked.as_str()]].concat();
+        let plan = scratch.json(&plan);
+        assert_eq!(plan["config"]["evaluations"].to_string(), asked, "{plan}");
+        let beside = if method == "genas" { 2 } else { 1 };
+        assert!(plan["candidates"].as_u64().unwrap() >= beside * asked.parse::<u64>().unwrap(), "{plan}");
+        scratch.bad(2, &[&["search", "--out", "out"][..], &own, &["15626"]].concat(), &["--evaluations", "15625"]);
+    }
+}
+
+#[test]
+fn all_seeds_are_read_back() {
+    let scratch = Scratch::new();
+    for method in ["random", "croze", "flatnas"] {
+        for seed in ["9223372036854775807", "9223372036854775808", "18446744073709551615"] {
+            let begun = scratch.good(&["search", "--dry-run", "--method", method, "--seed", seed]);
+            scratch.write("run/config.toml", begun);
+            let again = scratch.good(&["search", "--dry-run", "--resume", "--out", "run"]);
+            assert!(again.contains(seed), "{again}");
+        }
+    }
+    scratch.write("my.toml", "seed = \"-1\"");
+    scratch.bad(2, &["search", "--out", "out", "--config", "my.toml"], &["my.toml", "seed", "18446744073709551615"]);
+}
+
 #[test]
 fn a_dry_run_writes_nothing() {
     let scratch = Scratch::new();
     let text = scratch.good(&["search", "--dry-run", "--out", "out"]);
     assert!(text.contains("supernet steps") && text.contains("GFLOP"), "{text}");
     let plan = scratch.json(&["search", "--dry-run", "--method", "random", "--evaluations", "7", "--json"]);
-    assert_eq!((&plan["config"]["method"], &plan["candidates"]), (&"random".into(), &14.into()), "{plan}");
+    assert_eq!((&plan["config"]["method"], &plan["candidates"]), (&"random".into(), &7.into()), "{plan}");
     assert_eq!(scratch.files().len(), 0);
     // What it prints can be given back.
     scratch.write("all.toml", text);
@@ -113,7 +162,7 @@ fn a_training_leaves_a_model_that_is_measured_and_refined() {
     let args = ["flatness", "--model", "out/best.safetensors", "--data", "digits", "--noise", "mull"];
     scratch.bad(2, &args, &["--noise", "did you mean `mul`?"]);
     let weights = golden("weights.safetensors").display().to_string();
-    scratch.bad(2, &["flatness", "--model", &weights, "--data", "digits"], &["weights.safetensors", "metadata"]);
+    scratch.bad(2, &["flatness", "--model", &weights, "--data", "digits"], &["weights.safetensors", "give --arch"]);
 
     // A checkpoint that the disk has spoiled.
     let path = scratch.path("out/checkpoint/training.ckpt");
@@ -121,7 +170,7 @@ fn a_training_leaves_a_model_that_is_measured_and_refined() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     std::fs::write(&path, &bytes).unwrap();
-    scratch.stops(2, &train(&["--resume"]), &["training.epochs is 1 there and 40 here"]);
+    scratch.stops(2, &train(&["--resume", "--epochs", "40"]), &["training.epochs is 1 in the run and 40 by"]);
     scratch.stops(2, &["train", "--resume", "--out", "out"], &["training.ckpt", "damaged"]);
     std::fs::write(&path, &bytes[..middle]).unwrap();
     scratch.stops(2, &train(&["--epochs", "1", "--resume"]), &["training.ckpt", "cut or damaged"]);

@@ -393,3 +393,46 @@ fn arrays_have_the_official_layout_or_none() {
     scratch.write("words.npy", npy("(2, 2, 2)", "<i8", 64));
     scratch.bad(2, &corrupt("words.npy", &["--force"]), &["words.npy", "expected dtype uint8, found int64"]);
 }
+
+/// Some systems have names that are no text.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_name_that_is_no_text_is_escaped() {
+    use std::os::unix::ffi::OsStrExt;
+
+    let scratch = Scratch::new();
+    scratch.write("in/a.png", picture(1));
+    let name = std::ffi::OsStr::from_bytes(b"\xc3\xa4\xff.png");
+    std::fs::write(scratch.path("in").join(name), picture(2)).unwrap();
+    std::fs::write(scratch.path("in").join(std::ffi::OsStr::from_bytes(b"\xfe.gif")), "GIF89a").unwrap();
+    let args = ["corrupt", "--quiet", "--json", "--input", "in", "--out", "out", "--kind", "fog", "--severity", "1"];
+    let output = scratch.run(&args);
+    assert_eq!(output.code, 1, "{}", output.stderr);
+    let answer: Value = serde_json::from_str(&output.stdout).unwrap();
+    let failed: Vec<&Value> = answer["failed"].as_array().unwrap().iter().map(|bad| &bad["file"]).collect();
+    assert_eq!(failed, ["\u{e4}\\xFF.png", "\\xFE.gif"]);
+    assert_eq!(answer["images"], 1);
+    assert!(output.stderr.contains("bad file: \u{e4}\\xFF.png: "), "{}", output.stderr);
+    assert!(scratch.path("out/fog/1/a.png.png").exists());
+}
+
+#[test]
+fn a_name_says_whether_it_is_of_a_file_or_of_a_folder() {
+    let scratch = Scratch::new();
+    scratch.write("in/a.png", picture(1));
+    let corrupt = |input: &'static str, out: &'static str, more: &[&'static str]| {
+        [&["corrupt", "--quiet", "--kind", "fog", "--input", input, "--out", out], more].concat()
+    };
+    let one = ["--severity", "1"];
+    for out in ["x.webp", "x.GIF"] {
+        scratch.bad(2, &corrupt("in/a.png", out, &one), &["--out", out, ".png or .jpg or .jpeg"]);
+    }
+    for (input, out) in [("in/a.png", "x.png"), ("in", "x.webp"), ("in", "x.jpg"), ("digits", "x.npy")] {
+        scratch.bad(2, &corrupt(input, out, &[]), &["--out", out, "need a folder"]);
+    }
+    let training = ["train", "--data", "digits", "--arch", crate::program::ARCH, "--out", "x.safetensors"];
+    scratch.bad(2, &training, &["--out", "x.safetensors", "need a folder"]);
+    scratch.good(&corrupt("in/a.png", "x.jpeg", &one));
+    scratch.good(&corrupt("in/a.png", "x", &one));
+    assert!(scratch.path("x.jpeg").is_file() && scratch.path("x/fog/1/a.png.png").is_file());
+}

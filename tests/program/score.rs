@@ -103,3 +103,35 @@ fn scores_of_other_tensors_are_not_mixed() {
     let (code, why) = run(arch, &other, &["--resume"]);
     assert!(code == Some(2) && why.contains("other settings"), "{why}");
 }
+
+/// Architectures come in tables and lists as programs write them.
+#[test]
+fn tables_and_lists_are_read_alike() {
+    let folder = tempfile::tempdir().unwrap();
+    let (folder, out) = (folder.path(), folder.path().join("scores.csv"));
+    let name = "|nor_conv_1x1~0|+|skip_connect~0|none~1|+|none~0|none~1|skip_connect~2|";
+    for text in [
+        format!("\u{feff}acc,arch\r\n50,\"{name}\"\r\n60,000000\r\n"),
+        format!("\u{feff}\"{name}\"\r\n\r\n\"000000\"\r\n"),
+        format!("{name}\n000000"),
+    ] {
+        std::fs::write(folder.join("a.csv"), &text).unwrap();
+        let (code, why) = score(folder, &["--force", "--archs", "a.csv"]);
+        assert_eq!(code, 0, "{text}: {why}");
+        let scores = std::fs::read_to_string(&out).unwrap();
+        assert!(scores.lines().count() == 3 && scores.contains(&format!("\n{name},")), "{scores}");
+    }
+    let before = std::fs::read(&out).unwrap();
+    for (text, more, parts) in [
+        ("000000\n\n|none~0|\n", &[][..], &["a.csv", "line 3", "`arch`"][..]),
+        ("name,acc\n000000,3\n", &[], &["a.csv", "line 1", "no column `arch`", "list of architectures"]),
+        ("arch,acc\n000000,3\n111111,\n", &["--sample", "1", "--stratify", "acc"], &["a.csv", "line 3", "`acc`"]),
+        ("arch,acc\n000000,3\n", &["--sample", "1", "--stratify", "acv"], &["--stratify", "did you mean `acc`?"]),
+    ] {
+        std::fs::write(folder.join("a.csv"), text).unwrap();
+        let (code, why) = score(folder, &[&["--force", "--archs", "a.csv"], more].concat());
+        assert_eq!(code, 2, "{text}: {why}");
+        parts.iter().for_each(|part| assert!(why.contains(part), "`{part}` is not in: {why}"));
+        assert_eq!(std::fs::read(&out).unwrap(), before, "{text}");
+    }
+}

@@ -13,8 +13,8 @@ fn altiplano(folder: &Path, args: &[&str]) -> Command {
     command
 }
 
-/// A search of eleven candidates of 640 images.
-const SETTINGS: &str = "final_images = 320\n[candidates]\ntraining_images = 640\nimages = 100\ntraining.epochs = 4\n[search]\ninitial = 10\n";
+/// A search of eleven candidates of 480 images.
+const SETTINGS: &str = "final_images = 320\n[candidates]\ntraining_images = 480\nimages = 100\ntraining.epochs = 2\n[search]\ninitial = 10\n";
 const SEARCH: [&str; 20] = [
     "search",
     "--method",
@@ -46,6 +46,43 @@ fn read(path: &Path) -> Vec<u8> {
 fn a_killed_search_ends_with_the_same_bits_whatever_trains_side_by_side() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
+    let long = crate::common::long();
+    let settings = match long {
+        true => SETTINGS.to_owned(),
+        false => format!("baseline = false\n{}", SETTINGS.replace("final_images = 320", "final_images = 128")),
+    };
+    std::fs::write(folder.join("small.toml"), settings).unwrap();
+    let run = |args: &[&str]| {
+        let output = altiplano(folder, args).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let search = |out, more: &[&'static str]| [&SEARCH[..], &["--out", out], more].concat();
+    let same = |other: &str| {
+        for file in ["history.jsonl", "best.safetensors", "table.csv", "table.svg"] {
+            let [a, b] = ["whole", other].map(|run| read(&folder.join(run).join(file)));
+            assert!(a == b, "{file} of {other} differs");
+        }
+    };
+    run(&search("whole", &[]));
+    if long {
+        run(&search("alone", &["--side-by-side", "1"]));
+        same("alone");
+    }
+    for seconds in if long { &[1.5, 4.0, 16.0][..] } else { &[8.0] } {
+        let mut command = altiplano(folder, &search("killed", &["--force", "--side-by-side", "3"]));
+        // The time-out kills.
+        let _ = command.timeout(Duration::from_secs_f64(*seconds)).output();
+        if folder.join("killed/config.toml").exists() {
+            run(&["search", "--resume", "--out", "killed"]);
+            same("killed");
+        }
+    }
+}
+
+#[test]
+fn the_pick_stands_beside_a_searched_baseline_and_a_control() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
     std::fs::write(folder.join("small.toml"), SETTINGS).unwrap();
     let run = |args: &[&str]| {
         let output = altiplano(folder, args).output().unwrap();
@@ -56,27 +93,6 @@ fn a_killed_search_ends_with_the_same_bits_whatever_trains_side_by_side() {
     for word in ["front", "chosen", "baseline", "control", "severity 5", "±", "hypervolume"] {
         assert!(text.contains(word), "{word} is missing in {text}");
     }
-    let same = |other: &str| {
-        for file in ["history.jsonl", "best.safetensors", "table.csv", "table.svg"] {
-            let [a, b] = ["whole", other].map(|run| read(&folder.join(run).join(file)));
-            assert!(a == b, "{file} of {other} differs");
-        }
-    };
-    run(&[&SEARCH[..], &["--out", "alone", "--seeds", "2", "--side-by-side", "1"]].concat());
-    same("alone");
-    for seconds in [1.5, 4.0] {
-        let mut command = altiplano(
-            folder,
-            &[&SEARCH[..], &["--seeds", "2", "--out", "killed", "--force", "--side-by-side", "3"]].concat(),
-        );
-        // The time-out kills.
-        let _ = command.timeout(Duration::from_secs_f64(seconds)).output();
-        if folder.join("killed/config.toml").exists() {
-            run(&["search", "--resume", "--out", "killed"]);
-            same("killed");
-        }
-    }
-
     let result: Value = serde_json::from_slice(&read(&folder.join("whole/result.json"))).unwrap();
     assert_eq!(result["evaluated"], 11);
     assert_eq!(result["steps"].as_array().unwrap().len(), 2);
@@ -130,12 +146,18 @@ fn a_killed_search_ends_with_the_same_bits_whatever_trains_side_by_side() {
 fn inherited_weights_help_and_change_no_bit_side_by_side() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let settings = SETTINGS
-        .replace("training.epochs = 4", "training.epochs = 1")
-        .replace("final_images = 320", "final_images = 128");
+    // The first sample is all that is trained.
+    let settings = [
+        ("training.epochs = 2", "training.epochs = 1"),
+        ("training_images = 480", "training_images = 640"),
+        ("initial = 10", "initial = 6"),
+    ];
+    let settings = settings.iter().fold(SETTINGS.to_owned(), |text, (from, to)| text.replace(from, to));
     std::fs::write(folder.join("small.toml"), format!("baseline = false\n{settings}")).unwrap();
     let search = |out: &str, args: &[&str]| {
-        let args = [&SEARCH[..], &["--lr", "0.02", "--out", out], args].concat();
+        let mut args = [&SEARCH[..], &["--lr", "0.02", "--out", out], args].concat();
+        let generations = args.iter().position(|arg| *arg == "--generations").unwrap();
+        args[generations + 1] = "0";
         altiplano(folder, &args).output().unwrap()
     };
     // So little training may teach fresh candidates nothing, which ends the search; their history is there all the same.
@@ -144,7 +166,7 @@ fn inherited_weights_help_and_change_no_bit_side_by_side() {
     let runs = [("inherited", &[][..]), ("alone", &["--side-by-side", "1"])];
     let runs = &runs[..if crate::common::long() { 2 } else { 1 }];
     for (out, more) in runs.iter().copied() {
-        let output = search(out, &[&["--supernet-epochs", "6"], more].concat());
+        let output = search(out, &[&["--supernet-epochs", "10"], more].concat());
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
     let result: Value = serde_json::from_slice(&read(&folder.join("inherited/result.json"))).unwrap();
@@ -152,6 +174,11 @@ fn inherited_weights_help_and_change_no_bit_side_by_side() {
         let whole = read(&folder.join("inherited").join(file));
         assert!(runs.iter().all(|(run, _)| read(&folder.join(run).join(file)) == whole), "{file} differs");
     }
+    // What the search printed trains the chosen network once more, from the weights that it inherited.
+    let again = altiplano(folder, &["train", "--quiet", "--config", "inherited/train.toml", "--out", "again"]);
+    let again = { again }.output().unwrap();
+    assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
+    assert!(read(&folder.join("again/best.safetensors")) == read(&folder.join("inherited/best.safetensors")));
     // The networks at the end inherit too: ten steps from fresh weights would leave them at 90 %.
     let trained = result["final"].as_array().unwrap();
     assert!(result["baseline"].is_null() && trained.len() == 3);
@@ -192,6 +219,7 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
         (&["--method", "flatnas", "--initial", "1", "--surrogate", "none"], "at least 2"),
         (&["--method", "flatnas", "--surrogate", "forest"], "unknown"),
         (&["--method", "flatnas", "--generations", "9999999999999999999"], "expected at most"),
+        (&["--method", "flatnas", "--evaluations", "7000"], "6466 differ"),
         (&["--method", "flatnas", "--sigma=-1"], "expected 0 to 10"),
         (&["--method", "flatnas", "--draws", "0"], "expected at least 1"),
         (&["--method", "flatnas", "--seeds", "0"], "expected 1 to 1000"),
@@ -238,7 +266,8 @@ fn a_file_says_what_options_do_not() {
         serde_json::from_slice::<Value>(&output.stdout).unwrap()["config"].clone()
     };
     let file = config(&["--config", "whole.toml"]);
-    assert_eq!((&file["method"], &file["data"], &file["seed"]), (&"flatnas".into(), &"images".into(), &3.into()));
+    assert_eq!((&file["method"], &file["seed"]), (&"flatnas".into(), &3.into()));
+    assert_eq!(file["data"].as_str().unwrap(), folder.join("images").to_str().unwrap());
     let both = config(&["--config", "whole.toml", "--data", "digits", "--seed", "5", "--alpha", "0.25"]);
     assert_eq!((&both["data"], &both["seed"], &both["alpha"]), (&"digits".into(), &5.into(), &0.25.into()));
     let bad = |args: &[&str], message: &str| {
@@ -255,7 +284,10 @@ fn a_file_says_what_options_do_not() {
     let resumed = ["--resume", "--out", "run"];
     assert_eq!(config(&resumed), file);
     assert_eq!(config(&[&resumed[..], &["--config", "whole.toml"]].concat()), file);
-    bad(&[&resumed[..], &["--config", "whole.toml", "--alpha", "0.9"]].concat(), "alpha is 0.5 there and 0.9 here");
+    bad(
+        &[&resumed[..], &["--config", "whole.toml", "--alpha", "0.9"]].concat(),
+        "alpha is 0.5 in the run and 0.9 by the options",
+    );
     bad(&[&resumed[..], &["--method", "genas"]].concat(), "begun with flatnas");
-    bad(&[&resumed[..], &["--method", "flatnas"]].concat(), "there and");
+    bad(&[&resumed[..], &["--method", "flatnas"]].concat(), " in the run and ");
 }

@@ -61,6 +61,12 @@ fn a_killed_search_ends_with_the_same_bits() {
     assert!(result["best"]["params"].as_u64().unwrap() <= 9000);
     assert!(result["front"].as_array().unwrap().iter().all(|e| e["params"].as_u64().unwrap() <= 9000));
     assert!(result["correlations"]["params"].is_number());
+    // What the search printed trains its network once more.
+    let again =
+        altiplano(folder, &["train", "--quiet", "--config", "whole/train.toml", "--out", "again"]).output().unwrap();
+    assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
+    let read = |run: &str| std::fs::read(folder.join(run).join("best.safetensors")).unwrap();
+    assert!(read("whole") == read("again"), "trained again it is another network");
 }
 
 #[test]
@@ -74,6 +80,7 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
         (&["--method", "croze", "--attacks", "pgd:9"], "pgd:EPS:STEPS"),
         (&["--method", "croze", "--adversarial", "fgsm:8/255"], "pgd:EPS:STEPS"),
         (&["--method", "croze", "--evaluations", "0"], "evaluations"),
+        (&["--method", "croze", "--evaluations", "7000"], "6466 differ"),
         (&["--method", "croze", "--batch-size", "1"], "at least 2"),
         (&["--method", "genas", "--max-params", "9000"], "is for --method croze"),
         (&["--method", "croze", "--draws", "3"], "not for --method croze"),

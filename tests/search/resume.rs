@@ -251,6 +251,22 @@ fn search_stopped_at_every_event() {
     Files::read(scratch.path()).same("run again after its end", &want);
 }
 
+#[test]
+fn a_search_has_as_many_candidates_as_were_asked_for() {
+    let data = load("digits").unwrap();
+    for method in [Method::Random, Method::Genas] {
+        let mut config = SearchConfig { method, baseline: false, ..config(&data) };
+        // Two generations have 8.
+        config.ask(11);
+        let scratch = tempfile::tempdir().unwrap();
+        let mut folder = RunFolder::create(scratch.path(), Existing::Resume).unwrap();
+        let space = NasBench201::new(SIZES).unwrap();
+        let (gpu, preset) = (common::gpu(), common::preset());
+        let result = search(gpu, preset, &space, &data, &config, &mut folder, &mut silent()).unwrap();
+        assert_eq!((result.evaluated, folder.history().unwrap().len()), (11, 11));
+    }
+}
+
 /// A crash may come between two lines of the history, or amid one.
 #[test]
 fn search_with_part_of_its_history() {

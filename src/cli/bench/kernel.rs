@@ -14,6 +14,7 @@ use super::Args;
 use crate::bench::ceiling::Ceiling;
 use crate::bench::kernel::{Kernel, Timed};
 use crate::cli::Global;
+use crate::cli::progress::say;
 use crate::error::{Error, Result};
 use crate::kernels::Cost;
 
@@ -114,7 +115,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     });
     let ceiling = Ceiling::measure(&gpu, args.samples)?;
     // From here on the other process counts.
-    eprintln!("{STARTS}");
+    say(STARTS);
     let report = Report {
         version: env!("CARGO_PKG_VERSION"),
         adapter: gpu.report().name.clone(),

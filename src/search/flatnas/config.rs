@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::super::cohort::CohortOptions;
-use super::super::config::Preset;
+use super::super::config::{Preset, check_evaluations};
+use super::super::evolution::Dedupe;
 use super::super::objectives::check_alpha;
 use super::super::surrogate::Kind;
 use super::super::surrogate_search::SurrogateSettings;
@@ -23,6 +24,7 @@ pub struct FlatnasConfig {
     /// The data set, as given to `--data`.
     pub data: String,
     /// Seed of everything.
+    #[serde(with = "crate::philox::seed_text")]
     pub seed: u64,
     /// Whether the released code's behaviour was asked for.
     pub compat: bool,
@@ -37,7 +39,7 @@ pub struct FlatnasConfig {
     /// Generations after the initial sample. Each has `search.picks` candidates, or, without a surrogate, those of a
     /// population (`search.plain.population`).
     pub generations: u64,
-    /// Candidates to evaluate at most; 0 for all generations.
+    /// Candidates to evaluate, no more than all generations have; 0 for all of these.
     pub evaluations: usize,
     /// Seconds after which no further candidate is evaluated; 0 for no limit.
     pub time: f64,
@@ -152,13 +154,31 @@ impl FlatnasConfig {
         }
     }
 
-    /// Candidates that will be evaluated at most.
-    pub fn planned(&self) -> usize {
-        let each = match self.search.surrogate {
-            Kind::None => self.search.plain.population,
+    /// Candidates of a generation after the first.
+    fn each(&self) -> usize {
+        let plain = &self.search.plain;
+        match self.search.surrogate {
+            Kind::None => plain.offspring.unwrap_or(plain.population),
             _ => self.search.picks,
-        };
-        limited(self.search.initial + self.generations as usize * each, self.evaluations)
+        }
+    }
+
+    /// Candidates of all generations.
+    fn most(&self) -> usize {
+        let generations = usize::try_from(self.generations).unwrap_or(usize::MAX);
+        self.search.initial.saturating_add(self.each().saturating_mul(generations))
+    }
+
+    /// Makes it a search of so many candidates, with more generations if it takes more.
+    pub fn ask(&mut self, evaluations: usize) {
+        self.evaluations = evaluations;
+        let rest = evaluations.saturating_sub(self.search.initial);
+        self.generations = self.generations.max(rest.div_ceil(self.each().max(1)) as u64);
+    }
+
+    /// Candidates that will be evaluated.
+    pub fn planned(&self) -> usize {
+        limited(self.most(), self.evaluations)
     }
 
     /// Whether there is a second search, for the baseline; one that would be the same as the first is not made.
@@ -222,12 +242,15 @@ impl FlatnasConfig {
         }
         self.search.plain.validate()?;
         self.search.inner.validate()?;
+        // Isomorphic architectures count as one.
+        check_evaluations(self.evaluations, self.most(), Dedupe::Canonical)?;
         self.candidates.validate()?;
         let share = (images as f64 * self.train_share) as usize;
         if self.supernet.epochs > 0 {
-            self.supernet.validate(share)?;
+            self.supernet.validate_in("supernet", "--supernet-epochs", share)?;
         }
-        self.candidates.training.validate(limited(share, self.candidates.training_images))?;
+        let own = limited(share, self.candidates.training_images);
+        self.candidates.training.validate_in("candidates.training", "--candidate-epochs", own)?;
         self.training.validate(limited(images, self.final_images))
     }
 }
@@ -235,4 +258,33 @@ impl FlatnasConfig {
 /// So many of `all`; 0 stands for all.
 pub(crate) fn limited(all: usize, most: usize) -> usize {
     if most == 0 { all } else { all.min(most) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_as_are_asked_for_or_a_reason() {
+        let mut config = FlatnasConfig::preset(Preset::Quick, "digits", (8, 8), false);
+        // 16, and 4 in each of 2 generations.
+        assert_eq!(config.planned(), 24);
+        for (surrogate, asked, generations) in
+            [(Kind::Adaptive, 10, 2), (Kind::Adaptive, 24, 2), (Kind::Adaptive, 25, 3), (Kind::None, 200, 23)]
+        {
+            config.search.surrogate = surrogate;
+            config.generations = 2;
+            config.ask(asked);
+            assert_eq!((config.planned(), config.generations), (asked, generations));
+            config.validate(1_442).unwrap();
+        }
+        config.search.plain.offspring = Some(2);
+        config.ask(200);
+        assert_eq!(config.generations, 92);
+        config.ask(7_000);
+        assert!(config.validate(1_442).unwrap_err().to_string().contains("6466 differ"));
+        config.evaluations = 201;
+        config.generations = 1;
+        assert!(config.validate(1_442).unwrap_err().to_string().contains("have 18"));
+    }
 }

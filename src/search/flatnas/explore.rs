@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::super::archive::{Archive, Entry};
 use super::super::cohort::{Candidate, Cohort, Measured};
+use super::super::config::check_reached;
 use super::super::surrogate::Kind;
 use super::super::surrogate_search::SurrogateSearch;
 use super::config::FlatnasConfig;
@@ -48,9 +49,11 @@ impl<S: NetworkSpace> Exploration<'_, S> {
         let mut counts = vec![];
         // However little time there is, some candidates are needed.
         let late = |archive: &Archive, seconds: f64| self.time > 0.0 && seconds > self.time && !archive.is_empty();
-        for generation in 0..=self.config.generations {
+        for generation in 0.. {
             let before = archive.entries().iter().filter(|e| e.generation < generation).count();
-            if before >= limit || late(archive, folder.seconds()) {
+            // Generations may come out short; further ones make up for them where a number was asked for.
+            let further = generation > self.config.generations;
+            if before >= limit || late(archive, folder.seconds()) || (further && self.config.evaluations == 0) {
                 break;
             }
             let proposal = self.searcher.ask(&self.scores.individuals(archive, generation)?, generation)?;
@@ -63,6 +66,10 @@ impl<S: NetworkSpace> Exploration<'_, S> {
             let norm = self.scores.norm(archive.entries().iter().filter(|e| e.generation < generation))?;
             let space = self.scores.space;
             let mut asked = proposal.genes.iter().map(|genes| space.decode(genes)).collect::<Result<Vec<_>>>()?;
+            // What an earlier attempt has measured is not asked for again.
+            if further && asked.is_empty() && archive.len() == before {
+                break;
+            }
             asked.truncate(limit.saturating_sub(archive.len()));
             for some in asked.chunks(self.config.candidates.side_by_side) {
                 if late(archive, folder.seconds()) {
@@ -87,6 +94,7 @@ impl<S: NetworkSpace> Exploration<'_, S> {
             let (surrogate, notes) = (proposal.surrogate, proposal.notes);
             steps.push(Step { generation, surrogate, notes, evaluated, hypervolume: None });
         }
+        check_reached(self.config.evaluations, archive.len(), self.config.time)?;
         for (step, share) in steps.iter_mut().zip(self.scores.hypervolume(archive, &counts)?) {
             step.hypervolume = share;
         }

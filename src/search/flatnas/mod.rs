@@ -18,6 +18,7 @@
 
 use super::archive::Archive;
 use super::cohort::{Cohort, CohortOptions};
+use super::finals::final_images;
 use super::objectives::constant_error;
 use super::ood::{Contestant, Judged, Trial, table};
 use super::pareto::Point;
@@ -31,7 +32,6 @@ use crate::kernels;
 use crate::nn::card::ModelCard;
 use crate::nn::space::NetworkSpace;
 use crate::nn::tensors::{Named, to_bytes};
-use crate::philox::Stream;
 use crate::progress::Observer;
 use crate::report::folder::RunFolder;
 use crate::train::feed::Resident;
@@ -52,9 +52,6 @@ pub mod config;
 mod explore;
 pub mod result;
 mod scores;
-
-/// Purpose word of the shuffle that picks the images of the last training.
-const FINAL_PURPOSE: u32 = 0x4649_4E41;
 
 /// Runs a search, or goes on with one whose folder is there.
 ///
@@ -160,6 +157,7 @@ pub fn search<S: NetworkSpace>(
         // A clock that ends a search is the one thing that does not repeat.
         reproducible: config.time == 0.0,
         seconds: folder.seconds(),
+        changes: folder.changes(),
         constant_error: constant.is_finite().then_some(constant),
         config: config.clone(),
         found,
@@ -209,13 +207,12 @@ impl<S: NetworkSpace> Ending<'_, '_, S> {
             contestant("baseline", plain, &*plain_network, &plain_name, Optimizer::Sgd),
             contestant("control", plain, &*plain_network, &plain_name, config.training.optimizer),
         ];
-        let mut all: Vec<usize> = (0..data.train.len()).collect();
-        Stream::new(config.seed, FINAL_PURPOSE, 0).shuffle(&mut all);
+        let images = final_images(data.train.len(), Some(limited(data.train.len(), config.final_images)), config.seed)?;
         let trial = Trial {
             setting: setting.clone(),
             data,
             recipe: &config.training,
-            training: &all[..limited(all.len(), config.final_images)],
+            training: &images,
             noise: &config.candidates,
             seeds: &(0..config.seeds).map(|i| config.seed.wrapping_add(i)).collect::<Vec<_>>(),
             rho: config.training.rho,

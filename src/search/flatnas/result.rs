@@ -80,6 +80,9 @@ pub struct FlatnasResult {
     pub reproducible: bool,
     /// Seconds since the start, those before an interruption included.
     pub seconds: f64,
+    /// What differed when the run was gone on with, such as the driver; then it may have ended with other bits.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<String>,
     /// The error from which on a network has learned nothing, percent points; not there if the rule does not hold.
     pub constant_error: Option<f64>,
     /// Every number that decided the run.

@@ -1,0 +1,142 @@
+//! What commands read: data sets, and the record of what a run depended on.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::Global;
+use super::progress::note;
+use crate::data::{Dataset, Identity, Origin, load};
+use crate::error::{Error, Result};
+use crate::gpu::AdapterReport;
+use crate::kernels::Preset;
+use crate::nn::weights::differing_classes;
+
+/// The table of config.toml that holds the record.
+pub(super) const RECORD: &str = "record";
+/// Inputs that may have been moved since a run began: they are known by their contents, and the option of the same name says
+/// where they are now.
+pub(super) const MOVABLE: [&str; 2] = ["data", "from"];
+
+/// Loads a data set and tells what a user should know of it.
+///
+/// # Errors
+/// Those of [`load`].
+pub(super) fn load_data(global: &Global, spec: &str) -> Result<Dataset> {
+    let data = load(spec)?;
+    // Of the bundled set all is known.
+    if data.source != Origin::Bundled {
+        data.notes.iter().for_each(|text| note(global, &format!("{spec}: {text}")));
+    }
+    Ok(data)
+}
+
+/// What a run depended on, besides its settings.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Record {
+    /// Version of the program.
+    #[serde(default)]
+    pub version: String,
+    /// Name of the adapter.
+    #[serde(default)]
+    pub adapter: String,
+    /// Its driver.
+    #[serde(default)]
+    pub driver: String,
+    /// Tiles of its shaders.
+    #[serde(default)]
+    pub tiles: String,
+    /// Names of the classes, in the order of their labels.
+    pub classes: Vec<String>,
+    /// What differed, of the four above, when the run was gone on with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<String>,
+    /// Files and folders that were read, by what they are.
+    pub inputs: BTreeMap<String, Identity>,
+}
+
+impl Record {
+    /// Of data, and of other files by what they are.
+    ///
+    /// # Errors
+    /// If one cannot be read any more.
+    pub fn of(data: &Dataset, files: &[(&str, Option<&Path>)]) -> Result<Self> {
+        let mut inputs = BTreeMap::from([("data".to_owned(), data.identity()?)]);
+        for (what, path) in files {
+            if let Some(path) = path {
+                inputs.insert((*what).to_owned(), Identity::of_file(path)?);
+            }
+        }
+        Ok(Record { classes: data.train.class_names.clone(), inputs, ..Record::default() })
+    }
+
+    /// Takes the record out of a configuration.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn take(table: &mut toml::Table, path: &Path) -> Result<Option<Self>> {
+        let record = table.remove(RECORD).map(|record| record.try_into::<Record>()).transpose();
+        record.map_err(|e| Error::file(path, None, format!("{RECORD}: {e}")))
+    }
+
+    /// Refuses inputs that are not those of this record.
+    ///
+    /// # Errors
+    /// Names the input, and how it differs.
+    pub fn check(&self, now: &Record) -> Result<()> {
+        for (what, there) in &self.inputs {
+            let option = format!("--{what}");
+            let Some(here) = now.inputs.get(what) else {
+                return Err(Error::invalid(option, format!("was {there} when the run began, and is not given now")));
+            };
+            if !there.same_contents(here) {
+                let why = format!(
+                    "is not what the run began with: {there} then, {here} now; put it back, say where it lies now with \
+                     {option}, or begin another run"
+                );
+                return Err(Error::invalid(option, why));
+            }
+        }
+        if let Some((what, here)) = now.inputs.iter().find(|(what, _)| !self.inputs.contains_key(*what)) {
+            return Err(Error::invalid(format!("--{what}"), format!("is {here}, but the run began without")));
+        }
+        if self.classes != now.classes {
+            let why = format!("its classes are not those of the run: {}", differing(&self.classes, &now.classes));
+            return Err(Error::invalid("--data", why));
+        }
+        Ok(())
+    }
+
+    /// Adds what runs it.
+    pub fn with_adapter(self, report: &AdapterReport, preset: Preset) -> Self {
+        Record {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            adapter: report.name.clone(),
+            driver: report.driver.clone(),
+            tiles: format!("{}: windowed {}, pointwise {}", preset.name, preset.windowed, preset.pointwise),
+            ..self
+        }
+    }
+
+    /// What differs between this record and that of a run that goes on now: it may end with other bits.
+    pub fn changes(&self, now: &Record) -> Vec<String> {
+        let pairs = [
+            ("version", &self.version, &now.version),
+            ("adapter", &self.adapter, &now.adapter),
+            ("driver", &self.driver, &now.driver),
+            ("tiles", &self.tiles, &now.tiles),
+        ];
+        let differing = pairs.into_iter().filter(|(_, there, here)| !there.is_empty() && there != here);
+        differing.map(|(what, there, here)| format!("{what}: {there} until then, {here} from there on")).collect()
+    }
+}
+
+/// How class names differ, in words.
+fn differing(there: &[String], here: &[String]) -> String {
+    match there.iter().zip(here).position(|(a, b)| a != b) {
+        Some(i) if there.len() == here.len() => format!("class {i} was `{}` and is `{}`", there[i], here[i]),
+        _ => differing_classes(["the run", "the data"], there, here),
+    }
+}

@@ -1,0 +1,114 @@
+//! `--model` of the commands that judge a trained network: a file that says what it is, or one with `--arch` and sizes beside.
+
+use std::path::PathBuf;
+
+use super::Global;
+use super::args::Sizes;
+use super::progress::note;
+use crate::data::{ChannelStatistics, Dataset};
+use crate::error::{Error, Result};
+use crate::graph::Statistics;
+use crate::measure::forward::{Score, graph};
+use crate::nn::Model;
+use crate::nn::card::ModelCard;
+use crate::nn::nas_bench_201::Outline;
+use crate::nn::space::NetworkSpace;
+use crate::nn::tensors::Named;
+use crate::nn::weights::{Classes, Weights, differing_classes};
+use crate::space::Space;
+
+#[derive(clap::Args)]
+pub(super) struct ModelArgs {
+    /// A model (safetensors). One that altiplano saved says what it is; others need --arch, and sizes that their tensors do
+    /// not tell.
+    #[arg(long)]
+    pub model: PathBuf,
+    /// The architecture of a file that does not say it.
+    #[arg(long)]
+    arch: Option<String>,
+    #[command(flatten)]
+    sizes: Sizes,
+}
+
+/// A trained network that is to be judged on some data.
+pub(super) struct Trained {
+    /// The network.
+    pub model: Box<dyn Model>,
+    /// Its weights and statistics, in the order of the data's classes.
+    pub named: Named,
+    /// The normalisation that it expects.
+    pub statistics: ChannelStatistics,
+}
+
+/// Options that say what a file with a card says itself.
+const OWN: [&str; 7] = ["--space", "--arch", "--channels", "--cells", "--classes", "--image", "--in-channels"];
+
+/// Refuses a network whose loss on `what` is no number: nothing that is measured on it says anything.
+///
+/// # Errors
+/// If it is not finite.
+pub(super) fn check_loss(score: Score, what: &str) -> Result<()> {
+    if score.loss.is_finite() {
+        return Ok(());
+    }
+    let why = format!("its loss on {what} is {}; the network is broken, and nothing can be measured on it", score.loss);
+    Err(Error::invalid("--model", why))
+}
+
+impl ModelArgs {
+    /// Reads the network for data whose classes must be its own.
+    ///
+    /// # Errors
+    /// If the file, the options and the data do not go together.
+    pub fn open(&self, global: &Global, data: &Dataset) -> Result<Trained> {
+        let mut weights = Weights::read(&self.model)?;
+        weights.notes.iter().for_each(|text| note(global, text));
+        let channels = data.test.channels();
+        let classes = &data.train.class_names;
+        let (model, statistics) = if ModelCard::is_in(&weights) {
+            if let Some(option) = OWN.iter().find(|option| global.was_given(option)) {
+                return Err(Error::invalid(*option, "the model says that itself; leave the option out"));
+            }
+            let (card, statistics) = ModelCard::read(&weights)?;
+            if channels != card.sizes[2] {
+                let (want, have) = (format!("{} channels", card.sizes[2]), format!("{channels} channels"));
+                return Err(Error::shape("--data", want, have));
+            }
+            match weights.align(&card.classes, classes) {
+                Classes::Same => {}
+                Classes::Reordered => note(global, "the model's classes were put into the order of the data's"),
+                Classes::Different => {
+                    let why = differing_classes(["the model", "the data"], &card.classes, classes);
+                    return Err(Error::invalid("--data", why));
+                }
+            }
+            (card.model()?, statistics)
+        } else {
+            note(global, "the model does not say how its images were normalised; the training images of --data decide");
+            (self.described(&weights, data)?, data.train.channel_statistics())
+        };
+        let named = weights.whole(&*graph(&*model, 1, Statistics::Running)?)?;
+        Ok(Trained { model, named, statistics })
+    }
+
+    /// The network that options and tensors describe.
+    fn described(&self, weights: &Weights, data: &Dataset) -> Result<Box<dyn Model>> {
+        let Some(arch) = &self.arch else {
+            let why = "it does not say which network it is; give --arch (and --space, --channels, --cells where its \
+                       tensors do not tell them)";
+            return Err(Error::file(&self.model, None, why));
+        };
+        let outline = Outline::of(&weights.named);
+        let (height, width) = (data.test.height(), data.test.width());
+        let sizes = Sizes {
+            channels: self.sizes.channels.or(outline.channels),
+            cells: self.sizes.cells.or(outline.cells),
+            classes: self.sizes.classes.or(outline.classes),
+            in_channels: self.sizes.in_channels.or(outline.in_channels),
+            image: self.sizes.image.or(Some((height / 4 * 4, width / 4 * 4))),
+            ..self.sizes.clone()
+        };
+        let space = sizes.for_data(data, 16, 5, (height, width))?;
+        Ok(space.network(&space.parse(arch)?))
+    }
+}

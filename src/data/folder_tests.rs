@@ -1,0 +1,198 @@
+//! Tests of the reader of image folders.
+
+use super::*;
+use crate::data::load as load_any;
+use image::{GrayImage, Luma, Rgb, RgbImage};
+use proptest::prelude::*;
+
+fn grey(path: &Path, width: u32, height: u32, value: u8) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    GrayImage::from_pixel(width, height, Luma([value])).save(path).unwrap();
+}
+
+fn message(dir: &tempfile::TempDir) -> String {
+    load_any(dir.path().to_str().unwrap()).unwrap_err().to_string()
+}
+
+#[test]
+fn without_a_test_folder_a_fifth_is_held_out() {
+    let dir = tempfile::tempdir().unwrap();
+    for class in ["b", "a"] {
+        for i in 0..10u8 {
+            grey(&dir.path().join(format!("train/{class}/{i}.png")), 3, 2, i + 10 * (class == "b") as u8);
+        }
+    }
+    std::fs::write(dir.path().join("train/a/notes.txt"), "x").unwrap();
+    let set = load_any(dir.path().to_str().unwrap()).unwrap();
+    assert_eq!((set.train.height, set.train.width, set.train.channels), (2, 3, 1));
+    assert_eq!(set.train.class_names, ["a", "b"]);
+    assert_eq!((set.train.per_class(), set.test.len()), (vec![8, 8], 4));
+    assert!(set.notes.len() == 1 && set.notes[0].contains("held out") && set.left_out == 0, "{:?}", set.notes);
+    assert_eq!(set.files.len(), 20);
+    assert!(set.files.is_sorted() && set.files[0].ends_with("train/a/0.png"));
+    for i in 0..16 {
+        assert_eq!(set.train.labels[i] == 1, set.train.image(i)[0] >= 10);
+    }
+    let again = load_any(dir.path().to_str().unwrap()).unwrap();
+    assert_eq!(again.train, set.train);
+}
+
+#[test]
+fn one_coloured_image_makes_all_rgb() {
+    let dir = tempfile::tempdir().unwrap();
+    grey(&dir.path().join("train/a/1.png"), 2, 2, 7);
+    grey(&dir.path().join("train/b/1.jpg"), 2, 2, 128);
+    grey(&dir.path().join("val/a/1.png"), 2, 2, 9);
+    std::fs::create_dir_all(dir.path().join("val/b")).unwrap();
+    RgbImage::from_pixel(2, 2, Rgb([1, 2, 3])).save(dir.path().join("val/b/1.png")).unwrap();
+    let set = load_any(dir.path().to_str().unwrap()).unwrap();
+    assert_eq!(set.train.image(0)[..3], [7, 7, 7]);
+    assert_eq!(set.test.reveal_for_final_evaluation().image(1)[..3], [1, 2, 3]);
+    assert_eq!(set.notes, ["test part: val/, as there is no test/"]);
+    std::fs::remove_dir_all(dir.path().join("val/b")).unwrap();
+    assert!(message(&dir).contains("class folder `b` is missing in val/"));
+}
+
+#[test]
+fn odd_files_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    grey(&dir.path().join("train/a/1.png"), 2, 2, 7);
+    grey(&dir.path().join("train/b/1.png"), 4, 3, 7);
+    let error = message(&dir);
+    assert!(error.contains("b/1.png: 4x3 pixels") && error.contains("a/1.png has 2x2"), "{error}");
+    std::fs::write(dir.path().join("train/b/1.png"), "text").unwrap();
+    assert!(message(&dir).contains("PNG or JPEG"));
+    std::fs::remove_file(dir.path().join("train/b/1.png")).unwrap();
+    assert!(message(&dir).contains("no .png"));
+    // A header that claims 2^30 x 2^30 pixels.
+    let mut bytes = std::fs::read(dir.path().join("train/a/1.png")).unwrap();
+    bytes[16..24].copy_from_slice(&[0x40, 0, 0, 0, 0x40, 0, 0, 0]);
+    std::fs::write(dir.path().join("train/b/1.png"), bytes).unwrap();
+    assert!(message(&dir).contains("b/1.png"));
+}
+
+#[cfg(unix)]
+#[test]
+fn links_do_not_lead_in_circles() {
+    let dir = tempfile::tempdir().unwrap();
+    for i in 0..5 {
+        grey(&dir.path().join(format!("train/a/{i}.png")), 2, 2, i);
+    }
+    std::os::unix::fs::symlink(dir.path(), dir.path().join("train/a/up")).unwrap();
+    std::os::unix::fs::symlink(dir.path(), dir.path().join("train/a/up.png")).unwrap();
+    let set = load_any(dir.path().to_str().unwrap()).unwrap();
+    assert_eq!((set.train.len(), set.test.len(), set.left_out), (4, 1, 2));
+    assert!(
+        set.notes.iter().any(|note| note.contains("2 links (to a folder, which is not followed; first train/a/up)"))
+    );
+    std::os::unix::fs::symlink("itself.png", dir.path().join("train/a/itself.png")).unwrap();
+    assert!(message(&dir).contains("itself.png"));
+}
+
+#[test]
+fn pictures_that_are_left_out_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    for part in ["train", "test", "val"] {
+        for class in ["a", "b"] {
+            grey(&at(&format!("{part}/{class}/0.png")), 2, 2, 9);
+            grey(&at(&format!("{part}/{class}/1.png")), 2, 2, 10);
+        }
+    }
+    let load = || load_any(dir.path().to_str().unwrap()).unwrap();
+    assert_eq!((load().left_out, load().notes.len()), (4, 1));
+    std::fs::remove_dir_all(at("val")).unwrap();
+    assert!(load().notes.is_empty());
+    grey(&at("train/a/more/1.png"), 2, 2, 7);
+    grey(&at("train/b/more/2.png"), 2, 2, 7);
+    grey(&at("train/3.png"), 2, 2, 7);
+    for name in ["train/a/8.bmp", "train/a/9.GIF", "test/b/7.gif", "train/b/list.txt", "train/readme.md"] {
+        std::fs::write(at(name), "x").unwrap();
+    }
+    let set = load();
+    let note = "left out: 1 .bmp file and 2 .gif files (PNG and JPEG are read; first test/b/7.gif); \
+                1 picture (in no class folder; first train/3.png); \
+                2 pictures (in sub-folders of a class; first train/a/more/1.png)";
+    assert_eq!((set.left_out, set.notes.as_slice()), (6, [note.to_owned()].as_slice()));
+    assert_eq!((set.train.len(), set.files.len()), (4, 8));
+    // A class of nothing else.
+    std::fs::create_dir(at("train/c")).unwrap();
+    std::fs::write(at("train/c/1.webp"), "x").unwrap();
+    let error = message(&dir);
+    assert!(error.contains("train/c: no .png") && error.contains(".webp file"), "{error}");
+}
+
+#[test]
+fn tiny_imagenet_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    for (class, value) in [("n01", 10), ("n02", 20)] {
+        for i in 0..3 {
+            grey(&at(&format!("train/{class}/images/{class}_{i}.JPEG")), 8, 8, value);
+        }
+        std::fs::write(at(&format!("train/{class}/{class}_boxes.txt")), "x").unwrap();
+    }
+    let list = at("val/val_annotations.txt");
+    let row = |file: &str, class: &str| format!("{file}\t{class}\t0\t1\t2\t3\n");
+    for (name, value) in [("val/images/val_0.JPEG", 20), ("val/images/val_1.JPEG", 10), ("test/images/t0.JPEG", 1)] {
+        grey(&at(name), 8, 8, value);
+    }
+    let rows = [row("val_0.JPEG", "n02"), row("val_1.JPEG", "n01")].concat();
+    std::fs::write(&list, &rows).unwrap();
+    let set = load_any(dir.path().to_str().unwrap()).unwrap();
+    assert_eq!((set.train.labels.as_slice(), set.left_out), ([0, 0, 0, 1, 1, 1].as_slice(), 1));
+    let test = set.test.reveal_for_final_evaluation();
+    assert_eq!(test.labels, [0, 1]);
+    assert!(test.image(0)[0] < 15 && test.image(1)[0] > 15);
+    assert_eq!(
+        set.notes,
+        ["test part: val/, as test/ has no labels", "left out: 1 picture (without labels; first test/images/t0.JPEG)"]
+    );
+    assert!(set.files.contains(&list) && set.files.len() == 9);
+    // What is listed and not there, or there and not listed.
+    std::fs::write(&list, rows.clone() + &row("val_2.JPEG", "n01")).unwrap();
+    let error = message(&dir);
+    assert!(error.contains("val_annotations.txt: line 3: no picture `val_2.JPEG`"), "{error}");
+    std::fs::write(&list, rows.clone() + "val_2.JP").unwrap();
+    assert!(message(&dir).contains("line 3: expected a file"));
+    std::fs::write(&list, row("val_0.JPEG", "n02")).unwrap();
+    assert_eq!(load_any(dir.path().to_str().unwrap()).unwrap().left_out, 2);
+    // Without the list there are no labels, so some training images are held out.
+    std::fs::remove_file(&list).unwrap();
+    let set = load_any(dir.path().to_str().unwrap()).unwrap();
+    assert_eq!((set.left_out, set.train.len() + set.test.len()), (3, 6));
+}
+
+#[test]
+fn sizes_are_compared_as_pictures_are_turned() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    grey(&at("train/a/1.jpg"), 16, 8, 50);
+    let upright = std::fs::read(at("train/a/1.jpg")).unwrap();
+    for class in ["train/a", "train/b", "test/a", "test/b"] {
+        grey(&at(&format!("{class}/1.png")), 8, 16, 50);
+    }
+    assert!(message(&dir).contains("8x16"));
+    std::fs::write(at("train/a/1.jpg"), crate::data::picture::tests::tagged(&upright, 6)).unwrap();
+    let set = load_any(dir.path().to_str().unwrap()).unwrap();
+    assert_eq!((set.train.height, set.train.width, set.train.len()), (16, 8, 3));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+    #[test]
+    fn damaged_images_never_panic(jpeg: bool, at in 0usize..700, value: u8, keep in 1usize..900) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(if jpeg { "train/a/1.jpg" } else { "train/a/1.png" });
+        grey(&path, 9, 9, 100);
+        let mut bytes = std::fs::read(&path).unwrap();
+        if let Some(byte) = bytes.get_mut(at) {
+            *byte ^= value;
+        }
+        bytes.truncate(keep);
+        std::fs::write(&path, &bytes).unwrap();
+        if let Err(e) = load(dir.path()) {
+            prop_assert!(e.to_string().contains(&dir.path().display().to_string()), "{}", e);
+        }
+    }
+}

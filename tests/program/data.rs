@@ -1,0 +1,87 @@
+//! `altiplano data` from outside: what is noted of a data set, and what it says about data that is not as it should be.
+
+use altiplano::data::npy::{write_npy_f32, write_npy_u8};
+use image::{GrayImage, Luma};
+
+use crate::program::Scratch;
+
+/// A picture that differs from others.
+fn picture(scratch: &Scratch, name: &str, value: u8) {
+    let path = scratch.path(name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    GrayImage::from_fn(4, 4, |x, y| Luma([value + (3 * x + y) as u8])).save(path).unwrap();
+}
+
+/// Labels and test images of a set of arrays; the training images are another matter.
+fn arrays(scratch: &Scratch, labels: &[u8]) {
+    std::fs::create_dir_all(scratch.path("set")).unwrap();
+    let write = |name: &str, shape: &[usize], data: &[u8]| {
+        write_npy_u8(&scratch.path(&format!("set/{name}.npy")), shape, data).unwrap();
+    };
+    write("y_train", &[labels.len()], labels);
+    write("y_test", &[1], &labels[..1]);
+    write("x_test", &[1, 8, 8, 3], &[50; 192]);
+}
+
+#[test]
+fn files_that_are_left_out_are_told() {
+    let scratch = Scratch::new();
+    for part in ["train", "test"] {
+        for class in ["a", "b"] {
+            picture(&scratch, &format!("set/{part}/{class}/1.png"), 20);
+            picture(&scratch, &format!("set/{part}/{class}/2.png"), 90);
+        }
+    }
+    let whole = scratch.good(&["data", "verify", "set"]);
+    assert!(whole.contains("\nwhole: yes") && !whole.contains("note:"), "{whole}");
+    scratch.write("set/train/a/8.bmp", "x");
+    scratch.write("set/train/a/9.gif", "x");
+    scratch.write("set/train/a/notes.txt", "x");
+    picture(&scratch, "set/train/b/more/3.png", 5);
+    let verified = scratch.good(&["data", "verify", "set"]);
+    assert!(verified.contains("\nwhole: what was read is; left out 3, see the note\n"), "{verified}");
+    let note = "\nnote: left out: 1 .bmp file and 1 .gif file (PNG and JPEG are read; first train/a/8.bmp); \
+                1 picture (in sub-folders of a class; first train/b/more/3.png)\n";
+    assert!(verified.contains(note), "{verified}");
+    let info = scratch.good(&["data", "info", "set"]);
+    assert!(info.contains(note) && !info.contains("whole"), "{info}");
+    let json = scratch.json(&["data", "info", "set", "--json"]);
+    assert_eq!((json["left_out"].as_u64(), json["notes"].as_array().map(Vec::len)), (Some(3), Some(1)));
+    assert_eq!(json["train"]["images"], 4);
+}
+
+#[test]
+fn arrays_that_are_no_images_say_what_to_do() {
+    let scratch = Scratch::new();
+    arrays(&scratch, &[0, 1]);
+    let images = scratch.path("set/x_train.npy");
+    let values = |scale: f32, shift: f32| -> Vec<f32> { (0..384).map(|i| i as f32 / 383.0 * scale + shift).collect() };
+    for (values, advice) in [
+        (values(1.0, 0.0), "convert with (255 * x).round().astype('uint8')"),
+        (values(255.0, 0.0), "convert with .round().astype('uint8')"),
+        (values(4.0, -2.0), "from -2 to 2, which looks normalised"),
+    ] {
+        write_npy_f32(&images, &[2, 8, 8, 3], &values).unwrap();
+        scratch.bad(2, &["data", "info", "set"], &["x_train.npy", "found float32", advice]);
+    }
+    write_npy_u8(&images, &[2, 3, 8, 8], &[9; 384]).unwrap();
+    scratch.bad(2, &["data", "verify", "set"], &["x_train.npy", "channels first", "np.transpose(x, (0, 2, 3, 1))"]);
+}
+
+#[test]
+fn labels_from_one_and_lost_pixels_are_noted() {
+    let scratch = Scratch::new();
+    arrays(&scratch, &[1, 2]);
+    let images = scratch.path("set/x_train.npy");
+    write_npy_u8(&images, &[2, 8, 8, 3], &(0..384).map(|i| (i % 251) as u8).collect::<Vec<_>>()).unwrap();
+    let info = scratch.good(&["data", "info", "set"]);
+    assert!(info.contains("\nnote: no training image in class 0 (`0`); labels count from 0\n"), "{info}");
+    write_npy_u8(&images, &[2, 8, 8, 3], &[0; 384]).unwrap();
+    let json = scratch.json(&["data", "verify", "set", "--json"]);
+    assert!(
+        json["notes"][1].as_str().unwrap().contains("all pixels of the training images have the value 0"),
+        "{json}"
+    );
+    // Nothing was left out.
+    assert!(scratch.good(&["data", "verify", "set"]).contains("whole: yes"));
+}

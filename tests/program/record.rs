@@ -1,0 +1,273 @@
+//! What a run depends on: it is written down, it is checked when the run goes on, and it makes the run repeatable.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::program::{ARCH, Scratch, short};
+
+/// A search at random of seconds.
+fn search<'a>(out: &'a str, options: &[&'a str]) -> Vec<&'a str> {
+    let mut args = vec!["search", "--method", "random", "--data", "digits", "--config", "small.toml", "--out", out];
+    args.extend(["--channels", "4", "--cells", "1", "--epochs", "1", "--supernet-epochs", "1", "--draws", "1"]);
+    args.extend(options);
+    args
+}
+
+const SMALL: &str = "evaluation.images = 50
+evaluation.recalibration_batches = 1
+evolution.population = 4
+evolution.parents = 2
+evolution.mutations = 2
+evolution.crossovers = 2
+";
+
+fn config(scratch: &Scratch, run: &str) -> toml::Table {
+    toml::from_str(&String::from_utf8(scratch.read(&format!("{run}/config.toml"))).unwrap()).unwrap()
+}
+
+#[test]
+fn a_run_says_what_it_depends_on_and_refuses_other_inputs() {
+    let scratch = Scratch::new();
+    scratch.image_folder("first", &["a", "b"], 16);
+    scratch.image_folder("second", &["a", "b"], 17);
+    scratch.good(&short("start", &["--data", "first", "--batch", "8"]));
+    let from = ["--data", "first", "--batch", "8", "--epochs", "2", "--from", "start/best.safetensors"];
+    scratch.good(&short("run", &from));
+    let record = config(&scratch, "run")["record"].clone();
+    let text = |key: &str| record[key].as_str().unwrap().to_owned();
+    assert_eq!(text("version"), env!("CARGO_PKG_VERSION"));
+    assert!(!text("adapter").is_empty() && !text("driver").is_empty() && text("tiles").contains("pointwise"));
+    assert_eq!(record["classes"].as_array().unwrap().len(), 2);
+    for (what, path, files) in [("data", "first", 36), ("from", "start/best.safetensors", 1)] {
+        let input = &record["inputs"][what];
+        assert_eq!(input["path"].as_str().unwrap(), scratch.path(path).canonicalize().unwrap().to_str().unwrap());
+        assert_eq!(input["files"].as_integer().unwrap(), files);
+        assert_eq!(input["checksum"].as_str().unwrap().len(), 32);
+        assert_eq!(input["hashed"].as_str().unwrap(), "all contents");
+    }
+    let before = scratch.read("run/best.safetensors");
+    let resume = ["train", "--quiet", "--resume", "--out", "run"];
+    scratch.good(&resume);
+
+    // Other contents under the same name.
+    let image = scratch.path("first/train/a/3.png");
+    let own = std::fs::read(&image).unwrap();
+    image::GrayImage::from_pixel(8, 8, image::Luma([9])).save(&image).unwrap();
+    scratch.bad(2, &resume, &["--data", "is not what the run began with", "checksum"]);
+    std::fs::write(&image, own).unwrap();
+    // Other data by the option, other weights, and the same elsewhere.
+    scratch.bad(2, &[&resume[..], &["--data", "second"]].concat(), &["--data", "is not what the run began with"]);
+    std::fs::rename(scratch.path("first"), scratch.path("moved")).unwrap();
+    scratch.bad(2, &resume, &["--data", "the run began with it", "say where it lies now"]);
+    scratch.good(&[&resume[..], &["--data", "moved"]].concat());
+    scratch.good(&resume);
+    std::fs::rename(scratch.path("start"), scratch.path("began")).unwrap();
+    scratch.bad(2, &resume, &["start/best.safetensors"]);
+    scratch.bad(2, &[&resume[..], &["--from", "run/best.safetensors"]].concat(), &["--from", "is not what the run"]);
+    scratch.good(&[&resume[..], &["--from", "began/best.safetensors"]].concat());
+    assert_eq!(scratch.read("run/best.safetensors"), before);
+    // From another folder, where the relative names mean nothing.
+    let run = scratch.path("run").display().to_string();
+    let output = scratch.command(&["train", "--resume", "--out", &run]).current_dir("/").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn another_version_or_driver_is_told_and_kept() {
+    let scratch = Scratch::new();
+    scratch.good(&short("run", &["--quiet"]));
+    let text = String::from_utf8(scratch.read("run/config.toml")).unwrap();
+    let version = format!("version = \"{}\"", env!("CARGO_PKG_VERSION"));
+    assert!(text.contains(&version));
+    scratch.write("run/config.toml", text.replace(&version, "version = \"0.0.9\""));
+    let resume = ["train", "--resume", "--out", "run"];
+    let strict = [&resume[..], &["--strict"]].concat();
+    scratch.bad(2, &strict, &["--strict", "version: 0.0.9 until then"]);
+    let output = scratch.run(&resume);
+    assert!(output.code == 0 && output.stderr.contains("warning: version: 0.0.9"), "{}", output.stderr);
+    let result: Value = serde_json::from_slice(&scratch.read("run/result.json")).unwrap();
+    assert!(result["changes"][0].as_str().unwrap().starts_with("version: 0.0.9"), "{}", result["changes"]);
+    // It stays in the record, and is no difference any more.
+    scratch.good(&strict);
+    let result: Value = serde_json::from_slice(&scratch.read("run/result.json")).unwrap();
+    assert_eq!(result["changes"].as_array().unwrap().len(), 1);
+    scratch.bad(2, &short("other", &["--strict"]), &["--resume"]);
+}
+
+#[test]
+fn what_is_printed_trains_the_same_network() {
+    let scratch = Scratch::new();
+    scratch.write("small.toml", SMALL);
+    let command = |text: &str| -> Vec<String> {
+        let line = text.lines().find_map(|line| line.trim().strip_prefix("altiplano ")).unwrap();
+        line.split(' ').map(str::to_owned).collect()
+    };
+    let repeat = |run: &str, text: &str| {
+        let again = command(text);
+        scratch.good(&again.iter().map(String::as_str).collect::<Vec<_>>());
+        let other = format!("{run}-again/best.safetensors");
+        assert_eq!(scratch.read(&other), scratch.read(&format!("{run}/best.safetensors")), "{run}");
+    };
+    let options = ["--epochs", "2", "--optimizer", "sam", "--rho", "0.1", "--lr", "0.03", "--weight-decay", "0.001"];
+    let text = scratch.good(&short("run", &[&options[..], &["--seed", "18446744073709551615"]].concat()));
+    repeat("run", &text);
+    let text = scratch.good(&search("found", &["--evaluations", "2", "--lr", "0.02", "--momentum", "0.8"]));
+    repeat("found", &text);
+    // The settings of a search are for its own data.
+    scratch.image_folder("other", &["a", "b"], 16);
+    let text = String::from_utf8(scratch.read("found/train.toml")).unwrap();
+    let other = scratch.path("other").display().to_string();
+    scratch.write("other.toml", text.replace("data = \"digits\"", &format!("data = \"{other}\"")));
+    scratch.bad(
+        2,
+        &["train", "--config", "other.toml", "--out", "x"],
+        &["other.toml", "is not what the run began with"],
+    );
+}
+
+#[test]
+fn seeds_of_all_64_bits_go_on() {
+    let scratch = Scratch::new();
+    for seed in ["0", "9223372036854775808", "18446744073709551615"] {
+        scratch.good(&short(seed, &["--quiet", "--seed", seed]));
+        scratch.good(&["train", "--quiet", "--resume", "--seed", seed, "--out", seed]);
+        let result: Value = serde_json::from_slice(&scratch.read(&format!("{seed}/result.json"))).unwrap();
+        assert_eq!(result["seed"].to_string(), seed);
+    }
+    scratch.bad(2, &short("out", &["--seed", "-1"]), &["invalid value '-1' for '--seed"]);
+}
+
+#[test]
+fn messages_name_what_was_given() {
+    let scratch = Scratch::new();
+    scratch.write("small.toml", SMALL);
+    scratch.good(&search("run", &["--quiet", "--evaluations", "2"]));
+    let resume = |options: &[&'static str]| [&["search", "--quiet", "--resume", "--out", "run"], options].concat();
+    scratch.bad(2, &resume(&["--evaluations", "4"]), &["--resume", "evaluations is 2 in the run and 4 by the options"]);
+    scratch.good(&resume(&["--evaluations", "2"]));
+    scratch.bad(2, &resume(&["--lr", "0.5"]), &["training.lr is"]);
+    let none = ["search", "--data", "digits", "--out", "x", "--supernet-epochs", "0"];
+    scratch.bad(2, &none, &["--supernet-epochs: 0; training needs at least one"]);
+    scratch.good(&short("train", &["--quiet", "--epochs", "2"]));
+    scratch.good(&["train", "--quiet", "--resume", "--epochs", "2", "--out", "train"]);
+    scratch.bad(
+        2,
+        &["train", "--resume", "--epochs", "3", "--out", "train"],
+        &["training.epochs is 2 in the run and 3"],
+    );
+}
+
+#[test]
+fn every_method_reads_or_refuses_the_space() {
+    let scratch = Scratch::new();
+    scratch.write("space.toml", "space = \"darts\"\n");
+    let refused = ["--space", "`darts` is unknown"];
+    for method in ["genas", "random", "croze", "flatnas"] {
+        let args = ["search", "--method", method, "--config", "space.toml", "--out", "out"];
+        scratch.bad(2, &args, &refused);
+    }
+    scratch.bad(2, &short("out", &["--config", "space.toml"]), &refused);
+    // The released behaviour, asked for in the file, is more than a word.
+    scratch.write("compat.toml", "compat = true\n");
+    for method in ["genas", "flatnas"] {
+        let dry = |options: &[&str]| {
+            scratch.json(&[&["search", "--json", "--dry-run", "--method", method], options].concat())
+        };
+        assert_eq!(dry(&["--config", "compat.toml"]), dry(&["--compat"]), "{method}");
+    }
+    let croze = ["search", "--method", "croze", "--config", "compat.toml", "--out", "out"];
+    scratch.bad(2, &croze, &["key compat", "unknown"]);
+}
+
+/// A script in the folder, with the environment of the program.
+fn in_bash(scratch: &Scratch, script: &str) -> std::process::Command {
+    let plain = scratch.command(&[]);
+    let mut command = std::process::Command::new("bash");
+    command.arg("-c").arg(script).current_dir(scratch.path(""));
+    command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command
+}
+
+#[test]
+fn progress_is_advice() {
+    let scratch = Scratch::new();
+    let program = env!("CARGO_BIN_EXE_altiplano");
+    image::GrayImage::from_pixel(9, 9, image::Luma([90])).save(scratch.path("a.png")).unwrap();
+    let train = short("out", &[]).iter().map(|arg| format!("'{arg}'")).collect::<Vec<_>>().join(" ");
+    let jobs = [
+        train,
+        format!("score --arch '{ARCH}' --channels 4 --cells 1 --data digits --proxies params,l2_norm"),
+        "corrupt --input a.png --out b --kind fog".to_owned(),
+    ];
+    for job in &jobs {
+        for end in ["2>/dev/full", "2>&1 >result | head -0"] {
+            let script = format!("set -o pipefail; '{program}' {job} --force {end}");
+            let output = in_bash(&scratch, &script).output().unwrap();
+            assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+    }
+}
+
+/// Waits until the run in a folder has begun.
+fn begun(scratch: &Scratch, out: &str) {
+    let start = Instant::now();
+    while !scratch.path(out).join("config.toml").exists() {
+        assert!(start.elapsed() < Duration::from_secs(60), "{out} does not begin");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn ignored_signals_stay_ignored() {
+    let scratch = Scratch::new();
+    let args: Vec<String> = short("out", &["--epochs", "3"]).iter().map(|arg| format!("'{arg}'")).collect();
+    for (signal, trap, ends) in [("HUP", "trap '' HUP;", true), ("INT", "trap '' INT;", true), ("HUP", "", false)] {
+        let script = format!("{trap} exec '{}' {} --force", env!("CARGO_BIN_EXE_altiplano"), args.join(" "));
+        let _ = std::fs::remove_dir_all(scratch.path("out"));
+        let mut command = in_bash(&scratch, &script);
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        let child = command.spawn().unwrap();
+        begun(&scratch, "out");
+        // Handlers are set a moment after the configuration is written.
+        std::thread::sleep(Duration::from_millis(300));
+        let kill = std::process::Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status();
+        assert!(kill.unwrap().success(), "the training had ended before");
+        let output = child.wait_with_output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.success(), ends, "{signal} {trap}: {error}");
+        assert!(ends || error.contains("stopped on request"), "{error}");
+    }
+}
+
+/// However often it is killed: weights that were given are part of the run.
+#[test]
+fn training_killed_at_random_times_with_given_weights() {
+    let scratch = Scratch::new();
+    let runs = if crate::common::long() { 20 } else { 3 };
+    scratch.good(&short("start", &["--quiet", "--seed", "5"]));
+    fn args(out: &str) -> Vec<&str> {
+        short(out, &["--quiet", "--epochs", "3", "--from", "start/best.safetensors"])
+    }
+    let start = Instant::now();
+    scratch.good(&args("whole"));
+    let whole = start.elapsed();
+    let mut draw = altiplano::philox::Stream::new(3, 1, 4);
+    let mut kills = 0;
+    for number in 0..runs {
+        let out = format!("run{number}");
+        let mut child = scratch.command(&args(&out)).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        begun(&scratch, &out);
+        std::thread::sleep(whole.mul_f64(0.6 * draw.uniform()));
+        kills += usize::from(child.try_wait().unwrap().is_none());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        scratch.good(&["train", "--quiet", "--resume", "--out", &out]);
+        let same = scratch.read(&format!("{out}/best.safetensors")) == scratch.read("whole/best.safetensors");
+        assert!(same, "{out} ended with other bits");
+    }
+    println!("{kills} of {runs} trainings were killed before their end");
+    assert!(kills > 0);
+}
