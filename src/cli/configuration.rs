@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use super::Global;
 use super::inputs::{MOVABLE, Record, load_data};
 use super::progress::note;
-use crate::data::{Dataset, absolute};
+use crate::data::{Dataset, absolute, checksum};
 use crate::error::{Error, Result, unknown};
 
 /// The file in a run's folder.
@@ -153,7 +153,12 @@ impl Source<'_> {
             Some(begun) => begun.check(&record)?,
             None => note(self.global, "the run does not say what it began with; its inputs cannot be checked"),
         }
+        self.check_file(&record)?;
         let config: C = moved.try_into().map_err(|e: toml::de::Error| Error::file(&path, None, e.to_string()))?;
+        let record = Record { settings: settings(&config)?, ..record };
+        if let Some(begun) = &stored.record {
+            begun.check_settings(&record.settings, &path)?;
+        }
         let decides = |option: &str| {
             let moves = MOVABLE.iter().any(|name| option == format!("--{name}"));
             !INDIFFERENT.contains(&option) && !moves
@@ -181,17 +186,22 @@ impl Source<'_> {
         let data = load_data(self.global, &name)?;
         let config = make(&data, &name)?;
         let record = record(&data, &table(&config)?)?;
-        if let Some(path) = self.file
-            && let Some(meant) = Record::take(&mut read(path)?, path)?
-            && let Err(error) = meant.check(&record)
-        {
-            // Who names other inputs means them.
-            if !MOVABLE.iter().any(|name| self.global.was_given(&format!("--{name}"))) {
-                return Err(Error::file(path, None, error.to_string()));
-            }
-            note(self.global, &format!("{}: {error}", path.display()));
-        }
+        self.check_file(&record)?;
+        let record = Record { settings: settings(&config)?, ..record };
         Ok(Configured { config, data, record, begun: None })
+    }
+
+    /// Refuses a file of `--config` that a run with other inputs has written, unless options name these.
+    fn check_file(&self, record: &Record) -> Result<()> {
+        let Some(path) = self.file else { return Ok(()) };
+        let Some(Err(error)) = Record::take(&mut read(path)?, path)?.map(|meant| meant.check(record)) else {
+            return Ok(());
+        };
+        if !MOVABLE.iter().any(|name| self.global.was_given(&format!("--{name}"))) {
+            return Err(Error::file(path, None, error.to_string()));
+        }
+        note(self.global, &format!("{} was written for other inputs; those of the options are taken", path.display()));
+        Ok(())
     }
 
     /// `default` with the values of the file put over it; an unknown key is an error that names the nearest. Where a run is gone
@@ -235,6 +245,13 @@ fn place(name: &str) -> Result<String> {
 fn record(data: &Dataset, config: &toml::Table) -> Result<Record> {
     let from = config.get("from").and_then(|path| path.as_str()).map(Path::new);
     Record::of(data, &[("from", from)])
+}
+
+/// A checksum of the settings, but for where inputs lie.
+fn settings<C: Serialize>(config: &C) -> Result<String> {
+    let mut table = table(config)?;
+    MOVABLE.iter().for_each(|key| drop(table.remove(*key)));
+    Ok(checksum(to_toml(&table)?.as_bytes()))
 }
 
 fn read(path: &Path) -> Result<toml::Table> {

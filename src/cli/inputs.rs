@@ -48,6 +48,9 @@ pub(super) struct Record {
     /// Tiles of its shaders.
     #[serde(default)]
     pub tiles: String,
+    /// A checksum of the settings, so that a run does not go on with edited ones.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub settings: String,
     /// Names of the classes, in the order of their labels.
     pub classes: Vec<String>,
     /// What differed, of the four above, when the run was gone on with.
@@ -86,6 +89,10 @@ impl Record {
     /// # Errors
     /// Names the input, and how it differs.
     pub fn check(&self, now: &Record) -> Result<()> {
+        if self.classes != now.classes {
+            let why = format!("its classes are not those of the run: {}", differing(&self.classes, &now.classes));
+            return Err(Error::invalid("--data", why));
+        }
         for (what, there) in &self.inputs {
             let option = format!("--{what}");
             let Some(here) = now.inputs.get(what) else {
@@ -102,10 +109,6 @@ impl Record {
         if let Some((what, here)) = now.inputs.iter().find(|(what, _)| !self.inputs.contains_key(*what)) {
             return Err(Error::invalid(format!("--{what}"), format!("is {here}, but the run began without")));
         }
-        if self.classes != now.classes {
-            let why = format!("its classes are not those of the run: {}", differing(&self.classes, &now.classes));
-            return Err(Error::invalid("--data", why));
-        }
         Ok(())
     }
 
@@ -118,6 +121,24 @@ impl Record {
             tiles: format!("{}: windowed {}, pointwise {}", preset.name, preset.windowed, preset.pointwise),
             ..self
         }
+    }
+
+    /// Refuses settings that are not those that this record was written with. What another version wrote cannot be compared.
+    ///
+    /// # Errors
+    /// If they were edited.
+    pub fn check_settings(&self, settings: &str, path: &Path) -> Result<()> {
+        if self.settings.is_empty() || self.settings == settings || self.version != env!("CARGO_PKG_VERSION") {
+            return Ok(());
+        }
+        let why = "its settings were changed since the run began, and what was done already had others; put them back, or \
+                   begin another run with it (--config)";
+        Err(Error::file(path, None, why))
+    }
+
+    /// Whether it says all by which another program or adapter is known.
+    pub fn is_complete(&self) -> bool {
+        [&self.version, &self.adapter, &self.driver, &self.tiles].iter().all(|text| !text.is_empty())
     }
 
     /// What differs between this record and that of a run that goes on now: it may end with other bits.

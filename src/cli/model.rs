@@ -40,6 +40,9 @@ pub(super) struct Trained {
     pub statistics: ChannelStatistics,
 }
 
+/// What to say of classes that cannot be compared.
+pub(super) const UNNAMED: &str =
+    "the model or the data has numbers for names of classes; they are taken in their order";
 /// Options that say what a file with a card says itself.
 const OWN: [&str; 7] = ["--space", "--arch", "--channels", "--cells", "--classes", "--image", "--in-channels"];
 
@@ -76,6 +79,7 @@ impl ModelArgs {
             }
             match weights.align(&card.classes, classes) {
                 Classes::Same => {}
+                Classes::Unnamed => note(global, UNNAMED),
                 Classes::Reordered => note(global, "the model's classes were put into the order of the data's"),
                 Classes::Different => {
                     let why = differing_classes(["the model", "the data"], &card.classes, classes);

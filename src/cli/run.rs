@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::Global;
 use super::configuration::{Configured, FILE, with_record};
+use super::inputs::Record;
 use super::place::{Outputs, data_place};
 use super::progress::{Display, say};
 use super::tiles::{gpu_for_run, record};
@@ -45,6 +46,10 @@ pub(super) fn in_folder<C: Serialize, R>(
     Outputs::new(&inputs).folder("--out", out, None)?;
     let (gpu, preset) = gpu_for_run(global, out, resume)?;
     let mut now = run.record.clone().with_adapter(gpu.report(), preset);
+    if place.strict && !run.begun.as_ref().is_some_and(Record::is_complete) {
+        let why = "the run does not say with which version, adapter, driver and tiles it began; go on without --strict";
+        return Err(Error::invalid("--strict", why));
+    }
     if let Some(begun) = &run.begun {
         let changes = begun.changes(&now);
         if place.strict && !changes.is_empty() {

@@ -227,6 +227,9 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     }
     let method = method(global, args)?;
     refuse(global, &method)?;
+    if args.evaluations == Some(0) {
+        return Err(Error::invalid("--evaluations", "0 candidates; at least 1 is needed"));
+    }
     match method.as_str() {
         "croze" => super::search_proxy::run(global, args),
         "flatnas" => super::search_flatnas::run(global, args),

@@ -8,6 +8,7 @@ use super::Global;
 use super::args::Sizes;
 use super::configuration::{FILE, Source, with_record};
 use super::inputs::Record;
+use super::model::UNNAMED;
 use super::progress::note;
 use super::run::{Place, in_folder, quoted};
 use super::search::space_for;
@@ -224,6 +225,7 @@ fn inherited(
     if let Some(theirs) = ModelCard::classes_of(&weights) {
         match weights.align(&theirs, classes) {
             Classes::Same => {}
+            Classes::Unnamed => note(global, &format!("--from: {UNNAMED}")),
             Classes::Reordered => note(global, "--from: its classes were put into the order of the data's"),
             Classes::Different => {
                 let why = differing_classes(["the model", "the data"], &theirs, classes);

@@ -11,7 +11,7 @@ use super::images::{MAX_CLASSES, MAX_PIXEL_BYTES};
 use super::left_out::LeftOut;
 use super::picture::{Caps, Kind, decode as decode_picture, kind_of, other_ending};
 use super::{Dataset, Format, Images, Origin, Parts, SplitSize, annotations, is_picture, pictures_below, split};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, path_text};
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
 
@@ -155,7 +155,7 @@ impl Tree {
                 return Err(Error::file(class, None, why));
             }
             tree.files.extend(pictures.into_iter().map(|path| (path, label)));
-            tree.classes.push(class.file_name().unwrap_or_default().to_string_lossy().into_owned());
+            tree.classes.push(path_text(Path::new(class.file_name().unwrap_or_default())));
         }
         match tree.classes.is_empty() {
             true => Err(Error::file(folder, None, "expected one folder of images per class")),

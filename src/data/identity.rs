@@ -2,11 +2,11 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_128};
 
 use super::{Dataset, Origin};
 use crate::error::{Error, Result};
@@ -124,12 +124,20 @@ impl Dataset {
     }
 }
 
+/// XXH3, 128 bits, as hexadecimal digits.
+pub fn checksum(bytes: &[u8]) -> String {
+    format!("{:032x}", xxh3_128(bytes))
+}
+
 /// The absolute path, as text.
 ///
 /// # Errors
 /// If the current folder is gone, or the path is not UTF-8 and could not be read back.
 pub fn absolute(path: &Path) -> Result<String> {
-    let whole = std::path::absolute(path).map_err(Error::io("find", path))?;
+    // A detour over a folder that goes later would lead nowhere.
+    let detour = path.components().any(|part| part == Component::ParentDir);
+    let whole = if detour { std::fs::canonicalize(path) } else { std::path::absolute(path) };
+    let whole = whole.map_err(Error::io("find", path))?;
     whole.into_os_string().into_string().map_err(|whole| {
         Error::file(whole, None, "is a path that is not UTF-8, which cannot be written down; move what it names")
     })

@@ -26,7 +26,7 @@ mod split;
 mod verify;
 
 pub use detect::{SpooledTest, load, spool_test};
-pub use identity::{Hashed, Identity, absolute};
+pub use identity::{Hashed, Identity, absolute, checksum};
 pub use images::{ChannelStatistics, Images, TestImages};
 pub use npy_stream::{NpyImages, NpyWriter, read_npy_labels};
 pub use picture::{PictureTree, Unusable, is_other_picture, is_picture, open_picture, pictures_below};
@@ -103,12 +103,22 @@ impl Dataset {
         if !left_out.is_empty() {
             notes.push(left_out.to_string());
         }
+        notes.extend(doubled_names(&train.class_names));
         notes.extend(empty_classes(&train));
         notes.extend(dull_pixels(&train));
         files.sort();
         let left_out = left_out.len();
         Ok(Dataset { name, format, train, test: TestImages::new(test), source, files, left_out, notes })
     }
+}
+
+/// Names that several classes have.
+fn doubled_names(names: &[String]) -> Option<String> {
+    let mut seen = std::collections::BTreeSet::new();
+    let double: std::collections::BTreeSet<&str> =
+        names.iter().filter(|name| !seen.insert(*name)).map(String::as_str).collect();
+    let list: Vec<&str> = double.into_iter().take(3).collect();
+    (!list.is_empty()).then(|| format!("several classes have the same name (`{}`)", list.join("`, `")))
 }
 
 /// Names classes that no training image has.

@@ -107,7 +107,10 @@ fn from_half(bits: u16) -> f32 {
 
 /// What to say of a file of PyTorch's own format.
 fn pickled(path: &Path) -> String {
-    let (from, to) = (path.display(), path.with_extension("safetensors"));
+    let (from, mut to) = (path.display(), path.with_extension("safetensors"));
+    if to == path {
+        to = path.with_extension("converted.safetensors");
+    }
     format!(
         "is a PyTorch file, which can hold programs and is not read; convert it in Python:\n    \
          import torch, safetensors.torch\n    \

@@ -46,8 +46,10 @@ pub struct Fit {
 /// How a model's classes go with those of some data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Classes {
-    /// The same, or as many without names of their own.
+    /// The same.
     Same,
+    /// As many, and the model or the data has numbers for names, which say nothing.
+    Unnamed,
     /// The same in another order: the rows of the classifier were reordered.
     Reordered,
     /// Others.
@@ -123,8 +125,11 @@ impl Weights {
     /// Puts the rows of the classifier, whose classes are `theirs`, into the order of the classes `ours`, if they are the
     /// same.
     pub fn align(&mut self, theirs: &[String], ours: &[String]) -> Classes {
-        if theirs == ours || theirs.len() == ours.len() && (numbered(theirs) || numbered(ours)) {
+        if theirs == ours {
             return Classes::Same;
+        }
+        if theirs.len() == ours.len() && (numbered(theirs) || numbered(ours)) {
+            return Classes::Unnamed;
         }
         let places: Option<Vec<usize>> =
             ours.iter().map(|class| theirs.iter().position(|other| other == class)).collect();
@@ -167,7 +172,11 @@ pub fn differing_classes(whose: [&str; 2], theirs: &[String], ours: &[String]) -
         (!names.is_empty()).then(|| format!("only {who} has {}", listed(names.iter().copied(), names.len())))
     };
     let parts = [only(whose[0], theirs, ours), only(whose[1], ours, theirs)];
-    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    let mut parts: Vec<String> = parts.into_iter().flatten().collect();
+    let distinct = |names: &[String]| names.iter().collect::<BTreeSet<_>>().len() == names.len();
+    for (who, names) in whose.iter().zip([theirs, ours]) {
+        parts.extend((!distinct(names)).then(|| format!("{who} has a name twice")));
+    }
     format!("{} has {} classes, {} {}: {}", whose[0], theirs.len(), whose[1], ours.len(), parts.join("; "))
 }
 
@@ -241,7 +250,7 @@ mod tests {
         let mut weights = read_back(&named);
         let (abc, cab) = (names(&["a", "b", "c"]), names(&["c", "a", "b"]));
         assert_eq!(weights.align(&abc, &abc), Classes::Same);
-        assert_eq!(weights.align(&abc, &names(&["0", "1", "2"])), Classes::Same);
+        assert_eq!(weights.align(&abc, &names(&["0", "1", "2"])), Classes::Unnamed);
         assert_eq!(weights.align(&abc, &names(&["b", "c", "d"])), Classes::Different);
         assert_eq!(weights.align(&abc, &names(&["a", "b"])), Classes::Different);
         assert_eq!(weights.named, named);

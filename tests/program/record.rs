@@ -57,6 +57,16 @@ fn a_run_says_what_it_depends_on_and_refuses_other_inputs() {
     image::GrayImage::from_pixel(8, 8, image::Luma([9])).save(&image).unwrap();
     scratch.bad(2, &resume, &["--data", "is not what the run began with", "checksum"]);
     std::fs::write(&image, own).unwrap();
+    for part in ["train", "test"] {
+        std::fs::rename(scratch.path(&format!("first/{part}/a")), scratch.path(&format!("first/{part}/c"))).unwrap();
+    }
+    scratch.bad(2, &resume, &["--data", "class 0 was `a` and is `b`"]);
+    for part in ["train", "test"] {
+        std::fs::rename(scratch.path(&format!("first/{part}/c")), scratch.path(&format!("first/{part}/a"))).unwrap();
+    }
+    // The settings of another run belong to its data.
+    scratch.good(&short("other", &["--quiet"]));
+    scratch.bad(2, &[&resume[..], &["--config", "other/config.toml"]].concat(), &["other/config.toml", "--data"]);
     // Other data by the option, other weights, and the same elsewhere.
     scratch.bad(2, &[&resume[..], &["--data", "second"]].concat(), &["--data", "is not what the run began with"]);
     std::fs::rename(scratch.path("first"), scratch.path("moved")).unwrap();
@@ -94,6 +104,18 @@ fn another_version_or_driver_is_told_and_kept() {
     let result: Value = serde_json::from_slice(&scratch.read("run/result.json")).unwrap();
     assert_eq!(result["changes"].as_array().unwrap().len(), 1);
     scratch.bad(2, &short("other", &["--strict"]), &["--resume"]);
+    // Edited settings are no settings of this run.
+    let text = String::from_utf8(scratch.read("run/config.toml")).unwrap();
+    for (from, to) in [("seed = 1\n", "seed = 2\n"), ("momentum = 0.9\n", "momentum = 0.5\n")] {
+        assert!(text.contains(from));
+        scratch.write("run/config.toml", text.replace(from, to));
+        scratch.bad(2, &resume, &["config.toml", "settings were changed since the run began"]);
+    }
+    // Without a record nothing is known of it.
+    scratch.write("run/config.toml", text.split("[record]").next().unwrap());
+    scratch.bad(2, &strict, &["--strict", "does not say with which version"]);
+    let output = scratch.run(&resume);
+    assert!(output.code == 0 && output.stderr.contains("its inputs cannot be checked"), "{}", output.stderr);
 }
 
 #[test]
@@ -123,7 +145,7 @@ fn what_is_printed_trains_the_same_network() {
     scratch.bad(
         2,
         &["train", "--config", "other.toml", "--out", "x"],
-        &["other.toml", "is not what the run began with"],
+        &["other.toml", "its classes are not those of the run"],
     );
 }
 
