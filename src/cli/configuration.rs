@@ -259,7 +259,8 @@ fn read(path: &Path) -> Result<toml::Table> {
     toml::from_str(&text).map_err(|e| Error::file(path, None, e.to_string()))
 }
 
-fn table<T: Serialize>(value: &T) -> Result<toml::Table> {
+/// A value as a TOML table.
+pub(super) fn table<T: Serialize>(value: &T) -> Result<toml::Table> {
     toml::Table::try_from(value).map_err(|e| Error::invalid("config", e.to_string()))
 }
 

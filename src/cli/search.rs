@@ -10,7 +10,7 @@ use super::args::{Sizes, parse_time};
 use super::configuration::{Configured, Source, to_toml};
 use super::progress::duration;
 use super::run::{Place, in_folder};
-use super::train::{TrainConfig, Training};
+use super::train::{Training, keep_training};
 use crate::data::Dataset;
 use crate::error::{Error, Result, unknown};
 use crate::report::folder::RunFolder;
@@ -240,7 +240,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
 /// Searches by flatness and at random.
 fn run_on_supernet(global: &Global, args: &Args, method: Method) -> Result<()> {
     let run = args.configuration(global, &|data, name| args.config(global, data, name, method))?;
-    let Configured { config, data, record, .. } = &run;
+    let Configured { config, data, .. } = &run;
     let space = space_for(&config.space, data, config.channels, config.cells, config.image)?;
     if args.dry_run {
         return dry_run(global, config, &space, data.train.len());
@@ -248,19 +248,7 @@ fn run_on_supernet(global: &Global, args: &Args, method: Method) -> Result<()> {
     let (result, folder) = in_folder(&args.place(global)?, &run, &mut |gpu, preset, folder, observer| {
         search(gpu, preset, &space, data, config, folder, observer)
     })?;
-    let again = TrainConfig {
-        space: config.space.clone(),
-        arch: result.best.arch.clone(),
-        data: config.data.clone(),
-        seed: config.seed,
-        channels: config.channels,
-        cells: config.cells,
-        image: config.image,
-        from: None,
-        images: None,
-        training: config.training.clone(),
-    };
-    let again = again.keep(record, &folder)?;
+    let again = keep_training(&run, &result.best.arch, None, &folder)?;
     global.print(&result, || text(&result, &folder, &again))
 }
 

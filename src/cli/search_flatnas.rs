@@ -7,7 +7,7 @@ use super::configuration::{Configured, to_toml};
 use super::progress::duration;
 use super::run::in_folder;
 use super::search::{Args, space_for};
-use super::train::TrainConfig;
+use super::train::keep_training;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::report::folder::RunFolder;
@@ -114,7 +114,7 @@ struct Plan<'a> {
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     let run = args.configuration(global, &|data, name| configured(global, args, data, name))?;
-    let Configured { config, data, record, .. } = &run;
+    let Configured { config, data, .. } = &run;
     let space = space_for(&config.space, data, config.channels, config.cells, config.image)?;
     if args.dry_run {
         let share = (data.train.len() as f64 * config.train_share) as usize;
@@ -145,19 +145,8 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     let (result, folder) = in_folder(&args.place(global)?, &run, &mut |gpu, preset, folder, observer| {
         search(gpu, preset, &space, data, config, folder, observer)
     })?;
-    let again = TrainConfig {
-        space: config.space.clone(),
-        arch: result.found.best.arch.clone(),
-        data: config.data.clone(),
-        seed: config.seed,
-        channels: config.channels,
-        cells: config.cells,
-        image: config.image,
-        from: None,
-        images: Some(limited(data.train.len(), config.final_images)),
-        training: config.training.clone(),
-    };
-    let again = again.keep(record, &folder)?;
+    let images = limited(data.train.len(), config.final_images);
+    let again = keep_training(&run, &result.found.best.arch, Some(images), &folder)?;
     global.print(&result, || text(&result, config, &folder, &again))
 }
 

@@ -5,7 +5,7 @@ use super::configuration::{Configured, to_toml};
 use super::progress::duration;
 use super::run::in_folder;
 use super::search::{Args, space_for};
-use super::train::TrainConfig;
+use super::train::keep_training;
 use crate::data::Dataset;
 use crate::error::Result;
 use crate::report::folder::RunFolder;
@@ -89,7 +89,7 @@ fn configured(global: &Global, args: &Args, data: &Dataset, name: &str) -> Resul
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     let run = args.configuration(global, &|data, name| configured(global, args, data, name))?;
-    let Configured { config, data, record, .. } = &run;
+    let Configured { config, data, .. } = &run;
     let space = space_for(&config.space, data, config.channels, config.cells, config.image)?;
     if args.dry_run {
         return global.print(config, || to_toml(config).unwrap_or_default());
@@ -97,19 +97,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     let (result, folder) = in_folder(&args.place(global)?, &run, &mut |gpu, preset, folder, observer| {
         search(gpu, preset, &space, data, config, folder, observer)
     })?;
-    let again = TrainConfig {
-        space: config.space.clone(),
-        arch: result.best.arch.clone(),
-        data: config.data.clone(),
-        seed: config.seed,
-        channels: config.channels,
-        cells: config.cells,
-        image: config.image,
-        from: None,
-        images: None,
-        training: config.training.clone(),
-    };
-    let again = again.keep(record, &folder)?;
+    let again = keep_training(&run, &result.best.arch, None, &folder)?;
     global.print(&result, || text(&result, config, &folder, &again))
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Global;
 use super::args::Sizes;
-use super::configuration::{FILE, Source, with_record};
+use super::configuration::{Configured, FILE, Source, table, with_record};
 use super::inputs::Record;
 use super::model::UNNAMED;
 use super::progress::note;
@@ -116,40 +116,52 @@ impl Training {
 /// Everything that decides a training; written as `config.toml`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct TrainConfig {
-    pub space: String,
-    pub arch: String,
-    pub data: String,
+struct TrainConfig {
+    space: String,
+    arch: String,
+    data: String,
     #[serde(with = "crate::philox::seed_text")]
-    pub seed: u64,
-    pub channels: usize,
-    pub cells: usize,
-    pub image: [usize; 2],
+    seed: u64,
+    channels: usize,
+    cells: usize,
+    image: [usize; 2],
     /// Weights to start from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub from: Option<String>,
+    from: Option<String>,
     /// Images that train, the first of a shuffle; all in their order if it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub images: Option<usize>,
-    pub training: Recipe,
+    images: Option<usize>,
+    training: Recipe,
 }
 
-impl TrainConfig {
-    /// Writes down how the network that a search found is trained once more; the command that does it, to the same bits.
-    /// `record` is that of the search.
-    ///
-    /// # Errors
-    /// If it cannot be written.
-    pub fn keep(mut self, record: &Record, folder: &RunFolder) -> Result<String> {
-        let mut record = Record { inputs: record.inputs.clone(), classes: record.classes.clone(), ..Record::default() };
-        let start = folder.path().join(START);
-        if start.exists() {
-            self.from = Some(absolute(&start)?);
-            record.inputs.insert("from".into(), Identity::of_file(&start)?);
-        }
-        folder.write(AGAIN, with_record(&self, &record)?.as_bytes())?;
-        Ok(again(folder, AGAIN))
+/// What a search's settings say of the training at its end, under the same keys.
+const SHARED: [&str; 7] = ["space", "data", "seed", "channels", "cells", "image", "training"];
+
+/// Writes down how the network that a search found is trained once more, on so many images (`None` for all in their order);
+/// the command that does it, to the same bits.
+///
+/// # Errors
+/// If it cannot be written.
+pub(super) fn keep_training<C: Serialize>(
+    run: &Configured<C>,
+    arch: &str,
+    images: Option<usize>,
+    folder: &RunFolder,
+) -> Result<String> {
+    let mut settings = table(&run.config)?;
+    settings.retain(|key, _| SHARED.contains(&key));
+    settings.insert("arch".into(), arch.into());
+    let settings = settings.try_into().map_err(|e: toml::de::Error| Error::invalid(AGAIN, e.to_string()))?;
+    let mut config = TrainConfig { images, ..settings };
+    let Record { inputs, classes, .. } = run.record.clone();
+    let mut record = Record { inputs, classes, ..Record::default() };
+    let start = folder.path().join(START);
+    if start.exists() {
+        config.from = Some(absolute(&start)?);
+        record.inputs.insert("from".into(), Identity::of_file(&start)?);
     }
+    folder.write(AGAIN, with_record(&config, &record)?.as_bytes())?;
+    Ok(again(folder, AGAIN))
 }
 
 /// The command that repeats what a file of settings in a folder says.
