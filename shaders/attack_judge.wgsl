@@ -5,9 +5,10 @@
 //   state: (worst loss, right so far, loss before, rises), (scale of the step, reduced, worst loss at the check, flags)
 //   flags: 1 this point is the best so far, 2 go back to the best
 //   control: (a, steps since the last check or 0, first, -), one vec4 after the settings' words
-//   task row: (loss, state, settings, N), (C4, -, -, -)
+//   task row: loss, state, settings, images, C4
 //   grid: ceil(N / LANES), folded; z = task
 #import task
+#import Row
 @group(0) @binding(1) var<storage, read_write> losses: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> states: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> settings: array<vec4<f32>>;
@@ -23,16 +24,15 @@ fn main(
     @builtin(num_workgroups) grid: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let head = rows[group_id.z * 2u];
-    let c4 = rows[group_id.z * 2u + 1u].x;
+    let row = task_row(group_id);
     let image = linear_group(group_id, grid) * ${LANES}u + lane;
-    if image >= head.w {
+    if image >= row.images {
         return;
     }
-    let control = settings[head.z + 5u * c4];
+    let control = settings[row.settings + 5u * row.c4];
     let first = control.z != 0.0;
-    let seen = losses[head.x + image];
-    let at = head.y + image * 2u;
+    let seen = losses[row.loss + image];
+    let at = row.state + image * 2u;
     var reach = states[at];
     var step = states[at + 1u];
     let better = first || seen.x > reach.x;

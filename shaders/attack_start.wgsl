@@ -2,9 +2,10 @@
 //   adv = clamp(x + eps u, max(x - eps, low), min(x + eps, high)),  u uniform in -1..1, or 0
 //   u comes from Philox with key (seed) and counter (index of the vec4, C, draw, purpose).
 //   settings: C4 blocks each of eps, step, low, high; then (seed low, seed high, draw, random) as words, C4 blocks apart
-//   task row: (x, adv, settings, state), (count in vec4, C4, C, N)
+//   task row: x, adv, settings, state, count in vec4, C4, channels, images
 //   grid: ceil(count / LANES), folded; z = task
 #import task
+#import Row
 #import philox
 @group(0) @binding(1) var<storage, read_write> xs: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> advs: array<vec4<f32>>;
@@ -17,26 +18,25 @@ fn main(
     @builtin(num_workgroups) grid: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let head = rows[group_id.z * 2u];
-    let size = rows[group_id.z * 2u + 1u];
+    let row = task_row(group_id);
     let i = linear_group(group_id, grid) * ${LANES}u + lane;
-    if i < size.w {
+    if i < row.images {
         // Worst loss, whether right so far, loss before, rises; scale of the step, reduced, worst loss at the check, flags.
-        states[head.w + i * 2u] = vec4<f32>(-1.0, 1.0, 0.0, 0.0);
-        states[head.w + i * 2u + 1u] = vec4<f32>(1.0, 1.0, 0.0, 0.0);
+        states[row.state + i * 2u] = vec4<f32>(-1.0, 1.0, 0.0, 0.0);
+        states[row.state + i * 2u + 1u] = vec4<f32>(1.0, 1.0, 0.0, 0.0);
     }
-    if i >= size.x {
+    if i >= row.count {
         return;
     }
-    let c4 = size.y;
+    let c4 = row.c4;
     let block = i % c4;
-    let words = bitcast<vec4<u32>>(settings[head.z + 4u * c4]);
-    let random = vec4<f32>(philox(vec4<u32>(i, size.z, words.z, ${PURPOSE}u), words.xy) >> vec4<u32>(8u)) / 16777216.0;
+    let words = bitcast<vec4<u32>>(settings[row.settings + 4u * c4]);
+    let random = vec4<f32>(philox(vec4<u32>(i, row.channels, words.z, ${PURPOSE}u), words.xy) >> vec4<u32>(8u)) / 16777216.0;
     let u = select(vec4<f32>(0.0), 2.0 * random - 1.0, words.w == 1u);
-    let eps = settings[head.z + block];
-    let x = xs[head.x + i];
-    let low = max(x - eps, settings[head.z + 2u * c4 + block]);
-    let high = min(x + eps, settings[head.z + 3u * c4 + block]);
-    let real = vec4<u32>(block * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(size.z);
-    advs[head.y + i] = select(x, clamp(fma(eps, u, x), low, high), real);
+    let eps = settings[row.settings + block];
+    let x = xs[row.x + i];
+    let low = max(x - eps, settings[row.settings + 2u * c4 + block]);
+    let high = min(x + eps, settings[row.settings + 3u * c4 + block]);
+    let real = vec4<u32>(block * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(row.channels);
+    advs[row.adv + i] = select(x, clamp(fma(eps, u, x), low, high), real);
 }

@@ -4,9 +4,10 @@
 //     where v, h are this point and its gradient, or the best ones so far if the judge sent the image back to them
 //   sign(0) = 0. Settings, state and control as in attack_start and attack_judge.
 //   memory: best point, its gradient, point before, each `count` long
-//   task row: (x, adv, g, settings), (count in vec4, vec4 per image, C4, C), (state, memory, -, -)
+//   task row: x, adv, g, settings, state, memory (APGD's, else NONE), count in vec4, vec4 per image, C4, channels
 //   grid: ceil(count / LANES), folded; z = task
 #import task
+#import Row
 @group(0) @binding(1) var<storage, read_write> xs: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> advs: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> grads: array<vec4<f32>>;
@@ -22,41 +23,39 @@ fn main(
     @builtin(num_workgroups) grid: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let head = rows[group_id.z * 3u];
-    let size = rows[group_id.z * 3u + 1u];
+    let row = task_row(group_id);
     let i = linear_group(group_id, grid) * ${LANES}u + lane;
-    if i >= size.x {
+    if i >= row.count {
         return;
     }
-    let c4 = size.z;
+    let c4 = row.c4;
     let block = i % c4;
-    let x = xs[head.x + i];
-    let eps = settings[head.w + block];
-    let step = settings[head.w + c4 + block];
-    let low = max(x - eps, settings[head.w + 2u * c4 + block]);
-    let high = min(x + eps, settings[head.w + 3u * c4 + block]);
-    let here = advs[head.y + i];
-    let g = grads[head.z + i];
+    let x = xs[row.x + i];
+    let eps = settings[row.settings + block];
+    let step = settings[row.settings + c4 + block];
+    let low = max(x - eps, settings[row.settings + 2u * c4 + block]);
+    let high = min(x + eps, settings[row.settings + 3u * c4 + block]);
+    let here = advs[row.adv + i];
+    let g = grads[row.g + i];
 #if APGD
-    let more = rows[group_id.z * 3u + 2u];
-    let control = settings[head.w + 5u * c4];
-    let state = states[more.x + i / size.y * 2u + 1u];
+    let control = settings[row.settings + 5u * c4];
+    let state = states[row.state + i / row.per_image * 2u + 1u];
     let flags = u32(state.w);
     let better = (flags & 1u) != 0u;
     let back = (flags & 2u) != 0u;
-    let best = select(memory[more.y + i], here, better);
-    let best_g = select(memory[more.y + size.x + i], g, better);
+    let best = select(memory[row.memory + i], here, better);
+    let best_g = select(memory[row.memory + row.count + i], g, better);
     let v = select(here, best, back);
     let h = select(g, best_g, back);
-    let before = select(memory[more.y + 2u * size.x + i], v, control.z != 0.0);
+    let before = select(memory[row.memory + 2u * row.count + i], v, control.z != 0.0);
     let z = clamp(fma(state.x * step, sign(h), v), low, high);
     let next = clamp(v + control.x * (z - v) + (1.0 - control.x) * (v - before), low, high);
-    memory[more.y + i] = best;
-    memory[more.y + size.x + i] = best_g;
-    memory[more.y + 2u * size.x + i] = v;
+    memory[row.memory + i] = best;
+    memory[row.memory + row.count + i] = best_g;
+    memory[row.memory + 2u * row.count + i] = v;
 #else
     let next = clamp(fma(step, sign(g), here), low, high);
 #end
-    let real = vec4<u32>(block * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(size.w);
-    advs[head.y + i] = select(x, next, real);
+    let real = vec4<u32>(block * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(row.channels);
+    advs[row.adv + i] = select(x, next, real);
 }

@@ -4,9 +4,10 @@
 //   The gradients' own coefficients hold the means: q1 = -scale rstd C, t1 = -scale m(dy); q2, t2 those of v.
 //     p = q1,  p' = q2,  t = (q1 t2 + q2 t1) / scale,
 //     q = -scale rstd^2 m(v dy) + (rstd^2 t1 t2 + 3 q1 q2) / scale;  zero where scale is
-//   task row: (coefficients, first, second, sum v dy), (by v, by dy, positions, C4); coefficients are p, q, t, mean
+//   task row: coefficients, first, second, dot (sum v dy), by v, by dy, positions, C4; coefficients are p, q, t, mean
 //   grid: ceil(C4 / LANES), folded; z = task
 #import task
+#import Row
 @group(0) @binding(1) var<storage, read_write> norms: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> firsts: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> seconds: array<vec4<f32>>;
@@ -16,21 +17,20 @@
 
 @compute @workgroup_size(${LANES})
 fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let head = rows[group_id.z * 2u];
-    let to = rows[group_id.z * 2u + 1u];
-    let c4 = to.w;
+    let row = task_row(group_id);
+    let c4 = row.c4;
     let block = linear_group(group_id, grid) * ${LANES}u + lane;
     if block >= c4 {
         return;
     }
-    let scale = norms[head.x + block];
-    let mean = norms[head.x + 2u * c4 + block];
-    let rstd = norms[head.x + 3u * c4 + block];
-    let q1 = firsts[head.y + c4 + block];
-    let t1 = firsts[head.y + 2u * c4 + block];
-    let q2 = seconds[head.z + c4 + block];
-    let t2 = seconds[head.z + 2u * c4 + block];
-    let dot = dots[head.w + block] / f32(to.z);
+    let scale = norms[row.coefficients + block];
+    let mean = norms[row.coefficients + 2u * c4 + block];
+    let rstd = norms[row.coefficients + 3u * c4 + block];
+    let q1 = firsts[row.first + c4 + block];
+    let t1 = firsts[row.first + 2u * c4 + block];
+    let q2 = seconds[row.second + c4 + block];
+    let t2 = seconds[row.second + 2u * c4 + block];
+    let dot = dots[row.dot + block] / f32(row.positions);
     let none = vec4<f32>(0.0);
     let dead = scale == none;
     let divisor = select(scale, vec4<f32>(1.0), dead);
@@ -38,12 +38,12 @@ fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(num_workgroups) gri
     let a = fma(scale, dot, -(t1 / divisor) * t2);
     let q = fma(-rstd * rstd, a, 3.0 * (q1 / divisor) * q2);
     let t = fma(q1, t2 / divisor, q2 * (t1 / divisor));
-    by_v[to.x + block] = q1;
-    by_v[to.x + c4 + block] = select(q, none, dead);
-    by_v[to.x + 2u * c4 + block] = select(t, none, dead);
-    by_v[to.x + 3u * c4 + block] = mean;
-    by_dy[to.y + block] = q2;
-    by_dy[to.y + c4 + block] = none;
-    by_dy[to.y + 2u * c4 + block] = none;
-    by_dy[to.y + 3u * c4 + block] = mean;
+    by_v[row.by_v + block] = q1;
+    by_v[row.by_v + c4 + block] = select(q, none, dead);
+    by_v[row.by_v + 2u * c4 + block] = select(t, none, dead);
+    by_v[row.by_v + 3u * c4 + block] = mean;
+    by_dy[row.by_dy + block] = q2;
+    by_dy[row.by_dy + c4 + block] = none;
+    by_dy[row.by_dy + 2u * c4 + block] = none;
+    by_dy[row.by_dy + 3u * c4 + block] = mean;
 }

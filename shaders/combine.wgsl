@@ -4,11 +4,14 @@
 //   Terms are sorted into CLASSES of one kind (and window), whose code is fixed; the task says how many of each there are.
 //   Branches on data would cost a software adapter all their sides. Sides and channels are data.
 //   A lane computes POSITIONS neighbouring positions of one block of four channels, so that coefficients are loaded once.
-//   task row: (y, positions, first term, C4), (terms of class 0, 1, 2, 3), (H, W, -, -)
-//   term: (a, b, coefficients, factor), (slabs of a, b, coefficients, -); a pool's: (a, H of a, -, W of a), ...
+//   task row: y, positions, first term, C4, terms of class 0, 1, 2, 3, height, width
+//   term: a, b, coefficients, factor, slabs of a, b, coefficients, -, height and width of a
 //   grid: ceil(ceil(positions / POSITIONS) * C4 / LANES), folded; z = task
 #import task
+#import Row
+#import rectify
 @group(0) @binding(1) var<storage, read_write> ys: array<vec4<f32>>;
+#import Term
 #import terms
 
 // Positions along one side that count for the average over the window that starts at `start`.
@@ -66,24 +69,23 @@ fn main(
     @builtin(num_workgroups) grid: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let head = rows[group_id.z * 3u];
-    let counts = rows[group_id.z * 3u + 1u];
-    let c4 = head.w;
+    let row = task_row(group_id);
+    let c4 = row.c4;
     let item = linear_group(group_id, grid) * ${LANES}u + lane;
     let run = item / c4;
     let block = item - run * c4;
     let first = run * ${POSITIONS}u;
-    if first >= head.y {
+    if first >= row.positions {
         return;
     }
 #for p in 0..POSITIONS
-    let position${p} = min(first + ${p}u, head.y - 1u);
+    let position${p} = min(first + ${p}u, row.positions - 1u);
     let i${p} = position${p} * c4 + block;
     var total${p} = vec4<f32>(0.0);
 #end
 #if PLACES
     // Image, row and column of the positions: neighbours follow from the first.
-    let sides = rows[group_id.z * 3u + 2u].xy;
+    let sides = vec2<u32>(row.height, row.width);
     let full = vec2<i32>(sides);
     let line = first / sides.y;
     let image0 = line / sides.x;
@@ -91,7 +93,7 @@ fn main(
 #for p in 1..POSITIONS
     let turn${p} = own${p - 1}.y + 1 == full.y;
     let next${p} = turn${p} && own${p - 1}.x + 1 == full.x;
-    let last${p} = first + ${p}u >= head.y;
+    let last${p} = first + ${p}u >= row.positions;
     let image${p} = select(image${p - 1} + u32(next${p}), image${p - 1}, last${p});
     let own${p} = select(
         vec2<i32>(select(own${p - 1}.x + i32(turn${p}), 0, next${p}), select(own${p - 1}.y + 1, 0, turn${p})),
@@ -99,62 +101,57 @@ fn main(
         last${p});
 #end
 #end
-    var at = head.z;
+    var at = row.first_term;
 #for j in 0..CLASSES
-    for (var t = 0u; t < counts[${j}]; t++) {
-        let term = rows[at];
-#if POOL > 1
-        let slabs = rows[at + 1u];
-#else
-        let slabs = vec4<u32>(0u);
-#end
-        at += 2u;
+    for (var t = 0u; t < row.terms${j}; t++) {
+        let term = term_at(at);
+        at += 3u;
 #if KIND@j == 2
-        let scale = load(slabs.z, term.z + block);
-        let beta = load(slabs.z, term.z + c4 + block);
-        let mean = load(slabs.z, term.z + 2u * c4 + block);
+        let scale = load(term.coefficients_slab, term.coefficients + block);
+        let beta = load(term.coefficients_slab, term.coefficients + c4 + block);
+        let mean = load(term.coefficients_slab, term.coefficients + 2u * c4 + block);
 #end
 #if KIND@j == 3
-        let p = load(slabs.z, term.z + block);
-        let q = load(slabs.z, term.z + c4 + block);
-        let s = load(slabs.z, term.z + 2u * c4 + block);
-        let mean = load(slabs.z, term.z + 3u * c4 + block);
+        let p = load(term.coefficients_slab, term.coefficients + block);
+        let q = load(term.coefficients_slab, term.coefficients + c4 + block);
+        let s = load(term.coefficients_slab, term.coefficients + 2u * c4 + block);
+        let mean = load(term.coefficients_slab, term.coefficients + 3u * c4 + block);
 #end
 #if KIND@j == 5 || KIND@j == 6
-        let inner = term.yw;
+        let inner = vec2<u32>(term.height, term.width);
         let step = inner.x * inner.y * c4;
 #end
 #for p in 0..POSITIONS
 #if KIND@j == 0
-        total${p} += load(slabs.x, term.x + i${p});
+        total${p} += load(term.a_slab, term.a + i${p});
 #end
 #if KIND@j == 1
-        total${p} += max(load(slabs.x, term.x + i${p}), vec4<f32>(0.0));
+        total${p} += rectify(load(term.a_slab, term.a + i${p}), NEGATIVE);
 #end
 #if KIND@j == 2
-        total${p} += fma(load(slabs.x, term.x + i${p}) - mean, scale, beta);
+        total${p} += fma(load(term.a_slab, term.a + i${p}) - mean, scale, beta);
 #end
 #if KIND@j == 3
-        total${p} += fma(p, load(slabs.x, term.x + i${p}), fma(q, load(slabs.y, term.y + i${p}) - mean, s));
+        total${p} += fma(p, load(term.a_slab, term.a + i${p}), fma(q, load(term.b_slab, term.b + i${p}) - mean, s));
 #end
 #if KIND@j == 4
-        total${p} += select(vec4<f32>(0.0), load(slabs.x, term.x + i${p}), load(slabs.y, term.y + i${p}) > vec4<f32>(0.0));
+        total${p} += select(vec4<f32>(0.0), load(term.a_slab, term.a + i${p}), passes(load(term.b_slab, term.b + i${p})));
 #end
 #if KIND@j == 5
-        total${p} += average${j}(slabs.x, term.x + image${p} * step + block, vec2<i32>(inner), own${p}, c4);
+        total${p} += average${j}(term.a_slab, term.a + image${p} * step + block, vec2<i32>(inner), own${p}, c4);
 #end
 #if KIND@j == 6
-        total${p} += average_grad${j}(slabs.x, term.x + image${p} * step + block, vec2<i32>(inner), full, own${p}, c4);
+        total${p} += average_grad${j}(term.a_slab, term.a + image${p} * step + block, vec2<i32>(inner), full, own${p}, c4);
 #end
 #if KIND@j == 7
-        total${p} += bitcast<f32>(term.w) * load(slabs.x, term.x + image${p} * c4 + block);
+        total${p} += term.factor * load(term.a_slab, term.a + image${p} * c4 + block);
 #end
 #end
     }
 #end
 #for p in 0..POSITIONS
-    if first + ${p}u < head.y {
-        ys[head.x + i${p}] = total${p};
+    if first + ${p}u < row.positions {
+        ys[row.y + i${p}] = total${p};
     }
 #end
 }

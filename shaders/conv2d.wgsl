@@ -5,9 +5,11 @@
 //   tile: one lane computes PX neighbouring positions of a row and KB blocks; it slides over the row, so that a loaded
 //   position serves every tap that touches it. BROADCAST: the lanes of a subgroup load the taps' weights together.
 //   Sides and channels are data, the window is constant: layers of any size share a pipeline, and dispatches.
-//   task row: (x, w, bias or NONE, y), (N*OH, IH, IW, IN4), (OH, OW, OUT4, relu)
+//   task row: x, w, bias or NONE, y, lines N*OH, IH, IW, IN4, OH, OW, OUT4, relu
 //   grid: ceil(N*OH*ceil(OW/PX) / LANES) * ceil(OUT4/KB), folded; z = task
 #import task
+#import Row
+#import rectify
 @group(0) @binding(1) var<storage, read_write> xs: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> ws: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> bs: array<vec4<f32>>;
@@ -23,31 +25,29 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
 #end
 ) {
-    let head = rows[group_id.z * 3u];
-    let input = rows[group_id.z * 3u + 1u];
-    let result = rows[group_id.z * 3u + 2u];
-    let lines = input.x;
-    let ih = i32(input.y);
-    let iw = i32(input.z);
-    let in4 = input.w;
-    let out4 = result.z;
-    let relu = result.w == 1u;
+    let row = task_row(group_id);
+    let lines = row.lines;
+    let ih = i32(row.ih);
+    let iw = i32(row.iw);
+    let in4 = row.in4;
+    let out4 = row.out4;
+    let below = select(NOTHING, NEGATIVE, row.relu);
     let columns = (out4 + ${KB - 1}u) / ${KB}u;
-    let segments = (result.y + ${PX - 1}u) / ${PX}u;
-    let group = linear_group(group_id, grid);
-    let rank = group / columns;
+    let segments = (row.ow + ${PX - 1}u) / ${PX}u;
+    let item = linear_group(group_id, grid);
+    let rank = item / columns;
     // Tasks of one dispatch differ in size.
     if rank * ${LANES}u >= lines * segments {
         return;
     }
-    let column = (group - rank * columns) * ${KB}u;
+    let column = (item - rank * columns) * ${KB}u;
     // Lanes beyond the last segment compute it again and store nothing.
     let segment = min(rank * ${LANES}u + lane, lines * segments - 1u);
     let line = segment / segments;
-    let image = line / result.x;
-    let oy = i32(line - image * result.x);
+    let image = line / row.oh;
+    let oy = i32(line - image * row.oh);
     let ox = i32((segment - line * segments) * ${PX}u);
-    let x_image = head.x + image * input.y * input.z * in4;
+    let x_image = row.x + image * row.ih * row.iw * in4;
 #for k in 0..KB
 #for p in 0..PX
     var a${p}_${k} = vec4<f32>(0.0);
@@ -66,9 +66,9 @@ fn main(
     let k${t} = min(column + t${t} % ${KB}u, out4 - 1u);
     let i${t} = (t${t} / ${KB}u) % 4u;
 #if INPUT
-    let o${t} = head.y + ((t${t} / ${4 * KB}u) * out4 * 4u + k${t} * 4u + i${t}) * in4;
+    let o${t} = row.w + ((t${t} / ${4 * KB}u) * out4 * 4u + k${t} * 4u + i${t}) * in4;
 #else
-    let o${t} = head.y + ((t${t} / ${4 * KB}u) * in4 * 4u + i${t}) * out4 + k${t};
+    let o${t} = row.w + ((t${t} / ${4 * KB}u) * in4 * 4u + i${t}) * out4 + k${t};
 #end
 #end
 #else
@@ -106,7 +106,7 @@ fn main(
 #for j in 0..SPAN
 #if NEED >> j & 1
             let v${j} = select(vec4<f32>(0.0), xs[at${j} + c], has${j});
-            let x${j} = select(v${j}, max(v${j}, vec4<f32>(0.0)), relu);
+            let x${j} = rectify(v${j}, below);
 #end
 #end
 #if BROADCAST
@@ -127,9 +127,9 @@ fn main(
             let m${s}_${k}_${i} = subgroupBroadcast(u${((s * 4 + i) * KB + k) / LANES}, ${((s * 4 + i) * KB + k) % LANES}u);
 #else
 #if INPUT
-            let m${s}_${k}_${i} = ws[head.y + w_row + (${s * 4}u * out4 + c${k} * 4u + ${i}u) * in4 + c];
+            let m${s}_${k}_${i} = ws[row.w + w_row + (${s * 4}u * out4 + c${k} * 4u + ${i}u) * in4 + c];
 #else
-            let m${s}_${k}_${i} = ws[head.y + w_row + (${s * 4}u * in4 + c * 4u + ${i}u) * out4 + c${k}];
+            let m${s}_${k}_${i} = ws[row.w + w_row + (${s * 4}u * in4 + c * 4u + ${i}u) * out4 + c${k}];
 #end
 #end
 #end
@@ -173,15 +173,15 @@ fn main(
         }
     }
     if rank * ${LANES}u + lane < lines * segments {
-        let y_at = head.w + (line * result.y + u32(ox)) * out4 + column;
+        let y_at = row.y + (line * row.ow + u32(ox)) * out4 + column;
 #for k in 0..KB
         if column + ${k}u < out4 {
             var bias = vec4<f32>(0.0);
-            if head.z != NONE {
-                bias = bs[head.z + column + ${k}u];
+            if row.bias != NONE {
+                bias = bs[row.bias + column + ${k}u];
             }
 #for p in 0..PX
-            if ox + ${p} < i32(result.y) {
+            if ox + ${p} < i32(row.ow) {
                 ys[y_at + ${p}u * out4 + ${k}u] = a${p}_${k} + bias;
             }
 #end

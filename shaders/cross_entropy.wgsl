@@ -2,9 +2,10 @@
 //   loss = lse(z) - (1 - a) z[label] - a mean(z);   dz = (softmax(z) - target) / N,  target = (1 - a) [label] + a / C
 //   An image whose label is no class fills up a batch: it has no loss, no hit and no gradient.
 //   z are the logits times a scale, if there is one: only gaps to the largest are scaled, so a scale may be beyond f32's range.
-//   task row: (logits, labels, loss, dlogits or NONE), (N, C, a, scale or NONE)
+//   task row: logits, labels, loss, dlogits or NONE, scale or NONE, images, classes, a
 //   grid: ceil(N / LANES), folded; z = task
 #import task
+#import Row
 @group(0) @binding(1) var<storage, read_write> logits: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> labels: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> losses: array<vec4<f32>>;
@@ -13,19 +14,18 @@
 
 @compute @workgroup_size(${LANES})
 fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let head = rows[group_id.z * 2u];
-    let size = rows[group_id.z * 2u + 1u];
+    let row = task_row(group_id);
     let image = linear_group(group_id, grid) * ${LANES}u + lane;
-    if image >= size.x {
+    if image >= row.images {
         return;
     }
-    let classes = size.y;
+    let classes = row.classes;
     let stride = (classes + 3u) / 4u;
-    let z_at = head.x + image * stride;
-    let label = u32(labels[head.y + image].x);
+    let z_at = row.logits + image * stride;
+    let label = u32(labels[row.labels + image].x);
     var scale = 1.0;
-    if size.w != NONE {
-        scale = scales[size.w].x;
+    if row.scale != NONE {
+        scale = scales[row.scale].x;
     }
     var top = logits[z_at].x;
     var top_class = 0u;
@@ -44,22 +44,22 @@ fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(num_workgroups) gri
     for (var c = 0u; c < classes; c++) {
         normaliser += exp(scale * (logits[z_at + c / 4u][c % 4u] - top));
     }
-    let smoothing = bitcast<f32>(size.z);
+    let smoothing = row.smoothing;
     let mean_gap = sum / f32(classes) - top;
     let loss = log(normaliser) - scale * ((1.0 - smoothing) * (own - top) + smoothing * mean_gap);
     let counts = label < classes;
     // Among scores that are no numbers no class is the top one. Their bits say so; comparisons need not.
     let number = (bitcast<u32>(loss) & 0x7fffffffu) <= 0x7f800000u;
     let hit = select(0.0, 1.0, top_class == label && number);
-    losses[head.z + image] = select(vec4<f32>(0.0), vec4<f32>(loss, hit, 0.0, 0.0), counts);
-    if head.w == NONE {
+    losses[row.loss + image] = select(vec4<f32>(0.0), vec4<f32>(loss, hit, 0.0, 0.0), counts);
+    if row.dlogits == NONE {
         return;
     }
     for (var block = 0u; block < stride; block++) {
         let z = logits[z_at + block];
         let c = vec4<u32>(block * 4u) + vec4<u32>(0u, 1u, 2u, 3u);
         let aim = select(vec4<f32>(0.0), vec4<f32>(1.0 - smoothing), c == vec4<u32>(label)) + smoothing / f32(classes);
-        let grad = (exp(scale * (z - top)) / normaliser - aim) / f32(size.x);
-        grads[head.w + image * stride + block] = select(vec4<f32>(0.0), grad, (c < vec4<u32>(classes)) & vec4<bool>(counts));
+        let grad = (exp(scale * (z - top)) / normaliser - aim) / f32(row.images);
+        grads[row.dlogits + image * stride + block] = select(vec4<f32>(0.0), grad, (c < vec4<u32>(classes)) & vec4<bool>(counts));
     }
 }

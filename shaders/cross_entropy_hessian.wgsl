@@ -1,8 +1,9 @@
 // The mean cross-entropy's Hessian with respect to the logits z, times v; one lane per image.
 //   y = s (v - sum_c s v) / N,  s = softmax(z);  zero for an image whose label is no class
-//   task row: (logits, labels, v, y), (N, C, -, -)
+//   task row: logits, labels, v, y, images, classes
 //   grid: ceil(N / LANES), folded; z = task
 #import task
+#import Row
 @group(0) @binding(1) var<storage, read_write> logits: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> labels: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> vs: array<vec4<f32>>;
@@ -10,17 +11,16 @@
 
 @compute @workgroup_size(${LANES})
 fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let head = rows[group_id.z * 2u];
-    let size = rows[group_id.z * 2u + 1u];
+    let row = task_row(group_id);
     let image = linear_group(group_id, grid) * ${LANES}u + lane;
-    if image >= size.x {
+    if image >= row.images {
         return;
     }
-    let classes = size.y;
+    let classes = row.classes;
     let stride = (classes + 3u) / 4u;
-    let z_at = head.x + image * stride;
-    let v_at = head.z + image * stride;
-    let counts = u32(labels[head.y + image].x) < classes;
+    let z_at = row.logits + image * stride;
+    let v_at = row.v + image * stride;
+    let counts = u32(labels[row.labels + image].x) < classes;
     var top = logits[z_at].x;
     for (var c = 1u; c < classes; c++) {
         top = max(top, logits[z_at + c / 4u][c % 4u]);
@@ -35,8 +35,8 @@ fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(num_workgroups) gri
     let mean = weighted / normaliser;
     for (var block = 0u; block < stride; block++) {
         let s = exp(logits[z_at + block] - top) / normaliser;
-        let y = s * (vs[v_at + block] - mean) / f32(size.x);
+        let y = s * (vs[v_at + block] - mean) / f32(row.images);
         let c = vec4<u32>(block * 4u) + vec4<u32>(0u, 1u, 2u, 3u);
-        ys[head.w + image * stride + block] = select(vec4<f32>(0.0), y, (c < vec4<u32>(classes)) & vec4<bool>(counts));
+        ys[row.y + image * stride + block] = select(vec4<f32>(0.0), y, (c < vec4<u32>(classes)) & vec4<bool>(counts));
     }
 }

@@ -1,10 +1,11 @@
 // A batch from the resident data set: crop, flip, area mean, normalise; one lane per output position.
 //   x[n,h,w,c] = (mean of byte / 255 over the source area of (h, w) - mean[c]) / std[c];  outside the image bytes are 0
 //   descriptor of an image: (index in its slab, label, (dx + 128) | (dy + 128) << 8 | flip << 16, slab)
-//   task row: (x, labels, batch, N), (H, W, C, statistics)
+//   task row: x, labels, batch, statistics, images, height, width, channels
 //   statistics: row 0 mean, row 1 1/std, C4 vec4 each.   source: SH x SW x C bytes, packed without gaps
 //   grid: ceil(N*H*W / LANES), folded; z = task
 #import task
+#import Row
 @group(0) @binding(1) var<storage, read_write> xs: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> labels: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> batch: array<vec4<u32>>;
@@ -29,28 +30,28 @@ fn main(
     @builtin(num_workgroups) grid: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let head = rows[group_id.z * 2u];
-    let shape = rows[group_id.z * 2u + 1u];
+    let row = task_row(group_id);
+    let sides = vec2<u32>(row.height, row.width);
     let i = linear_group(group_id, grid) * ${LANES}u + lane;
-    if i >= head.w * shape.x * shape.y {
+    if i >= row.images * row.height * row.width {
         return;
     }
-    let w = i % shape.y;
-    let h = i / shape.y % shape.x;
-    let image = i / (shape.y * shape.x);
-    let what = batch[head.z + image];
+    let w = i % row.width;
+    let h = i / row.width % row.height;
+    let image = i / (row.width * row.height);
+    let what = batch[row.batch + image];
     let shift = vec2<i32>(vec2<u32>(what.z & 255u, what.z >> 8u & 255u)) - 128;
     let flip = (what.z >> 16u & 1u) != 0u;
     if h == 0u && w == 0u {
-        labels[head.y + image] = vec4<f32>(f32(what.y), 0.0, 0.0, 0.0);
+        labels[row.labels + image] = vec4<f32>(f32(what.y), 0.0, 0.0, 0.0);
     }
     // The source area of this position, in source pixels.
-    let scale = vec2<f32>(${SH}.0, ${SW}.0) / vec2<f32>(shape.xy);
+    let scale = vec2<f32>(${SH}.0, ${SW}.0) / vec2<f32>(sides);
     let low = vec2<f32>(f32(h), f32(w)) * scale;
     let high = low + scale;
     let from_at = vec2<i32>(floor(low + 1e-4));
     let to = min(vec2<i32>(ceil(high - 1e-4)), vec2<i32>(${SH}, ${SW}));
-    let blocks = (shape.z + 3u) / 4u;
+    let blocks = (row.channels + 3u) / 4u;
     for (var block = 0u; block < blocks; block++) {
         var sum = vec4<f32>(0.0);
         for (var y = from_at.x; y < to.x; y++) {
@@ -68,10 +69,10 @@ fn main(
                 }
             }
         }
-        let mean = statistics[shape.w + block];
-        let factor = statistics[shape.w + blocks + block];
+        let mean = statistics[row.statistics + block];
+        let factor = statistics[row.statistics + blocks + block];
         let c = vec4<u32>(block * 4u) + vec4<u32>(0u, 1u, 2u, 3u);
         let value = (sum / (scale.x * scale.y * 255.0) - mean) * factor;
-        xs[head.x + i * blocks + block] = select(vec4<f32>(0.0), value, c < vec4<u32>(shape.z));
+        xs[row.x + i * blocks + block] = select(vec4<f32>(0.0), value, c < vec4<u32>(row.channels));
     }
 }

@@ -2,9 +2,11 @@
 //   y[n,p,q,k] = sum_{r,s,c} w[r,s,c,k] * act(x[n, p*STRIDE - PAD + r*DIL, q*STRIDE - PAD + s*DIL, g(k)*CG + c])
 //   INPUT:  dx[n,h,w,g*CG + c] = sum_{r,s,k in g} w[r,s,c,k] * dy[n, (h + PAD - r*DIL)/STRIDE, (w + PAD - s*DIL)/STRIDE, k]
 //   CG and KG are input and output channels per group; with one each, a block of four is one vector product.
-//   task row: (x, w, bias or NONE, y), (N, -, -, -)
+//   task row: x, w, bias or NONE, y, images
 //   grid: ceil(N*OH*OW*OUT4 / LANES), folded; z = task
 #import task
+#import Row
+#import rectify
 @group(0) @binding(1) var<storage, read_write> xs: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> ws: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> bs: array<vec4<f32>>;
@@ -12,7 +14,7 @@
 
 fn activate(x: vec4<f32>) -> vec4<f32> {
 #if RELU
-    return max(x, vec4<f32>(0.0));
+    return rectify(x, NEGATIVE);
 #else
     return x;
 #end
@@ -24,10 +26,9 @@ fn main(
     @builtin(num_workgroups) grid: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let head = rows[group_id.z * 2u];
-    let images = rows[group_id.z * 2u + 1u].x;
+    let row = task_row(group_id);
     let item = linear_group(group_id, grid) * ${LANES}u + lane;
-    if item >= images * ${OH * OW * OUT4}u {
+    if item >= row.images * ${OH * OW * OUT4}u {
         return;
     }
     let block = item % ${OUT4}u;
@@ -61,8 +62,8 @@ fn main(
                 continue;
             }
 #end
-            let from_at = head.x + ((image * ${IH}u + u32(y)) * ${IW}u + u32(x)) * ${IN4}u;
-            let tap = head.y + u32(r * ${S} + s) * ${CG * K4}u;
+            let from_at = row.x + ((image * ${IH}u + u32(y)) * ${IW}u + u32(x)) * ${IN4}u;
+            let tap = row.w + u32(r * ${S} + s) * ${CG * K4}u;
 #if CG == 1 && KG == 1
             total = fma(activate(xs[from_at + block]), ws[tap + block], total);
 #else
@@ -93,8 +94,8 @@ fn main(
 #end
         }
     }
-    if head.z != NONE {
-        total += bs[head.z + block];
+    if row.bias != NONE {
+        total += bs[row.bias + block];
     }
-    ys[head.w + item] = total;
+    ys[row.y + item] = total;
 }

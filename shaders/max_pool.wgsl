@@ -1,8 +1,10 @@
 // Maximum over windows, and its gradient (GRAD): each window gives to its first maximum in row-major order.
 //   y[n,p,q,c] = max_{i,j} x[n, p*STRIDE - PAD + i, q*STRIDE - PAD + j, c]
-//   task row: (x, y or dx, dy, N)
+//   task row: x, y or dx, dy or NONE, images
 //   grid: ceil(N*P*Q*C4 / LANES), GRAD ceil(N*H*W*C4 / LANES), folded; z = task
 #import task
+#import Row
+#import rectify
 @group(0) @binding(1) var<storage, read_write> xs: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> ys: array<vec4<f32>>;
 #if GRAD
@@ -15,10 +17,10 @@ fn main(
     @builtin(num_workgroups) grid: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let head = rows[group_id.z];
+    let row = task_row(group_id);
     let item = linear_group(group_id, grid) * ${LANES}u + lane;
 #if GRAD
-    if item >= head.w * ${H * W * C4}u {
+    if item >= row.images * ${H * W * C4}u {
         return;
     }
     let block = item % ${C4}u;
@@ -29,23 +31,23 @@ fn main(
     var total = vec4<f32>(0.0);
     for (var p = max((h + ${PAD} - ${KERNEL} + ${STRIDE}) / ${STRIDE}, 0); p < min((h + ${PAD}) / ${STRIDE} + 1, ${P}); p++) {
         for (var q = max((w + ${PAD} - ${KERNEL} + ${STRIDE}) / ${STRIDE}, 0); q < min((w + ${PAD}) / ${STRIDE} + 1, ${Q}); q++) {
-            var best = vec4<f32>(-3.4028235e38);
+            var best = vec4<i32>(NOTHING);
             var first = vec4<i32>(-1);
             for (var y = max(p * ${STRIDE} - ${PAD}, 0); y < min(p * ${STRIDE} - ${PAD} + ${KERNEL}, ${H}); y++) {
                 for (var x = max(q * ${STRIDE} - ${PAD}, 0); x < min(q * ${STRIDE} - ${PAD} + ${KERNEL}, ${W}); x++) {
-                    let value = xs[head.x + ((image * ${H}u + u32(y)) * ${W}u + u32(x)) * ${C4}u + block];
+                    let value = rank(xs[row.x + ((image * ${H}u + u32(y)) * ${W}u + u32(x)) * ${C4}u + block]);
                     let wins = (value > best) | (first < vec4<i32>(0));
                     best = select(best, value, wins);
                     first = select(first, vec4<i32>(y * ${W} + x), wins);
                 }
             }
-            let dy = dys[head.z + ((image * ${P}u + u32(p)) * ${Q}u + u32(q)) * ${C4}u + block];
+            let dy = dys[row.dy + ((image * ${P}u + u32(p)) * ${Q}u + u32(q)) * ${C4}u + block];
             total += select(vec4<f32>(0.0), dy, first == vec4<i32>(own));
         }
     }
-    ys[head.y + item] = total;
+    ys[row.y + item] = total;
 #else
-    if item >= head.w * ${P * Q * C4}u {
+    if item >= row.images * ${P * Q * C4}u {
         return;
     }
     let block = item % ${C4}u;
@@ -53,11 +55,15 @@ fn main(
     let p = i32(item / ${C4 * Q}u % ${P}u);
     let image = item / ${C4 * Q * P}u;
     var best = vec4<f32>(-3.4028235e38);
+    var highest = vec4<i32>(NOTHING);
     for (var y = max(p * ${STRIDE} - ${PAD}, 0); y < min(p * ${STRIDE} - ${PAD} + ${KERNEL}, ${H}); y++) {
         for (var x = max(q * ${STRIDE} - ${PAD}, 0); x < min(q * ${STRIDE} - ${PAD} + ${KERNEL}, ${W}); x++) {
-            best = max(best, xs[head.x + ((image * ${H}u + u32(y)) * ${W}u + u32(x)) * ${C4}u + block]);
+            let value = xs[row.x + ((image * ${H}u + u32(y)) * ${W}u + u32(x)) * ${C4}u + block];
+            let wins = rank(value) > highest;
+            best = select(best, value, wins);
+            highest = select(highest, rank(value), wins);
         }
     }
-    ys[head.y + item] = best;
+    ys[row.y + item] = best;
 #end
 }

@@ -1,9 +1,11 @@
 // Weight noise:  y = w + sigma z, or MULTIPLY y = w + sigma w z, z standard normal.
 //   z comes from Philox with key (seed) and counter (index of the vec4, stream, draw, purpose); padding stays zero.
-//   task row: (w, y, count in vec4, hyper), (stream, K, C, stored C) with K the last axis, C the one before it
+//   task row: w, y, hyper, count in vec4, stream, outputs, inputs, stored inputs: the last axis, the one before it, and how
+//             many channels that is stored with
 //   hyper: (-), (-, -, sigma, -), (seed low, seed high, draw, -) as words
 //   grid: ceil(count / LANES), folded; z = task
 #import task
+#import Row
 #import philox
 @group(0) @binding(1) var<storage, read_write> ws: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> ys: array<vec4<f32>>;
@@ -15,21 +17,20 @@ fn main(
     @builtin(num_workgroups) grid: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let head = rows[group_id.z * 2u];
-    let shape = rows[group_id.z * 2u + 1u];
+    let row = task_row(group_id);
     let i = linear_group(group_id, grid) * ${LANES}u + lane;
-    if i >= head.z {
+    if i >= row.count {
         return;
     }
-    let sigma = bitcast<f32>(hyper[head.w + 1u].z);
-    let seed = hyper[head.w + 2u];
-    var z = normal4(philox(vec4<u32>(i, shape.x, seed.z, ${PURPOSE}u), seed.xy));
-    let w = ws[head.x + i];
+    let sigma = bitcast<f32>(hyper[row.hyper + 1u].z);
+    let seed = hyper[row.hyper + 2u];
+    var z = normal4(philox(vec4<u32>(i, row.stream, seed.z, ${PURPOSE}u), seed.xy));
+    let w = ws[row.w + i];
 #if MULTIPLY
     z *= w;
 #end
-    let blocks = (shape.y + 3u) / 4u;
+    let blocks = (row.outputs + 3u) / 4u;
     let k = vec4<u32>(i % blocks * 4u) + vec4<u32>(0u, 1u, 2u, 3u);
-    let real = (k < vec4<u32>(shape.y)) & vec4<bool>(i / blocks % shape.w < shape.z);
-    ys[head.y + i] = select(w, fma(z, vec4<f32>(sigma), w), real);
+    let real = (k < vec4<u32>(row.outputs)) & vec4<bool>(i / blocks % row.stored < row.inputs);
+    ys[row.y + i] = select(w, fma(z, vec4<f32>(sigma), w), real);
 }

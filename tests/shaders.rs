@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 
 use altiplano::bench::tune::candidates;
 use altiplano::graph::{Builder, Geometry, Graph, Op, Shape, Statistics};
-use altiplano::kernels::{Lowering, Preset};
+use altiplano::kernels::{Lowering, Preset, permutations};
 use altiplano::nn::Model;
 use altiplano::nn::nas_bench_201::{Network, Supernet};
-use altiplano::shader::{Variant, names, permutations, validate};
+use altiplano::shader::{Variant, names, validate};
 use altiplano::space::nas_bench_201::Macro;
 use altiplano::train::step::{Optimizer, StepOptions, Update, build};
 use naga::back::{hlsl, msl, spv};
@@ -174,9 +174,7 @@ fn every_shader_is_listed() {
     let missing: Vec<&str> = names().filter(|name| !listed.contains(name)).collect();
     assert!(missing.is_empty(), "not in shaders/permutations: {missing:?}");
     for variant in permutations().unwrap() {
-        // Only a norm's last pass has a pool.
-        let pooled = POOLED.contains(&variant.shader) && (variant.shader != "global_norm" || variant.def("FINAL") == 1);
-        assert_eq!(variant.def("POOL") > 0, pooled, "{variant}");
+        assert_eq!(variant.def("POOL") > 0, POOLED.contains(&variant.shader), "{variant}");
     }
 }
 

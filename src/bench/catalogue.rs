@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::work::{Work, representative};
 use crate::error::Result;
-use crate::kernels::{Lowering, Preset};
+use crate::kernels::{Lowering, Preset, kernel};
 use crate::shader::{Interface, Variant, parse};
 
 /// Slabs that a pool may offer.
@@ -22,6 +22,8 @@ pub struct Use {
     pub calls: usize,
     /// Workgroups of the largest call; a call's grid is one-dimensional and folded where it is longer than the adapter's.
     pub workgroups: usize,
+    /// Steps of a lane that wait for each other, in the longest chain of any of them.
+    pub depth: usize,
     /// Arithmetic operations of all calls.
     pub flops: u64,
     /// Bytes of operands and results of all calls.
@@ -37,6 +39,10 @@ pub struct Entry {
     pub shader: &'static str,
     /// Constants that are baked in.
     pub constants: BTreeMap<&'static str, i64>,
+    /// Those of them that leave results as they are to the bit, whatever their value.
+    pub leave_bits: &'static [&'static str],
+    /// Words of a task's row, in order.
+    pub row: Vec<&'static str>,
     /// What it asks of an adapter.
     pub interface: Interface,
     /// Where it is used.
@@ -66,11 +72,12 @@ pub fn catalogue(preset: Preset) -> Result<Vec<Entry>> {
             for variant in variants {
                 let list = uses.entry(variant).or_default();
                 if list.last().is_none_or(|last| last.item != item) {
-                    list.push(Use { item: item.clone(), calls: 0, workgroups: 0, flops: 0, bytes: 0 });
+                    list.push(Use { item: item.clone(), calls: 0, workgroups: 0, depth: 0, flops: 0, bytes: 0 });
                 }
                 if let Some(own) = list.last_mut() {
                     own.calls += usize::from(active);
-                    own.workgroups = own.workgroups.max(call.groups);
+                    own.workgroups = own.workgroups.max(call.workgroups);
+                    own.depth = own.depth.max(call.depth);
                     own.flops += cost.flops;
                     own.bytes += cost.bytes;
                 }
@@ -86,6 +93,8 @@ pub fn catalogue(preset: Preset) -> Result<Vec<Entry>> {
             file: format!("{}-{number:02}", variant.shader),
             shader: variant.shader,
             constants: variant.defs.clone(),
+            leave_bits: kernel(variant.shader).map_or(&[], |kernel| kernel.free),
+            row: variant.records.iter().take(1).flat_map(|record| record.fields).map(|field| field.0).collect(),
             interface: Interface::of(&name, &parse(&name, &variant.wgsl()?)?)?,
             uses,
             variant,
@@ -97,6 +106,38 @@ pub fn catalogue(preset: Preset) -> Result<Vec<Entry>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::{Op, Statistics, blocks};
+
+    /// A norm's statistics take a workgroup for each run of each lane, and their merging one for each block of four channels.
+    #[test]
+    fn norms_have_workgroups_for_all_that_they_sum() {
+        let mut norms = 0;
+        for item in representative() {
+            let graph = Work::named(&item).unwrap().graph;
+            let (mut merged, mut summed) = (0, 0);
+            for node in &graph.nodes {
+                let (Op::BatchNorm { x, statistics: Statistics::Batch { .. }, .. } | Op::BatchNormGrad { x, .. }) =
+                    node.op
+                else {
+                    continue;
+                };
+                norms += 1;
+                merged += blocks(graph.shape(x).channels());
+                summed += graph.shape(x).vec4s();
+            }
+            let calls = Lowering::of(&graph, Preset::GPU).calls;
+            let workgroups = |shaders: &[&str]| -> usize {
+                let of = |call: &&crate::kernels::Call| {
+                    let merges = call.variant.shader != "batch_norm" || call.variant.def("RUNNING") == 0;
+                    merges && shaders.contains(&call.variant.shader)
+                };
+                calls.iter().filter(of).map(|call| call.workgroups).sum()
+            };
+            assert!(workgroups(&["batch_norm", "batch_norm_grad"]) >= merged, "{item}");
+            assert!(workgroups(&["moments"]) * 16 * Preset::GPU.reduce_lanes >= summed, "{item}");
+        }
+        assert!(norms > 100, "{norms}");
+    }
 
     #[test]
     fn costs_are_those_of_shapes() {
@@ -115,5 +156,23 @@ mod tests {
         // Each pool is there with one slab and with three.
         let pools = |size| entries.iter().filter(|e| e.constants.get("POOL") == Some(&size)).count();
         assert!(pools(1) > 10 && pools(1) == pools(3));
+    }
+
+    /// Workgroups of weight gradients fill waves, and those of a layer at batch 128 a GPU: 512 waves of 32 lanes.
+    #[test]
+    fn weight_gradients_fill_a_gpu() {
+        let entries = catalogue(Preset::GPU).unwrap();
+        let mut seen = 0;
+        for entry in entries.iter().filter(|e| ["conv2d_filter", "grouped_filter"].contains(&e.shader)) {
+            let lanes = entry.interface.workgroup[0] as usize;
+            assert!(lanes >= 32, "{}: {lanes} lanes", entry.variant);
+            assert!(entry.interface.workgroup_bytes <= 16 << 10, "{}", entry.variant);
+            for own in entry.uses.iter().filter(|own| own.item.starts_with("bwd_")) {
+                let waves = own.workgroups * lanes.div_ceil(32);
+                assert!(waves >= 512, "{}, {}: {waves} waves", own.item, entry.variant);
+                seen += 1;
+            }
+        }
+        assert_eq!(seen, 17);
     }
 }

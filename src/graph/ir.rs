@@ -479,6 +479,8 @@ pub struct Graph {
     pub nodes: Vec<Node>,
     /// Number of options of each choice.
     pub choices: Vec<u8>,
+    /// Temporaries that lie side by side in memory; see [`Builder::side_by_side`](super::Builder::side_by_side).
+    pub strips: Vec<Vec<TensorId>>,
 }
 
 impl Graph {

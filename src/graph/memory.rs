@@ -1,7 +1,10 @@
 //! Packing tensors into memory by their life times.
 //!
-//! Greedy by size: the largest tensor first, each at the lowest place where nothing that lives at the same time lies.
-//! Bins are as large as one binding may be; a tensor never spans two.
+//! One tensor after the other, each at the lowest place where nothing that lives at the same time lies. Which comes first
+//! matters: the largest, the one that takes most space and time, the one that lives longest; no rule is always best, so all
+//! are tried. Bins are as large as one binding may be; a tensor never spans two.
+
+use std::cmp::Reverse;
 
 /// A tensor to be placed: alive from dispatch `first` to dispatch `last`, both included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,13 +28,28 @@ pub struct Layout {
 
 /// Places all intervals in bins of at most `limit`; `Err` has the size of an interval that is larger than a bin.
 pub fn pack(intervals: &[Interval], limit: u64) -> Result<Layout, u64> {
-    let mut order: Vec<usize> = (0..intervals.len()).collect();
-    order.sort_by_key(|&i| (std::cmp::Reverse(intervals[i].size), i));
+    // Powers of size and time; a probe lives for ever, which is long enough if it is longer than all else.
+    let rules = [(1, 0), (2, 1), (1, 1), (0, 1)];
+    let time = |i: &Interval| (i.last - i.first).min(1 << 20) as u128 + 1;
+    let layouts = rules.iter().map(|&(space, long)| {
+        let mut order: Vec<usize> = (0..intervals.len()).collect();
+        let weight = |i: &Interval| u128::from(i.size).pow(space) * time(i).pow(long);
+        order.sort_by_key(|&i| (Reverse(weight(&intervals[i])), Reverse(intervals[i].size), i));
+        place(intervals, &order, limit)
+    });
+    let layouts = layouts.collect::<Result<Vec<_>, u64>>()?;
+    // Fewer bins first: tensors of one dispatch should lie in one.
+    let best = layouts.into_iter().min_by_key(|layout| (layout.bins.len(), layout.bins.iter().sum::<u64>()));
+    Ok(best.unwrap_or(Layout { places: vec![], bins: vec![] }))
+}
+
+/// Places intervals in this order.
+fn place(intervals: &[Interval], order: &[usize], limit: u64) -> Result<Layout, u64> {
     let mut places = vec![(0, 0); intervals.len()];
     let mut bins: Vec<u64> = vec![];
     // Placed intervals of each bin, by offset.
     let mut placed: Vec<Vec<usize>> = vec![];
-    for i in order {
+    for &i in order {
         let item = intervals[i];
         if item.size > limit {
             return Err(item.size);

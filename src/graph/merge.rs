@@ -3,8 +3,11 @@
 //! Any calls of one variant may, unless one waits for the other. Which to run when is found in three steps:
 //!
 //! 1. Each distinct graph gets an order of variants by itself: of all variants that have a call whose turn has come, the
-//!    next is the one whose calls still to come lie earliest on average (Neubig, Goldberg and Dyer, "On-the-fly operation
-//!    batching in dynamic computation graphs", 2017, section 3.2), with all its calls that are ready.
+//!    next is the one with the call that has the longest chain of calls behind it, and all its calls that are ready run
+//!    with it. The longest chain is a bound on the number of dispatches; whoever works along it meets the rest on the way,
+//!    and calls that nothing waits for (updates, sums of parts) gather until they are all there. This is list scheduling by
+//!    critical path (Hu, "Parallel sequencing and assembly line problems", 1961). Calls that hold much memory (weight
+//!    gradients) lose patience: in deep networks they would hold all maps at once.
 //! 2. The orders become one that contains each of them, as short as can be (a shortest common supersequence, pair by
 //!    pair, the longest order first). Networks that differ in depth and width meet wherever they do the same.
 //! 3. All graphs walk along this one order; at each place, every call of its variant that is ready runs. That is never
@@ -12,6 +15,7 @@
 //!
 //! Instances of one graph go in step, for they share a layout of memory.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -26,49 +30,82 @@ pub(super) struct Order {
     waits: Vec<usize>,
     /// The calls that wait for each call.
     followers: Vec<Vec<usize>>,
-    /// Length of the longest chain of calls before each call.
-    levels: Vec<usize>,
+    /// Length of the longest chain of calls behind each call, that wait for it and for each other.
+    heights: Vec<usize>,
+    /// Whether a call holds much memory while it waits for its turn.
+    holds: Vec<bool>,
 }
 
+/// Dispatches after which a call that holds much memory has waited long enough for others of its variant.
+const PATIENCE: usize = 40;
+
 impl Order {
-    /// The order that the reads and writes of `calls` ask for; `numbers` names variants.
-    pub fn of<'a>(calls: &'a [Arc<Call>], tensors: usize, numbers: &mut BTreeMap<&'a Variant, usize>) -> Self {
-        let mut order = Order { variants: vec![], waits: vec![], followers: vec![vec![]; calls.len()], levels: vec![] };
-        for (index, before) in waits(calls, tensors).into_iter().enumerate() {
+    /// The order that the reads and writes of `calls` ask for; `sizes` are those of temporaries, 0 for other tensors; `numbers`
+    /// names variants.
+    pub fn of<'a>(calls: &'a [Arc<Call>], sizes: &[u64], numbers: &mut BTreeMap<&'a Variant, usize>) -> Self {
+        let (mut own, mut before) = (vec![], vec![]);
+        for (call, waits) in calls.iter().zip(waits(calls, sizes.len())) {
             let next = numbers.len();
-            order.variants.push(*numbers.entry(&calls[index].variant).or_insert(next));
-            order.waits.push(before.len());
-            order.levels.push(before.iter().map(|&b| order.levels[b] + 1).max().unwrap_or(0));
-            before.into_iter().for_each(|b| order.followers[b].push(index));
+            own.push(*numbers.entry(&call.variant).or_insert(next));
+            before.push(waits);
         }
-        order
+        // Much is three quarters of the largest tensor.
+        let largest = sizes.iter().max().copied().unwrap_or(0);
+        let holds = |call: &Arc<Call>| 4 * call.reads.iter().map(|t| sizes[t.0 as usize]).sum::<u64>() >= 3 * largest;
+        Order::from(own, &before, calls.iter().map(holds).collect())
+    }
+
+    /// The order of calls of these variants, each of which waits for those of `before`, which stand before it.
+    fn from(variants: Vec<usize>, before: &[Vec<usize>], holds: Vec<bool>) -> Self {
+        let mut followers = vec![vec![]; variants.len()];
+        for (call, waits) in before.iter().enumerate() {
+            waits.iter().for_each(|&b| followers[b].push(call));
+        }
+        let mut heights = vec![0; variants.len()];
+        for call in (0..variants.len()).rev() {
+            heights[call] = followers[call].iter().map(|&f| heights[f] + 1).max().unwrap_or(0);
+        }
+        Order { variants, waits: before.iter().map(Vec::len).collect(), followers, heights, holds }
     }
 
     /// Variants in the order in which this graph alone would run them.
     fn alone(&self, variants: usize) -> Vec<usize> {
-        // Calls to come of each variant, and the sum of their levels.
-        let mut to_come = vec![(0, 0); variants];
-        for (&variant, &level) in self.variants.iter().zip(&self.levels) {
-            to_come[variant].0 += 1;
-            to_come[variant].1 += level;
-        }
         let mut walk = Walk::new(self, variants);
         let mut sequence = vec![];
+        // When the turn of each call came.
+        let mut since: Vec<Option<usize>> = vec![None; self.variants.len()];
         loop {
-            let ready = (0..variants).filter(|&v| !walk.ready[v].is_empty());
-            // Means are compared as products, which are exact.
-            let next = ready.min_by(|&a, &b| {
-                let ((calls_a, levels_a), (calls_b, levels_b)) = (to_come[a], to_come[b]);
-                (levels_a * calls_b).cmp(&(levels_b * calls_a))
-            });
-            let Some(variant) = next else { return sequence };
-            sequence.push(variant);
-            for call in walk.run(variant) {
-                to_come[variant].0 -= 1;
-                to_come[variant].1 -= self.levels[call];
+            for &call in walk.ready.iter().flatten() {
+                since[call].get_or_insert(sequence.len());
             }
+            let waited = |call: usize| since[call].is_some_and(|since| sequence.len() - since >= PATIENCE);
+            let urgency = |variant: usize| {
+                let ready = &walk.ready[variant];
+                let height = ready.iter().map(|&call| self.heights[call]).max()?;
+                Some((ready.iter().any(|&call| self.holds[call] && waited(call)), height, Reverse(variant)))
+            };
+            // Of equal ones the variant that the graph names first.
+            let Some((_, _, Reverse(variant))) = (0..variants).filter_map(urgency).max() else { return sequence };
+            sequence.push(variant);
+            walk.run(variant);
         }
     }
+}
+
+/// For each dispatch those that it waits for.
+pub(super) fn waits_of(orders: &[Order], dispatches: &[Vec<(usize, usize)>]) -> Vec<Vec<usize>> {
+    let mut place: Vec<Vec<usize>> = orders.iter().map(|order| vec![0; order.variants.len()]).collect();
+    for (at, tasks) in dispatches.iter().enumerate() {
+        tasks.iter().for_each(|&(graph, call)| place[graph][call] = at);
+    }
+    let mut waits = vec![vec![]; dispatches.len()];
+    for (at, tasks) in dispatches.iter().enumerate() {
+        let followers =
+            tasks.iter().flat_map(|&(graph, call)| orders[graph].followers[call].iter().map(move |&f| (graph, f)));
+        followers.for_each(|(graph, follower)| waits[place[graph][follower]].push(at));
+    }
+    waits.iter_mut().for_each(|before| before.dedup());
+    waits
 }
 
 /// How far a graph has run.
@@ -105,7 +142,7 @@ impl<'a> Walk<'a> {
 /// Dispatches for all `orders` together: of each, the graphs' calls in it as (graph, call).
 pub(super) fn merge(orders: &[Order], variants: usize) -> Vec<Vec<(usize, usize)>> {
     let mut alone: Vec<Vec<usize>> = orders.iter().map(|order| order.alone(variants)).collect();
-    alone.sort_by_key(|sequence| std::cmp::Reverse(sequence.len()));
+    alone.sort_by_key(|sequence| Reverse(sequence.len()));
     let sequence = alone.into_iter().reduce(|all, own| supersequence(&all, &own)).unwrap_or_default();
     let mut walks: Vec<Walk> = orders.iter().map(|order| Walk::new(order, variants)).collect();
     let dispatches = sequence.into_iter().map(|variant| {
@@ -195,20 +232,17 @@ mod tests {
 
     /// A graph of `calls` calls in which each waits for up to three before it.
     fn random(stream: &mut Stream, calls: usize) -> (Order, Vec<Vec<usize>>) {
-        let mut order = Order { variants: vec![], waits: vec![], followers: vec![vec![]; calls], levels: vec![] };
-        let mut all = vec![];
+        let (mut variants, mut all) = (vec![], vec![]);
         for call in 0..calls {
             let mut before: Vec<usize> =
                 (0..stream.below(4)).filter(|_| call > 0).map(|_| stream.below(call as u64) as usize).collect();
             before.sort_unstable();
             before.dedup();
-            order.variants.push(stream.below(VARIANTS as u64) as usize);
-            order.waits.push(before.len());
-            order.levels.push(before.iter().map(|&b| order.levels[b] + 1).max().unwrap_or(0));
-            before.iter().for_each(|&b| order.followers[b].push(call));
+            variants.push(stream.below(VARIANTS as u64) as usize);
             all.push(before);
         }
-        (order, all)
+        let holds = (0..calls).map(|_| stream.below(3) == 0).collect();
+        (Order::from(variants, &all, holds), all)
     }
 
     #[test]
@@ -231,6 +265,33 @@ mod tests {
                     assert!(before.iter().all(|&b| place[b].unwrap() < place[call].unwrap()), "{round}");
                 }
             }
+        }
+    }
+
+    /// A chain, and calls of another variant beside it that only the first waits for: they run together, at the end.
+    #[test]
+    fn what_nothing_waits_for_gathers() {
+        let before: Vec<Vec<usize>> = vec![vec![], vec![0], vec![0], vec![2], vec![2], vec![4], vec![4]];
+        let order = Order::from(vec![0, 1, 0, 1, 0, 1, 0], &before, vec![true; 7]);
+        assert_eq!(order.heights, [3, 0, 2, 0, 1, 0, 0]);
+        let dispatches = merge(&[order], 2);
+        let calls: Vec<Vec<usize>> = dispatches.iter().map(|d| d.iter().map(|&(_, call)| call).collect()).collect();
+        assert_eq!(calls, [vec![0], vec![2], vec![4], vec![6], vec![1, 3, 5]]);
+    }
+
+    /// The same with a long chain: what holds memory does not wait for its end.
+    #[test]
+    fn what_holds_memory_loses_patience() {
+        let length = 3 * PATIENCE;
+        // Two calls for each step of the chain: the next step, and one beside it.
+        let before: Vec<Vec<usize>> =
+            (0..2 * length).map(|call| if call < 2 { vec![] } else { vec![(call - 2) / 2 * 2] }).collect();
+        let variants: Vec<usize> = (0..2 * length).map(|call| call % 2).collect();
+        for (holds, most) in [(false, length), (true, PATIENCE)] {
+            let order = Order::from(variants.clone(), &before, vec![holds; 2 * length]);
+            let longest = merge(&[order], 2).iter().map(Vec::len).max().unwrap();
+            // The one that comes while the dispatch waits joins it.
+            assert!(longest <= most + 1 && longest >= most / 2, "{longest}");
         }
     }
 

@@ -12,7 +12,9 @@ pub mod memory;
 mod merge;
 pub mod plan;
 mod schedule;
+mod settle;
 pub mod store;
+mod strips;
 
 pub use backward::Gradients;
 pub use build::{BatchNorm, Builder, Loss, Value, View};

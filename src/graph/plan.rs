@@ -65,6 +65,15 @@ struct Step {
 /// A dispatch to be: its variant, its operands, and the calls that share it.
 type Pending = (Variant, Vec<Slab>, Vec<(usize, Arc<Call>)>);
 
+/// What a plan would take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Announced {
+    /// Bytes of device memory of temporaries.
+    pub bytes: u64,
+    /// Dispatches, if all operands of each lie in the same slabs.
+    pub dispatches: usize,
+}
+
 /// Compiled dispatches of any number of instances.
 pub struct Plan {
     gpu: Gpu,
@@ -118,13 +127,13 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Bytes of device memory that temporaries of these instances would take; takes none. Instances of one network share
-    /// its `Arc`.
+    /// What a plan of these instances would take; takes nothing. Instances of one network share its `Arc`.
     ///
     /// # Errors
     /// [`Error::Memory`] if they cannot be placed on this adapter.
-    pub fn announce(gpu: &Gpu, graphs: &[Arc<Graph>], preset: Preset) -> Result<u64> {
-        Ok(Schedule::new(graphs, preset, gpu.report().limits.slab_bytes)?.bytes())
+    pub fn announce(gpu: &Gpu, graphs: &[Arc<Graph>], preset: Preset) -> Result<Announced> {
+        let schedule = Schedule::new(graphs, preset, gpu.report().limits.slab_bytes)?;
+        Ok(Announced { bytes: schedule.bytes(), dispatches: schedule.merged.len() })
     }
 
     /// Takes new paths for all instances; nothing is compiled.
@@ -347,10 +356,31 @@ impl Plan {
         Ok(pool)
     }
 
+    /// Tensors that a kernel takes for one must lie side by side in one slab.
+    fn check_span(&self, instance: usize, call: &Call, span: &[TensorId]) -> Result<()> {
+        let shapes = &self.layouts[self.homes[instance].0].shapes;
+        let mut next: Option<(usize, u64)> = None;
+        for &tensor in span {
+            let (slab, offset) = self.locate(instance, tensor)?;
+            if next.is_some_and(|next| next != (slab.id(), offset)) {
+                return Err(Error::invalid("store", "its tensors lie in another order than the network has them"));
+            }
+            let end = offset + shapes[tensor.0 as usize].vec4s() as u64;
+            if end * 16 > slab.bytes() {
+                return Err(Error::shape(call.variant.shader, format!("{} bytes", slab.bytes()), end * 16));
+            }
+            next = Some((slab.id(), end));
+        }
+        Ok(())
+    }
+
     /// Turns tensors into offsets, and checks that each lies inside its slab.
     fn resolve(&self, instance: usize, call: Arc<Call>) -> Result<Task> {
         let shapes = &self.layouts[self.homes[instance].0].shapes;
         let pool = self.pool_of(instance, &call)?;
+        for span in &call.spans {
+            self.check_span(instance, &call, span)?;
+        }
         let word = |word: &Word| -> Result<Resolved> {
             Ok(Resolved::Word(match *word {
                 Word::Value(value) => value,
@@ -390,7 +420,7 @@ impl Plan {
             let heads: usize = active.iter().map(|t| t.head.len()).sum();
             let (mut at, mut terms_at) = (group.rows, group.rows + heads);
             group.active = active.len() as u32;
-            group.workgroups = active.iter().map(|t| t.call.groups).max().unwrap_or(0) as u32;
+            group.workgroups = active.iter().map(|t| t.call.workgroups).max().unwrap_or(0) as u32;
             for task in active {
                 let path = &self.instances[task.instance].path;
                 let first = (terms_at - group.rows) / 4;

@@ -7,8 +7,9 @@ use rayon::prelude::*;
 
 use super::ir::{Graph, Shape};
 use super::memory::{Interval, pack};
-use super::merge::{Order, merge};
+use super::merge::{Order, merge, waits_of};
 use super::plan::POOL;
+use super::settle::settle;
 use crate::error::{Error, Result};
 use crate::kernels::{Call, Lowering, Preset};
 
@@ -20,6 +21,15 @@ pub(super) struct GraphLayout {
     /// Bin and offset in `vec4` of each temporary.
     pub places: Vec<(usize, u64)>,
     pub bins: Vec<u64>,
+}
+
+impl GraphLayout {
+    /// Size in `vec4` of each tensor that lives for a part of the plan, 0 for the others.
+    fn sizes(&self, graph: &Graph) -> Vec<u64> {
+        let lives = |t: usize| graph.tensors.get(t).is_none_or(|t| t.persistent.is_none() && t.probe.is_none());
+        let sizes = self.shapes.iter().enumerate().map(|(t, shape)| if lives(t) { shape.vec4s() as u64 } else { 0 });
+        sizes.collect()
+    }
 }
 
 /// A schedule of instances, before any device memory is taken.
@@ -41,7 +51,7 @@ impl Schedule {
     pub fn new(graphs: &[Arc<Graph>], preset: Preset, limit: u64) -> Result<Self> {
         let limit = limit / 16;
         let (mut layouts, graph_of) = lower_graphs(graphs, preset);
-        let merged = dispatches(&layouts, &graph_of);
+        let merged = dispatches(graphs, &layouts, &graph_of);
         for (index, layout) in layouts.iter_mut().enumerate() {
             let own = |instance: usize| graph_of[instance] == index;
             if let Some(graph) = graphs.iter().zip(&graph_of).find(|(_, g)| **g == index).map(|(graph, _)| graph) {
@@ -122,19 +132,34 @@ pub(super) struct Merged {
 }
 
 /// The dispatches of all instances.
-fn dispatches(layouts: &[GraphLayout], graph_of: &[usize]) -> Vec<Merged> {
-    let mut numbers = BTreeMap::new();
-    let orders: Vec<Order> =
-        layouts.iter().map(|layout| Order::of(&layout.calls, layout.shapes.len(), &mut numbers)).collect();
+fn dispatches(graphs: &[Arc<Graph>], layouts: &[GraphLayout], graph_of: &[usize]) -> Vec<Merged> {
     let mut instances: Vec<Vec<usize>> = vec![vec![]; layouts.len()];
     graph_of.iter().enumerate().for_each(|(instance, &graph)| instances[graph].push(instance));
-    let expand = |calls: Vec<(usize, usize)>| {
-        let tasks = calls.iter().flat_map(|&(graph, call)| instances[graph].iter().map(move |&own| (own, call)));
+    // Sizes of the tensors that are placed by their life times.
+    let sizes: Vec<Vec<u64>> =
+        layouts.iter().zip(&instances).map(|(layout, own)| layout.sizes(&graphs[own[0]])).collect();
+    let mut numbers = BTreeMap::new();
+    let orders: Vec<Order> =
+        layouts.iter().zip(&sizes).map(|(layout, sizes)| Order::of(&layout.calls, sizes, &mut numbers)).collect();
+    let merged = merge(&orders, numbers.len());
+    // Tensors of each dispatch, by graph and number, with the size that they have in all instances.
+    let (sizes, instances) = (&sizes, &instances);
+    let touched = |&(graph, call): &(usize, usize)| {
+        let call = &layouts[graph].calls[call];
+        let tensors = call.reads.iter().chain(&call.writes).map(|t| t.0 as usize);
+        let all = tensors.map(move |t| ((graph, t), sizes[graph][t] * instances[graph].len() as u64));
+        all.filter(|(_, size)| *size > 0)
+    };
+    let touched: Vec<Vec<_>> = merged.iter().map(|calls| calls.iter().flat_map(touched).collect()).collect();
+    let order = settle(&waits_of(&orders, &merged), &touched);
+    let expand = |at: usize| {
+        let calls = merged[at].iter();
+        let tasks = calls.flat_map(|&(graph, call)| instances[graph].iter().map(move |&own| (own, call)));
         let mut tasks: Vec<_> = tasks.collect();
         tasks.sort_unstable();
         Merged { tasks }
     };
-    merge(&orders, numbers.len()).into_iter().map(expand).collect()
+    order.into_iter().map(expand).collect()
 }
 
 /// Finds memory for the temporaries of one graph.
@@ -160,18 +185,17 @@ fn place(
             last[t] = last[t].max(position);
         }
     }
-    let mut tensors = vec![];
+    let size = |t: usize| layout.shapes[t].vec4s() as u64;
+    let mut placed = vec![];
     let mut intervals = vec![];
-    for (t, shape) in layout.shapes.iter().enumerate() {
-        let tensor = graph.tensors.get(t);
-        let probed = tensor.is_some_and(|t| t.probe.is_some());
-        if tensor.is_some_and(|t| t.persistent.is_some()) || (first[t] == usize::MAX && !probed) {
-            continue;
-        }
+    for whole in wholes(graph, layout.shapes.len()) {
+        let probed = whole.iter().any(|&t| graph.tensors.get(t).is_some_and(|tensor| tensor.probe.is_some()));
+        let used = whole.iter().filter(|&&t| first[t] != usize::MAX);
+        let used = used.map(|&t| (first[t], last[t])).reduce(|(a, b), (c, d)| (a.min(c), b.max(d)));
         // A probe that nothing reads or writes is an input that the caller fills: it must live from the start.
-        let (from, to) = if probed { (0, usize::MAX) } else { (first[t], last[t]) };
-        tensors.push(t);
-        intervals.push(Interval { size: shape.vec4s() as u64, first: from, last: to });
+        let Some((from, to)) = (if probed { Some((0, usize::MAX)) } else { used }) else { continue };
+        intervals.push(Interval { size: whole.iter().map(|&t| size(t)).sum(), first: from, last: to });
+        placed.push(whole);
     }
     let packed = pack(&intervals, limit).map_err(|size| Error::Memory {
         what: "one tensor".into(),
@@ -179,10 +203,95 @@ fn place(
         limit: (limit * 16) >> 20,
         advice: "use a smaller --batch or fewer channels".into(),
     })?;
-    layout.places = vec![(usize::MAX, 0); layout.shapes.len()];
-    for (t, place) in tensors.into_iter().zip(packed.places) {
-        layout.places[t] = place;
+    let mut places = vec![(usize::MAX, 0); layout.shapes.len()];
+    for (whole, (bin, mut at)) in placed.into_iter().zip(packed.places) {
+        for t in whole {
+            places[t] = (bin, at);
+            at += size(t);
+        }
     }
+    layout.places = places;
     layout.bins = packed.bins;
     Ok(())
+}
+
+/// What is placed as a whole, of `tensors` tensors without those that outlive the plan: a strip, at the number of its first
+/// tensor, or a tensor alone.
+fn wholes(graph: &Graph, tensors: usize) -> Vec<Vec<usize>> {
+    let mut wholes: Vec<Vec<usize>> = (0..tensors).map(|t| vec![t]).collect();
+    for (t, _) in graph.tensors.iter().enumerate().filter(|(_, tensor)| tensor.persistent.is_some()) {
+        wholes[t].clear();
+    }
+    for strip in &graph.strips {
+        let strip: Vec<usize> = strip.iter().map(|t| t.0 as usize).collect();
+        strip.iter().for_each(|&t| wholes[t].clear());
+        if let Some(&t) = strip.first() {
+            wholes[t] = strip;
+        }
+    }
+    wholes.retain(|whole| !whole.is_empty());
+    wholes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::Model;
+    use crate::nn::nas_bench_201::{Network, Supernet};
+    use crate::space::nas_bench_201::Macro;
+    use crate::train::step::{Optimizer, StepOptions, Update, build};
+    use crate::{graph::Statistics, space::nas_bench_201::Arch};
+
+    /// What the norm and the optimiser of a step take on a path: dispatches, workgroups, those with something to do.
+    fn tail(schedule: &Schedule, path: &[u8]) -> [usize; 3] {
+        let mut sums = [0; 3];
+        for group in &schedule.merged {
+            let calls = group.tasks.iter().map(|&(_, call)| &schedule.layouts[0].calls[call]);
+            let calls = calls.filter(|c| ["square_sum", "global_norm", "sgd", "ascend"].contains(&c.variant.shader));
+            let groups: Vec<usize> = calls.filter(|c| c.guard.active(path)).map(|c| c.workgroups).collect();
+            if let Some(most) = groups.iter().max() {
+                sums = [sums[0] + 1, sums[1] + most * groups.len(), sums[2] + groups.iter().sum::<usize>()];
+            }
+        }
+        sums
+    }
+
+    /// Before and after: gradients anywhere, and side by side.
+    #[test]
+    fn norms_and_updates_are_few_full_workgroups() {
+        let sizes = Macro { channels: 16, cells: 5, in_channels: 3, height: 32, width: 32, classes: 10 };
+        let arch: Arch = "333333".parse().unwrap();
+        let network = Network::new(arch, sizes);
+        let supernet = Supernet { sizes };
+        let models: [(&str, &dyn Model, Vec<u8>); 2] =
+            [("all 3x3", &network, vec![]), ("supernet", &supernet, Supernet::path(&arch))];
+        for (name, model, path) in models {
+            for (optimizer, clip, batch) in [
+                (Optimizer::Sgd, true, 128),
+                (Optimizer::Sgd, false, 128),
+                (Optimizer::Sgd, false, 16),
+                (Optimizer::Sam, true, 128),
+            ] {
+                let update = Some(Update { optimizer, clip, ..Update::default() });
+                let statistics = Statistics::Batch { update: true };
+                let options = StepOptions { batch, statistics, smoothing: 0.0, update, gradients: true };
+                let graph = build(model, &options).unwrap().graph;
+                let mut apart = graph.clone();
+                apart.strips.clear();
+                let [before, after] = [apart, graph].map(|graph| {
+                    let schedule = Schedule::new(&[Arc::new(graph)], Preset::GPU, 1 << 31).unwrap();
+                    (tail(&schedule, &path), schedule.merged.len(), schedule.bytes())
+                });
+                println!("{name}, {optimizer}, clip {clip}, batch {batch}: {before:?}, side by side {after:?}");
+                assert!(after.2 as f64 <= 1.15 * before.2 as f64, "temporaries");
+                let [dispatches, workgroups, useful] = after.0;
+                let norms = usize::from(clip) + usize::from(optimizer == Optimizer::Sam);
+                let steps = 1 + usize::from(optimizer == Optimizer::Sam);
+                assert_eq!(dispatches, 2 * norms + steps);
+                if name == "all 3x3" {
+                    assert_eq!(workgroups, useful);
+                }
+            }
+        }
+    }
 }

@@ -1,8 +1,28 @@
 //! Sums of element-wise terms: `combine.wgsl`.
 
-use super::{Call, Cost, Listed, Lowering, Word};
-use crate::graph::{Op, Shape, Term, TermKind, Window, blocks};
-use crate::shader::Variant;
+use super::kernel::{Fields, kind, record, rows, words};
+use super::{Cost, Kernel, Listed, Lowering, Word, Work};
+use crate::graph::{Op, Shape, TensorId, Term, TermKind, Window, blocks};
+
+record! {
+    /// A term: operands and a factor, their slabs, the sides of a pool's operand.
+    TermRecord as "Term" => {
+        a: listed, b: maybe_listed, coefficients: maybe_listed, factor: real,
+        a_slab: slab, b_slab: maybe_slab, coefficients_slab: maybe_slab, unused: word,
+        height: count, width: count,
+    }
+}
+
+rows! {
+    /// A sum of terms, which are listed, sorted by class.
+    Sum of "combine", same bits for any [LANES POSITIONS] with TermRecord {
+        y: write, positions: count, first_term: first, c4: count,
+        terms0: class, terms1: class, terms2: class, terms3: class,
+        height: count, width: count,
+    }
+}
+
+pub(super) const KERNELS: &[Kernel] = &[Sum::KERNEL];
 
 /// Most classes of terms in one call; the row counts each in a word.
 const MOST_CLASSES: usize = 4;
@@ -34,7 +54,6 @@ pub(super) fn lower(to: &mut Lowering, op: &Op) {
     let shape = to.shape(*y);
     let [_, h, w, c] = shape.nhwc();
     let lanes = to.preset.lanes;
-    let none = Word::Value(0);
     // A sum of more classes than a row counts goes on with what the call before has written.
     let chunks: Vec<&[Class]> = if classes.is_empty() { vec![&[]] } else { classes.chunks(MOST_CLASSES - 1).collect() };
     for (number, chunk) in chunks.into_iter().enumerate() {
@@ -54,53 +73,38 @@ pub(super) fn lower(to: &mut Lowering, op: &Op) {
         own.sort_by_key(|(class, _)| position(class));
         let places = chunk.iter().any(|class| class[0] >= 5);
         let per_lane = if places { POSITIONS_OF_POOLS } else { POSITIONS };
-        let mut variant = Variant::new(
-            "combine",
-            [
-                ("LANES", lanes),
-                ("FIRST", 2),
-                ("CLASSES", chunk.len()),
-                ("POSITIONS", per_lane),
-                ("PLACES", places.into()),
-            ],
-        );
+        let mut variant = Sum::KERNEL.with([
+            ("LANES", lanes),
+            ("FIRST", 2),
+            ("CLASSES", chunk.len()),
+            ("POSITIONS", per_lane),
+            ("PLACES", places.into()),
+        ]);
         for (class, names) in chunk.iter().zip(NAMES) {
             for (value, name) in class.iter().zip(names) {
                 variant = variant.with(name, *value as i64);
             }
         }
-        let mut pool: Vec<_> = own.iter().flat_map(|(_, term)| term.reads()).collect();
-        let reads = pool.clone();
-        if pool.is_empty() {
-            pool.push(*y);
-        }
-        let positions = shape.vec4s() / blocks(c);
-        let mut head = vec![(*y).into(), positions.into(), Word::FirstTerm, blocks(c).into()];
-        head.extend((0..MOST_CLASSES as u32).map(Word::Terms));
-        head.extend([h.into(), w.into(), none, none]);
-        to.push(Call {
-            variant,
-            slots: vec![*y],
-            pool,
-            head,
-            terms: own
-                .iter()
-                .map(|(class, term)| Listed {
-                    guard: term.guard,
-                    class: position(class) as u32,
-                    words: words(term, to.shape(term.a)),
-                    cost: Cost {
-                        flops: 2 * shape.len() as u64,
-                        bytes: term.reads().into_iter().map(|t| to.bytes_of(t)).sum(),
-                    },
-                })
-                .collect(),
-            groups: (positions.div_ceil(per_lane) * blocks(c)).div_ceil(lanes),
-            guard: to.guard,
-            reads,
-            writes: vec![*y],
-            cost: Cost { flops: 0, bytes: to.bytes_of(*y) },
-        });
+        let (y, positions, c4) = (*y, shape.vec4s() / blocks(c), blocks(c));
+        let (terms0, terms1, terms2, terms3) = (0, 1, 2, 3);
+        let row = Sum { y, positions, first_term: (), c4, terms0, terms1, terms2, terms3, height: h, width: w };
+        let workgroups = (positions.div_ceil(per_lane) * c4).div_ceil(lanes);
+        let mut call = to.prepare(variant, row, Work { workgroups, flops: 0, depth: own.len() });
+        call.reads = own.iter().flat_map(|(_, term)| term.reads()).collect();
+        call.pool = if call.reads.is_empty() { vec![y] } else { call.reads.clone() };
+        call.terms = own.iter().map(|(class, term)| listed(to, term, position(class), shape)).collect();
+        to.push(call);
+    }
+}
+
+/// A term of a sum of this shape.
+fn listed(to: &Lowering, term: &Term, class: usize, shape: Shape) -> Listed {
+    let bytes = term.reads().into_iter().map(|t| to.bytes_of(t)).sum();
+    Listed {
+        guard: term.guard,
+        class: class as u32,
+        words: record_of(term, to.shape(term.a)),
+        cost: Cost { flops: 2 * shape.len() as u64, bytes },
     }
 }
 
@@ -132,23 +136,17 @@ fn class(term: &Term) -> Class {
     }
 }
 
-/// Two rows: operands, slabs. Pools have their operand's sides where others have a second operand and a factor.
-fn words(term: &Term, a: Shape) -> Vec<Word> {
-    let none = Word::Value(0);
-    let (b, coefficients) = match term.kind {
+/// The words of a term whose first operand has this shape.
+fn record_of(term: &Term, a: Shape) -> Vec<Word> {
+    let (b, coefficients): (Option<TensorId>, Option<TensorId>) = match term.kind {
         TermKind::Affine { coefficients } => (None, Some(coefficients)),
         TermKind::AffineGrad { x, coefficients } => (Some(x), Some(coefficients)),
         TermKind::Masked { x } => (Some(x), None),
         _ => (None, None),
     };
-    let (second, last) = match term.kind {
-        TermKind::Spread { factor } => (none, factor.into()),
-        TermKind::AvgPool(_) | TermKind::AvgPoolGrad(_) => {
-            let [_, h, w, _] = a.nhwc();
-            (h.into(), w.into())
-        }
-        _ => (b.into(), none),
-    };
-    let slab = |t: Option<_>| t.map_or(none, Word::Slab);
-    vec![term.a.into(), second, coefficients.into(), last, Word::Slab(term.a), slab(b), slab(coefficients), none]
+    let factor = if let TermKind::Spread { factor } = term.kind { factor } else { 1.0 };
+    let [_, height, width, _] = a.nhwc();
+    let (a, a_slab, b_slab, coefficients_slab) = (term.a, term.a, b, coefficients);
+    let record = TermRecord { a, b, coefficients, factor, a_slab, b_slab, coefficients_slab, unused: 0, height, width };
+    words(&record.values())
 }

@@ -1,19 +1,77 @@
 //! Convolutions: `conv2d.wgsl`, `conv2d_filter.wgsl`, `grouped.wgsl`, `grouped_filter.wgsl`, `sum_parts.wgsl`.
 
-use super::{Lowering, Word};
+use super::kernel::{kind, record, rows};
+use super::{Kernel, Lowering, Work};
 use crate::graph::{Geometry, Op, Shape, TensorId, blocks};
-use crate::shader::Variant;
+use crate::shader::{Record, Variant};
+
+rows! {
+    /// A dense convolution, or its gradient with respect to the input: `lines` rows of `oh` by `ow` outputs.
+    Conv of "conv2d", same bits for any [PX PG KB LANES NEED SPAN BROADCAST] {
+        x: read, w: read, bias: maybe_read, y: write,
+        lines: count, ih: count, iw: count, in4: count, oh: count, ow: count, out4: count, relu: flag,
+    }
+    /// A grouped convolution, or its gradient with respect to the input.
+    Grouped of "grouped", same bits for any [LANES] {
+        x: read, w: read, bias: maybe_read, y: write, images: count,
+    }
+    /// Sum of equal parts, each of `count` `vec4`.
+    SumParts of "sum_parts", same bits for any [LANES] {
+        parts: read, y: write, count: count, terms: count,
+    }
+}
+
+record! {
+    /// A weight gradient, in parts: `total` positions or lines (of `p` by `q` outputs, `h` by `w` inputs), and what cuts them
+    /// into splits.
+    FilterRow as Record::ROW => {
+        x: read, dy: read, parts: write, total: count,
+        h: count, w: count, c4: count, relu: flag, p: count, q: count, out4: count, cut: count,
+    }
+}
+
+/// Weight gradients, staged in workgroup memory: positions, and the number of splits.
+const STAGED: Kernel = Kernel {
+    shader: "conv2d_filter",
+    records: &[FilterRow::RECORD],
+    free: &["CT", "KT", "KB", "QX", "XP", "SKIP", "NEED", "STAGED"],
+};
+/// Weight gradients by subgroups: lines, and how many of them a split has.
+const BY_SUBGROUPS: Kernel = Kernel { shader: "conv2d_filter_subgroup", records: &[FilterRow::RECORD], free: &[] };
+/// Weight gradients of grouped convolutions: lines, and the number of splits.
+const GROUPED_FILTER: Kernel =
+    Kernel { shader: "grouped_filter", records: &[FilterRow::RECORD], free: &["RT", "ST", "QX", "NEED"] };
+
+pub(super) const KERNELS: &[Kernel] =
+    &[Conv::KERNEL, Grouped::KERNEL, SumParts::KERNEL, STAGED, BY_SUBGROUPS, GROUPED_FILTER];
 
 /// Positions whose sums a lane keeps in registers while it goes through the taps of a row.
 const POSITIONS_IN_REGISTERS: usize = 4;
-/// Image rows of one split of a weight gradient's reduction.
+/// Weight gradients by subgroups: image rows of one split of the reduction.
 const LINES_PER_SPLIT: usize = 128;
-/// Blocks of four output channels per lane in a weight gradient.
-const FILTER_BLOCKS: usize = 4;
-/// Workgroup memory that every adapter has.
-const WORKGROUP_BYTES: usize = 16 << 10;
-/// Most splits.
+/// And the most splits.
 const MOST_SPLITS: usize = 64;
+/// Other weight gradients: positions of one split,
+const POSITIONS_PER_SPLIT: usize = 1024;
+/// the most splits of so many,
+const MOST_LONG_SPLITS: usize = 128;
+/// and where that is less than so many waves of 32 lanes, which a GPU takes to be full,
+const WAVES: usize = 512;
+/// more splits, of so many positions at the least.
+const FEWEST_POSITIONS: usize = 256;
+/// Neighbouring positions of a dense weight gradient's segment.
+const SEGMENT: usize = 8;
+/// Lanes of its workgroup, if workgroup memory allows it.
+const FILTER_LANES: usize = 128;
+/// Positions that a lane of it sums apart, where there are registers for two sums of each tap: up to so many of a row.
+const POSITIONS_APART: usize = 128;
+const TAPS_APART: usize = 3;
+/// Where all positions are alike, so many of them count as an image row.
+const POINTWISE_LINE: usize = 64;
+/// Most taps whose sums a lane of a grouped weight gradient keeps.
+const TAPS_IN_REGISTERS: usize = 12;
+/// Workgroup memory that every adapter has, in `vec4<f32>`.
+const WORKGROUP_VEC4S: usize = (16 << 10) / 16;
 
 pub(super) fn lower(to: &mut Lowering, op: &Op) {
     match *op {
@@ -26,8 +84,8 @@ pub(super) fn lower(to: &mut Lowering, op: &Op) {
             _ => grouped(to, Dense { from: dy, w, bias: None, to: dx, geometry, relu: false, input: true }),
         },
         Op::ConvFilter { x, dy, dw, geometry, relu } => match geometry.groups {
-            1 => filter(to, x, dy, dw, geometry, relu),
-            _ => grouped_filter(to, x, dy, dw, geometry, relu),
+            1 => filter(to, Filter { x, dy, dw, geometry, relu }),
+            _ => grouped_filter(to, Filter { x, dy, dw, geometry, relu }),
         },
         _ => {}
     }
@@ -45,23 +103,19 @@ struct Dense {
 }
 
 impl Dense {
-    /// The call, with the rows that its shader wants.
-    fn call(&self, lowering: &mut Lowering, variant: Variant, sizes: Vec<Word>, groups: usize) {
-        let slots = vec![self.from, self.w, self.bias.unwrap_or(self.w), self.to];
-        let mut head = vec![self.from.into(), self.w.into(), self.bias.into(), self.to.into()];
-        head.extend(sizes);
-        lowering.call(variant, slots, &[self.to], head, groups);
+    /// Arithmetic operations.
+    fn flops(&self, to: &Lowering) -> usize {
         let Geometry { r, s, groups, .. } = self.geometry;
         let small = if self.input { self.from } else { self.to };
-        let [n, h, w, k] = lowering.shape(small).nhwc();
-        let c = lowering.shape(if self.input { self.to } else { self.from }).channels();
-        lowering.flops(2 * n * h * w * k * r * s * c / groups);
+        let [n, h, w, k] = to.shape(small).nhwc();
+        let c = to.shape(if self.input { self.to } else { self.from }).channels();
+        2 * n * h * w * k * r * s * c / groups
     }
 }
 
 /// Constants of a window.
-fn window(shader: &'static str, g: Geometry) -> Variant {
-    Variant::new(shader, [("R", g.r), ("S", g.s), ("STRIDE", g.stride), ("PAD", g.padding), ("DIL", g.dilation)])
+fn window(kernel: &Kernel, g: Geometry) -> Variant {
+    kernel.with([("R", g.r), ("S", g.s), ("STRIDE", g.stride), ("PAD", g.padding), ("DIL", g.dilation)])
 }
 
 /// Whether a kernel sees no neighbours, so that any shape of the same positions will do.
@@ -107,7 +161,7 @@ fn dense(to: &mut Lowering, conv: Dense) {
     }
     let span = 64 - need.leading_zeros() as usize;
     let broadcast = preset.broadcast && g.s * 4 * kb >= preset.conv_lanes;
-    let mut variant = window("conv2d", g).with("INPUT", conv.input).with("NEED", need as i64);
+    let mut variant = window(&Conv::KERNEL, g).with("INPUT", conv.input).with("NEED", need as i64);
     for (name, value) in [
         ("PX", px),
         ("PG", POSITIONS_IN_REGISTERS),
@@ -118,9 +172,10 @@ fn dense(to: &mut Lowering, conv: Dense) {
     ] {
         variant = variant.with(name, value as i64);
     }
-    let groups = (lines * ow.div_ceil(px)).div_ceil(preset.conv_lanes) * out4.div_ceil(kb);
-    let sizes = [lines, ih, iw, in4, oh, ow, out4, conv.relu.into()];
-    conv.call(to, variant, sizes.map(Word::from).to_vec(), groups);
+    let workgroups = (lines * ow.div_ceil(px)).div_ceil(preset.conv_lanes) * out4.div_ceil(kb);
+    let work = Work { workgroups, flops: conv.flops(to), depth: g.r * in4 * g.s * 4 };
+    let Dense { from: x, w, bias, to: y, relu, .. } = conv;
+    to.call(variant, Conv { x, w, bias, y, lines, ih, iw, in4, oh, ow, out4, relu }, work);
 }
 
 fn grouped(to: &mut Lowering, conv: Dense) {
@@ -128,7 +183,7 @@ fn grouped(to: &mut Lowering, conv: Dense) {
     let [images, ih, iw, inputs] = to.shape(conv.from).nhwc();
     let [_, oh, ow, outputs] = to.shape(conv.to).nhwc();
     let Shape::Filter { c: cg, k, groups, .. } = to.shape(conv.w) else { return };
-    let mut variant = window("grouped", g).with("RELU", conv.relu).with("INPUT", conv.input);
+    let mut variant = window(&Grouped::KERNEL, g).with("RELU", conv.relu).with("INPUT", conv.input);
     for (name, value) in [
         ("IH", ih),
         ("IW", iw),
@@ -144,77 +199,180 @@ fn grouped(to: &mut Lowering, conv: Dense) {
     ] {
         variant = variant.with(name, value as i64);
     }
-    let groups = (images * oh * ow * blocks(outputs)).div_ceil(to.preset.lanes);
-    let none = Word::Value(0);
-    conv.call(to, variant, vec![images.into(), none, none, none], groups);
+    let workgroups = (images * oh * ow * blocks(outputs)).div_ceil(to.preset.lanes);
+    let depth = g.r * g.s * if conv.input { k / groups } else { cg };
+    let work = Work { workgroups, flops: conv.flops(to), depth };
+    let Dense { from: x, w, bias, to: y, .. } = conv;
+    to.call(variant, Grouped { x, w, bias, y, images }, work);
 }
 
-fn filter(to: &mut Lowering, x: TensorId, dy: TensorId, dw: TensorId, g: Geometry, relu: bool) {
+/// Weight gradient of a convolution.
+struct Filter {
+    x: TensorId,
+    dy: TensorId,
+    dw: TensorId,
+    geometry: Geometry,
+    relu: bool,
+}
+
+/// How a weight gradient is computed: sizes as its shader sees them, and workgroups of a split.
+struct Reduction {
+    variant: Variant,
+    /// Positions or lines of the whole reduction.
+    total: usize,
+    /// Rows and columns of the input, and of the output.
+    sizes: [usize; 4],
+    workgroups: usize,
+    splits: usize,
+    /// Positions that a lane goes through.
+    depth: usize,
+    /// The row's last word.
+    cut: usize,
+}
+
+impl Filter {
+    /// The call that sums each split, and the one that adds the splits.
+    fn call(&self, to: &mut Lowering, by: Reduction) {
+        let &Filter { x, dy, dw, geometry: Geometry { r, s, groups, .. }, relu } = self;
+        let (inputs, [images, p, q, outputs]) = (to.shape(x).channels(), to.shape(dy).nhwc());
+        let Reduction { variant, total, sizes: [h, w, rows, columns], splits, cut, .. } = by;
+        let vec4s = to.shape(dw).vec4s();
+        let parts = if splits == 1 { dw } else { to.temporary(splits * vec4s) };
+        let (c4, out4) = (blocks(inputs), blocks(outputs));
+        let row = FilterRow { x, dy, parts, total, h, w, c4, relu, p: rows, q: columns, out4, cut };
+        let flops = 2 * images * p * q * inputs * outputs * r * s / groups;
+        to.call(variant, row, Work { workgroups: by.workgroups * splits, flops, depth: by.depth });
+        if splits > 1 {
+            sum_parts(to, parts, dw, splits);
+        }
+    }
+}
+
+/// Positions of a row's window that taps touch, for `qx` neighbouring outputs.
+fn touched(g: Geometry, taps: usize, qx: usize) -> i64 {
+    (0..qx).flat_map(|p| (0..taps).map(move |s| 1i64 << (p * g.stride + s * g.dilation))).fold(0, |a, b| a | b)
+}
+
+/// Splits of a reduction over `positions` in `lines`, each of so many waves: a function of the shape alone.
+fn splits(positions: usize, lines: usize, waves: usize) -> usize {
+    let filling = WAVES.div_ceil(waves).min(positions / FEWEST_POSITIONS);
+    (positions / POSITIONS_PER_SPLIT).min(MOST_LONG_SPLITS).max(filling).clamp(1, lines.max(1))
+}
+
+fn filter(to: &mut Lowering, call: Filter) {
+    let by_subgroups = to.preset.broadcast && to.preset.conv_lanes == 8;
+    let by = if by_subgroups { by_subgroups_of_8(to, &call) } else { staged(to, &call) };
+    call.call(to, by);
+}
+
+/// Lanes pass loaded values round.
+fn by_subgroups_of_8(to: &Lowering, &Filter { x, dy, geometry: g, .. }: &Filter) -> Reduction {
     let [images, mut h, mut w, inputs] = to.shape(x).nhwc();
     let [_, mut p, mut q, outputs] = to.shape(dy).nhwc();
-    let positions = images * p * q;
     let mut lines = images * p;
     if pointwise(g) {
         // Single positions, as a linear layer's, make one line.
         (h, w, p, q, lines) = if h * w == 1 { (1, images, 1, images, 1) } else { (1, h * w, 1, p * q, images) };
     }
-    let (c4, out4) = (blocks(inputs), blocks(outputs));
     let splits = lines.div_ceil(LINES_PER_SPLIT).min(MOST_SPLITS);
-    let per_split = lines.div_ceil(splits);
-    let tile = to.preset;
-    let need = |qx: usize| {
-        (0..qx).flat_map(|p| (0..g.s).map(move |s| 1i64 << (p * g.stride + s * g.dilation))).fold(0, |a, b| a | b)
-    };
-    let (variant, groups) = if tile.broadcast && tile.conv_lanes == 8 {
-        let qx = fitting(if g.s == 1 { 8 } else { 4 }, g);
-        let variant = window("conv2d_filter_subgroup", g).with("QX", qx as i64).with("NEED", need(qx));
-        (variant, c4.div_ceil(4) * out4.div_ceil(4))
-    } else {
-        let kb = FILTER_BLOCKS.min(out4);
-        let qx = fitting(4, g).min(q.next_power_of_two());
-        // The lanes' sums must fit into the workgroup memory that every adapter has.
-        let most_lanes = WORKGROUP_BYTES / (g.s * 4 * kb * 16);
-        let lanes = tile.conv_lanes.min(32).min(if most_lanes < 2 { 1 } else { 1 << most_lanes.ilog2() });
-        let mut variant = window("conv2d_filter", g).with("NEED", need(qx));
-        for (name, value) in [("KB", kb), ("QX", qx), ("LANES", lanes)] {
-            variant = variant.with(name, value as i64);
-        }
-        (variant, c4 * out4.div_ceil(kb))
-    };
-    let vec4s = to.shape(dw).vec4s();
-    let parts = if splits == 1 { dw } else { to.temporary(splits * vec4s) };
-    let mut head = vec![x.into(), dy.into(), parts.into()];
-    head.extend([lines, h, w, c4, relu.into(), p, q, out4, per_split].map(Word::from));
-    to.call(variant, vec![x, dy, parts], &[parts], head, groups * g.r * splits);
-    to.flops(2 * positions * inputs * outputs * g.r * g.s);
-    if splits > 1 {
-        let head = vec![parts.into(), dw.into(), vec4s.into(), splits.into()];
-        let lanes = to.preset.lanes;
-        let variant = Variant::new("sum_parts", [("LANES", lanes)]);
-        to.call(variant, vec![parts, dw], &[dw], head, vec4s.div_ceil(lanes));
+    let qx = fitting(if g.s == 1 { 8 } else { 4 }, g);
+    let variant = window(&BY_SUBGROUPS, g).with("QX", qx as i64).with("NEED", touched(g, g.s, qx));
+    let workgroups = g.r * blocks(inputs).div_ceil(4) * blocks(outputs).div_ceil(4);
+    let cut = lines.div_ceil(splits);
+    Reduction { variant, total: lines, sizes: [h, w, p, q], workgroups, splits, depth: cut * q, cut }
+}
+
+/// Blocks of channels of a workgroup's tile: few kinds, because calls of one variant share dispatches.
+fn side(blocks: usize) -> usize {
+    match blocks {
+        0..=1 => 1,
+        2..=4 => 4,
+        _ => 8,
     }
 }
 
-fn grouped_filter(to: &mut Lowering, x: TensorId, dy: TensorId, dw: TensorId, g: Geometry, relu: bool) {
-    let [images, h, w, inputs] = to.shape(x).nhwc();
-    let [_, p, q, outputs] = to.shape(dy).nhwc();
-    let Shape::Filter { c: cg, k, groups, .. } = to.shape(dw) else { return };
-    let mut variant = window("grouped_filter", g).with("RELU", relu);
+/// Workgroups bring segments of rows to workgroup memory.
+fn staged(to: &Lowering, &Filter { x, dy, geometry: g, .. }: &Filter) -> Reduction {
+    let [images, mut h, mut w, inputs] = to.shape(x).nhwc();
+    let [_, mut p, mut q, outputs] = to.shape(dy).nhwc();
+    let positions = images * p * q;
+    if pointwise(g) {
+        let line = positions.min(POINTWISE_LINE);
+        (h, w, p, q) = (1, line, 1, line);
+    }
+    let (c4, out4) = (blocks(inputs), blocks(outputs));
+    let (ct, kt) = (side(c4), side(out4));
+    // A single tap's sums are few: it takes two blocks, so that each load serves more of them.
+    let kb = if g.s == 1 { ct.min(kt).min(2) } else { 1 };
+    let qx = fitting(SEGMENT, g).min(q.next_power_of_two().max(SEGMENT / 2));
+    // Single taps touch but every STRIDE-th position.
+    let skip = if g.s == 1 { g.stride } else { 1 };
+    let mut xp = ((qx - 1) * g.stride + (g.s - 1) * g.dilation) / skip + 1;
+    // Lanes stage so many positions at a time; a few more than are needed spare a condition.
+    let whole = xp.next_multiple_of(kt / kb);
+    if 4 * whole <= 5 * xp {
+        xp = whole;
+    }
+    let (own, segment) = (ct * kt / kb, xp * ct + qx * kt);
+    let most = (FILTER_LANES / own).min(WORKGROUP_VEC4S / segment.max(4 * ct * kt)).max(1);
+    let parts = 1 << most.ilog2();
+    let memory = parts * segment.max(4 * ct * kt);
+    // Many groups have short chains by themselves.
+    let short = parts * POSITIONS_APART >= POSITIONS_PER_SPLIT;
+    let apart = if g.s <= TAPS_APART && !short { POSITIONS_APART } else { 0 };
+    let mut variant = window(&STAGED, g).with("NEED", touched(g, g.s, qx)).with("APART", apart as i64);
+    for (name, value) in
+        [("CT", ct), ("KT", kt), ("KB", kb), ("G", parts), ("QX", qx), ("XP", xp), ("SKIP", skip), ("STAGED", memory)]
+    {
+        variant = variant.with(name, value as i64);
+    }
+    let workgroups = g.r * c4.div_ceil(ct) * out4.div_ceil(kt);
+    let splits = splits(positions, positions.div_ceil(q), workgroups * (own * parts).div_ceil(32));
+    let depth = positions.div_ceil(splits * parts);
+    Reduction { variant, total: positions, sizes: [h, w, p, q], workgroups, splits, depth, cut: splits }
+}
+
+fn grouped_filter(to: &mut Lowering, call: Filter) {
+    let Filter { x, dy, dw, geometry: g, .. } = call;
+    let [_, h, w, _] = to.shape(x).nhwc();
+    let [images, p, q, outputs] = to.shape(dy).nhwc();
+    let Shape::Filter { c: cg, k, groups: channels, .. } = to.shape(dw) else { return };
+    let (k4, lanes) = (blocks(outputs), to.preset.reduce_lanes);
+    // A few lanes take one tap of one block; many take rows of taps and neighbouring blocks.
+    let few = lanes < 32;
+    let bt = if few { 1 } else { 4 };
+    let (rt, st, qx) = if few {
+        (1, 1, 1)
+    } else {
+        // As many taps as fit into registers, rows of them into workgroup memory; tiles of much the same size.
+        let even = |all: usize, most: usize| all.div_ceil(all.div_ceil(most.max(1)));
+        let st = even(g.s, TAPS_IN_REGISTERS.min(WORKGROUP_VEC4S / lanes));
+        (even(g.r, TAPS_IN_REGISTERS / st), st, fitting(4, g))
+    };
+    let mut variant = window(&GROUPED_FILTER, g).with("NEED", touched(g, st, qx));
     for (name, value) in [
-        ("H", h),
-        ("W", w),
-        ("C4", blocks(inputs)),
-        ("P", p),
-        ("Q", q),
-        ("K4", blocks(k)),
         ("CG", cg),
-        ("KG", k / groups),
-        ("GROUPS", groups),
-        ("LANES", to.preset.reduce_lanes),
+        ("KG", k / channels),
+        // Depthwise, channels are no constants: layers of any width share a variant.
+        ("GROUPS", if (cg, k) == (1, channels) { 0 } else { channels }),
+        ("RT", rt),
+        ("ST", st),
+        ("QX", qx),
+        ("BT", bt),
+        ("LANES", lanes),
     ] {
         variant = variant.with(name, value as i64);
     }
-    let head = vec![x.into(), dy.into(), dw.into(), (images * p).into()];
-    to.call(variant, vec![x, dy, dw], &[dw], head, g.r * g.s * cg * blocks(k));
-    to.flops(2 * images * p * q * outputs * g.r * g.s * cg);
+    let workgroups = g.r.div_ceil(rt) * g.s.div_ceil(st) * cg * k4.div_ceil(bt);
+    let lines = images * p;
+    let splits = if few { 1 } else { splits(lines * q, lines, workgroups * lanes.div_ceil(32)) };
+    let depth = lines.div_ceil(splits * lanes / bt) * q;
+    call.call(to, Reduction { variant, total: lines, sizes: [h, w, p, q], workgroups, splits, depth, cut: splits });
+}
+
+/// Sums `terms` equal parts into `y`.
+pub(super) fn sum_parts(to: &mut Lowering, parts: TensorId, y: TensorId, terms: usize) {
+    let (count, lanes) = (to.shape(y).vec4s(), to.preset.lanes);
+    let work = Work { workgroups: count.div_ceil(lanes), flops: 0, depth: terms };
+    to.call(SumParts::KERNEL.with([("LANES", lanes)]), SumParts { parts, y, count, terms }, work);
 }

@@ -1,43 +1,45 @@
 //! Losses and their sums: `cross_entropy.wgsl`, `cross_entropy_hessian.wgsl`, `tally.wgsl`.
 
-use super::{Lowering, Word};
+use super::kernel::{kind, record, rows};
+use super::{Kernel, Lowering, Work};
 use crate::graph::Op;
-use crate::shader::Variant;
+
+rows! {
+    /// Losses of a batch, and their gradient.
+    CrossEntropy of "cross_entropy", same bits for any [LANES] {
+        logits: read, labels: read, loss: write, dlogits: maybe_write, scale: maybe_read,
+        images: count, classes: count, smoothing: real,
+    }
+    /// The Hessian of the mean loss times `v`.
+    Hessian of "cross_entropy_hessian", same bits for any [LANES] {
+        logits: read, labels: read, v: read, y: write, images: count, classes: count,
+    }
+    /// A batch's losses and hits, added to the running sums.
+    Tally of "tally", same bits for any [] {
+        loss: read, metrics: update, mean: write, images: count,
+    }
+}
+
+pub(super) const KERNELS: &[Kernel] = &[CrossEntropy::KERNEL, Hessian::KERNEL, Tally::KERNEL];
 
 pub(super) fn lower(to: &mut Lowering, op: &Op) {
-    let none = Word::Value(0);
     let lanes = to.preset.reduce_lanes;
     match *op {
         Op::CrossEntropy { logits, labels, scale, loss, dlogits, smoothing } => {
-            let [n, _, _, classes] = to.shape(logits).nhwc();
-            let variant = Variant::new("cross_entropy", [("LANES", lanes)]);
-            let slots = vec![logits, labels, loss, dlogits.unwrap_or(loss), scale.unwrap_or(logits)];
-            let mut writes = vec![loss];
-            writes.extend(dlogits);
-            let head = vec![
-                logits.into(),
-                labels.into(),
-                loss.into(),
-                dlogits.into(),
-                n.into(),
-                classes.into(),
-                smoothing.into(),
-                scale.into(),
-            ];
-            to.call(variant, slots, &writes, head, n.div_ceil(lanes));
+            let [images, _, _, classes] = to.shape(logits).nhwc();
+            let row = CrossEntropy { logits, labels, loss, dlogits, scale, images, classes, smoothing };
+            let work = Work { workgroups: images.div_ceil(lanes), flops: 0, depth: 2 * classes };
+            to.call(CrossEntropy::KERNEL.with([("LANES", lanes)]), row, work);
         }
         Op::CrossEntropyHessian { logits, labels, v, y } => {
-            let [n, _, _, classes] = to.shape(logits).nhwc();
-            let variant = Variant::new("cross_entropy_hessian", [("LANES", lanes)]);
-            let head = vec![logits.into(), labels.into(), v.into(), y.into(), n.into(), classes.into(), none, none];
-            to.call(variant, vec![logits, labels, v, y], &[y], head, n.div_ceil(lanes));
+            let [images, _, _, classes] = to.shape(logits).nhwc();
+            let work = Work { workgroups: images.div_ceil(lanes), flops: 0, depth: 2 * classes };
+            to.call(Hessian::KERNEL.with([("LANES", lanes)]), Hessian { logits, labels, v, y, images, classes }, work);
         }
         Op::Tally { loss, metrics, mean } => {
-            let [n, ..] = to.shape(loss).nhwc();
-            let variant = Variant::new("tally", [("LANES", lanes)]);
-            let head = vec![loss.into(), n.into(), metrics.into(), mean.into()];
-            to.call(variant, vec![loss, metrics, mean], &[metrics, mean], head, 1);
-            to.in_place(&[metrics]);
+            let [images, ..] = to.shape(loss).nhwc();
+            let work = Work { workgroups: 1, flops: 0, depth: images.div_ceil(lanes) + lanes };
+            to.call(Tally::KERNEL.with([("LANES", lanes)]), Tally { loss, metrics, mean, images }, work);
         }
         _ => {}
     }

@@ -1,23 +1,59 @@
 //! From operations to shader calls.
 //!
-//! Each file is the twin of a shader family: it knows the constants that the shader wants baked in, the layout of its
-//! task row, its grid, and what it costs. [`Lowering::of`] turns operations into [`Call`]s; the planner merges equal ones of
-//! many networks into dispatches.
+//! Each file is the twin of a shader family: it declares its kernels with their rows, and knows the constants that a shader
+//! wants baked in, its grid, and what it costs. [`Lowering::of`] turns operations into [`Call`]s; the planner merges equal
+//! ones of many networks into dispatches.
 
 mod attack;
 mod batch_norm;
 mod combine;
 mod conv2d;
+mod kernel;
 mod loss;
 mod optimizer;
 mod pool;
 mod preset;
 mod probe;
 
+use std::collections::HashMap;
+
+pub use kernel::Kernel;
 pub use preset::{Preset, Tile};
 
+use kernel::{Access, Fields, Value, words};
+
+use crate::error::Result;
 use crate::graph::{Custom, Graph, Guard, Node, Op, Shape, TensorId};
-use crate::shader::Variant;
+use crate::shader::{self, Variant};
+
+/// Every kernel that has rows of its own.
+pub const KERNELS: &[&[Kernel]] = &[
+    attack::KERNELS,
+    batch_norm::KERNELS,
+    combine::KERNELS,
+    conv2d::KERNELS,
+    loss::KERNELS,
+    optimizer::KERNELS,
+    pool::KERNELS,
+    probe::KERNELS,
+];
+
+/// The kernel of a shader.
+pub fn kernel(shader: &str) -> Option<&'static Kernel> {
+    KERNELS.iter().copied().flatten().find(|kernel| kernel.shader == shader)
+}
+
+/// The variants of `shaders/permutations`.
+///
+/// # Errors
+/// The line that is not of the form `shader NAME=VALUE ...`.
+pub fn permutations() -> Result<Vec<Variant>> {
+    let variant = |(name, defs)| {
+        let records = kernel(name).map_or(&[][..], |kernel| kernel.records);
+        Variant { records, defs, ..Variant::new(name, []) }
+    };
+    Ok(shader::permutations()?.into_iter().map(variant).collect())
+}
 
 /// What a word of a task row holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -86,7 +122,7 @@ impl std::iter::Sum for Cost {
 }
 
 /// A term that is listed behind the rows, if its guard is active.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Listed {
     /// When it is there.
     pub guard: Guard,
@@ -99,7 +135,7 @@ pub struct Listed {
 }
 
 /// One task: a shader with constants, its operands, its row.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Call {
     /// The shader; tasks of one variant may share a dispatch.
     pub variant: Variant,
@@ -112,13 +148,18 @@ pub struct Call {
     /// Listed terms; those with an inactive guard are left out.
     pub terms: Vec<Listed>,
     /// Workgroups.
-    pub groups: usize,
+    pub workgroups: usize,
+    /// Steps of a lane that wait for each other, in the longest chain: loads, or multiply-adds into one sum. What a lane must
+    /// do one after the other takes its time however many lanes there are.
+    pub depth: usize,
     /// When it runs.
     pub guard: Guard,
     /// Tensors that are read.
     pub reads: Vec<TensorId>,
     /// Tensors that are written.
     pub writes: Vec<TensorId>,
+    /// Tensors that it takes for one: each list lies side by side in memory, its first tensor is a slot.
+    pub spans: Vec<Vec<TensorId>>,
     /// Its cost without the terms'.
     pub cost: Cost,
 }
@@ -131,11 +172,23 @@ impl Call {
     }
 }
 
+/// The size of a call.
+struct Work {
+    /// Workgroups.
+    workgroups: usize,
+    /// Arithmetic operations.
+    flops: usize,
+    /// Steps that wait for each other; see [`Call::depth`].
+    depth: usize,
+}
+
 /// Collects the calls of a graph; temporary tensors that kernels need are numbered after the graph's own.
 pub struct Lowering<'a> {
     graph: &'a Graph,
     preset: Preset,
     guard: Guard,
+    /// The tensor directly behind each one.
+    behind: HashMap<TensorId, TensorId>,
     /// Calls in an order in which they may run.
     pub calls: Vec<Call>,
     /// Shapes of the kernels' own temporaries.
@@ -145,14 +198,16 @@ pub struct Lowering<'a> {
 impl<'a> Lowering<'a> {
     /// Lowers a whole graph.
     pub fn of(graph: &'a Graph, preset: Preset) -> Self {
-        let mut lowering = Lowering { graph, preset, guard: Guard::ALWAYS, calls: vec![], scratch: vec![] };
-        for node in &graph.nodes {
-            lowering.node(node);
-        }
+        let behind = graph.neighbours();
+        let mut lowering = Lowering { graph, preset, guard: Guard::ALWAYS, behind, calls: vec![], scratch: vec![] };
+        let runs: Vec<&[Node]> = graph.nodes.chunk_by(|a, b| optimizer::goes_on(&lowering, a, b)).collect();
+        runs.into_iter().for_each(|run| lowering.run(run));
         lowering
     }
 
-    fn node(&mut self, node: &Node) {
+    /// Lowers one node, or several that one call can do.
+    fn run(&mut self, nodes: &[Node]) {
+        let Some(node) = nodes.first() else { return };
         self.guard = node.guard;
         match &node.op {
             Op::Conv { .. } | Op::ConvInput { .. } | Op::ConvFilter { .. } => conv2d::lower(self, &node.op),
@@ -166,7 +221,7 @@ impl<'a> Lowering<'a> {
             }
             Op::CrossEntropy { .. } | Op::CrossEntropyHessian { .. } | Op::Tally { .. } => loss::lower(self, &node.op),
             Op::GlobalNorm { .. } | Op::Ascend { .. } | Op::Sgd { .. } | Op::Perturb { .. } => {
-                optimizer::lower(self, &node.op);
+                optimizer::lower(self, nodes);
             }
             Op::AttackStart { .. } | Op::AttackJudge { .. } | Op::AttackStep { .. } => attack::lower(self, &node.op),
             Op::ImageDot { .. } | Op::SignCodes { .. } => probe::lower(self, &node.op),
@@ -174,14 +229,30 @@ impl<'a> Lowering<'a> {
         }
     }
 
+    /// An operation from outside: its row is what [`CustomOp`](crate::graph::CustomOp) says.
     fn custom(&mut self, custom: &Custom) {
         let (variant, call) = custom.lower(|t| self.shape(t));
         let slots: Vec<TensorId> = custom.inputs.iter().chain(&custom.outputs).copied().collect();
         let mut head: Vec<Word> = slots.iter().map(|&t| t.into()).collect();
         head.extend(call.words.into_iter().map(Word::Value));
         head.resize(head.len().next_multiple_of(4), Word::Value(0));
-        self.call(variant, slots, &custom.outputs, head, call.groups);
-        self.flops(call.flops as usize);
+        let mut operands = slots.clone();
+        operands.sort_unstable();
+        operands.dedup();
+        self.push(Call {
+            variant,
+            slots,
+            pool: vec![],
+            head,
+            terms: vec![],
+            workgroups: call.groups,
+            depth: 1,
+            guard: self.guard,
+            reads: custom.inputs.iter().copied().filter(|t| !custom.outputs.contains(t)).collect(),
+            writes: custom.outputs.clone(),
+            spans: vec![],
+            cost: Cost { flops: call.flops, bytes: operands.into_iter().map(|t| self.bytes_of(t)).sum() },
+        });
     }
 
     fn shape(&self, tensor: TensorId) -> Shape {
@@ -197,26 +268,63 @@ impl<'a> Lowering<'a> {
         TensorId((self.graph.tensors.len() + self.scratch.len() - 1) as u32)
     }
 
-    /// A call with slots only; what is written is listed, the other slots are read.
-    fn call(&mut self, variant: Variant, slots: Vec<TensorId>, writes: &[TensorId], head: Vec<Word>, groups: usize) {
-        let reads: Vec<TensorId> = slots.iter().copied().filter(|t| !writes.contains(t)).collect();
-        // An operand that stands in for one that is not there is no second one.
-        let mut operands: Vec<TensorId> = reads.iter().chain(writes).copied().collect();
-        operands.sort_unstable();
-        operands.dedup();
-        let bytes = operands.into_iter().map(|t| self.bytes_of(t)).sum();
-        self.push(Call {
-            variant,
-            slots,
-            pool: vec![],
-            head,
-            terms: vec![],
-            groups,
-            guard: self.guard,
-            reads,
-            writes: writes.to_vec(),
-            cost: Cost { flops: 0, bytes },
-        });
+    /// A call of a kernel with its row.
+    fn call(&mut self, variant: Variant, row: impl Fields, work: Work) {
+        let call = self.prepare(variant, row, work);
+        self.push(call);
+    }
+
+    /// The same, still to be pushed: for calls that list records or see a pool.
+    fn prepare(&self, variant: Variant, row: impl Fields, work: Work) -> Call {
+        let values = row.values();
+        let (mut operands, mut reads, mut writes, mut bytes) = (vec![], vec![], vec![], 0);
+        for value in &values {
+            match *value {
+                Value::Word(_) => {}
+                Value::Beside(tensor) => reads.extend(tensor),
+                Value::Operand { tensor, access, always } => {
+                    if tensor.is_some() || always {
+                        operands.push(tensor);
+                    }
+                    match access {
+                        Access::Read => reads.extend(tensor),
+                        Access::Write => writes.extend(tensor),
+                        Access::Update => {
+                            writes.extend(tensor);
+                            bytes += tensor.map_or(0, |t| self.bytes_of(t));
+                        }
+                    }
+                }
+            }
+        }
+        reads.retain(|t| !writes.contains(t));
+        // What is an operand twice is read once.
+        let mut once: Vec<TensorId> = reads.iter().chain(&writes).copied().collect();
+        once.sort_unstable();
+        once.dedup();
+        bytes += once.into_iter().map(|t| self.bytes_of(t)).sum::<u64>();
+        let shown = operands.iter().copied().flatten().next();
+        let slots = operands.into_iter().filter_map(|tensor| tensor.or(shown)).collect();
+        let Work { workgroups, flops, depth } = work;
+        let (head, cost) = (words(&values), Cost { flops: flops as u64, bytes });
+        let (guard, pool, terms, spans) = (self.guard, vec![], vec![], vec![]);
+        Call { variant, slots, pool, head, terms, workgroups, depth, guard, reads, writes, spans, cost }
+    }
+
+    /// Whether `b` lies directly behind `a`.
+    fn is_behind(&self, a: TensorId, b: TensorId) -> bool {
+        self.behind.get(&a) == Some(&b)
+    }
+
+    /// Has a call take the tensors of each list for one, in the way in which it takes the first of each.
+    fn span(&self, call: &mut Call, spans: Vec<Vec<TensorId>>) {
+        for span in &spans {
+            let Some((first, rest)) = span.split_first() else { continue };
+            let written = call.writes.contains(first);
+            if written { &mut call.writes } else { &mut call.reads }.extend(rest);
+            call.cost.bytes += rest.iter().map(|&t| self.bytes_of(t)).sum::<u64>();
+        }
+        call.spans = spans;
     }
 
     /// Bytes of a tensor.
@@ -226,20 +334,5 @@ impl<'a> Lowering<'a> {
 
     fn push(&mut self, call: Call) {
         self.calls.push(call);
-    }
-
-    /// Notes the arithmetic of the call made last.
-    fn flops(&mut self, flops: usize) {
-        if let Some(call) = self.calls.last_mut() {
-            call.cost.flops = flops as u64;
-        }
-    }
-
-    /// Notes that the call made last also reads these tensors, which it writes.
-    fn in_place(&mut self, tensors: &[TensorId]) {
-        let bytes: u64 = tensors.iter().map(|&t| self.bytes_of(t)).sum();
-        if let Some(call) = self.calls.last_mut() {
-            call.cost.bytes += bytes;
-        }
     }
 }

@@ -1,74 +1,75 @@
 //! Pooling and gathering: `max_pool.wgsl`, `global_pool.wgsl`, `gather.wgsl`.
 
-use super::{Call, Cost, Lowering, Word};
+use super::kernel::{kind, record, rows};
+use super::{Kernel, Lowering, Work};
 use crate::graph::{Op, TensorId, Window, blocks};
-use crate::shader::Variant;
+
+rows! {
+    /// Maxima over windows; with `dy` their gradient, which `y` then is.
+    MaxPool of "max_pool", same bits for any [LANES] {
+        x: read, y: write, dy: when_read, images: count,
+    }
+    /// Means over all positions; `count` is images times blocks.
+    GlobalPool of "global_pool", same bits for any [LANES UNROLL] {
+        x: read, y: write, count: count, positions: count, c4: count,
+    }
+    /// A batch from the data set, which is the call's pool.
+    Gather of "gather", same bits for any [LANES] {
+        x: write, labels: write, batch: read, statistics: read,
+        images: count, height: count, width: count, channels: count,
+    }
+}
+
+pub(super) const KERNELS: &[Kernel] = &[MaxPool::KERNEL, GlobalPool::KERNEL, Gather::KERNEL];
 
 pub(super) fn lower(to: &mut Lowering, op: &Op) {
     let lanes = to.preset.lanes;
-    let none = Word::Value(0);
     match *op {
         Op::MaxPool { x, y, window } => max_pool(to, x, y, None, window),
         Op::MaxPoolGrad { x, dy, dx, window } => max_pool(to, x, dx, Some(dy), window),
         Op::GlobalAvgPool { x, y } => {
             let [n, h, w, c] = to.shape(x).nhwc();
-            let variant = Variant::new("global_pool", [("LANES", lanes)]);
-            let count = n * blocks(c);
-            let head = vec![x.into(), y.into(), count.into(), (h * w).into(), blocks(c).into(), none, none, none];
-            to.call(variant, vec![x, y], &[y], head, count.div_ceil(lanes));
+            let (count, positions, c4) = (n * blocks(c), h * w, blocks(c));
+            let (rows, unroll) = to.preset.shares(positions);
+            let lanes = lanes.max(rows);
+            let depth = positions.div_ceil(rows * unroll);
+            let work = Work { workgroups: (count * rows).div_ceil(lanes), flops: 0, depth };
+            let variant = GlobalPool::KERNEL.with([("LANES", lanes), ("ROWS", rows), ("UNROLL", unroll)]);
+            to.call(variant, GlobalPool { x, y, count, positions, c4 }, work);
         }
         Op::Gather { data, batch, statistics, x, labels, source: [sh, sw, sc] } => {
-            let [n, h, w, c] = to.shape(x).nhwc();
-            let variant = Variant::new("gather", [("LANES", lanes), ("SH", sh), ("SW", sw), ("SC", sc)]);
-            to.push(Call {
-                variant,
-                slots: vec![x, labels, batch, statistics],
-                pool: vec![data],
-                head: vec![
-                    x.into(),
-                    labels.into(),
-                    batch.into(),
-                    n.into(),
-                    h.into(),
-                    w.into(),
-                    c.into(),
-                    statistics.into(),
-                ],
-                terms: vec![],
-                groups: (n * h * w).div_ceil(lanes),
-                guard: to.guard,
-                reads: vec![data, batch, statistics],
-                writes: vec![x, labels],
-                // Of the data set, the batch's images of one byte a value.
-                cost: Cost { flops: 0, bytes: (n * sh * sw * sc) as u64 + to.bytes_of(x) + to.bytes_of(labels) },
-            });
+            let [images, height, width, channels] = to.shape(x).nhwc();
+            let variant = Gather::KERNEL.with([("LANES", lanes), ("SH", sh), ("SW", sw), ("SC", sc)]);
+            let row = Gather { x, labels, batch, statistics, images, height, width, channels };
+            let work = Work { workgroups: (images * height * width).div_ceil(lanes), flops: 0, depth: 1 };
+            let mut call = to.prepare(variant, row, work);
+            call.pool.push(data);
+            call.reads.push(data);
+            // Of the data set, the batch's images of one byte a value.
+            call.cost.bytes += (images * sh * sw * sc) as u64;
+            to.push(call);
         }
         _ => {}
     }
 }
 
 fn max_pool(to: &mut Lowering, x: TensorId, y: TensorId, dy: Option<TensorId>, window: Window) {
-    let [n, h, w, c] = to.shape(x).nhwc();
+    let [images, h, w, c] = to.shape(x).nhwc();
     let [_, p, q, _] = to.shape(dy.unwrap_or(y)).nhwc();
     let lanes = to.preset.lanes;
-    let variant = Variant::new(
-        "max_pool",
-        [
-            ("H", h),
-            ("W", w),
-            ("P", p),
-            ("Q", q),
-            ("C4", blocks(c)),
-            ("KERNEL", window.kernel),
-            ("STRIDE", window.stride),
-            ("PAD", window.padding),
-            ("GRAD", dy.is_some().into()),
-            ("LANES", lanes),
-        ],
-    );
-    let mut slots = vec![x, y];
-    slots.extend(dy);
-    let head = vec![x.into(), y.into(), dy.into(), n.into()];
-    let items = to.shape(y).vec4s();
-    to.call(variant, slots, &[y], head, items.div_ceil(lanes));
+    let variant = MaxPool::KERNEL.with([
+        ("H", h),
+        ("W", w),
+        ("P", p),
+        ("Q", q),
+        ("C4", blocks(c)),
+        ("KERNEL", window.kernel),
+        ("STRIDE", window.stride),
+        ("PAD", window.padding),
+        ("GRAD", dy.is_some().into()),
+        ("LANES", lanes),
+    ]);
+    let workgroups = to.shape(y).vec4s().div_ceil(lanes);
+    let depth = window.kernel.pow(if dy.is_some() { 4 } else { 2 });
+    to.call(variant, MaxPool { x, y, dy, images }, Work { workgroups, flops: 0, depth });
 }

@@ -11,6 +11,14 @@ const MOST_POSITIONS: usize = 16;
 const MOST_BLOCKS: usize = 4;
 /// Most lanes of a workgroup: what every adapter has.
 const MOST_LANES: usize = 256;
+/// Most lanes that one of them sums up in turn.
+const FEW_LANES: usize = 8;
+/// Lanes that share an output's positions where there are many.
+const SHARING_LANES: usize = 16;
+/// Positions of an output that are worth sharing.
+const MANY_POSITIONS: usize = 64;
+/// Positions that a lane loads at once where it has no tiles.
+const LOADS_AT_ONCE: usize = 4;
 /// Most tiles that stand for choice at once.
 const MOST_CANDIDATES: usize = 6;
 
@@ -127,6 +135,21 @@ impl Preset {
         Preset { windowed: other.windowed, pointwise: other.pointwise, ..self }
     }
 
+    /// Whether the lanes of a reduction are summed in a tree, and share what lies side by side. A few lanes, which run on a
+    /// processor, are summed in turn, and each goes its own way through memory.
+    pub(super) fn sums_in_trees(&self) -> bool {
+        self.reduce_lanes > FEW_LANES
+    }
+
+    /// For a kernel that sums so many positions for each output: lanes that share an output, and positions that each loads at once.
+    pub(super) fn shares(&self, positions: usize) -> (usize, usize) {
+        match self.sums_in_trees() {
+            true if positions >= MANY_POSITIONS => (SHARING_LANES, LOADS_AT_ONCE),
+            true => (1, LOADS_AT_ONCE),
+            false => (1, 1),
+        }
+    }
+
     /// Checks all sizes.
     ///
     /// # Errors
@@ -214,6 +237,14 @@ mod tests {
         }
         assert!(with("/name", "npu".into()).unwrap_err().to_string().contains("neither cpu nor gpu"));
         assert!(with("/broadcast", serde_json::Value::Null).is_err());
+    }
+
+    /// Sums of the preset for processors keep their order: checkpoints rely on their bits.
+    #[test]
+    fn a_processors_lanes_sum_in_turn() {
+        assert!(!Preset::CPU.sums_in_trees() && Preset::GPU.sums_in_trees());
+        assert_eq!([1, 63, 64, 1 << 20].map(|positions| Preset::CPU.shares(positions)), [(1, 1); 4]);
+        assert_eq!([1, 63, 64].map(|positions| Preset::GPU.shares(positions).0), [1, 1, SHARING_LANES]);
     }
 
     #[test]

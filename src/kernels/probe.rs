@@ -1,26 +1,41 @@
 //! What measures take from inner tensors: `image_dot.wgsl`, `sign_codes.wgsl`.
 
-use super::{Lowering, Word};
+use super::kernel::{kind, record, rows};
+use super::{Kernel, Lowering, Work};
 use crate::graph::{Op, blocks};
-use crate::shader::Variant;
+
+rows! {
+    /// Dot products of two maps per image and channel; `count` is images times blocks.
+    ImageDot of "image_dot", same bits for any [LANES UNROLL] {
+        a: read, b: read, y: write, count: count, positions: count, c4: count,
+    }
+    /// Packed signs; `count` is images times `words` (in `vec4`), `vec4s` those of an image's values.
+    SignCodes of "sign_codes", same bits for any [LANES] {
+        x: read, y: write, count: count, vec4s: count, words: count,
+    }
+}
+
+pub(super) const KERNELS: &[Kernel] = &[ImageDot::KERNEL, SignCodes::KERNEL];
 
 pub(super) fn lower(to: &mut Lowering, op: &Op) {
-    let (lanes, none) = (to.preset.lanes, Word::Value(0));
+    let lanes = to.preset.lanes;
     match *op {
         Op::ImageDot { a, b, y } => {
             let [n, h, w, c] = to.shape(a).nhwc();
-            let count = n * blocks(c);
-            let head = vec![a.into(), b.into(), y.into(), count.into(), (h * w).into(), blocks(c).into(), none, none];
-            to.call(Variant::new("image_dot", [("LANES", lanes)]), vec![a, b, y], &[y], head, count.div_ceil(lanes));
-            to.flops(2 * n * h * w * c);
+            let (count, positions, c4) = (n * blocks(c), h * w, blocks(c));
+            let (rows, unroll) = to.preset.shares(positions);
+            let lanes = lanes.max(rows);
+            let (workgroups, depth) = ((count * rows).div_ceil(lanes), positions.div_ceil(rows * unroll));
+            let work = Work { workgroups, flops: 2 * n * positions * c, depth };
+            let variant = ImageDot::KERNEL.with([("LANES", lanes), ("ROWS", rows), ("UNROLL", unroll)]);
+            to.call(variant, ImageDot { a, b, y, count, positions, c4 }, work);
         }
         Op::SignCodes { x, y } => {
             let [n, h, w, c] = to.shape(x).nhwc();
             let words = blocks(to.shape(y).channels());
-            let count = n * words;
-            let vec4s = h * w * blocks(c);
-            let head = vec![x.into(), y.into(), count.into(), vec4s.into(), words.into(), none, none, none];
-            to.call(Variant::new("sign_codes", [("LANES", lanes)]), vec![x, y], &[y], head, count.div_ceil(lanes));
+            let (count, vec4s) = (n * words, h * w * blocks(c));
+            let work = Work { workgroups: count.div_ceil(lanes), flops: 0, depth: 1 };
+            to.call(SignCodes::KERNEL.with([("LANES", lanes)]), SignCodes { x, y, count, vec4s, words }, work);
         }
         _ => {}
     }

@@ -32,7 +32,7 @@ fn values(cx: &Context<'_>, term: &Term, y: [usize; 4]) -> Result<Vec<f64>> {
     let a = cx.view(term.a);
     match term.kind {
         TermKind::Plain => map(a, y, |_, a| a),
-        TermKind::Relu => map(a, y, |_, a| a.max(0.0)),
+        TermKind::Relu => map(a, y, |_, a| rectified(a)),
         TermKind::Affine { coefficients } => {
             let rows = rows(cx.view(coefficients), y[3])?;
             map(a, y, |i, a| rows(0, i) * (a - rows(2, i)) + rows(1, i))
@@ -43,7 +43,7 @@ fn values(cx: &Context<'_>, term: &Term, y: [usize; 4]) -> Result<Vec<f64>> {
         }
         TermKind::Masked { x } => {
             let x = same(cx.view(x), y)?;
-            map(a, y, |i, a| if x[i] > 0.0 { a } else { 0.0 })
+            map(a, y, |i, a| if rectified(x[i]) == 0.0 { 0.0 } else { a })
         }
         TermKind::AvgPool(window) => pool::average_pool(a, y, &window),
         TermKind::AvgPoolGrad(window) => pool::average_pool_grad(a, y, &window),
@@ -55,6 +55,11 @@ fn values(cx: &Context<'_>, term: &Term, y: [usize; 4]) -> Result<Vec<f64>> {
             Ok(copies.map(|a| f64::from(factor) * a).collect())
         }
     }
+}
+
+/// `max(x, 0)`, and what is no number if `x` is none, as in PyTorch.
+pub(super) fn rectified(x: f64) -> f64 {
+    if x <= 0.0 { 0.0 } else { x }
 }
 
 /// The tensor's values, if it has the output's shape.

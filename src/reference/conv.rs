@@ -13,6 +13,7 @@
 //! dx[..] += dy[n, i, j, k] w[u, v, c, k]        dw[u, v, c, k] += x[..] dy[n, i, j, k]
 //! ```
 
+use super::combine::rectified;
 use super::{View, agree, index, inside, outputs};
 use crate::error::{Error, Result};
 use crate::graph::Geometry;
@@ -62,9 +63,9 @@ fn for_each_product(
     }
 }
 
-/// `max(x, 0)` if `relu`, else `x`.
-fn rectified(x: &[f64], relu: bool) -> Vec<f64> {
-    x.iter().map(|&value| if relu { value.max(0.0) } else { value }).collect()
+/// The rectified values if `relu`, else `x`.
+fn activated(x: &[f64], relu: bool) -> Vec<f64> {
+    x.iter().map(|&value| if relu { rectified(value) } else { value }).collect()
 }
 
 /// `y = conv(x, w) + bias`
@@ -84,7 +85,7 @@ pub(super) fn conv(
             *sum = bias.values[i % y[3]];
         }
     }
-    let input = rectified(x.values, relu);
+    let input = activated(x.values, relu);
     for_each_product(x.axes, w.axes, y, geometry, |at_x, at_w, at_y| sums[at_y] += input[at_x] * w.values[at_w]);
     Ok(sums)
 }
@@ -106,7 +107,7 @@ pub(super) fn conv_filter(
     relu: bool,
 ) -> Result<Vec<f64>> {
     check(x.axes, w, dy.axes, geometry)?;
-    let input = rectified(x.values, relu);
+    let input = activated(x.values, relu);
     let mut dw = vec![0.0; w.iter().product()];
     for_each_product(x.axes, w, dy.axes, geometry, |at_x, at_w, at_y| dw[at_w] += input[at_x] * dy.values[at_y]);
     Ok(dw)

@@ -41,8 +41,13 @@ fn for_each_tap(x: [usize; 4], y: [usize; 4], window: &Window, mut visit: impl F
 pub(super) fn max_pool(x: View<'_>, y: [usize; 4], window: &Window) -> Result<Vec<f64>> {
     check(x.axes, y, window)?;
     let mut maxima = vec![f64::NEG_INFINITY; y.iter().product()];
-    for_each_tap(x.axes, y, window, |at_y, at_x| maxima[at_y] = maxima[at_y].max(x.values[at_x]));
+    for_each_tap(x.axes, y, window, |at_y, at_x| maxima[at_y] = larger(maxima[at_y], x.values[at_x]));
     Ok(maxima)
+}
+
+/// The larger value; what is no number is above all.
+fn larger(a: f64, b: f64) -> f64 {
+    if b > a || b.is_nan() { b } else { a }
 }
 
 /// The gradient of [`max_pool`] with respect to `x`.
@@ -50,7 +55,9 @@ pub(super) fn max_pool_grad(x: View<'_>, dy: View<'_>, window: &Window) -> Resul
     check(x.axes, dy.axes, window)?;
     let mut winners: Vec<Option<usize>> = vec![None; dy.values.len()];
     for_each_tap(x.axes, dy.axes, window, |at_y, at_x| {
-        if winners[at_y].is_none_or(|best| x.values[at_x] > x.values[best]) {
+        let above =
+            |best: usize| !x.values[best].is_nan() && (x.values[at_x] > x.values[best] || x.values[at_x].is_nan());
+        if winners[at_y].is_none_or(above) {
             winners[at_y] = Some(at_x);
         }
     });

@@ -5,11 +5,14 @@
 
 mod interface;
 mod preprocess;
+mod record;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 pub use interface::{Binding, Interface, Kind};
 pub use preprocess::{Defs, preprocess};
+pub use record::{Record, Scalar};
 
 use crate::error::{Error, Result};
 
@@ -21,13 +24,13 @@ macro_rules! sources {
 
 /// Every shader by name.
 const SHADERS: &[(&str, &str)] = sources! {
-    "": "attack_judge" "attack_start" "attack_step" "batch_norm" "batch_norm_double_grad" "batch_norm_grad" "ceiling" "channel_sum" "combine" "conv2d" "conv2d_filter" "conv2d_filter_subgroup"
-        "cross_entropy" "cross_entropy_hessian" "gather" "global_norm" "global_pool" "grouped" "grouped_filter" "image_dot" "max_pool" "moments" "optimizer" "perturb" "sign_codes" "sum_parts"
+    "": "ascend" "attack_judge" "attack_start" "attack_step" "batch_norm" "batch_norm_double_grad" "batch_norm_grad" "ceiling" "channel_sum" "combine" "conv2d" "conv2d_filter" "conv2d_filter_subgroup"
+        "cross_entropy" "cross_entropy_hessian" "gather" "global_norm" "global_pool" "grouped" "grouped_filter" "image_dot" "max_pool" "moments" "perturb" "sgd" "sign_codes" "square_sum" "sum_parts"
         "tally";
 };
 
 /// Snippets for `#import`.
-const SNIPPETS: &[(&str, &str)] = sources! { "shared/": "philox" "task" "terms"; };
+const SNIPPETS: &[(&str, &str)] = sources! { "shared/": "fold" "over_lanes" "philox" "rectify" "task" "terms"; };
 
 /// The plain list of representative permutations that is checked on every platform's compiler.
 const PERMUTATIONS: &str = include_str!("../../shaders/permutations");
@@ -39,6 +42,8 @@ pub struct Variant {
     pub shader: &'static str,
     /// The text, if it is none of `shaders/`.
     pub text: Option<&'static str>,
+    /// Records of its task table, which it may import by name.
+    pub records: &'static [Record],
     /// Constants and flags.
     pub defs: BTreeMap<&'static str, i64>,
 }
@@ -46,12 +51,17 @@ pub struct Variant {
 impl Variant {
     /// A shader with constants.
     pub fn new<const N: usize>(shader: &'static str, defs: [(&'static str, usize); N]) -> Self {
-        Variant { shader, text: None, defs: defs.into_iter().map(|(name, value)| (name, value as i64)).collect() }
+        Variant {
+            shader,
+            text: None,
+            records: &[],
+            defs: defs.into_iter().map(|(name, value)| (name, value as i64)).collect(),
+        }
     }
 
     /// A shader that is none of `shaders/`, to be compiled with checks.
     pub fn own(shader: &'static str, text: &'static str) -> Self {
-        Variant { shader, text: Some(text), defs: BTreeMap::new() }
+        Variant { shader, text: Some(text), records: &[], defs: BTreeMap::new() }
     }
 
     /// The same with one more constant.
@@ -76,7 +86,11 @@ impl Variant {
         let fail = |why: String| Error::Shader { shader: self.to_string(), why };
         let source = self.text.or_else(|| find(SHADERS, self.shader)).ok_or_else(|| fail("no such shader".into()))?;
         let defs = self.defs.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
-        preprocess(source, &defs, &|name| find(SNIPPETS, name)).map_err(fail)
+        let import = |name: &str| {
+            let record = self.records.iter().find(|record| record.name == name);
+            record.map(|record| Cow::Owned(record.wgsl())).or_else(|| find(SNIPPETS, name).map(Cow::Borrowed))
+        };
+        preprocess(source, &defs, &import).map_err(fail)
     }
 }
 
@@ -138,11 +152,14 @@ pub fn spirv(variant: &Variant) -> Result<Vec<u32>> {
     spv::write_vec(&module, &info, &options, None).map_err(fail)
 }
 
-/// The variants of `shaders/permutations`.
+/// A line of `shaders/permutations`: the shader's name, and its constants.
+pub type Permutation = (&'static str, BTreeMap<&'static str, i64>);
+
+/// The lines of `shaders/permutations`; [`crate::kernels::permutations`] makes variants of them.
 ///
 /// # Errors
 /// The line that is not of the form `shader NAME=VALUE ...`.
-pub fn permutations() -> Result<Vec<Variant>> {
+pub fn permutations() -> Result<Vec<Permutation>> {
     let lines = PERMUTATIONS.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines
         .map(|line| {
@@ -154,7 +171,7 @@ pub fn permutations() -> Result<Vec<Variant>> {
                 let (name, value) = word.split_once('=').ok_or_else(fail)?;
                 Ok((name, value.parse().map_err(|_| fail())?))
             });
-            Ok(Variant { shader, text: None, defs: defs.collect::<Result<_>>()? })
+            Ok((shader, defs.collect::<Result<_>>()?))
         })
         .collect()
 }

@@ -11,6 +11,7 @@
 //! Expressions are integers, names, parentheses, and `! - * / % + - << >> < <= > >= == != & && ||` with C's precedence;
 //! division rounds down. Drivers see no unroll hints through SPIR-V, so inner blocks are unrolled here.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Names and their values.
@@ -20,7 +21,11 @@ pub type Defs = BTreeMap<String, i64>;
 ///
 /// # Errors
 /// The line number and what is wrong there.
-pub fn preprocess(source: &str, defs: &Defs, import: &dyn Fn(&str) -> Option<&'static str>) -> Result<String, String> {
+pub fn preprocess(
+    source: &str,
+    defs: &Defs,
+    import: &dyn Fn(&str) -> Option<Cow<'static, str>>,
+) -> Result<String, String> {
     let lines: Vec<&str> = source.lines().collect();
     let mut state = State { import, imported: BTreeSet::new(), out: String::with_capacity(source.len() * 2) };
     let mut scope = defs.clone();
@@ -29,7 +34,7 @@ pub fn preprocess(source: &str, defs: &Defs, import: &dyn Fn(&str) -> Option<&'s
 }
 
 struct State<'a> {
-    import: &'a dyn Fn(&str) -> Option<&'static str>,
+    import: &'a dyn Fn(&str) -> Option<Cow<'static, str>>,
     imported: BTreeSet<String>,
     out: String,
 }
@@ -232,7 +237,7 @@ mod tests {
 
     fn run(source: &str) -> Result<String, String> {
         let defs = Defs::from([("N".into(), 3), ("FLAG".into(), 1), ("WIDTH0".into(), 7)]);
-        preprocess(source, &defs, &|name| (name == "twice").then_some("let twice = ${2 * N};"))
+        preprocess(source, &defs, &|name| (name == "twice").then_some("let twice = ${2 * N};".into()))
     }
 
     #[test]

@@ -3,8 +3,6 @@
 //! A step with SAM holds two passes; everything between (norm, perturbation, clipping, update) are operations too, so a
 //! step is one submission and nothing is read back inside it.
 
-use std::collections::HashMap;
-
 use serde::{Deserialize, Serialize};
 
 use super::adversarial::moved;
@@ -150,6 +148,28 @@ pub struct Step {
     pub ascended: Vec<(String, TensorId)>,
 }
 
+/// A weight tensor and its gradient, and on which paths they matter.
+#[derive(Clone)]
+struct Learned {
+    name: String,
+    w: TensorId,
+    g: TensorId,
+    guard: Guard,
+}
+
+/// The norm of all gradients, each scaled by its weights if `adaptive`.
+fn norm(layers: &mut Layers, learned: &[Learned], adaptive: bool) -> TensorId {
+    let norm = layers.builder.temporary(Shape::vector(1));
+    let gradients = learned.iter().map(|l| (l.guard, l.g, adaptive.then_some(l.w))).collect();
+    layers.builder.push(Op::GlobalNorm { gradients, norm });
+    norm
+}
+
+/// Has gradients lie side by side as their weights do.
+fn side_by_side(layers: &mut Layers, learned: &[Learned]) {
+    layers.builder.side_by_side(&learned.iter().map(|l| l.g).collect::<Vec<_>>());
+}
+
 /// Forward pass and loss, and the gradients if they are wanted.
 struct Pass {
     logits: TensorId,
@@ -199,67 +219,56 @@ pub fn build(model: &dyn Model, options: &StepOptions) -> Result<Step> {
         layers.statistics = options.statistics;
     }
     let first = pass(&mut layers, model, options, (x, y), true, want)?;
-    let scope = |layers: &Layers, w: TensorId| layers.builder.scope_of(w);
     let hyper = layers.hyper();
-    let mut gradients: Vec<(String, TensorId, TensorId)> = vec![];
-    let collect = |pass: &Pass| {
-        let list = pass.weights.iter().filter_map(|(name, w)| Some((name.clone(), *w, pass.gradients.get(*w)?)));
-        list.collect::<Vec<_>>()
+    // What is appended from here on reads weights on all paths, so it is asked now on which they matter.
+    let collect = |layers: &Layers, pass: &Pass| {
+        let learned = |(name, w): &(String, TensorId)| {
+            let (g, guard) = (pass.gradients.get(*w)?, layers.builder.scope_of(*w));
+            Some(Learned { name: name.clone(), w: *w, g, guard })
+        };
+        pass.weights.iter().filter_map(learned).collect::<Vec<_>>()
     };
-    if want {
-        gradients = collect(&first);
-    }
+    let mut learned = if want { collect(&layers, &first) } else { vec![] };
     let mut ascended = vec![];
     if let Some(update) = options.update {
         if update.optimizer != Optimizer::Sgd {
             let adaptive = update.optimizer == Optimizer::Asam;
-            let norm = layers.builder.temporary(Shape::vector(1));
-            let terms = gradients.iter().map(|&(_, w, g)| (scope(&layers, w), g, adaptive.then_some(w))).collect();
-            layers.builder.push(Op::GlobalNorm { gradients: terms, norm });
-            let mut substitutes = HashMap::new();
-            for (name, w, g) in &gradients {
-                let y = layers.builder.temporary(layers.builder.shape(*w));
-                let op = Op::Ascend { w: *w, g: *g, norm, hyper, y, adaptive };
-                let guard = scope(&layers, *w);
-                layers.builder.guarded(guard, |b| b.push(op));
-                substitutes.insert(name.clone(), y);
+            side_by_side(&mut layers, &learned);
+            let norm = norm(&mut layers, &learned, adaptive);
+            for &Learned { ref name, w, g, guard } in &learned {
+                let y = layers.builder.temporary(layers.builder.shape(w));
+                layers.builder.guarded(guard, |b| b.push(Op::Ascend { w, g, norm, hyper, y, adaptive }));
                 ascended.push((name.clone(), y));
             }
-            layers.substitutes = substitutes;
+            layers.builder.side_by_side(&ascended.iter().map(|(_, y)| *y).collect::<Vec<_>>());
+            layers.substitutes = ascended.iter().cloned().collect();
             // Running statistics move in the first pass only.
             if let Statistics::Batch { .. } = options.statistics {
                 layers.statistics = Statistics::Batch { update: false };
             }
             let second = pass(&mut layers, model, options, (x, y), false, true)?;
-            let originals = std::mem::take(&mut gradients);
-            gradients = collect(&second)
-                .into_iter()
-                .zip(originals)
-                .map(|((name, _, gradient), (_, original, _))| (name, original, gradient))
-                .collect();
+            let second = collect(&layers, &second);
+            learned.iter_mut().zip(second).for_each(|(first, second)| first.g = second.g);
         }
-        let mut norm = None;
-        if update.clip {
-            let total = layers.builder.temporary(Shape::vector(1));
-            let terms = gradients.iter().map(|&(_, w, g)| (scope(&layers, w), g, None)).collect();
-            layers.builder.push(Op::GlobalNorm { gradients: terms, norm: total });
-            norm = Some(total);
-        }
-        for (name, w, g) in &gradients {
-            let shape = layers.builder.shape(*w);
-            let m = layers.builder.persistent(Group::Momentum, name, shape, Init::Constant(0.0), &[])?;
-            let mut guard = scope(&layers, *w);
-            let mut g = *g;
-            if update.touch_all && guard != Guard::ALWAYS {
-                // Off the path the gradient is zero, and decay and momentum still act.
-                g = layers.builder.gated(g, guard);
-                guard = Guard::ALWAYS;
+    }
+    let gradients: Vec<(String, TensorId)> = learned.iter().map(|l| (l.name.clone(), l.g)).collect();
+    if let Some(update) = options.update {
+        if update.touch_all {
+            // Off the path the gradient is zero, and decay and momentum still act.
+            for l in learned.iter_mut().filter(|l| l.guard != Guard::ALWAYS) {
+                l.g = layers.builder.gated(l.g, l.guard);
+                l.guard = Guard::ALWAYS;
             }
-            let op = Op::Sgd { w: *w, g, m, norm, hyper, nesterov: update.nesterov };
+        }
+        side_by_side(&mut layers, &learned);
+        let norm = update.clip.then(|| norm(&mut layers, &learned, false));
+        for Learned { name, w, g, guard } in learned {
+            let shape = layers.builder.shape(w);
+            let m = layers.builder.persistent(Group::Momentum, &name, shape, Init::Constant(0.0), &[])?;
+            let op = Op::Sgd { w, g, m, norm, hyper, nesterov: update.nesterov };
             layers.builder.guarded(guard, |b| b.push(op));
         }
     }
-    let gradients: Vec<(String, TensorId)> = gradients.into_iter().map(|(name, _, g)| (name, g)).collect();
     let Pass { logits, mean, per_image, .. } = first;
     Ok(Step { graph: layers.builder.finish(), logits, mean, per_image, gradients, ascended })
 }
@@ -273,5 +282,45 @@ impl Step {
         for (name, tensor) in named.chain(marks.map(|(n, t)| (n.to_owned(), t))) {
             self.graph.tensors[tensor.0 as usize].probe = Some(name);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::nas_bench_201::Supernet;
+    use crate::space::nas_bench_201::Macro;
+
+    /// What the path does not use is left alone, whichever optimiser moves the rest; the released form moves it too.
+    #[test]
+    fn weights_of_options_are_guarded() {
+        let sizes = Macro { channels: 4, cells: 1, in_channels: 3, height: 8, width: 8, classes: 5 };
+        let guards = |optimizer, touch_all| {
+            let update = Some(Update { optimizer, clip: true, touch_all, ..Update::default() });
+            let statistics = Statistics::Batch { update: true };
+            let options = StepOptions { batch: 2, statistics, smoothing: 0.0, update, gradients: true };
+            let nodes = build(&Supernet { sizes }, &options).unwrap().graph.nodes;
+            let mut lists = vec![vec![]; 2];
+            for node in nodes {
+                match node.op {
+                    Op::Sgd { .. } => lists[0].push(node.guard),
+                    Op::Ascend { .. } => lists[1].push(node.guard),
+                    Op::GlobalNorm { gradients, .. } => {
+                        lists.push(gradients.into_iter().map(|(own, ..)| own).collect())
+                    }
+                    _ => {}
+                }
+            }
+            lists
+        };
+        let sgd = guards(Optimizer::Sgd, false);
+        let free = sgd[0].iter().filter(|guard| **guard == Guard::ALWAYS).count();
+        assert!(free > 0 && free < sgd[0].len() / 2, "{free} of {}", sgd[0].len());
+        assert_eq!(sgd, [sgd[0].clone(), vec![], sgd[0].clone()]);
+        for optimizer in [Optimizer::Sam, Optimizer::Asam] {
+            assert_eq!(guards(optimizer, false), vec![sgd[0].clone(); 4], "{optimizer}");
+        }
+        let all = vec![Guard::ALWAYS; sgd[0].len()];
+        assert_eq!(guards(Optimizer::Asam, true), [all.clone(), sgd[0].clone(), sgd[0].clone(), all]);
     }
 }

@@ -12,7 +12,7 @@ use super::stores::Stores;
 use crate::data::ChannelStatistics;
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Ticket};
-use crate::graph::plan::{Instance, Plan};
+use crate::graph::plan::{Announced, Instance, Plan};
 use crate::graph::{Graph, Group, Statistics};
 use crate::kernels::Preset;
 use crate::nn::Model;
@@ -173,7 +173,7 @@ pub struct Setting<'a> {
 }
 
 /// Names the largest batch that fits in an error about memory, found by halving.
-fn with_largest_batch(error: Error, batch: usize, fits: &dyn Fn(usize) -> Result<u64>) -> Error {
+fn with_largest_batch(error: Error, batch: usize, fits: &dyn Fn(usize) -> Result<Announced>) -> Error {
     let Error::Memory { what, needed, limit, .. } = error else { return error };
     let (mut good, mut bad) = (0, batch);
     while bad - good > 1 {

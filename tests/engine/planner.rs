@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use altiplano::Error;
 use altiplano::gpu::{Gpu, Options};
 use altiplano::graph::plan::{Bindings, Instance, Plan};
+use altiplano::graph::store::Store;
 use altiplano::graph::{Graph, Group, Statistics};
 use altiplano::kernels::Preset;
-use altiplano::nn::nas_bench_201::Supernet;
+use altiplano::nn::nas_bench_201::{Network, Supernet};
 use altiplano::nn::tensors::{Named, Values, fresh};
 use altiplano::philox::Stream;
 use altiplano::space::nas_bench_201::{Arch, Macro, SIZE};
@@ -101,6 +102,51 @@ fn a_population_needs_hardly_more_dispatches_than_the_union_of_its_paths() {
     assert!(population.dispatches() as f64 <= 1.5 * union.dispatches() as f64);
     assert!(population.dispatches() as f64 <= 1.5 * *single.iter().max().unwrap() as f64, "{single:?}");
     assert!(population.dispatches() * 4 <= single.iter().sum::<usize>(), "merging saves nothing: {single:?}");
+}
+
+/// Steps of SGD with clipping of whole networks, and their dispatches and bytes of temporaries when calls ran by their mean
+/// depth instead of by the longest chain behind them.
+#[test]
+fn the_longest_chain_first_needs_few_dispatches() {
+    let gpu = common::gpu();
+    let options = StepOptions {
+        batch: 32,
+        statistics: Statistics::Batch { update: true },
+        smoothing: 0.0,
+        update: Some(Update { clip: true, ..Update::default() }),
+        gradients: false,
+    };
+    let graph = |arch: Arch, cells: usize| {
+        let sizes = Macro { channels: 16, cells, in_channels: 3, height: 32, width: 32, classes: 10 };
+        Arc::new(build(&Network::new(arch, sizes), &options).unwrap().graph)
+    };
+    let named = |arch: &str, cells| vec![graph(arch.parse().unwrap(), cells)];
+    let mut order: Vec<usize> = (0..SIZE).collect();
+    Stream::new(5, 0, 5).shuffle(&mut order);
+    let fifty = order[..50].iter().map(|&i| graph(Arch::from_index(i).unwrap(), 1)).collect();
+    // Of the preset `cpu` there are dispatches and bytes, of `gpu` dispatches; this one's weight gradients have more parts now.
+    for (name, graphs, [cpu, gpu_preset], bytes, most) in [
+        ("all 3x3, one cell", named("333333", 1), [192, 192], 46_489_456, [0.80, 0.83]),
+        ("all 3x3, five cells", named("333333", 5), [618, 618], 178_653_136, [0.80, 0.80]),
+        ("mixed, one cell", named("321430", 1), [173, 172], 27_567_440, [0.76, 0.79]),
+        ("mixed, five cells", named("321430", 5), [509, 508], 86_392_208, [0.76, 0.76]),
+        ("fifty of one cell", fifty, [289, 294], 1_378_648_976, [0.75, 0.77]),
+    ] {
+        for (preset, before, most) in [(Preset::CPU, cpu, most[0]), (Preset::GPU, gpu_preset, most[1])] {
+            let start = Instant::now();
+            let now = Plan::announce(gpu, &graphs, preset).unwrap();
+            let share = (now.dispatches as f64 / f64::from(before), now.bytes as f64 / f64::from(bytes));
+            println!(
+                "{name}, {}: {} dispatches ({before} before), {} bytes ({bytes} before), {share:.3?}, planned in {:?}",
+                preset.name,
+                now.dispatches,
+                now.bytes,
+                start.elapsed()
+            );
+            assert!(share.0 <= most, "{name}: {share:?}");
+            assert!(share.1 <= 1.15 || preset == Preset::GPU, "{name}: {share:?}");
+        }
+    }
 }
 
 #[test]
@@ -216,4 +262,18 @@ fn too_large_a_batch_is_refused() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+/// A step of an optimiser takes weights that lie side by side for one: a store with another order must not go through.
+#[test]
+fn weights_in_another_order_are_refused() {
+    let (gpu, graph) = (common::gpu(), Arc::new(step(false).graph));
+    let stores = Stores::new(gpu, &graph, 1).unwrap();
+    let mut contents = stores.group(Group::Weights).unwrap().contents().clone();
+    let end = contents.vec4s;
+    contents.entries.values_mut().for_each(|entry| entry.offset = end - entry.offset - entry.shape.vec4s() as u64);
+    let stores = stores.with(Group::Weights, Store::new(gpu, contents, 1, "weights").unwrap());
+    let instance = Instance { graph, bindings: stores.bindings(0), path: vec![1; 6] };
+    let refused = Plan::compile(gpu, vec![instance], common::preset()).map(|_| ()).unwrap_err().to_string();
+    assert!(refused.contains("another order"), "{refused}");
 }

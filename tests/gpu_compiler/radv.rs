@@ -7,6 +7,8 @@ use std::time::Instant;
 use altiplano::shader::{Interface, Kind};
 use ash::vk;
 
+use super::assembly::{maxima, multiply_adds_in_hundred};
+
 /// The driver's description on this machine.
 pub fn description() -> Option<PathBuf> {
     let folders = ["/usr/share/vulkan/icd.d", "/usr/local/share/vulkan/icd.d", "/etc/vulkan/icd.d"];
@@ -26,6 +28,10 @@ pub struct Report {
     pub spilled: u64,
     /// Waves that a SIMD holds at once.
     pub waves: u64,
+    /// Of a hundred instructions of the hottest loop so many are multiply-adds.
+    pub adds: u32,
+    /// Instructions that take the larger of two numbers.
+    pub maxima: usize,
     pub milliseconds: u128,
 }
 
@@ -105,10 +111,10 @@ impl Compiler {
                 .stage(vk::ShaderStageFlags::COMPUTE)
                 .module(module)
                 .name(&entry);
-            let create = vk::ComputePipelineCreateInfo::default()
-                .stage(stage)
-                .layout(layout)
-                .flags(vk::PipelineCreateFlags::CAPTURE_STATISTICS_KHR);
+            let create = vk::ComputePipelineCreateInfo::default().stage(stage).layout(layout).flags(
+                vk::PipelineCreateFlags::CAPTURE_STATISTICS_KHR
+                    | vk::PipelineCreateFlags::CAPTURE_INTERNAL_REPRESENTATIONS_KHR,
+            );
             let start = Instant::now();
             let made = self.device.create_compute_pipelines(vk::PipelineCache::null(), &[create], None);
             let pipeline = *made.map_err(|(_, why)| format!("pipeline: {why}"))?.first().ok_or("no pipeline")?;
@@ -125,9 +131,36 @@ impl Compiler {
             };
             let (vgprs, spilled) = (value("VGPRs")?, value("Spilled VGPRs")?);
             let waves = value("Subgroups per SIMD")?;
+            let assembly = self.assembly(&info).map_err(wrong("machine code"))?;
             self.device.destroy_pipeline(pipeline, None);
             self.device.destroy_shader_module(module, None);
-            Ok(Report { subgroup, vgprs, spilled, waves, milliseconds })
+            let (adds, maxima) = (multiply_adds_in_hundred(&assembly), maxima(&assembly));
+            Ok(Report { subgroup, vgprs, spilled, waves, adds, maxima, milliseconds })
+        }
+    }
+
+    /// The machine code of a pipeline, as text.
+    ///
+    /// # Safety
+    /// The pipeline must live and have been made with internal representations.
+    unsafe fn assembly(&self, info: &vk::PipelineExecutableInfoKHR) -> Result<String, vk::Result> {
+        let get = self.executables.fp().get_pipeline_executable_internal_representations_khr;
+        // SAFETY: as the caller says; the lists are as long as the driver said, and the texts as long as it said after that.
+        unsafe {
+            let mut count = 0;
+            get(self.device.handle(), info, &mut count, std::ptr::null_mut()).result()?;
+            let mut list = vec![vk::PipelineExecutableInternalRepresentationKHR::default(); count as usize];
+            get(self.device.handle(), info, &mut count, list.as_mut_ptr()).result()?;
+            let mut texts: Vec<Vec<u8>> = list.iter().map(|own| vec![0; own.data_size]).collect();
+            for (own, text) in list.iter_mut().zip(&mut texts) {
+                own.p_data = text.as_mut_ptr().cast();
+            }
+            get(self.device.handle(), info, &mut count, list.as_mut_ptr()).result()?;
+            let name = |own: &vk::PipelineExecutableInternalRepresentationKHR| {
+                CStr::from_ptr(own.name.as_ptr()).to_string_lossy().contains("Assembly")
+            };
+            let found = list.iter().zip(texts).find(|(own, _)| name(own));
+            Ok(found.map(|(_, text)| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default())
         }
     }
 }

@@ -91,6 +91,7 @@ fn step(rows: usize, features: usize) -> Result<Graph> {
     let wanted: Vec<TensorId> = weights.iter().map(|(_, w)| *w).collect();
     let gradients = b.backward(&[(prediction, seed)], &wanted)?;
     let pairs: Vec<_> = weights.iter().filter_map(|(name, w)| Some((name, *w, gradients.get(*w)?))).collect();
+    b.side_by_side(&pairs.iter().map(|&(_, _, g)| g).collect::<Vec<_>>());
     let norm = b.temporary(Shape::vector(1));
     let terms = pairs.iter().map(|&(_, w, g)| (b.scope_of(w), g, None)).collect();
     b.push(Op::GlobalNorm { gradients: terms, norm });

@@ -34,6 +34,17 @@ const ROWS: &[Row] = &[
     ("3x3 one row", [2, 1, 9, 3, 6], square(3, 1, 1), false),
     ("3x3 larger than the image", [3, 2, 2, 5, 7], square(3, 1, 1), true),
     ("3x3 33 to 35 channels", [1, 4, 5, 33, 35], square(3, 1, 1), false),
+    ("3x3 17 to 5 blocks", [1, 5, 9, 66, 19], square(3, 1, 1), true),
+    ("3x3 5 to 17 blocks, one column", [2, 5, 1, 20, 67], square(3, 1, 1), false),
+    ("3x3 stride 2, 1 to 17 blocks", [1, 6, 41, 3, 65], square(3, 2, 1), false),
+    ("3x3 dilation 2, 3 to 1 blocks", [1, 9, 41, 11, 4], dilated(square(3, 1, 2), 2), true),
+    ("3x3 stride 2, dilation 2, 5 blocks", [1, 7, 41, 18, 17], dilated(square(3, 2, 2), 2), false),
+    ("3x3 some splits", [9, 17, 16, 9, 17], square(3, 1, 1), false),
+    ("5x5 5 to 3 blocks", [1, 9, 41, 19, 10], square(5, 1, 2), false),
+    ("7x7 stride 2, 1 to 5 blocks", [1, 13, 41, 3, 17], square(7, 2, 3), true),
+    ("1x1 17 to 5 blocks", [2, 9, 41, 65, 18], square(1, 1, 0), true),
+    ("1x1 1 to 3 blocks", [3, 7, 13, 2, 11], square(1, 1, 0), false),
+    ("1x1 stride 3, 5 blocks", [2, 8, 41, 18, 17], square(1, 3, 0), false),
     ("1x1 prime", [3, 7, 11, 5, 7], square(1, 1, 0), false),
     ("1x1 padded", [2, 3, 5, 5, 3], square(1, 1, 1), false),
     ("1x1 stride 2", [2, 7, 9, 6, 5], square(1, 2, 0), true),
@@ -56,6 +67,10 @@ const ROWS: &[Row] = &[
     ("3x3 many rows", [5, 37, 3, 2, 3], square(3, 1, 1), false),
     ("1x1 most splits", [1100, 8, 2, 1, 1], square(1, 1, 0), false),
     ("depthwise 3x3", [2, 7, 9, 8, 8], grouped(square(3, 1, 1), 8), true),
+    ("depthwise 5x5 stride 2", [2, 9, 41, 18, 18], grouped(square(5, 2, 2), 18), true),
+    ("depthwise 7x7", [1, 8, 11, 20, 20], grouped(square(7, 1, 3), 20), false),
+    ("depthwise 3x3, some splits", [9, 17, 16, 10, 10], grouped(square(3, 1, 1), 10), false),
+    ("depthwise 1x15", [1, 3, 19, 4, 4], grouped(kernel(1, 15, 7), 4), false),
     ("depthwise 3x3, 6 channels", [1, 5, 41, 6, 6], grouped(square(3, 1, 1), 6), false),
     ("depthwise 3x3 stride 2", [2, 9, 11, 5, 5], grouped(square(3, 2, 1), 5), false),
     ("depthwise 5x5 dilation 2", [1, 13, 11, 7, 7], grouped(dilated(square(5, 1, 4), 2), 7), true),
@@ -64,6 +79,7 @@ const ROWS: &[Row] = &[
     ("2 groups", [2, 5, 7, 8, 6], grouped(square(3, 1, 1), 2), true),
     ("2 groups stride 2", [1, 9, 8, 10, 6], grouped(square(3, 2, 1), 2), false),
     ("3 groups", [2, 4, 5, 9, 6], grouped(square(3, 1, 1), 3), false),
+    ("3 groups, some splits", [5, 16, 16, 9, 6], grouped(square(3, 1, 1), 3), true),
     ("3 groups, 1x1", [1, 5, 41, 6, 12], grouped(square(1, 1, 0), 3), false),
     ("3 groups, 5x5", [1, 7, 6, 6, 9], grouped(square(5, 1, 2), 3), false),
 ];
@@ -71,7 +87,7 @@ const ROWS: &[Row] = &[
 /// More workgroups than one dimension of a dispatch can have: for which of the three ops.
 const FOLDED: &[(Row, [bool; 3])] = &[
     (("folded 1x1", [524_299, 1, 1, 1, 2], square(1, 1, 0), false), [true, true, false]),
-    (("folded 1x1 filter", [2, 1, 1, 2052, 1024], square(1, 1, 0), false), [false, false, true]),
+    (("folded filter", [1, 65_537, 1, 1, 1], kernel(65_537, 1, 0), false), [false, false, true]),
     (
         ("folded depthwise filter", [1, 5, 5, 10_492, 10_492], grouped(square(5, 1, 2), 10_492), false),
         [false, false, true],
@@ -144,8 +160,9 @@ fn conv_input(row: &Row) -> Case {
     let dx = case.output(shapes.x, Bound::Sum(geometry.r * geometry.s * k / geometry.groups));
     case.push(Op::ConvInput { dy, w, dx, geometry });
     // A kernel no wider than the stride does not reach all of the input, nor does one with gaps.
+    let reached = (geometry.r as f64 / geometry.stride as f64).powi(2);
     case.dense(if geometry.r < geometry.stride || geometry.dilation == geometry.stride && geometry.stride > 1 {
-        0.2
+        0.2f64.min(0.8 * reached)
     } else {
         0.5
     })

@@ -7,7 +7,7 @@ use altiplano::gpu::{Gpu, Slab};
 use altiplano::graph::plan::{Instance, Plan};
 use altiplano::graph::store::{Contents, Store};
 use altiplano::graph::{Builder, Graph, Group, Init, Op, Shape, TensorId};
-use altiplano::kernels::{Lowering, Preset};
+use altiplano::kernels::{Call, Lowering, Preset};
 use altiplano::philox::Stream;
 use altiplano::reference::{Memory, run};
 
@@ -197,6 +197,32 @@ impl Case {
         tensor
     }
 
+    /// Inputs of each instance's own that lie side by side.
+    pub fn inputs_together(&mut self, shapes: &[Shape]) -> Vec<TensorId> {
+        let tensors: Vec<TensorId> = shapes.iter().map(|&shape| self.input(shape, Fill::Numbers)).collect();
+        self.builder.side_by_side(&tensors);
+        tensors
+    }
+
+    /// Outputs that lie side by side, between two canaries of their length together; also inputs if they are `moved`.
+    pub fn outputs_together(&mut self, shapes: &[Shape], products: usize, moved: bool) -> Vec<TensorId> {
+        let whole = Shape::vector(4 * shapes.iter().map(Shape::vec4s).sum::<usize>());
+        self.canary(whole);
+        let mut tensors = vec![];
+        for &shape in shapes {
+            let tensor = self.builder.temporary(shape);
+            self.builder.probe(tensor, &format!("output {}", tensor.0));
+            self.outputs.push(Output { tensor, bound: Bound::Sum(products), padded: true });
+            if moved {
+                self.inputs.push(Input { tensor, fill: Fill::Numbers, size: magnitude });
+            }
+            tensors.push(tensor);
+        }
+        self.canary(whole);
+        self.builder.side_by_side(&tensors);
+        tensors
+    }
+
     /// What stands for the last input among magnitudes.
     pub fn sized(&mut self, size: Size) {
         self.inputs.last_mut().unwrap().size = size;
@@ -211,10 +237,14 @@ impl Case {
         self.builder.push(op);
     }
 
+    /// Its calls.
+    pub fn calls(&self, preset: Preset) -> Vec<Call> {
+        Lowering::of(self.builder.graph(), preset).calls
+    }
+
     /// The most workgroups that a call of it takes.
     pub fn workgroups(&self, preset: Preset) -> usize {
-        let calls = Lowering::of(self.builder.graph(), preset).calls;
-        calls.iter().map(|call| call.groups).max().unwrap_or(0)
+        self.calls(preset).iter().map(|call| call.workgroups).max().unwrap_or(0)
     }
 
     pub fn builder(&mut self) -> &mut Builder {
@@ -385,6 +415,14 @@ impl Bench<'_> {
         }
         worst
     }
+}
+
+/// Raw words of all outputs of a case on normal numbers.
+pub fn bits(gpu: &Gpu, preset: Preset, case: &Case) -> Vec<Vec<u32>> {
+    let graph = Arc::new(case.builder.graph().clone());
+    let store = Store::new(gpu, Contents::of(&graph, &[Group::Batch]).unwrap(), 2, "batch").unwrap();
+    let bench = Bench { gpu, case, graph, store, preset };
+    bench.run(&bench.plan(&case.paths[..1]), &[&bench.fill(false, 0)]).remove(0)
 }
 
 /// All checks of one case; returns the number of runs on the GPU and the largest error as a share of its bound.

@@ -12,6 +12,7 @@ mod probe;
 mod statistics;
 mod sums;
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,7 +20,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use altiplano::bench::tune::candidates;
 use altiplano::gpu::{Gpu, Options};
 use altiplano::graph::Statistics;
-use altiplano::kernels::Preset;
+use altiplano::kernels::{Call, Preset, kernel};
 use altiplano::nn::nas_bench_201::{Network, Supernet};
 use altiplano::space::nas_bench_201::Macro;
 use altiplano::train::step::{StepOptions, build};
@@ -89,6 +90,46 @@ fn tiles_to_choose_from() {
             run_table(common::gpu(), candidate, &cases);
         }
     }
+}
+
+/// Reductions with few lanes in a tree, and with the most that there may be.
+#[test]
+fn lanes_of_reductions() {
+    let reduces = |name: &str| name.starts_with("batch norm") || name.starts_with("channel sum");
+    let cases: Vec<_> = cases().into_iter().filter(|case| reduces(&case.name)).collect();
+    for reduce_lanes in [16, 256] {
+        run_table(common::gpu(), Preset { reduce_lanes, ..Preset::GPU }, &cases);
+    }
+}
+
+/// What a kernel says leaves bits alone does: tiles of convolutions, and lanes of all kernels whose lanes are free.
+#[test]
+fn free_constants_leave_bits_alone() {
+    let gpu = common::gpu();
+    let reduces = |preset| {
+        let fixed = |call: &Call| kernel(call.variant.shader).is_none_or(|kernel| !kernel.free.contains(&"LANES"));
+        move |case: &harness::Case| case.calls(preset).iter().any(fixed)
+    };
+    let mut compared = BTreeSet::new();
+    for preset in [Preset::CPU, Preset::GPU].map(|preset| preset.fit(gpu.report())) {
+        let mut others = candidates(preset);
+        others.push(Preset { lanes: 32, conv_lanes: 16, broadcast: false, ..preset });
+        for case in cases().into_iter().filter(|case| !reduces(preset)(case)) {
+            let calls = case.calls(preset);
+            // Few of each kind are enough: a case has a pipeline per preset.
+            let mut shaders = calls.iter().map(|call| call.variant.shader.to_owned() + preset.name);
+            if shaders.all(|shader| compared.contains(&shader)) && !case.name.contains("width 41") {
+                continue;
+            }
+            compared.extend(calls.iter().map(|call| call.variant.shader.to_owned() + preset.name));
+            let own = harness::bits(gpu, preset, &case);
+            for &other in others.iter().filter(|&&other| case.calls(other) != calls) {
+                assert!(harness::bits(gpu, other, &case) == own, "{}: {other:?}", case.name);
+            }
+        }
+    }
+    println!("compared: {compared:?}");
+    assert!(compared.len() >= 20 || std::env::var("ALTIPLANO_CASES").is_ok());
 }
 
 fn run_table(gpu: &Gpu, preset: Preset, cases: &[harness::Case]) {
@@ -177,6 +218,15 @@ const BATCH: Statistics = Statistics::Batch { update: true };
 fn gradients_of_a_mixed_network() {
     networks::check(common::gpu(), common::preset(), &networks::Mixed, &[], BATCH);
     networks::check(common::gpu(), common::preset(), &networks::Mixed, &[], Statistics::Running);
+}
+
+#[test]
+fn weights_that_are_no_numbers_give_a_loss_that_is_none() {
+    let gpu = common::gpu();
+    for preset in [Preset::CPU, Preset::GPU].map(|preset| preset.fit(gpu.report())) {
+        networks::check_lost_weights(gpu, preset, &networks::Mixed, BATCH);
+        networks::check_lost_weights(gpu, preset, &networks::Mixed, Statistics::Running);
+    }
 }
 
 #[test]

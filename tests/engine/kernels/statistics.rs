@@ -1,6 +1,7 @@
 //! Batch norm, losses, norms and optimisers.
 
 use altiplano::graph::{Guard, Noise, Op, Shape, Statistics, TensorId, hyper};
+use altiplano::kernels::Preset;
 use altiplano::reference::Memory;
 
 use super::harness::{Bound, Case, Fill, HALF_ULP, itself};
@@ -33,8 +34,25 @@ pub fn cases() -> Vec<Case> {
             cases.push(batch_norm_grad(&format!("{i} {statistics:?} {affine}"), shape, statistics, affine));
         }
     }
-    cases.push(batch_norm("far from zero", Shape::map(2, 9, 11, 5), Fill::Around(1000.0), MOVING, true));
-    cases.extend([Shape::map(1, 7, 9, 5), Shape::map(5, 21, 23, 6)].map(constant_channels));
+    // Positions and blocks that cut rows, strips, runs and chunks of lanes.
+    for (n, h, w) in [(1, 1, 1), (1, 1, 41), (5, 5, 41), (3, 25, 40)] {
+        for c in [3, 11, 18, 67] {
+            let (name, shape) = (format!("cut {n}x{h}x{w}x{c}"), Shape::map(n, h, w, c));
+            cases.push(batch_norm(&name, shape, Fill::Numbers, MOVING, true));
+            cases.push(batch_norm_grad(&name, shape, BATCH, true));
+        }
+    }
+    // With 16 lanes, more chunks than those that merge them load at once.
+    let many = Shape::map(2, 41, 41, 67);
+    cases.push(batch_norm("many chunks", many, Fill::Around(3.0), MOVING, true));
+    cases.push(batch_norm_grad("many chunks", many, BATCH, true));
+    for (shape, middle) in [((2, 9, 11, 5), 1e3), ((5, 5, 41, 18), 2e3), ((3, 25, 40, 67), -1e3)] {
+        let (n, h, w, c) = shape;
+        let name = format!("around {middle} {n}x{h}x{w}");
+        cases.push(batch_norm(&name, Shape::map(n, h, w, c), Fill::Around(middle), MOVING, true));
+    }
+    let constant = [(1, 7, 9, 5), (5, 21, 23, 6), (1, 1, 41, 18), (5, 5, 41, 11), (3, 25, 40, 67)];
+    cases.extend(constant.map(|(n, h, w, c)| constant_channels(Shape::map(n, h, w, c))));
     cases.push(batch_norm("a single position", Shape::map(1, 1, 1, 6), Fill::Numbers, BATCH, true));
     for (images, classes) in [(1, 3), (13, 10), (41, 7), (5, 101)] {
         for (smoothing, gradient) in [(0.0, true), (0.1, true), (0.1, false)] {
@@ -53,6 +71,12 @@ pub fn cases() -> Vec<Case> {
         cases.extend([Shape::vector(3), filter].map(|shape| ascend(shape, adaptive)));
     }
     cases.push(guarded_norm());
+    cases.push(global_norm("long", &[Shape::map(1, 271, 283, 3)], false));
+    for yes in [false, true] {
+        cases.push(norm_side_by_side(yes));
+        cases.push(ascend_side_by_side(yes));
+        cases.extend([None, Some(1e6)].map(|norm| sgd_side_by_side(yes, norm)));
+    }
     for shape in [Shape::vector(7), Shape::Filter { r: 3, s: 3, c: 5, k: 6, groups: 1 }] {
         for nesterov in [false, true] {
             cases.extend([None, Some(1.0), Some(1e6)].map(|clip| sgd(shape, nesterov, clip)));
@@ -349,6 +373,68 @@ fn sgd(shape: Shape, nesterov: bool, norm: Option<f32>) -> Case {
     let hyper = host(&mut case);
     case.push(Op::Sgd { w, g, m, norm: clipped, hyper, nesterov });
     if norm.is_none_or(|norm| norm < 3.0) { case } else { case.inexact() }
+}
+
+/// Tensors of odd lengths, and on which options of one choice they matter; those on the first two are guarded.
+const TOGETHER: [(Shape, u32); 7] = [
+    (Shape::vector(5), !0),
+    (Shape::Filter { r: 3, s: 3, c: 13, k: 41, groups: 1 }, !0),
+    (Shape::vector(1), !0),
+    (Shape::map(1, 31, 37, 7), 0b01),
+    (Shape::vector(9), 0b01),
+    (Shape::vector(6), 0b10),
+    (Shape::Filter { r: 1, s: 3, c: 1, k: 7, groups: 7 }, !0),
+];
+
+/// A case on the paths of [`TOGETHER`], its shapes and their guards.
+fn together(name: String) -> (Case, [Shape; 7], [Guard; 7]) {
+    let mut case = Case::new(name).paths([&[0], &[1], &[2]]);
+    let choice = case.builder().choice(3);
+    let guard = |options| if options == !0 { Guard::ALWAYS } else { Guard::new(choice, options) };
+    (case, TOGETHER.map(|(shape, _)| shape), TOGETHER.map(|(_, options)| guard(options)))
+}
+
+/// Calls for the ranges of [`TOGETHER`]: neighbours of one guard are one.
+const RANGES: usize = 4;
+
+fn norm_side_by_side(adaptive: bool) -> Case {
+    let (mut case, shapes, guards) = together(format!("global norm side by side {adaptive}"));
+    let gradients = case.inputs_together(&shapes);
+    let weights = adaptive.then(|| case.inputs_together(&shapes));
+    let weight = |i: usize| weights.as_ref().map(|weights| weights[i]);
+    let gradients = gradients.into_iter().enumerate().map(|(i, g)| (guards[i], g, weight(i))).collect();
+    let norm = norm_output(&mut case, shapes.iter().map(Shape::len).sum());
+    case.push(Op::GlobalNorm { gradients, norm });
+    assert_eq!(case.calls(Preset::CPU).len(), RANGES + 1);
+    case.inexact()
+}
+
+fn ascend_side_by_side(adaptive: bool) -> Case {
+    let (mut case, shapes, _) = together(format!("ascend side by side {adaptive}"));
+    let (weights, gradients) = (case.inputs_together(&shapes), case.inputs_together(&shapes));
+    let norm = case.input(Shape::vector(1), Fill::Values(vec![4.0]));
+    let hyper = host(&mut case);
+    let ascended = case.outputs_together(&shapes, 5, false);
+    for ((w, g), y) in weights.into_iter().zip(gradients).zip(ascended) {
+        case.push(Op::Ascend { w, g, norm, hyper, y, adaptive });
+    }
+    assert_eq!(case.calls(Preset::CPU).len(), 1);
+    case
+}
+
+/// What the path does not use stays as it is.
+fn sgd_side_by_side(nesterov: bool, norm: Option<f32>) -> Case {
+    let (mut case, shapes, guards) = together(format!("sgd side by side, {nesterov}, {norm:?}"));
+    let gradients = case.inputs_together(&shapes);
+    let [weights, momenta] = [8, 6].map(|products| case.outputs_together(&shapes, products, true));
+    let norm = norm.map(|norm| case.input(Shape::vector(1), Fill::Values(vec![norm])));
+    let hyper = host(&mut case);
+    for (i, guard) in guards.into_iter().enumerate() {
+        let op = Op::Sgd { w: weights[i], g: gradients[i], m: momenta[i], norm, hyper, nesterov };
+        case.builder().guarded(guard, |b| b.push(op));
+    }
+    assert_eq!(case.calls(Preset::CPU).len(), RANGES);
+    if norm.is_none() { case } else { case.inexact() }
 }
 
 /// Philox is exact; `log`, `cos` and `sin` are not. Deviations of up to 5.8 with angles of up to 2 pi, each known to a few

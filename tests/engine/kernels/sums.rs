@@ -50,7 +50,14 @@ pub fn cases() -> Vec<Case> {
     cases.extend([nothing(), everything(), guarded()]);
     cases.push(global(Shape::map(2, 8, 4, 5), 9));
     cases.push(global(Shape::map(5, 7, 6, 41), 10).inexact());
+    cases.push(global(Shape::map(3, 8, 8, 67), 11));
+    cases.push(global(Shape::map(2, 41, 25, 18), 12).inexact());
     cases.push(channel_sum(Shape::map(7, 13, 11, 5), 9));
+    // One chunk; several; with 16 lanes so many that their sums are summed in chunks as well.
+    for (i, shape) in [(5, 5, 41, 67), (3, 25, 40, 11), (2, 41, 41, 67), (3, 41, 41, 18)].into_iter().enumerate() {
+        let (n, h, w, c) = shape;
+        cases.push(channel_sum(Shape::map(n, h, w, c), 10 + i));
+    }
     cases
 }
 
