@@ -110,8 +110,8 @@ impl Case {
         let plan = Plan::compile(gpu, paths.iter().enumerate().map(instance).collect(), preset)?;
         plan.submit();
         gpu.wait()?;
-        let read = |copy: usize| self.outputs.iter().map(|(_, t)| plan.read_wait(copy, *t)).collect::<Result<_>>();
-        (0..paths.len()).map(read).collect()
+        let wanted = |copy: usize| self.outputs.iter().map(|(_, t)| (copy, *t)).collect::<Vec<_>>();
+        (0..paths.len()).map(|copy| plan.read_all_wait(&wanted(copy))).collect()
     }
 
     /// The same in f64 on the processor.

@@ -4,19 +4,20 @@
 //! `wait`; [`Gpu::from_wgpu`] takes a device that a program already has.
 
 mod adapter;
+mod mirror;
 mod pipeline;
 mod profiler;
 mod read_back;
 mod record;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 pub use adapter::{AdapterReport, Choice, Limits, adapters};
 pub use pipeline::Pipeline;
 pub use profiler::Timing;
 pub use read_back::{Mapped, ReadBack};
-pub use record::{Dispatch, Recorder, Ticket};
+pub use record::{Dispatch, Part, Recorder, Ticket};
 /// The graphics library, for programs that share their device.
 pub use wgpu;
 
@@ -50,12 +51,14 @@ struct Shared {
     /// Bytes of the slabs that are alive.
     allocated: Arc<std::sync::atomic::AtomicU64>,
     counts: Mutex<Counts>,
+    /// Slabs of which the device does not have all that the host has set.
+    behind: Mutex<Vec<Weak<SlabInner>>>,
 }
 
 /// What the host has asked of the device so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Writes into slabs.
+    /// Writes into slabs, as the queue gets them: what the host sets in memory of its own is one at the next submission.
     pub writes: u64,
     /// Bytes of them.
     pub written: u64,
@@ -63,6 +66,13 @@ pub struct Counts {
     pub submissions: u64,
     /// Copies to the host.
     pub reads: u64,
+}
+
+impl std::fmt::Display for Counts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Counts { writes, written, submissions, reads } = self;
+        write!(f, "{writes} writes ({} KiB), {submissions} submissions, {reads} read-backs", written >> 10)
+    }
 }
 
 /// A piece of device memory that one binding can hold.
@@ -73,6 +83,8 @@ struct SlabInner {
     buffer: wgpu::Buffer,
     bytes: u64,
     allocated: Arc<std::sync::atomic::AtomicU64>,
+    /// What it holds, if the host alone writes it.
+    mirror: Option<Mutex<mirror::Mirror>>,
 }
 
 impl Drop for SlabInner {
@@ -151,6 +163,7 @@ impl Gpu {
             fault,
             allocated: Arc::default(),
             counts: Mutex::default(),
+            behind: Mutex::default(),
         }))
     }
 
@@ -198,7 +211,15 @@ impl Gpu {
     /// # Errors
     /// [`Error::Memory`] if a binding cannot be that large or the device has no room.
     pub fn slab(&self, bytes: u64, what: &str) -> Result<Slab> {
-        self.allocate(bytes, what, wgpu::BufferUsages::STORAGE)
+        self.allocate(bytes, what, wgpu::BufferUsages::STORAGE, false)
+    }
+
+    /// Zeroed memory that the host alone writes: all that it sets before a submission is one write.
+    ///
+    /// # Errors
+    /// As [`Gpu::slab`].
+    pub fn host_slab(&self, bytes: u64, what: &str) -> Result<Slab> {
+        self.allocate(bytes, what, wgpu::BufferUsages::STORAGE, true)
     }
 
     /// Zeroed memory that is bound as a uniform.
@@ -206,10 +227,10 @@ impl Gpu {
     /// # Errors
     /// As [`Gpu::slab`].
     pub fn uniform(&self, bytes: u64, what: &str) -> Result<Slab> {
-        self.allocate(bytes, what, wgpu::BufferUsages::UNIFORM)
+        self.allocate(bytes, what, wgpu::BufferUsages::UNIFORM, false)
     }
 
-    fn allocate(&self, bytes: u64, what: &str, usage: wgpu::BufferUsages) -> Result<Slab> {
+    fn allocate(&self, bytes: u64, what: &str, usage: wgpu::BufferUsages, host: bool) -> Result<Slab> {
         let bytes = bytes.max(16).next_multiple_of(16);
         let limit = self.0.report.limits.slab_bytes;
         let memory = |advice: &str| Error::Memory {
@@ -233,7 +254,8 @@ impl Gpu {
         }
         self.check("allocating memory")?;
         self.0.allocated.fetch_add(bytes, std::sync::atomic::Ordering::Relaxed);
-        Ok(Slab(Arc::new(SlabInner { buffer, bytes, allocated: self.0.allocated.clone() })))
+        let mirror = host.then(|| mirror::Mirror::new(bytes));
+        Ok(Slab(Arc::new(SlabInner { buffer, bytes, allocated: self.0.allocated.clone(), mirror })))
     }
 
     /// Writes `data` (a multiple of four bytes) at byte `offset`, before the next submission.
@@ -245,12 +267,19 @@ impl Gpu {
         if end > slab.bytes() || !data.len().is_multiple_of(4) || !offset.is_multiple_of(4) {
             return Err(Error::shape("upload", format!("at most {} bytes", slab.bytes()), end));
         }
+        match &slab.0.mirror {
+            Some(mirror) => self.defer(slab, mirror, offset, data),
+            None => self.send(slab, offset, data),
+        }
+        Ok(())
+    }
+
+    fn send(&self, slab: &Slab, offset: u64, data: &[u8]) {
         self.count(|counts| {
             counts.writes += 1;
             counts.written += data.len() as u64;
         });
         self.0.queue.write_buffer(slab.buffer(), offset, data);
-        Ok(())
     }
 
     /// Waits until one submission and all before it have run.

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use super::{Gpu, lock};
+use super::{Gpu, Part, lock};
 use crate::error::{Error, Result};
 
 /// Bytes on their way back. Await it after the recording was submitted, or call [`ReadBack::wait`].
@@ -31,6 +31,38 @@ pub(super) fn staging(gpu: &Gpu, bytes: u64) -> ReadBack {
         mapped_at_creation: false,
     };
     ReadBack { gpu: gpu.clone(), buffer: gpu.0.device.create_buffer(&descriptor), bytes, state: Arc::default() }
+}
+
+/// Most bytes that come back in one piece, unless a part alone is longer: more would save nothing, and the host has them twice
+/// for a moment.
+const PIECE: u64 = 64 << 20;
+
+impl Gpu {
+    /// The values of many parts (slab, first byte, bytes), waiting for them: one read-back, or as many as it takes.
+    ///
+    /// # Errors
+    /// If a slab is not that long or the device fails.
+    pub fn read_wait(&self, parts: &[Part]) -> Result<Vec<Vec<f32>>> {
+        let mut values = Vec::with_capacity(parts.len());
+        while let Some(rest) = parts.get(values.len()..).filter(|rest| !rest.is_empty()) {
+            let ends = rest.iter().scan(0, |sum, part| {
+                *sum += part.2;
+                Some(*sum)
+            });
+            let piece = &rest[..ends.take_while(|end| *end <= PIECE).count().max(1)];
+            let mut recorder = self.record();
+            let read = recorder.read_all(piece)?;
+            recorder.submit();
+            let all = read.wait_mapped()?;
+            let mut left = all.as_ref();
+            for (_, _, bytes) in piece {
+                let (own, more) = left.split_at((*bytes / 4) as usize);
+                values.push(own.to_vec());
+                left = more;
+            }
+        }
+        Ok(values)
+    }
 }
 
 impl ReadBack {

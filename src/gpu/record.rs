@@ -74,6 +74,31 @@ struct Work {
     encoder: wgpu::CommandEncoder,
 }
 
+/// A part of a slab: its first byte, and how many there are.
+pub type Part = (Slab, u64, u64);
+
+/// Whether all parts lie inside their slabs.
+fn inside(what: &str, parts: &[Part]) -> Result<()> {
+    match parts.iter().find(|(slab, offset, bytes)| offset + bytes > slab.bytes()) {
+        Some((slab, offset, bytes)) => {
+            Err(Error::shape(what, format!("at most {} bytes", slab.bytes()), offset + bytes))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The same parts, those that follow each other in a slab as one, the empty ones left out.
+fn joined(parts: &[Part]) -> Vec<Part> {
+    let mut joined: Vec<Part> = vec![];
+    for (slab, offset, bytes) in parts.iter().filter(|part| part.2 > 0) {
+        match joined.last_mut() {
+            Some(last) if last.0.id() == slab.id() && last.1 + last.2 == *offset => last.2 += bytes,
+            _ => joined.push((slab.clone(), *offset, *bytes)),
+        }
+    }
+    joined
+}
+
 /// A submission, to wait for.
 #[derive(Clone, Debug)]
 pub struct Ticket(pub(super) wgpu::SubmissionIndex);
@@ -144,20 +169,31 @@ impl Recorder {
     ///
     /// # Errors
     /// If a slab is not that long.
-    pub fn read_all(&mut self, parts: &[(Slab, u64, u64)]) -> Result<ReadBack> {
-        if let Some((slab, offset, bytes)) = parts.iter().find(|(slab, offset, bytes)| offset + bytes > slab.bytes()) {
-            return Err(Error::shape("read-back", format!("at most {} bytes", slab.bytes()), offset + bytes));
-        }
+    pub fn read_all(&mut self, parts: &[Part]) -> Result<ReadBack> {
+        inside("read-back", parts)?;
         self.encoder.pass = None;
         let copy = read_back::staging(&self.gpu, parts.iter().map(|(_, _, bytes)| bytes).sum::<u64>().max(16));
         let mut at = 0;
-        for (slab, offset, bytes) in parts {
-            self.encoder.encoder.copy_buffer_to_buffer(slab.buffer(), *offset, copy.buffer(), at, *bytes);
+        for (slab, offset, bytes) in joined(parts) {
+            self.encoder.encoder.copy_buffer_to_buffer(slab.buffer(), offset, copy.buffer(), at, bytes);
             at += bytes;
         }
         self.gpu.count(|counts| counts.reads += 1);
         self.copies.push(copy.clone());
         Ok(copy)
+    }
+
+    /// Fills parts (slab, first byte, bytes) with zeros.
+    ///
+    /// # Errors
+    /// If a slab is not that long.
+    pub fn clear(&mut self, parts: &[Part]) -> Result<()> {
+        inside("clear", parts)?;
+        self.encoder.pass = None;
+        for (slab, offset, bytes) in joined(parts) {
+            self.encoder.encoder.clear_buffer(slab.buffer(), offset, Some(bytes));
+        }
+        Ok(())
     }
 
     /// Number of dispatches so far.
@@ -166,8 +202,14 @@ impl Recorder {
     }
 
     /// Submits; returns at once.
-    pub fn submit(mut self) -> Ticket {
-        self.finish()
+    pub fn submit(self) -> Ticket {
+        let Recorder { gpu, encoder: Work { pass, encoder }, copies, .. } = self;
+        drop(pass);
+        gpu.flush();
+        gpu.count(|counts| counts.submissions += 1);
+        let index = gpu.0.queue.submit([encoder.finish()]);
+        copies.into_iter().for_each(|copy| copy.map());
+        Ticket(index)
     }
 
     /// Submits, waits, and returns the time of each profiled dispatch, or of all together; nothing if the device has no time
@@ -180,20 +222,10 @@ impl Recorder {
         self.encoder.pass = None;
         let resolved = profile.map(|p| p.resolve(&self.gpu, &mut self.encoder.encoder));
         let gpu = self.gpu.clone();
-        self.finish();
+        self.submit();
         match resolved {
             Some(resolved) => resolved.read(&gpu),
             None => Ok(vec![]),
         }
-    }
-
-    fn finish(&mut self) -> Ticket {
-        self.encoder.pass = None;
-        let empty = self.gpu.0.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
-        let encoder = std::mem::replace(&mut self.encoder.encoder, empty);
-        self.gpu.count(|counts| counts.submissions += 1);
-        let index = self.gpu.0.queue.submit([encoder.finish()]);
-        self.copies.drain(..).for_each(|copy| copy.map());
-        Ticket(index)
     }
 }

@@ -151,11 +151,12 @@ pub enum Group {
     Momentum,
     /// Images and labels of the current batch.
     Batch,
-    /// Learning rate and its like, written by the host between steps.
+    /// What the host writes between steps, and nobody else: learning rate and its like, an attack's settings, which images a
+    /// batch is made of. Lies in memory of the host's own.
     Hyper,
     /// Sums of losses and counts, read back now and then.
     Metrics,
-    /// The resident data set (packed bytes) and the descriptors of the batch.
+    /// The resident data set (packed bytes).
     Data,
     /// What an attack keeps between its steps.
     Attack,

@@ -14,7 +14,7 @@ use super::ir::{Graph, Group, Shape, TensorId};
 use super::schedule::{GraphLayout, Merged, Schedule};
 use super::store::Store;
 use crate::error::{Error, Result};
-use crate::gpu::{Dispatch, Gpu, Recorder, Slab};
+use crate::gpu::{Dispatch, Gpu, Part, Recorder, Slab};
 use crate::kernels::{Call, Cost, Preset, Word};
 use crate::shader::Variant;
 
@@ -227,12 +227,28 @@ impl Plan {
     /// # Errors
     /// If the device fails or there is no such tensor.
     pub fn read_wait(&self, instance: usize, tensor: TensorId) -> Result<Vec<f32>> {
+        Ok(self.read_all_wait(&[(instance, tensor)])?.pop().unwrap_or_default())
+    }
+
+    /// The same of many tensors (instance, tensor), which come together.
+    ///
+    /// # Errors
+    /// If the device fails or one of them does not exist.
+    pub fn read_all_wait(&self, tensors: &[(usize, TensorId)]) -> Result<Vec<Vec<f32>>> {
+        let part = |&(instance, tensor): &(usize, TensorId)| self.part(instance, tensor);
+        let stored = self.gpu.read_wait(&tensors.iter().map(part).collect::<Result<Vec<_>>>()?)?;
+        let shape = |&(instance, tensor): &(usize, TensorId)| self.instances[instance].graph.shape(tensor);
+        let logical = |(shape, stored): (Shape, Vec<f32>)| shape.storage_indices().map(|i| stored[i]).collect();
+        Ok(tensors.iter().map(shape).zip(stored).map(logical).collect())
+    }
+
+    /// Where a tensor of an instance lies, to be read with others.
+    ///
+    /// # Errors
+    /// If a store lacks the tensor.
+    pub fn part(&self, instance: usize, tensor: TensorId) -> Result<Part> {
         let (slab, offset, shape) = self.place(instance, tensor)?;
-        let mut recorder = self.gpu.record();
-        let values = recorder.read(&slab, offset * 16, shape.vec4s() as u64 * 16)?;
-        recorder.submit();
-        let stored = values.wait_f32()?;
-        Ok(shape.storage_indices().map(|i| stored[i]).collect())
+        Ok((slab, offset * 16, shape.vec4s() as u64 * 16))
     }
 
     /// Writes the values of a tensor, given in logical row-major order.

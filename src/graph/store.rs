@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::ir::{Graph, Group, Persistent, Shape};
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, Slab};
+use crate::gpu::{Gpu, Part, Slab};
 
 /// One tensor of a store.
 #[derive(Clone, Debug)]
@@ -31,8 +31,11 @@ impl Contents {
     /// The tensors of `groups` in `graph`.
     ///
     /// # Errors
-    /// If two groups have the same name with different shapes.
+    /// If two groups have the same name with different shapes, or an operation writes what only the host may.
     pub fn of(graph: &Graph, groups: &[Group]) -> Result<Self> {
+        if groups.contains(&Group::Hyper) {
+            only_read(graph)?;
+        }
         let mut contents = Contents::default();
         for &group in groups {
             for (id, info) in graph.persistent(group) {
@@ -48,6 +51,16 @@ impl Contents {
             }
         }
         Ok(contents)
+    }
+}
+
+/// Refuses a graph that writes tensors of [`Group::Hyper`]: the next of the host's numbers would undo it.
+fn only_read(graph: &Graph) -> Result<()> {
+    let mut written = graph.nodes.iter().flat_map(|node| node.op.operands().1);
+    let hosts = |id| graph.tensor(id).persistent.as_ref().filter(|info| info.group == Group::Hyper);
+    match written.find_map(hosts) {
+        Some(info) => Err(Error::invalid(&info.name, "an operation writes this tensor, which is the host's")),
+        None => Ok(()),
     }
 }
 
@@ -69,7 +82,7 @@ impl Store {
         let mut list = Vec::with_capacity(copies);
         while list.len() < copies {
             let here = per_slab.min((copies - list.len()) as u64);
-            let slab = gpu.slab(here * bytes, what)?;
+            let slab = room(gpu, [&contents], here * bytes, what)?;
             list.extend((0..here).map(|i| (slab.clone(), i * bytes / 16)));
         }
         Ok(Store { contents: Arc::new(contents), copies: list })
@@ -93,7 +106,8 @@ impl Store {
             places.push((last, slabs[last]));
             slabs[last] += length;
         }
-        let slabs = slabs.into_iter().map(|length| gpu.slab(length * 16, what)).collect::<Result<Vec<_>>>()?;
+        let slab = |length: u64| room(gpu, &contents, length * 16, what);
+        let slabs = slabs.into_iter().map(slab).collect::<Result<Vec<_>>>()?;
         let store = |(contents, (slab, offset)): (Contents, (usize, u64))| Store {
             contents: Arc::new(contents),
             copies: vec![(Slab::clone(&slabs[slab]), offset)],
@@ -175,12 +189,38 @@ impl Store {
     /// # Errors
     /// If the device fails.
     pub fn read_wait(&self, gpu: &Gpu, copy: usize) -> Result<Vec<f32>> {
+        Ok(gpu.read_wait(&[self.part(copy)?])?.pop().unwrap_or_default())
+    }
+
+    /// A whole copy, to be read with others.
+    ///
+    /// # Errors
+    /// If there is no such copy.
+    pub fn part(&self, copy: usize) -> Result<Part> {
         let (slab, base) = self.copy(copy)?;
-        let mut recorder = gpu.record();
-        let values = recorder.read(slab, base * 16, self.contents.vec4s.max(1) * 16)?;
-        recorder.submit();
-        let mut values = values.wait_f32()?;
-        values.truncate(self.contents.vec4s as usize * 4);
-        Ok(values)
+        Ok((slab.clone(), base * 16, self.contents.vec4s * 16))
+    }
+
+    /// All copies, to be read or cleared together.
+    pub fn parts(&self) -> Vec<Part> {
+        self.copies.iter().map(|(slab, base)| (slab.clone(), base * 16, self.contents.vec4s * 16)).collect()
+    }
+
+    /// One tensor of a copy, to be read with others.
+    ///
+    /// # Errors
+    /// If there is no such tensor or copy.
+    pub fn part_of(&self, copy: usize, name: &str) -> Result<Part> {
+        let (slab, offset) = self.place(copy, name)?;
+        Ok((slab, offset * 16, self.entry(name)?.shape.vec4s() as u64 * 16))
+    }
+}
+
+/// Memory for tensors: where all are the host's, that which it alone writes.
+fn room<'a>(gpu: &Gpu, contents: impl IntoIterator<Item = &'a Contents>, bytes: u64, what: &str) -> Result<Slab> {
+    let mut groups = contents.into_iter().flat_map(|own| own.entries.values()).map(|entry| entry.info.group).peekable();
+    match groups.peek().is_some() && groups.all(|group| group == Group::Hyper) {
+        true => gpu.host_slab(bytes, what),
+        false => gpu.slab(bytes, what),
     }
 }

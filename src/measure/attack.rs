@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::forward::{Score, Subject};
 use crate::error::{Error, Result};
-use crate::gpu::Gpu;
+use crate::gpu::{Gpu, Part};
 use crate::graph::plan::{Instance, Plan};
 use crate::graph::store::{Contents, Store};
 use crate::graph::{Builder, Graph, Group, Init, Op, Shape, Statistics, TensorId, attack};
@@ -198,7 +198,10 @@ pub struct Attacker {
     start: Plan,
     step: Plan,
     judge: Plan,
+    /// A copy for each network and restart.
     store: Store,
+    /// The host's numbers for each of them.
+    words: Vec<Store>,
     graph: Tensors,
     subjects: usize,
     seed: u64,
@@ -227,7 +230,7 @@ fn kept(b: &mut Builder, batch: usize, input: [usize; 3]) -> Result<Kept> {
     Ok(Kept {
         x: b.persistent(Group::Batch, "x", map, zero, &[batch, c, h, w])?,
         adv: b.persistent(Group::Attack, "adv", map, zero, &[batch, c, h, w])?,
-        settings: b.persistent(Group::Attack, "settings", attack::shape(c), zero, &[])?,
+        settings: b.persistent(Group::Hyper, "settings", attack::shape(c), zero, &[])?,
         state: b.persistent(Group::Attack, "state", Shape::Vectors { rows: batch, c: 8 }, zero, &[batch, 8])?,
         memory: b.persistent(Group::Attack, "memory", Shape::map(3 * batch, h, w, c), zero, &[3 * batch, c, h, w])?,
     })
@@ -254,6 +257,21 @@ fn pass(model: &dyn Model, batch: usize, step: Option<Method>) -> Result<(Graph,
     Ok((layers.builder.finish(), Tensors { gradient, per_image: loss.per_image }))
 }
 
+/// What an attack left on a subject.
+struct Last {
+    /// The records of each restart.
+    states: Vec<Vec<f32>>,
+    /// Loss and hit of each image at the last point of the last restart.
+    per_image: Vec<f32>,
+    /// The gradient of its last step.
+    gradient: Vec<f32>,
+}
+
+/// Worst loss and hits of a copy's images.
+fn records(state: &[f32], count: usize) -> Vec<[f64; 2]> {
+    state.chunks(8).take(count).map(|record| [record[0], record[1]].map(f64::from)).collect()
+}
+
 impl Attacker {
     /// Compiles the passes of `attack` on the subjects, for batches of `batch` images of the setting's data.
     ///
@@ -273,7 +291,6 @@ impl Attacker {
             return Err(Error::invalid("attack", why));
         }
         let (gpu, input) = (setting.gpu, model.input());
-        let feed = Feed::new(gpu, setting.data, setting.statistics, input, batch, 1, setting.preset)?;
         let mut b = Builder::new();
         let Kept { x, adv, settings, state, .. } = kept(&mut b, batch, input)?;
         b.push(Op::AttackStart { x, settings, adv, state });
@@ -284,7 +301,8 @@ impl Attacker {
         // One task per network and restart.
         let copies = subjects.len() * attack.restarts;
         let store = Store::new(gpu, Contents::of(&step, &[Group::Attack])?, copies, "attack")?;
-        let hyper = Store::new(gpu, Contents::of(&step, &[Group::Hyper])?, 1, "rates")?;
+        let words = vec![Contents::of(&step, &[Group::Hyper])?; copies];
+        let (feed, words) = Feed::beside(setting, input, batch, 1, words)?;
         let plan = |graph: &Arc<Graph>| {
             let instance = |copy: usize| {
                 let subject = &subjects[copy / attack.restarts];
@@ -294,7 +312,7 @@ impl Attacker {
                         (Group::Weights, subject.weights.clone()),
                         (Group::Running, subject.running.clone()),
                         (Group::Batch, (feed.store().clone(), 0)),
-                        (Group::Hyper, (hyper.clone(), 0)),
+                        (Group::Hyper, (words[copy].clone(), 0)),
                         (Group::Attack, (store.clone(), copy)),
                     ]
                     .into(),
@@ -305,8 +323,12 @@ impl Attacker {
         };
         let mut start_instances = vec![];
         for copy in 0..copies {
-            let bindings = [(Group::Batch, (feed.store().clone(), 0)), (Group::Attack, (store.clone(), copy))].into();
-            start_instances.push(Instance { graph: start.clone(), bindings, path: vec![] });
+            let bindings = [
+                (Group::Batch, (feed.store().clone(), 0)),
+                (Group::Hyper, (words[copy].clone(), 0)),
+                (Group::Attack, (store.clone(), copy)),
+            ];
+            start_instances.push(Instance { graph: start.clone(), bindings: bindings.into(), path: vec![] });
         }
         let (step, judge) = (plan(&step)?, plan(&judge)?);
         Ok(Attacker {
@@ -317,6 +339,7 @@ impl Attacker {
             step,
             judge,
             store,
+            words,
             graph: Tensors { gradient: tensors.gradient, per_image: last.per_image },
             subjects: subjects.len(),
             seed,
@@ -325,7 +348,7 @@ impl Attacker {
     }
 
     /// The attack's numbers for one copy and step.
-    fn settings(&self, copy: usize, batch: usize, random: bool, step: Option<usize>) -> Result<()> {
+    fn settings(&self, copy: usize, own: &Store, batch: usize, random: bool, step: Option<usize>) -> Result<()> {
         let restart = copy % self.attack.restarts;
         let draw = (batch * self.attack.restarts + restart) as u32;
         let Attack { eps, step: length, .. } = self.attack;
@@ -340,11 +363,12 @@ impl Attacker {
             set(attack::CONTROL, 1, window.unwrap_or(0) as f64);
             set(attack::CONTROL, 2, f64::from(u8::from(step == 0)));
         }
-        self.store.write_words(&self.gpu, copy, "settings", &words)
+        own.write_words(&self.gpu, 0, "settings", &words)
     }
 
     fn all_settings(&self, batch: usize, random: bool, step: Option<usize>) -> Result<()> {
-        (0..self.store.copies()).try_for_each(|copy| self.settings(copy, batch, random, step))
+        let mut copies = self.words.iter().enumerate();
+        copies.try_for_each(|(copy, own)| self.settings(copy, own, batch, random, step))
     }
 
     /// Looks at one batch of images as they are; does not wait.
@@ -392,10 +416,40 @@ impl Attacker {
     /// # Errors
     /// If the device fails.
     pub fn images_wait(&self, copy: usize) -> Result<Vec<f32>> {
-        let entry = self.store.contents().entries.get("adv");
-        let (offset, shape) = entry.map(|e| (e.offset as usize * 4, e.shape)).unwrap_or((0, Shape::vector(0)));
-        let values = self.store.read_wait(&self.gpu, copy)?;
-        Ok(shape.storage_indices().map(|i| values[offset + i]).collect())
+        let shape = self.store.contents().entries.get("adv").map_or(Shape::vector(0), |entry| entry.shape);
+        let values = self.gpu.read_wait(&[self.store.part_of(copy, "adv")?])?.pop().unwrap_or_default();
+        Ok(shape.storage_indices().map(|i| values[i]).collect())
+    }
+
+    /// Where the records of these copies lie.
+    fn states(&self, copies: &[usize]) -> Result<Vec<Part>> {
+        copies.iter().map(|&copy| self.store.part_of(copy, "state")).collect()
+    }
+
+    /// What the attack left on each subject, read together.
+    fn last_wait(&self) -> Result<Vec<Last>> {
+        let restarts = self.attack.restarts;
+        let mut parts = vec![];
+        for subject in 0..self.subjects {
+            let copies: Vec<usize> = (subject * restarts..(subject + 1) * restarts).collect();
+            parts.extend(self.states(&copies)?);
+            let last = subject * restarts + restarts - 1;
+            parts.push(self.judge.part(last, self.graph.per_image)?);
+            parts.push(self.step.part(last, self.graph.gradient)?);
+        }
+        let mut values = self.gpu.read_wait(&parts)?.into_iter();
+        let logical = |stored: Vec<f32>, shape: Shape| shape.storage_indices().map(|i| stored[i]).collect();
+        let mut last = vec![];
+        for subject in 0..self.subjects {
+            let states = values.by_ref().take(restarts).collect();
+            let (per_image, gradient) = (values.next().unwrap_or_default(), values.next().unwrap_or_default());
+            last.push(Last {
+                states,
+                per_image: logical(per_image, self.judge.place(subject, self.graph.per_image)?.2),
+                gradient: logical(gradient, self.step.place(subject, self.graph.gradient)?.2),
+            });
+        }
+        Ok(last)
     }
 
     /// Attacks the listed images and waits; one result per subject. `report` is called now and then with the steps done
@@ -415,18 +469,11 @@ impl Attacker {
         let restarts = self.attack.restarts;
         let total = images.len().div_ceil(self.feed.batch()) * self.attack.steps;
         let mut done = 0;
-        let state = self.store.contents().entries.get("state").map_or(0, |e| e.offset as usize * 4);
-        // Worst loss and hits of a copy's images.
-        let records = |copy: usize, count: usize| -> Result<Vec<[f64; 2]>> {
-            let values = self.store.read_wait(&self.gpu, copy)?;
-            let record = |image: usize| [state + 8 * image, state + 8 * image + 1].map(|at| f64::from(values[at]));
-            Ok((0..count).map(record).collect())
-        };
         for (number, chunk) in images.chunks(self.feed.batch()).enumerate() {
             let picks: Vec<Pick> = chunk.iter().map(|&i| Pick::plain(i)).collect();
             self.submit_clean(&picks)?;
-            let clean: Vec<_> =
-                (0..self.subjects).map(|s| records(s * restarts, chunk.len())).collect::<Result<_>>()?;
+            let starts: Vec<usize> = (0..self.subjects).map(|subject| subject * restarts).collect();
+            let clean: Vec<_> = self.gpu.read_wait(&self.states(&starts)?)?;
             self.submit(&picks, number, &mut || {
                 done += 1;
                 // The queue is kept short, so that a request to stop is heard.
@@ -435,26 +482,24 @@ impl Attacker {
                 }
                 report(done, total)
             })?;
-            for (subject, sum) in sums.iter_mut().enumerate() {
-                let mut worst = clean[subject].clone();
-                for copy in subject * restarts..(subject + 1) * restarts {
-                    for (worst, [loss, right]) in worst.iter_mut().zip(records(copy, chunk.len())?) {
+            let last = self.last_wait()?;
+            for (subject, (sum, last)) in sums.iter_mut().zip(last).enumerate() {
+                let mut worst = records(&clean[subject], chunk.len());
+                for state in &last.states {
+                    for (worst, [loss, right]) in worst.iter_mut().zip(records(state, chunk.len())) {
                         // Not `max`, which would drop what is no number.
                         let larger = if loss.is_nan() || loss > worst[0] { loss } else { worst[0] };
                         *worst = [larger, worst[1].min(right)];
                     }
                 }
-                let copy = subject * restarts + restarts - 1;
-                let last = self.judge.read_wait(copy, self.graph.per_image)?;
                 for (image, worst) in worst.iter().enumerate() {
                     sum[0] += worst[1];
                     sum[1] += worst[0];
-                    sum[2] += f64::from(last[2 * image]);
-                    sum[3] += f64::from(last[2 * image + 1]);
+                    sum[2] += f64::from(last.per_image[2 * image]);
+                    sum[3] += f64::from(last.per_image[2 * image + 1]);
                 }
-                let gradient = self.step.read_wait(copy, self.graph.gradient)?;
-                let own = gradient.len() / self.feed.batch() * chunk.len();
-                sum[4] += gradient[..own].iter().filter(|g| **g == 0.0).count() as f64;
+                let own = last.gradient.len() / self.feed.batch() * chunk.len();
+                sum[4] += last.gradient[..own].iter().filter(|g| **g == 0.0).count() as f64;
                 sum[5] += own as f64;
             }
         }

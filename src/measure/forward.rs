@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::gpu::Gpu;
+use crate::gpu::{Gpu, Recorder};
 use crate::graph::plan::{Instance, Plan};
 use crate::graph::store::{Contents, Store};
 use crate::graph::{Graph, Group, Statistics};
@@ -120,8 +120,10 @@ impl Forward {
     ) -> Result<Self> {
         let gpu = setting.gpu;
         let graph = graphs.first().ok_or_else(|| Error::invalid("evaluation", "there is no network"))?;
-        let feed = Feed::new(gpu, setting.data, setting.statistics, input, batch, 1, setting.preset)?;
-        let hyper = Store::new(gpu, Contents::of(graph, &[Group::Hyper])?, 1, "rates")?;
+        // One tensor of rates for all subjects.
+        let rates = vec![Contents::of(graph, &[Group::Hyper])?];
+        let (feed, mut words) = Feed::beside(setting, input, batch, 1, rates)?;
+        let hyper = words.pop().ok_or_else(|| Error::invalid("evaluation", "there is no memory for rates"))?;
         let metrics = Store::new(gpu, Contents::of(graph, &[Group::Metrics])?, subjects.len(), "metrics")?;
         let instance = |(number, subject): (usize, &Subject)| Instance {
             graph: graphs[number].clone(),
@@ -158,8 +160,12 @@ impl Forward {
     /// # Errors
     /// If an image does not exist.
     pub fn submit(&self, picks: &[Pick]) -> Result<()> {
+        self.submit_after(self.gpu.record(), picks)
+    }
+
+    /// The same behind what is recorded already.
+    fn submit_after(&self, mut recorder: Recorder, picks: &[Pick]) -> Result<()> {
         self.feed.set(0, picks)?;
-        let mut recorder = self.gpu.record();
         self.feed.record(&mut recorder);
         self.plan.record(&mut recorder);
         recorder.submit();
@@ -174,23 +180,18 @@ impl Forward {
         if images.is_empty() {
             return Err(Error::invalid("images", "there are none to evaluate on"));
         }
-        for copy in 0..self.metrics.copies() {
-            self.metrics.write(&self.gpu, copy, &[0.0; 4])?;
-        }
-        for chunk in images.chunks(self.feed.batch()) {
-            self.submit(&chunk.iter().map(|&i| Pick::plain(i)).collect::<Vec<_>>())?;
+        let sums = self.metrics.parts();
+        for (number, chunk) in images.chunks(self.feed.batch()).enumerate() {
+            let mut recorder = self.gpu.record();
+            if number == 0 {
+                recorder.clear(&sums)?;
+            }
+            self.submit_after(recorder, &chunk.iter().map(|&i| Pick::plain(i)).collect::<Vec<_>>())?;
         }
         let count = images.len() as f64;
-        let mut recorder = self.gpu.record();
-        let mut reads = vec![];
-        for copy in 0..self.metrics.copies() {
-            let (slab, offset) = self.metrics.place(copy, "metrics")?;
-            reads.push(recorder.read(&slab, offset * 16, 16)?);
-        }
-        recorder.submit();
         let score =
             |values: Vec<f32>| Score { loss: f64::from(values[0]) / count, accuracy: f64::from(values[1]) / count };
-        reads.into_iter().map(|read| Ok(score(read.wait_f32()?))).collect()
+        Ok(self.gpu.read_wait(&sums)?.into_iter().map(score).collect())
     }
 
     /// Sets the running statistics of all subjects from batches of images; does not wait. The pass must have been built

@@ -263,13 +263,27 @@ pub(super) fn lay_out(name: &str, entry: &Entry, values: Option<&Values>, stored
 /// # Errors
 /// If the device fails.
 pub fn download_wait(gpu: &Gpu, store: &Store, copy: usize) -> Result<Named> {
-    let stored = store.read_wait(gpu, copy)?;
+    Ok(download_all_wait(gpu, &[(store, copy)])?.pop().unwrap_or_default())
+}
+
+/// The same of several copies, which come together.
+///
+/// # Errors
+/// If the device fails.
+pub fn download_all_wait(gpu: &Gpu, copies: &[(&Store, usize)]) -> Result<Vec<Named>> {
+    let parts = copies.iter().map(|(store, copy)| store.part(*copy)).collect::<Result<Vec<_>>>()?;
+    let stored = gpu.read_wait(&parts)?;
+    Ok(copies.iter().zip(&stored).map(|((store, _), stored)| named(store.contents(), stored)).collect())
+}
+
+/// The tensors of a copy as it is stored.
+fn named(contents: &Contents, stored: &[f32]) -> Named {
     let read = |(name, entry): (&String, &Entry)| {
         let base = entry.offset as usize * 4;
         let logical: Vec<f32> = entry.shape.storage_indices().map(|i| stored[base + i]).collect();
         (name.clone(), Values { dims: entry.info.dims.clone(), data: to_torch(entry.shape, &logical) })
     };
-    Ok(store.contents().entries.iter().map(read).collect())
+    contents.entries.iter().map(read).collect()
 }
 
 #[cfg(test)]

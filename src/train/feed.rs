@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::data::{ChannelStatistics, Images};
+use super::trainer::Setting;
+use crate::data::Images;
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Recorder, Slab};
 use crate::graph::plan::{Instance, Plan};
 use crate::graph::store::{Contents, Store};
 use crate::graph::{Builder, Group, Init, Op, Shape};
-use crate::kernels::Preset;
 use crate::philox::Stream;
 
 /// Purpose word of augmentation.
@@ -147,25 +147,35 @@ pub struct Feed {
     gpu: Gpu,
     plan: Plan,
     store: Store,
+    /// Which images each copy is made of.
+    words: Vec<Store>,
     data: Resident,
     batch: usize,
 }
 
 impl Feed {
-    /// Batches of `batch` images of `input` size (rows, columns, channels) for `copies` networks, normalised by
-    /// `statistics`.
+    /// Batches of `batch` images of `input` size (rows, columns, channels) for `copies` networks, normalised by the setting's
+    /// statistics.
     ///
     /// # Errors
     /// If the channels differ, the input is larger than the images, or the device has no room.
-    pub fn new(
-        gpu: &Gpu,
-        data: &Resident,
-        statistics: &ChannelStatistics,
+    pub fn new(setting: &Setting, input: [usize; 3], batch: usize, copies: usize) -> Result<Self> {
+        Ok(Self::beside(setting, input, batch, copies, vec![])?.0)
+    }
+
+    /// The same, and stores for what else the host writes: side by side with the feed's own words, so that all goes to the
+    /// device in one write.
+    ///
+    /// # Errors
+    /// As [`Feed::new`].
+    pub fn beside(
+        setting: &Setting,
         input: [usize; 3],
         batch: usize,
         copies: usize,
-        preset: Preset,
-    ) -> Result<Self> {
+        others: Vec<Contents>,
+    ) -> Result<(Self, Vec<Store>)> {
+        let Setting { gpu, preset, data, statistics } = *setting;
         let ([h, w, c], [sh, sw, sc]) = (input, data.source);
         if c != sc || h > sh || w > sw || h == 0 || w == 0 {
             return Err(Error::shape(
@@ -178,12 +188,16 @@ impl Feed {
         let zero = Init::Constant(0.0);
         let x = b.persistent(Group::Batch, "x", Shape::map(batch, h, w, c), zero, &[batch, c, h, w])?;
         let labels = b.persistent(Group::Batch, "y", Shape::map(batch, 1, 1, 1), zero, &[batch])?;
-        let descriptors = b.persistent(Group::Batch, "descriptors", Shape::Vectors { rows: batch, c: 4 }, zero, &[])?;
-        let moments = b.persistent(Group::Batch, "statistics", Shape::Vectors { rows: 2, c }, zero, &[])?;
+        let descriptors = b.persistent(Group::Hyper, "descriptors", Shape::Vectors { rows: batch, c: 4 }, zero, &[])?;
+        let moments = b.persistent(Group::Hyper, "statistics", Shape::Vectors { rows: 2, c }, zero, &[])?;
         let all = b.persistent(Group::Data, "data", Shape::vector(4), zero, &[])?;
         b.push(Op::Gather { data: all, batch: descriptors, statistics: moments, x, labels, source: data.source });
         let graph = Arc::new(b.finish());
         let store = Store::new(gpu, Contents::of(&graph, &[Group::Batch])?, copies, "batches")?;
+        let mut contents = vec![Contents::of(&graph, &[Group::Hyper])?; copies];
+        contents.extend(others);
+        let mut words_of = Store::packed(gpu, contents, "the host's words")?;
+        let others = words_of.split_off(copies);
         let resident = Store::of_slabs(Contents::of(&graph, &[Group::Data])?, data.slabs.clone());
         let mut words = vec![0.0f32; 8 * c.div_ceil(4)];
         for channel in 0..c {
@@ -191,14 +205,17 @@ impl Feed {
             words[4 * c.div_ceil(4) + channel] = (1.0 / statistics.std[channel].max(1e-8)) as f32;
         }
         let mut instances = vec![];
-        for copy in 0..copies {
-            store.write_words(gpu, copy, "statistics", bytemuck::cast_slice(&words))?;
-            let bindings =
-                BTreeMap::from([(Group::Batch, (store.clone(), copy)), (Group::Data, (resident.clone(), 0))]);
+        for (copy, own) in words_of.iter().enumerate() {
+            own.write_words(gpu, 0, "statistics", bytemuck::cast_slice(&words))?;
+            let bindings = BTreeMap::from([
+                (Group::Batch, (store.clone(), copy)),
+                (Group::Hyper, (own.clone(), 0)),
+                (Group::Data, (resident.clone(), 0)),
+            ]);
             instances.push(Instance { graph: graph.clone(), bindings, path: vec![] });
         }
         let plan = Plan::compile(gpu, instances, preset)?;
-        Ok(Feed { gpu: gpu.clone(), plan, store, data: data.clone(), batch })
+        Ok((Feed { gpu: gpu.clone(), plan, store, words: words_of, data: data.clone(), batch }, others))
     }
 
     /// Where the networks find their images and labels.
@@ -237,7 +254,8 @@ impl Feed {
                 shift(pick.dx.saturating_neg()) | shift(pick.dy.saturating_neg()) << 8 | u32::from(pick.flip) << 16;
             words.extend([index as u32, label, packed, slab as u32]);
         }
-        self.store.write_words(&self.gpu, copy, "descriptors", &words)
+        let none = || Error::invalid("copy", format!("{copy} of {}", self.words.len()));
+        self.words.get(copy).ok_or_else(none)?.write_words(&self.gpu, 0, "descriptors", &words)
     }
 
     /// Records the making of the batches.

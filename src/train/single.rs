@@ -55,25 +55,21 @@ pub fn run(
     gpu.wait()?;
     let seconds = start.elapsed().as_secs_f64();
 
-    let read = |tensor| -> Result<Values> {
-        let shape = graph.shape(tensor);
-        let data = to_torch(shape, &plan.read_wait(0, tensor)?);
-        Ok(Values { dims: vec![data.len()], data })
-    };
-    let mean = read(step.mean)?.data;
+    let gradients = step.gradients.iter().map(|(name, tensor)| ("grad", name, *tensor));
+    let ascended = step.ascended.iter().map(|(name, tensor)| ("ascended", name, *tensor));
+    let wanted: Vec<_> = gradients.chain(ascended).collect();
+    let all = [step.mean, step.logits].into_iter().chain(wanted.iter().map(|(.., tensor)| *tensor));
+    let mut values = plan.read_all_wait(&all.map(|tensor| (0, tensor)).collect::<Vec<_>>())?.into_iter();
+    let mut next = |tensor| to_torch(graph.shape(tensor), &values.next().unwrap_or_default());
+    let mean = next(step.mean);
     let mut tensors = Named::new();
-    let mut logits = read(step.logits)?;
-    logits.dims = vec![options.batch, model.classes()];
+    let logits = Values { dims: vec![options.batch, model.classes()], data: next(step.logits) };
     tensors.insert("logits".into(), logits);
     tensors.insert("loss".into(), Values { dims: vec![], data: vec![mean[0]] });
-    for (prefix, list) in [("grad", &step.gradients), ("ascended", &step.ascended)] {
-        for (name, tensor) in list {
-            let mut values = read(*tensor)?;
-            if let Some(weight) = weights.get(name) {
-                values.dims.clone_from(&weight.dims);
-            }
-            tensors.insert(format!("{prefix}.{name}"), values);
-        }
+    for (prefix, name, tensor) in wanted {
+        let data = next(tensor);
+        let dims = weights.get(name).map_or_else(|| vec![data.len()], |weight| weight.dims.clone());
+        tensors.insert(format!("{prefix}.{name}"), Values { dims, data });
     }
     let mut after = |group: Group, prefix: &str| -> Result<()> {
         for (name, values) in download_wait(gpu, stores.group(group)?, 0)? {

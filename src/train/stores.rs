@@ -8,13 +8,13 @@ use crate::gpu::Gpu;
 use crate::graph::plan::Bindings;
 use crate::graph::store::{Contents, Store};
 use crate::graph::{Graph, Group};
-use crate::nn::tensors::{Named, Values, download_wait, upload};
+use crate::nn::tensors::{Named, Values, download_all_wait, upload};
 
 use super::step::Rates;
 
 /// What a network keeps in memory.
-const GROUPS: [Group; 7] =
-    [Group::Weights, Group::Running, Group::Momentum, Group::Batch, Group::Hyper, Group::Metrics, Group::Attack];
+const GROUPS: [Group; 6] =
+    [Group::Weights, Group::Running, Group::Momentum, Group::Batch, Group::Hyper, Group::Metrics];
 
 /// One store per group that a graph uses, each with as many copies as there are networks.
 #[derive(Clone)]
@@ -39,13 +39,14 @@ impl Stores {
         Ok(Stores { gpu: gpu.clone(), stores })
     }
 
-    /// Memory for one network of each graph, side by side, so that different networks share dispatches.
+    /// Memory for one network of each graph, side by side, so that different networks share dispatches; none for the groups
+    /// `given`, which the caller has stores for.
     ///
     /// # Errors
     /// If it does not fit.
-    pub fn packed(gpu: &Gpu, graphs: &[Arc<Graph>]) -> Result<Vec<Self>> {
+    pub fn packed(gpu: &Gpu, graphs: &[Arc<Graph>], given: &[Group]) -> Result<Vec<Self>> {
         let mut all = vec![Stores { gpu: gpu.clone(), stores: BTreeMap::new() }; graphs.len()];
-        for group in GROUPS {
+        for group in GROUPS.into_iter().filter(|group| !given.contains(group)) {
             let contents = graphs.iter().map(|graph| Contents::of(graph, &[group])).collect::<Result<Vec<_>>>()?;
             let empty: Vec<bool> = contents.iter().map(|c| c.entries.is_empty()).collect();
             if empty.iter().all(|&empty| empty) {
@@ -59,7 +60,7 @@ impl Stores {
         Ok(all)
     }
 
-    /// The same stores, with that of one group replaced.
+    /// The same stores, with that of one group added or replaced.
     pub fn with(mut self, group: Group, store: Store) -> Self {
         self.stores.insert(group, store);
         self
@@ -93,7 +94,7 @@ impl Stores {
     /// # Errors
     /// If there is no such network, or no attack in its step.
     pub fn set_attack(&self, copy: usize, words: &[u32]) -> Result<()> {
-        self.group(Group::Attack)?.write_words(&self.gpu, copy, "settings", words)
+        self.group(Group::Hyper)?.write_words(&self.gpu, copy, "settings", words)
     }
 
     /// Writes weights and running statistics of network `copy`; `named` may hold other tensors besides.
@@ -125,13 +126,9 @@ impl Stores {
     /// # Errors
     /// If the device fails.
     pub fn save_wait(&self, copy: usize) -> Result<Named> {
-        let mut named = Named::new();
-        for group in [Group::Weights, Group::Running] {
-            if let Some(store) = self.stores.get(&group) {
-                named.extend(download_wait(&self.gpu, store, copy)?);
-            }
-        }
-        Ok(named)
+        let stores = [Group::Weights, Group::Running].into_iter().filter_map(|group| self.stores.get(&group));
+        let parts: Vec<_> = stores.map(|store| (store, copy)).collect();
+        Ok(download_all_wait(&self.gpu, &parts)?.into_iter().flatten().collect())
     }
 
     /// Writes images (PyTorch's order, normalised) and labels of the batch of network `copy`.
@@ -163,22 +160,12 @@ impl Stores {
     /// If the device fails.
     pub fn take_all_metrics_wait(all: &[Stores]) -> Result<Vec<[f32; 4]>> {
         let Some(first) = all.first() else { return Ok(vec![]) };
+        let stores = all.iter().map(|stores| stores.group(Group::Metrics)).collect::<Result<Vec<_>>>()?;
+        let parts: Vec<_> = stores.into_iter().flat_map(Store::parts).collect();
         let mut recorder = first.gpu.record();
-        let mut reads = vec![];
-        for stores in all {
-            let store = stores.group(Group::Metrics)?;
-            for copy in 0..store.copies() {
-                let (slab, offset) = store.place(copy, "metrics")?;
-                reads.push((store, copy, recorder.read(&slab, offset * 16, 16)?));
-            }
-        }
+        let read = recorder.read_all(&parts)?;
+        recorder.clear(&parts)?;
         recorder.submit();
-        let mut metrics = vec![];
-        for (store, copy, read) in reads {
-            let values = read.wait_f32()?;
-            metrics.push([values[0], values[1], values[2], values[3]]);
-            store.write(&first.gpu, copy, &[0.0; 4])?;
-        }
-        Ok(metrics)
+        Ok(read.wait_f32()?.as_chunks().0.to_vec())
     }
 }

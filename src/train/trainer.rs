@@ -13,6 +13,7 @@ use crate::data::ChannelStatistics;
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Ticket};
 use crate::graph::plan::{Announced, Instance, Plan};
+use crate::graph::store::Contents;
 use crate::graph::{Graph, Group, Statistics};
 use crate::kernels::Preset;
 use crate::nn::Model;
@@ -275,7 +276,7 @@ impl<'a> Trainer<'a> {
             return Err(Error::shape("networks that train side by side", format!("{input:?}"), format!("{other:?}")));
         }
         let graphs = graphs(members, &options)?;
-        let Setting { gpu, preset, data, statistics } = setting;
+        let Setting { gpu, preset, statistics, .. } = setting;
         if let Err(error) = Plan::announce(gpu, &graphs, preset) {
             return Err(with_largest_batch(error, recipe.batch, &|batch| {
                 Plan::announce(gpu, &self::graphs(members, &StepOptions { batch, ..options })?, preset)
@@ -288,10 +289,12 @@ impl<'a> Trainer<'a> {
             batches.push(known.unwrap_or(seeds.len()));
             seeds.extend(known.is_none().then_some(member.seed));
         }
-        let feed = Feed::new(gpu, data, statistics, input, recipe.batch, seeds.len(), preset)?;
-        let stores: Vec<Stores> = Stores::packed(gpu, &graphs)?
+        let words = graphs.iter().map(|graph| Contents::of(graph, &[Group::Hyper])).collect::<Result<_>>()?;
+        let (feed, words) = Feed::beside(&setting, input, recipe.batch, seeds.len(), words)?;
+        let stores: Vec<Stores> = Stores::packed(gpu, &graphs, &[Group::Batch, Group::Hyper])?
             .into_iter()
-            .map(|stores| stores.with(Group::Batch, feed.store().clone()))
+            .zip(words)
+            .map(|(stores, words)| stores.with(Group::Batch, feed.store().clone()).with(Group::Hyper, words))
             .collect();
         let instance = |(i, member): (usize, &Member)| Instance {
             graph: graphs[i].clone(),
@@ -425,6 +428,7 @@ impl<'a> Trainer<'a> {
     pub fn progress_wait(&self) -> Result<Vec<Progress>> {
         let epoch = self.step.div_ceil(self.steps_per_epoch().max(1));
         let metrics = Stores::take_all_metrics_wait(&self.stores)?;
+        log::debug!("epoch {epoch}: the host has made {}", self.setting.gpu.counts());
         let progress = metrics.into_iter().enumerate().map(|(network, [loss, hits, images, wild])| {
             if wild > 0.0 && self.forgiving {
                 return Ok(Progress { epoch, loss: f64::NAN, accuracy: 0.0 });
@@ -448,12 +452,15 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// If the device fails.
     pub fn state_wait(&self) -> Result<Vec<u8>> {
-        let mut bytes = (self.step as u64).to_le_bytes().to_vec();
+        let mut parts = vec![];
         for group in [Group::Weights, Group::Running, Group::Momentum, Group::Metrics] {
             for stores in &self.stores {
-                let values = stores.group(group)?.read_wait(self.setting.gpu, 0)?;
-                bytes.extend_from_slice(bytemuck::cast_slice(&values));
+                parts.push(stores.group(group)?.part(0)?);
             }
+        }
+        let mut bytes = (self.step as u64).to_le_bytes().to_vec();
+        for values in self.setting.gpu.read_wait(&parts)? {
+            bytes.extend_from_slice(bytemuck::cast_slice(&values));
         }
         Ok(bytes)
     }

@@ -1,9 +1,11 @@
-//! The engine on an adapter: every operation against the f64 reference, the planner, and what a training step is for.
+//! The engine on an adapter: every operation against the f64 reference, the planner, what a training step is for, and what it
+//! costs the host.
 
 #[path = "../common/mod.rs"]
 mod common;
 
 mod adversarial;
+mod host;
 mod kernels;
 mod planner;
 mod sharpness;

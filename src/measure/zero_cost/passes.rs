@@ -339,14 +339,14 @@ impl<'a> Compiled<'a> {
         Ok(())
     }
 
-    /// Running statistics of one network.
+    /// Running statistics of all networks.
     ///
     /// # Errors
     /// If the device fails, or none move.
-    pub fn statistics_wait(&self, network: usize) -> Result<Named> {
-        let store = self.running.as_ref().and_then(|list| list.get(network));
-        let store = store.ok_or_else(|| Error::invalid("statistics", "this pass moves none"))?;
-        crate::nn::tensors::download_wait(&self.gpu, store, 0)
+    pub fn statistics_wait(&self) -> Result<Vec<Named>> {
+        let stores = self.running.as_ref().ok_or_else(|| Error::invalid("statistics", "this pass moves none"))?;
+        let copies: Vec<_> = stores.iter().map(|store| (store, 0)).collect();
+        crate::nn::tensors::download_all_wait(&self.gpu, &copies)
     }
 
     /// Runs a batch (`x`: `N, C, H, W`; `y`) through all networks and returns what each left.

@@ -21,6 +21,7 @@ use crate::nn::tensors::{Named, Values, download_wait};
 use crate::philox::Stream;
 use crate::space::nas_bench_201::{Arch, Macro, macs, params};
 use crate::train::feed::{Feed, Pick, Resident};
+use crate::train::trainer::Setting;
 
 /// Purpose word of the order of images.
 const IMAGES_PURPOSE: u32 = 0x5343_494D;
@@ -367,12 +368,12 @@ impl Scorer {
         let compiled = Compiled::new(&self.gpu, self.preset, &refs, &named)?;
         compiled.reset_statistics()?;
         let (a, b) = (compiled.run_wait(&batch(first))?, compiled.run_wait(&batch(second))?);
-        for (network, (((look, a), b), scores)) in looks.iter().zip(&a).zip(&b).zip(scores).enumerate() {
+        let statistics = compiled.statistics_wait()?;
+        for ((((look, a), b), statistics), scores) in looks.iter().zip(&a).zip(&b).zip(statistics).zip(scores) {
             let rectified = |v: &f32| f64::from(v.max(0.0));
             let maps =
                 a.get("map").zip(b.get("map")).ok_or_else(|| Error::invalid("zen", "there is no feature map"))?;
             let change: f64 = maps.0.iter().zip(maps.1).map(|(a, b)| (rectified(a) - rectified(b)).abs()).sum();
-            let statistics = compiled.statistics_wait(network)?;
             let mut log = (change / images as f64).ln();
             for norm in &look.norms {
                 let variance = &statistics[&format!("{norm}.running_var")].data;
@@ -415,13 +416,13 @@ pub fn batch_of(
     let resident = Resident::new(gpu, &images.select(&order[..count]))?;
     let statistics = images.channel_statistics();
     let input = [sizes.height, sizes.width, sizes.in_channels];
-    let feed = Feed::new(gpu, &resident, &statistics, input, count, 1, preset)?;
+    let setting = Setting { gpu, preset, data: &resident, statistics: &statistics };
+    let feed = Feed::new(&setting, input, count, 1)?;
     feed.set(0, &(0..count).map(Pick::plain).collect::<Vec<_>>())?;
     let mut recorder = gpu.record();
     feed.record(&mut recorder);
     recorder.submit();
-    let mut named = download_wait(gpu, feed.store(), 0)?;
-    named.retain(|name, _| name == "x" || name == "y");
+    let named = download_wait(gpu, feed.store(), 0)?;
     let limits = |(mean, std): (&f64, &f64)| [0.0, 1.0].map(|pixel: f64| ((pixel - mean) / std) as f32);
     Ok((named, statistics.mean.iter().zip(&statistics.std).map(limits).collect()))
 }
