@@ -27,7 +27,7 @@ fn main(
     @builtin(num_workgroups) grid: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let row = rows[group_id.z * ${ROWS}u];
+    let row = rows[task_number(group_id) * ${ROWS}u];
     let i = linear_group(group_id, grid) * 64u + lane;
     if i >= row.z {
         return;
@@ -50,7 +50,7 @@ fn main(
     @builtin(num_workgroups) grid: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let row = rows[group_id.z * ${ROWS}u];
+    let row = rows[task_number(group_id) * ${ROWS}u];
     let i = linear_group(group_id, grid) * 64u + lane;
     if i >= row.w {
         return;

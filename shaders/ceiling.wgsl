@@ -22,7 +22,7 @@ fn main(
 ) {
 #if EMPTY
     // Never, but no compiler knows.
-    if rows[group_id.z].x == NONE {
+    if rows[task_number(group_id)].x == NONE {
 #if READ
         _ = xs[lane];
 #else
@@ -30,7 +30,7 @@ fn main(
 #end
     }
 #else
-    let head = rows[group_id.z];
+    let head = rows[task_number(group_id)];
 #if COPY
     let first = linear_group(group_id, grid) * ${LANES * UNROLL}u + lane;
 #for u in 0..UNROLL

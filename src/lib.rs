@@ -64,7 +64,8 @@
 //! - [`Error::Adapter`]: there is no adapter, or none of that name. The text says which package brings one.
 //! - [`Error::Memory`]: a tensor or a plan does not fit. Training never splits a batch; take a smaller one.
 //! - [`Error::NotFinite`]: the loss left the finite numbers. It is noticed at the end of an epoch.
-//! - [`Error::Gpu`]: the driver failed. Faults arrive after the call that caused them; [`gpu::Gpu::check`] hands them out.
+//! - [`Error::Gpu`]: the driver failed. Faults arrive after the call that caused them; [`gpu::Gpu::check`] hands them out. A device
+//!   that was reset because work took too long is lost for good; [`gpu::Options::max_submit`] makes submissions shorter.
 //! - [`Error::Cancelled`]: the observer asked to stop. What was finished is saved, and the same folder resumes.
 //! - [`Error::Invalid`], [`Error::Shape`], [`Error::File`]: wrong arguments or input, with what would be right.
 //!

@@ -110,6 +110,7 @@ fn write(variant: &Variant, module: &Module, info: &ModuleInfo) {
     let options = hlsl::Options {
         shader_model: hlsl::ShaderModel::V6_0,
         special_constants_binding: Some(number),
+        immediates_target: Some(hlsl::BindTarget { register: 101, ..hlsl::BindTarget::default() }),
         ..hlsl::Options::default()
     };
     let mut text = String::new();

@@ -4,7 +4,19 @@
 
 const NONE: u32 = 0xffffffffu;
 
-// Grids wider than 65,535 are folded into two dimensions; this undoes it.
+// Where a dispatch begins: long ones are cut into several, each of which runs some workgroups of some tasks.
+struct Begin {
+    group: u32,
+    task: u32,
+}
+var<immediate> begin: Begin;
+
+// Number of the workgroup among those of its task. Grids wider than 65,535 are folded into two dimensions; this undoes it.
 fn linear_group(group: vec3<u32>, grid: vec3<u32>) -> u32 {
-    return group.x + group.y * grid.x;
+    return begin.group + group.x + group.y * grid.x;
+}
+
+// Number of the task, whose row is the workgroup's.
+fn task_number(group: vec3<u32>) -> u32 {
+    return begin.task + group.z;
 }

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Limits, Slab};
 use crate::kernels::Cost;
 use crate::philox::Stream;
-use crate::shader::{Interface, Kind, validate_text};
+use crate::shader::{BEGIN_BYTES, Interface, Kind, validate_text};
 
 /// Purpose word of what fills the buffers.
 const PURPOSE: u32 = 0x4B45_524E;
@@ -69,6 +69,10 @@ impl Kernel {
                 );
                 return refuse(why);
             }
+        }
+        if ![0, BEGIN_BYTES].contains(&interface.immediates) {
+            let bytes = interface.immediates;
+            return refuse(format!("it declares {bytes} bytes of immediates; {BEGIN_BYTES} can be filled, with zeros"));
         }
         let (have, want) = (self.buffers.len(), interface.bindings.len());
         if have != want {

@@ -33,13 +33,14 @@ mod train;
 mod tune;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, Options};
+use crate::gpu::{Gpu, MAX_SUBMIT, MOST_SUBMIT, Options};
 use crate::kernels::Preset;
 
 /// Robust neural-architecture search on any GPU.
@@ -64,6 +65,11 @@ pub(crate) struct Global {
     /// Run shaders with bounds checks and loop bounds.
     #[arg(long, global = true)]
     checked: bool,
+    /// Longest submission to the device in milliseconds, by estimate; smaller ones help where a driver resets a device that works
+    /// long.
+    #[arg(long, global = true, value_name = "N", default_value_t = MAX_SUBMIT.as_millis() as u64,
+        value_parser = clap::value_parser!(u64).range(1..=MOST_SUBMIT.as_millis() as u64))]
+    max_submit_ms: u64,
     /// Print one JSON document and nothing else on stdout.
     #[arg(long, global = true)]
     json: bool,
@@ -137,6 +143,7 @@ pub fn main() -> ExitCode {
     // A driver's complaints about the desktop are of no use to anybody here.
     let quiet_drivers = format!("{level},wgpu_hal=error,wgpu_core=error");
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(quiet_drivers)).init();
+    quiet_losses();
     let global = cli.global;
     let result = match cli.command {
         Command::Devices => devices::run(&global),
@@ -163,6 +170,17 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Leaves out what the graphics library says in its panic when the device is lost: the error says it, with advice.
+fn quiet_losses() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let text = info.payload().downcast_ref::<String>();
+        if !text.is_some_and(|text| text.starts_with("Error in Device::poll")) {
+            usual(info);
+        }
+    }));
+}
+
 /// Options of the subcommand that stand on the command line.
 fn given(command: &clap::Command, matches: &ArgMatches) -> Vec<String> {
     let Some((name, matches)) = matches.subcommand() else { return vec![] };
@@ -180,7 +198,13 @@ impl Global {
 
     /// Opens the adapter.
     fn open(&self) -> Result<Gpu> {
-        Gpu::open_wait(&Options { device: self.device.clone(), checked: self.checked, ..Options::default() })
+        let max_submit = Some(Duration::from_millis(self.max_submit_ms));
+        Gpu::open_wait(&Options {
+            device: self.device.clone(),
+            checked: self.checked,
+            max_submit,
+            ..Options::default()
+        })
     }
 
     /// Opens the adapter, with tuned tiles where there are some.

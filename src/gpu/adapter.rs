@@ -66,15 +66,48 @@ pub struct Choice {
 const WANTED: [(wgpu::Features, &str); 2] =
     [(wgpu::Features::SUBGROUP, "subgroups"), (wgpu::Features::TIMESTAMP_QUERY, "timestamps")];
 
+/// What every adapter with one of our backends has: shaders are told by immediates where a dispatch begins.
+const NEEDED: wgpu::Features = wgpu::Features::IMMEDIATES;
+
 /// What to do without an adapter.
 const NONE_FOUND: &str = "no graphics adapter with Vulkan, Metal or DX12 was found; on Debian or Ubuntu \
     `apt-get install mesa-vulkan-drivers` installs drivers for AMD and Intel and a software adapter (lavapipe), \
     `apt-get install nvidia-driver` NVIDIA's; on Fedora `dnf install mesa-vulkan-drivers`";
 
+/// Names of adapters that are programs. A virtual machine's, or a translation to another interface, has the name of what does the
+/// work in its own and does not say that it is one.
+const SOFTWARE: [&str; 5] = ["llvmpipe", "lavapipe", "softpipe", "swiftshader", "microsoft basic render"];
+
+/// Largest slab, unless one tensor needs more: larger ones find no place on a card whose memory is in pieces, and Windows pages them
+/// out as a whole.
+const USUAL_SLAB: u64 = 1 << 30;
+
+impl Limits {
+    /// Largest slab that is taken where nothing needs a larger one, in bytes.
+    pub fn usual_slab(&self) -> u64 {
+        self.slab_bytes.min(USUAL_SLAB)
+    }
+}
+
 impl AdapterReport {
     /// Whether the processor does the work.
     pub fn is_software(&self) -> bool {
-        self.kind == "software"
+        let named = |text: &str| SOFTWARE.iter().any(|name| text.to_lowercase().contains(name));
+        self.kind == "software" || named(&self.name) || named(&self.driver)
+    }
+
+    /// Why no shader of ours would compile on it, and what to do: DX12's old compiler (FXC), which is what there is without
+    /// `dxcompiler.dll`, knows no shader model 6, and then the adapter has no subgroups either.
+    fn refusal(&self) -> Option<String> {
+        let old = self.backend == "dx12" && !self.features.iter().any(|feature| feature == "subgroups");
+        old.then(|| {
+            format!(
+                "{} offers no shader model 6 through DX12: put dxcompiler.dll (1.8.2502 or later, from \
+                 https://github.com/microsoft/DirectXShaderCompiler/releases) beside the program or into a folder of PATH, or \
+                 install the vendor's driver with Vulkan",
+                self.name
+            )
+        })
     }
 
     fn new(index: usize, info: &wgpu::AdapterInfo, limits: &wgpu::Limits, features: wgpu::Features) -> Self {
@@ -160,13 +193,15 @@ fn pick(reports: &[AdapterReport], wish: Option<&str>) -> Result<(usize, String)
             Error::Adapter(format!("no adapter matches --device `{wish}`; there are: {}", names.join(", ")))
         });
     }
-    let rank = |r: &AdapterReport| {
-        ["discrete", "integrated", "virtual", "other", "software"].iter().position(|k| *k == r.kind).unwrap_or(9)
-    };
-    let best = reports.iter().min_by_key(|r| (rank(r), r.index)).map_or(0, |r| r.index);
-    let why = match reports[best].kind.as_str() {
-        "software" => "the only kind found: a software adapter, slow but complete",
-        _ => "the most capable kind found",
+    let rank =
+        |r: &AdapterReport| match ["discrete", "integrated", "virtual", "other"].iter().position(|k| *k == r.kind) {
+            Some(rank) if !r.is_software() => rank,
+            _ => 9,
+        };
+    let best = reports.iter().min_by_key(|r| (r.refusal().is_some(), rank(r), r.index)).map_or(0, |r| r.index);
+    let why = match reports[best].is_software() {
+        true => "the only kind found: a software adapter, slow but complete",
+        false => "the most capable kind found",
     };
     Ok((best, why.into()))
 }
@@ -186,6 +221,7 @@ pub async fn adapters(device: Option<&str>) -> Result<Choice> {
     }
     let (index, why) = pick(&reports, wish(device).as_deref())?;
     reports[index].chosen = true;
+    let why = reports[index].refusal().unwrap_or(why);
     Ok(Choice { adapters: reports, why })
 }
 
@@ -194,13 +230,16 @@ pub(super) async fn choose(device: Option<&str>) -> Result<(wgpu::Adapter, Adapt
     let reports: Vec<AdapterReport> = found.iter().map(|(_, report)| report.clone()).collect();
     let (index, why) = pick(&reports, wish(device).as_deref())?;
     let (adapter, mut report) = found.swap_remove(index);
+    if let Some(why) = report.refusal() {
+        return Err(Error::Adapter(why));
+    }
     report.chosen = true;
     log::info!("adapter {}: {} ({}), {why}", report.index, report.name, report.driver);
     Ok((adapter, report))
 }
 
 pub(super) async fn request(adapter: &wgpu::Adapter, report: &AdapterReport) -> Result<(wgpu::Device, wgpu::Queue)> {
-    let wanted = WANTED.iter().fold(wgpu::Features::empty(), |all, (f, _)| all | *f);
+    let wanted = WANTED.iter().fold(NEEDED, |all, (f, _)| all | *f);
     let descriptor = wgpu::DeviceDescriptor {
         label: Some("altiplano"),
         required_features: adapter.features() & wanted,
@@ -214,6 +253,21 @@ pub(super) async fn request(adapter: &wgpu::Adapter, report: &AdapterReport) -> 
         adapter: report.name.clone(),
         why: error.to_string(),
     })
+}
+
+/// Whether a device was opened with what shaders need.
+pub(super) fn suffices(device: &wgpu::Device, report: &AdapterReport) -> Result<()> {
+    let (bytes, least) = (device.limits().max_immediate_size, crate::shader::BEGIN_BYTES);
+    match device.features().contains(NEEDED) && bytes >= least {
+        true => Ok(()),
+        false => Err(Error::Gpu {
+            doing: "taking the device".into(),
+            adapter: report.name.clone(),
+            why: format!(
+                "it was opened with {bytes} bytes of immediates; shaders need Features::IMMEDIATES and {least} bytes"
+            ),
+        }),
+    }
 }
 
 pub(super) fn report_of_device(device: &wgpu::Device) -> AdapterReport {
@@ -240,6 +294,42 @@ mod tests {
         for runtime in [None, Some(Path::new("")), Some(Path::new("run"))] {
             assert!(chatter(runtime, true).unwrap().contains("XDG_RUNTIME_DIR"));
         }
+    }
+
+    #[test]
+    fn programs_are_known_by_name() {
+        use wgpu::DeviceType::{Cpu, IntegratedGpu, Other, VirtualGpu};
+        for (name, kind) in [
+            ("anything", Cpu),
+            ("Virtio-GPU Venus (llvmpipe (LLVM 19.1.7, 256 bits))", VirtualGpu),
+            ("SwiftShader Device (Subzero)", Other),
+            ("Microsoft Basic Render Driver", Other),
+        ] {
+            let software = report(0, name, kind);
+            assert!(software.is_software(), "{name}");
+            assert_eq!(crate::kernels::Preset::for_adapter(&software).name, "cpu");
+        }
+        let driver = AdapterReport { driver: "lavapipe Mesa 25".into(), ..report(0, "virtual", VirtualGpu) };
+        assert!(driver.is_software());
+        let list =
+            [report(0, "llvmpipe", VirtualGpu), report(1, "GRID T4", VirtualGpu), report(2, "Iris", IntegratedGpu)];
+        assert!(!list[1].is_software() && !list[2].is_software());
+        assert_eq!(pick(&list[..2], None).unwrap().0, 1);
+        assert!(pick(&list[..1], None).unwrap().1.contains("software"));
+    }
+
+    #[test]
+    fn old_compilers_of_dx12_are_the_last_choice() {
+        let dx12 = |features: &[&str]| AdapterReport {
+            backend: wgpu::Backend::Dx12.to_string(),
+            features: features.iter().map(|f| (*f).to_owned()).collect(),
+            ..report(0, "Radeon", wgpu::DeviceType::DiscreteGpu)
+        };
+        assert_eq!(dx12(&["timestamps", "subgroups"]).refusal(), None);
+        let why = dx12(&["timestamps"]).refusal().unwrap();
+        assert!(why.contains("dxcompiler.dll") && why.contains("Vulkan"), "{why}");
+        assert_eq!(pick(&[dx12(&[]), report(1, "llvmpipe", wgpu::DeviceType::Cpu)], None).unwrap().0, 1);
+        assert_eq!(report(0, "Iris", wgpu::DeviceType::IntegratedGpu).refusal(), None);
     }
 
     #[test]

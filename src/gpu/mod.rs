@@ -4,7 +4,9 @@
 //! `wait`; [`Gpu::from_wgpu`] takes a device that a program already has.
 
 mod adapter;
+mod cut;
 mod mirror;
+mod pace;
 mod pipeline;
 mod profiler;
 mod read_back;
@@ -12,8 +14,11 @@ mod record;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 pub use adapter::{AdapterReport, Choice, Limits, adapters};
+pub use cut::Load;
+pub use pace::{MAX_SUBMIT, MOST_SUBMIT};
 pub use pipeline::Pipeline;
 pub use profiler::Timing;
 pub use read_back::{Mapped, ReadBack};
@@ -23,6 +28,7 @@ pub use wgpu;
 
 use crate::error::{Error, Result};
 use crate::shader::Variant;
+use pace::{Mark, Pace};
 
 /// How to open a device.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +40,9 @@ pub struct Options {
     /// Most workgroups in a row of a dispatch, if fewer than the adapter takes: longer grids are folded, which tests want to see
     /// without grids of 65,536.
     pub most_workgroups: Option<u32>,
+    /// Longest time that a submission may take, by estimate: [`MAX_SUBMIT`] if nothing is said, at most [`MOST_SUBMIT`]. Longer work
+    /// is submitted in portions, which changes no result.
+    pub max_submit: Option<Duration>,
 }
 
 /// An open device with its pipelines.
@@ -48,6 +57,9 @@ struct Shared {
     pipelines: Mutex<HashMap<Variant, Pipeline>>,
     /// First error that the driver or the validation reported and nobody has seen yet.
     fault: Arc<Mutex<Option<String>>>,
+    /// Why the device was lost, if it was; it stays lost.
+    lost: Arc<Mutex<Option<String>>>,
+    pace: Pace,
     /// Bytes of the slabs that are alive.
     allocated: Arc<std::sync::atomic::AtomicU64>,
     counts: Mutex<Counts>,
@@ -118,12 +130,14 @@ impl Gpu {
     /// Opens the chosen adapter with the limits that it really has.
     ///
     /// # Errors
-    /// [`Error::Adapter`] if there is none or none matches, [`Error::Gpu`] if it does not open.
+    /// [`Error::Adapter`] if there is none or none matches, [`Error::Gpu`] if it does not open, [`Error::Invalid`] if an option is
+    /// out of range.
     pub async fn open(options: &Options) -> Result<Self> {
         let (adapter, mut report) = adapter::choose(options.device.as_deref()).await?;
         report.limits.workgroups = report.limits.workgroups.min(options.most_workgroups.unwrap_or(u32::MAX)).max(1);
+        let pace = Pace::new(&report, options.max_submit.unwrap_or(MAX_SUBMIT))?;
         let (device, queue) = adapter::request(&adapter, &report).await?;
-        Ok(Self::assemble(device, queue, report, options.checked))
+        Ok(Self::assemble(device, queue, report, options.checked, pace))
     }
 
     /// [`Gpu::open`], blocking.
@@ -134,24 +148,29 @@ impl Gpu {
         pollster::block_on(Self::open(options))
     }
 
-    /// Runs on a device that the program already has. Its limits must offer 8 storage buffers per stage.
-    pub fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue, checked: bool) -> Self {
+    /// Runs on a device that the program already has. Its limits must offer 8 storage buffers per stage and 8 bytes of immediates,
+    /// and its features [`wgpu::Features::IMMEDIATES`], which every adapter with Vulkan, Metal or DX12 has.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] if the device was opened without them.
+    pub fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue, checked: bool) -> Result<Self> {
         let report = adapter::report_of_device(&device);
-        Self::assemble(device, queue, report, checked)
+        adapter::suffices(&device, &report)?;
+        let pace = Pace::new(&report, MAX_SUBMIT)?;
+        Ok(Self::assemble(device, queue, report, checked, pace))
     }
 
-    fn assemble(device: wgpu::Device, queue: wgpu::Queue, report: AdapterReport, checked: bool) -> Self {
+    fn assemble(device: wgpu::Device, queue: wgpu::Queue, report: AdapterReport, checked: bool, pace: Pace) -> Self {
         let fault = Arc::new(Mutex::new(None));
         let first = fault.clone();
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
             lock(&first).get_or_insert_with(|| error.to_string());
         }));
-        let first = fault.clone();
+        let lost = Arc::new(Mutex::new(None));
+        let (first, max_submit) = (lost.clone(), pace.submission());
         device.set_device_lost_callback(move |reason, message| {
             if reason != wgpu::DeviceLostReason::Destroyed {
-                lock(&first).get_or_insert_with(|| {
-                    format!("the device was lost ({message}); --resume goes on from the last save")
-                });
+                lock(&first).get_or_insert_with(|| pace::lost(&message, max_submit));
             }
         });
         Gpu(Arc::new(Shared {
@@ -161,6 +180,8 @@ impl Gpu {
             checked,
             pipelines: Mutex::default(),
             fault,
+            lost,
+            pace,
             allocated: Arc::default(),
             counts: Mutex::default(),
             behind: Mutex::default(),
@@ -191,18 +212,22 @@ impl Gpu {
         what(&mut lock(&self.0.counts));
     }
 
-    /// Reports a fault of the driver, once.
+    /// Reports a fault of the driver, once, or that the device was lost, every time.
     ///
     /// # Errors
     /// [`Error::Gpu`] with the driver's words.
     pub fn check(&self, doing: &str) -> Result<()> {
-        match lock(&self.0.fault).take() {
+        let fault = lock(&self.0.fault).take();
+        let lost = lock(&self.0.lost).clone();
+        match lost.or(fault) {
             Some(why) => Err(self.fault(doing, why)),
             None => Ok(()),
         }
     }
 
+    /// That something failed: `why`, or because the device was lost, of which failures are but the consequence.
     fn fault(&self, doing: &str, why: String) -> Error {
+        let why = lock(&self.0.lost).clone().unwrap_or(why);
         Error::Gpu { doing: doing.into(), adapter: self.0.report.name.clone(), why }
     }
 
@@ -287,9 +312,7 @@ impl Gpu {
     /// # Errors
     /// If the device is lost.
     pub fn wait_for(&self, ticket: Ticket) -> Result<()> {
-        let wait = wgpu::PollType::Wait { submission_index: Some(ticket.0), timeout: None };
-        self.0.device.poll(wait).map_err(|e| self.fault("waiting", e.to_string()))?;
-        self.check("running")
+        self.block(wgpu::PollType::Wait { submission_index: Some(ticket.index), timeout: None }, ticket.mark)
     }
 
     /// Waits until everything submitted has run.
@@ -297,8 +320,23 @@ impl Gpu {
     /// # Errors
     /// If the device is lost.
     pub fn wait(&self) -> Result<()> {
-        self.0.device.poll(wgpu::PollType::wait_indefinitely()).map_err(|e| self.fault("waiting", e.to_string()))?;
+        self.block(wgpu::PollType::wait_indefinitely(), self.0.pace.mark())
+    }
+
+    fn block(&self, wait: wgpu::PollType, mark: Mark) -> Result<()> {
+        let start = Instant::now();
+        self.poll(wait).map_err(|why| self.fault("waiting", why))?;
+        self.0.pace.waited(start, mark);
         self.check("running")
+    }
+
+    /// Asks the device how far it is. The graphics library panics there if the device was lost, which is no fault of the program's.
+    fn poll(&self, how: wgpu::PollType) -> std::result::Result<wgpu::PollStatus, String> {
+        let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.0.device.poll(how)));
+        let words = |payload: Box<dyn std::any::Any + Send>| {
+            payload.downcast::<String>().map_or_else(|_| "the driver failed".to_owned(), |text| *text)
+        };
+        polled.map_err(words)?.map_err(|error| error.to_string())
     }
 }
 

@@ -2,15 +2,18 @@
 
 use rayon::prelude::*;
 
+use super::cut::Cuts;
 use super::{Gpu, lock};
 use crate::error::{Error, Result};
-use crate::shader::{Interface, Kind, Variant, parse, validate_text};
+use crate::shader::{BEGIN_BYTES, Interface, Kind, Variant, begins, parse, validate_text};
 
 /// A compiled variant.
 #[derive(Clone)]
 pub struct Pipeline {
     pub(super) pipeline: wgpu::ComputePipeline,
     pub(super) layout: wgpu::BindGroupLayout,
+    /// Where its dispatches may be cut; `None` if they take no beginning.
+    pub(super) cuts: Option<Cuts>,
     /// Number of bindings.
     pub(super) bindings: usize,
 }
@@ -59,6 +62,15 @@ impl Gpu {
         let device = &self.0.device;
         let module = parse(label, text)?;
         let interface = Interface::of(label, &module)?;
+        let cuts = match interface.immediates {
+            0 => None,
+            BEGIN_BYTES => Some(begins(label, &module)?).map(|[groups, tasks]| Cuts { groups, tasks }),
+            other => {
+                let why =
+                    format!("{other} bytes of immediates; there are {BEGIN_BYTES}, which `#import task` declares");
+                return Err(Error::Shader { shader: label.into(), why });
+            }
+        };
         let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
         let checks = match trusted {
             true => wgpu::ShaderRuntimeChecks::unchecked(),
@@ -88,7 +100,7 @@ impl Gpu {
         let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
             label: None,
             bind_group_layouts: &[Some(&layout)],
-            immediate_size: 0,
+            immediate_size: interface.immediates,
         });
         let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(label),
@@ -106,7 +118,7 @@ impl Gpu {
             Some(error) => Err(validate_text(label, text)
                 .err()
                 .unwrap_or_else(|| Error::Shader { shader: label.into(), why: error.to_string() })),
-            None => Ok(Pipeline { pipeline, layout, bindings: entries.len() }),
+            None => Ok(Pipeline { pipeline, layout, cuts, bindings: entries.len() }),
         }
     }
 }

@@ -113,8 +113,8 @@ impl ReadBack {
     /// Whether the bytes are there.
     fn poll_mapped(&self, context: &mut Context<'_>) -> Poll<Result<()>> {
         // Callbacks run inside poll; there is no thread of ours that could do it.
-        if let Err(error) = self.gpu.0.device.poll(wgpu::PollType::Poll) {
-            return Poll::Ready(Err(self.failed(error.to_string())));
+        if let Err(why) = self.gpu.poll(wgpu::PollType::Poll) {
+            return Poll::Ready(Err(self.failed(why)));
         }
         let mut state = lock(&self.state);
         match state.result.take() {
@@ -135,7 +135,7 @@ impl ReadBack {
     }
 
     fn failed(&self, why: String) -> Error {
-        Error::Gpu { doing: format!("reading {} bytes back", self.bytes), adapter: self.gpu.report().name.clone(), why }
+        self.gpu.fault(&format!("reading {} bytes back", self.bytes), why)
     }
 }
 

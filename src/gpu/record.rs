@@ -1,5 +1,7 @@
 //! Recording dispatches and submitting them.
 
+use super::cut::{Cuts, Load, cut, fold};
+use super::pace::{Mark, Rate};
 use super::profiler::Profile;
 use super::{Gpu, Pipeline, ReadBack, Slab, Timing, read_back};
 use crate::error::{Error, Result};
@@ -8,6 +10,8 @@ use crate::error::{Error, Result};
 pub struct Dispatch {
     pipeline: wgpu::ComputePipeline,
     group: wgpu::BindGroup,
+    /// Where it may be cut; `None` if its shader does not ask where a dispatch begins.
+    cuts: Option<Cuts>,
     /// For the profiler.
     pub label: &'static str,
 }
@@ -51,27 +55,55 @@ impl Gpu {
         }
         let descriptor = wgpu::BindGroupDescriptor { label: Some(label), layout: &pipeline.layout, entries: &entries };
         let group = self.0.device.create_bind_group(&descriptor);
-        Ok(Dispatch { pipeline: pipeline.pipeline.clone(), group, label })
+        Ok(Dispatch { pipeline: pipeline.pipeline.clone(), group, cuts: pipeline.cuts, label })
     }
 
     /// Starts recording.
     pub fn record(&self) -> Recorder {
-        let encoder = self.0.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
         Recorder {
             gpu: self.clone(),
-            encoder: Work { pass: None, encoder },
+            rate: self.0.pace.rate(),
+            portion: Portion::default(),
+            portions: vec![],
             profile: None,
             each: false,
             copies: vec![],
             dispatches: 0,
         }
     }
+
+    fn commit(&self, commands: Option<wgpu::CommandBuffer>, seconds: Option<f64>, rate: Rate) -> Ticket {
+        // A failure is reported by whoever waits.
+        let idle = self.poll(wgpu::PollType::Poll).is_ok_and(|status| status.is_queue_empty());
+        self.count(|counts| counts.submissions += 1);
+        let mark = self.0.pace.submitted(seconds, rate, idle);
+        Ticket { index: self.0.queue.submit(commands), mark }
+    }
 }
 
-/// An encoder and the pass that is open on it; the pass must end first.
-struct Work {
+/// What becomes one submission: an encoder, and the pass that is open on it, which must end first.
+#[derive(Default)]
+struct Portion {
     pass: Option<wgpu::ComputePass<'static>>,
-    encoder: wgpu::CommandEncoder,
+    encoder: Option<wgpu::CommandEncoder>,
+    /// Estimated time.
+    seconds: f64,
+    /// Whether something without estimate is in it.
+    unknown: bool,
+}
+
+impl Portion {
+    fn encoder(&mut self, gpu: &Gpu) -> &mut wgpu::CommandEncoder {
+        let descriptor = wgpu::CommandEncoderDescriptor { label: None };
+        self.encoder.get_or_insert_with(|| gpu.0.device.create_command_encoder(&descriptor))
+    }
+
+    /// The commands, and their estimated time.
+    fn finish(mut self) -> Option<(wgpu::CommandBuffer, Option<f64>)> {
+        self.pass = None;
+        let encoder = self.encoder.take()?;
+        Some((encoder.finish(), (!self.unknown).then_some(self.seconds)))
+    }
 }
 
 /// A part of a slab: its first byte, and how many there are.
@@ -101,12 +133,18 @@ fn joined(parts: &[Part]) -> Vec<Part> {
 
 /// A submission, to wait for.
 #[derive(Clone, Debug)]
-pub struct Ticket(pub(super) wgpu::SubmissionIndex);
+pub struct Ticket {
+    pub(super) index: wgpu::SubmissionIndex,
+    pub(super) mark: Mark,
+}
 
-/// Commands on their way to one submission.
+/// Commands on their way to the device: in one submission, or in several where one would keep the device too long. Nothing is
+/// submitted before the end, so what is written meanwhile is there for all of it.
 pub struct Recorder {
     gpu: Gpu,
-    encoder: Work,
+    rate: Rate,
+    portion: Portion,
+    portions: Vec<(wgpu::CommandBuffer, Option<f64>)>,
     profile: Option<Profile>,
     /// Whether each dispatch is timed, and not all together.
     each: bool,
@@ -127,33 +165,70 @@ impl Recorder {
         self.each = false;
     }
 
-    /// Adds a dispatch of `groups` workgroups for each of `tasks` tasks.
+    /// Adds a dispatch of tasks, in as many parts as its estimated time asks for.
+    pub fn tasks(&mut self, dispatch: &Dispatch, tasks: &[Load]) {
+        let pace = &self.gpu.0.pace;
+        let (most, submission) = (pace.dispatch(), pace.submission());
+        let none = Cuts { groups: false, tasks: false };
+        for piece in cut(tasks, self.rate, most, dispatch.cuts.unwrap_or(none)) {
+            if piece.seconds > most {
+                let report = &self.gpu.0.report;
+                self.gpu.0.pace.too_long(
+                    dispatch.label,
+                    piece.groups.saturating_mul(piece.tasks),
+                    piece.seconds,
+                    &report.name,
+                );
+            }
+            if self.portion.seconds > 0.0 && self.portion.seconds + piece.seconds > submission {
+                self.next_portion();
+            }
+            self.portion.seconds += piece.seconds;
+            let [x, y] = fold(piece.groups, self.gpu.0.report.limits.workgroups);
+            self.add(dispatch, [x, y, piece.tasks], [piece.group, piece.task]);
+        }
+    }
+
+    /// Adds a dispatch of `groups` workgroups for each of `tasks` tasks, of which nobody knows how long it takes.
     pub fn dispatch(&mut self, dispatch: &Dispatch, groups: u32, tasks: u32) {
-        let most = self.gpu.0.report.limits.workgroups;
-        let (x, y) = if groups <= most { (groups, 1) } else { (most, groups.div_ceil(most)) };
+        let [x, y] = fold(groups, self.gpu.0.report.limits.workgroups);
         self.dispatch_grid(dispatch, [x, y, tasks]);
     }
 
-    /// Adds a dispatch of a grid of workgroups; an empty one adds nothing.
+    /// Adds a dispatch of a grid of workgroups, of which nobody knows how long it takes.
     pub fn dispatch_grid(&mut self, dispatch: &Dispatch, grid: [u32; 3]) {
+        self.portion.unknown = true;
+        self.add(dispatch, grid, [0, 0]);
+    }
+
+    /// Adds a dispatch that begins at a workgroup and a task; an empty one adds nothing.
+    fn add(&mut self, dispatch: &Dispatch, grid: [u32; 3], begin: [u32; 2]) {
         if grid.contains(&0) {
             return;
         }
         let [x, y, z] = grid;
         self.dispatches += 1;
-        let Work { pass, encoder } = &mut self.encoder;
         if self.each {
-            *pass = None;
+            self.portion.pass = None;
         }
-        let profile = &mut self.profile;
-        let pass = pass.get_or_insert_with(|| {
-            let timestamp_writes = profile.as_mut().map(|profile| profile.next(dispatch.label));
+        if self.portion.pass.is_none() {
+            let timestamp_writes = self.profile.as_mut().map(|profile| profile.next(dispatch.label));
             let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes };
-            encoder.begin_compute_pass(&descriptor).forget_lifetime()
-        });
+            let pass = self.portion.encoder(&self.gpu).begin_compute_pass(&descriptor).forget_lifetime();
+            self.portion.pass = Some(pass);
+        }
+        let Some(pass) = &mut self.portion.pass else { return };
         pass.set_pipeline(&dispatch.pipeline);
         pass.set_bind_group(0, &dispatch.group, &[]);
+        if dispatch.cuts.is_some() {
+            pass.set_immediates(0, bytemuck::cast_slice(&begin));
+        }
         pass.dispatch_workgroups(x, y, z);
+    }
+
+    /// What follows belongs to another submission.
+    fn next_portion(&mut self) {
+        self.portions.extend(std::mem::take(&mut self.portion).finish());
     }
 
     /// Copies part of a slab out; the result can be awaited once the recording is submitted.
@@ -171,11 +246,12 @@ impl Recorder {
     /// If a slab is not that long.
     pub fn read_all(&mut self, parts: &[Part]) -> Result<ReadBack> {
         inside("read-back", parts)?;
-        self.encoder.pass = None;
+        self.portion.pass = None;
         let copy = read_back::staging(&self.gpu, parts.iter().map(|(_, _, bytes)| bytes).sum::<u64>().max(16));
         let mut at = 0;
         for (slab, offset, bytes) in joined(parts) {
-            self.encoder.encoder.copy_buffer_to_buffer(slab.buffer(), offset, copy.buffer(), at, bytes);
+            let encoder = self.portion.encoder(&self.gpu);
+            encoder.copy_buffer_to_buffer(slab.buffer(), offset, copy.buffer(), at, bytes);
             at += bytes;
         }
         self.gpu.count(|counts| counts.reads += 1);
@@ -189,27 +265,31 @@ impl Recorder {
     /// If a slab is not that long.
     pub fn clear(&mut self, parts: &[Part]) -> Result<()> {
         inside("clear", parts)?;
-        self.encoder.pass = None;
+        self.portion.pass = None;
         for (slab, offset, bytes) in joined(parts) {
-            self.encoder.encoder.clear_buffer(slab.buffer(), offset, Some(bytes));
+            self.portion.encoder(&self.gpu).clear_buffer(slab.buffer(), offset, Some(bytes));
         }
         Ok(())
     }
 
-    /// Number of dispatches so far.
+    /// Number of dispatches so far; each part of one that was cut counts.
     pub fn dispatches(&self) -> usize {
         self.dispatches
     }
 
-    /// Submits; returns at once.
-    pub fn submit(self) -> Ticket {
-        let Recorder { gpu, encoder: Work { pass, encoder }, copies, .. } = self;
-        drop(pass);
-        gpu.flush();
-        gpu.count(|counts| counts.submissions += 1);
-        let index = gpu.0.queue.submit([encoder.finish()]);
-        copies.into_iter().for_each(|copy| copy.map());
-        Ticket(index)
+    /// Submits; returns at once. The ticket is for the last submission, which ends after the others.
+    pub fn submit(mut self) -> Ticket {
+        self.next_portion();
+        self.gpu.flush();
+        // What was written waits for a submission, be it an empty one.
+        let last = self.portions.pop();
+        let (commands, seconds) = last.map_or((None, Some(0.0)), |(last, seconds)| (Some(last), seconds));
+        for (commands, seconds) in self.portions {
+            self.gpu.commit(Some(commands), seconds, self.rate);
+        }
+        let ticket = self.gpu.commit(commands, seconds, self.rate);
+        self.copies.into_iter().for_each(|copy| copy.map());
+        ticket
     }
 
     /// Submits, waits, and returns the time of each profiled dispatch, or of all together; nothing if the device has no time
@@ -219,8 +299,8 @@ impl Recorder {
     /// If the device fails.
     pub fn submit_profiled(mut self) -> Result<Vec<Timing>> {
         let profile = self.profile.take();
-        self.encoder.pass = None;
-        let resolved = profile.map(|p| p.resolve(&self.gpu, &mut self.encoder.encoder));
+        self.portion.pass = None;
+        let resolved = profile.map(|p| p.resolve(&self.gpu, self.portion.encoder(&self.gpu)));
         let gpu = self.gpu.clone();
         self.submit();
         match resolved {

@@ -7,9 +7,10 @@
 //! # The shader's side
 //! A task table stands at binding 0 (`#import task` declares it as `rows`), and operand `i` (inputs, then outputs) at
 //! binding `i + 1` as `var<storage, read_write> name: array<vec4<f32>>`; name all of them, also those that are only
-//! read. The entry point is `main`. The dispatch runs [`CustomCall::groups`] workgroups, folded to two dimensions
-//! (`linear_group` of `task` undoes that), for each task; `workgroup_id.z` is the task. Its row starts at
-//! `rows[workgroup_id.z * ${ROWS}u]`: first where each operand starts, counted in `vec4<f32>`, then
+//! read. The entry point is `main`. Each task has [`CustomCall::groups`] workgroups. Which of them one is, and of which task, say
+//! `linear_group(workgroup_id, num_workgroups)` and `task_number(workgroup_id)` of `task`: grids are folded to two dimensions, and
+//! long dispatches are cut between workgroups, and between tasks, where a shader asks for the one and the other. A task's row
+//! starts at `rows[task_number(workgroup_id) * ${ROWS}u]`: first where each operand starts, counted in `vec4<f32>`, then
 //! [`CustomCall::words`].
 //!
 //! Maps are channel-last in blocks of four channels: `((n H + h) W + w) C4 + c / 4`. The last block is padded, and padding

@@ -14,7 +14,7 @@ use super::ir::{Graph, Group, Shape, TensorId};
 use super::schedule::{GraphLayout, Merged, Schedule};
 use super::store::Store;
 use crate::error::{Error, Result};
-use crate::gpu::{Dispatch, Gpu, Part, Recorder, Slab};
+use crate::gpu::{Dispatch, Gpu, Load, Part, Recorder, Slab};
 use crate::kernels::{Call, Cost, Preset, Word};
 use crate::shader::Variant;
 
@@ -58,8 +58,8 @@ struct Step {
     tasks: Vec<Task>,
     /// First word of its rows in the table.
     rows: usize,
-    active: u32,
-    workgroups: u32,
+    /// What each active task comes to.
+    active: Vec<Load>,
 }
 
 /// A dispatch to be: its variant, its operands, and the calls that share it.
@@ -96,7 +96,7 @@ impl Plan {
     /// names the tensor that a store lacks.
     pub fn compile(gpu: &Gpu, instances: Vec<Instance>, preset: Preset) -> Result<Self> {
         let graphs: Vec<_> = instances.iter().map(|i| i.graph.clone()).collect();
-        let schedule = Schedule::new(&graphs, preset, gpu.report().limits.slab_bytes)?;
+        let schedule = Schedule::new(&graphs, preset, &gpu.report().limits)?;
         let slabs = schedule.slabs.iter().map(|&size| gpu.slab(size * 16, "activations"));
         let slabs: Vec<Slab> = slabs.collect::<Result<_>>()?;
         let bytes = slabs.iter().map(Slab::bytes).sum();
@@ -132,7 +132,7 @@ impl Plan {
     /// # Errors
     /// [`Error::Memory`] if they cannot be placed on this adapter.
     pub fn announce(gpu: &Gpu, graphs: &[Arc<Graph>], preset: Preset) -> Result<Announced> {
-        let schedule = Schedule::new(graphs, preset, gpu.report().limits.slab_bytes)?;
+        let schedule = Schedule::new(graphs, preset, &gpu.report().limits)?;
         Ok(Announced { bytes: schedule.bytes(), dispatches: schedule.merged.len() })
     }
 
@@ -151,10 +151,10 @@ impl Plan {
         self.refresh()
     }
 
-    /// Records all dispatches.
+    /// Records all dispatches, cut where they would keep the device too long.
     pub fn record(&self, recorder: &mut Recorder) {
-        for group in &self.groups {
-            recorder.dispatch(&group.dispatch, group.workgroups, group.active);
+        for group in self.groups.iter().filter(|group| !group.active.is_empty()) {
+            recorder.tasks(&group.dispatch, &group.active);
         }
     }
 
@@ -167,7 +167,7 @@ impl Plan {
 
     /// Number of dispatches that the current paths need.
     pub fn dispatches(&self) -> usize {
-        self.groups.iter().filter(|g| g.active > 0).count()
+        self.groups.iter().filter(|g| !g.active.is_empty()).count()
     }
 
     /// Bytes of device memory that the plan took for temporaries and task rows.
@@ -342,7 +342,7 @@ impl Plan {
             let table = (&self.table_slab, rows as u64 * 4, words as u64 * 4);
             let dispatch = self.gpu.dispatch(variant.shader, pipeline, table, &slabs)?;
             let tasks = tasks.into_iter().map(|(i, call)| self.resolve(i, call)).collect::<Result<_>>()?;
-            self.groups.push(Step { dispatch, tasks, rows, active: 0, workgroups: 0 });
+            self.groups.push(Step { dispatch, tasks, rows, active: vec![] });
         }
         Ok(())
     }
@@ -435,10 +435,11 @@ impl Plan {
                 group.tasks.iter().filter(|t| t.call.guard.active(&self.instances[t.instance].path)).collect();
             let heads: usize = active.iter().map(|t| t.head.len()).sum();
             let (mut at, mut terms_at) = (group.rows, group.rows + heads);
-            group.active = active.len() as u32;
-            group.workgroups = active.iter().map(|t| t.call.workgroups).max().unwrap_or(0) as u32;
+            group.active.clear();
             for task in active {
                 let path = &self.instances[task.instance].path;
+                let Cost { flops, bytes } = task.call.cost_on(path);
+                group.active.push(Load { groups: task.call.workgroups as u32, flops, bytes });
                 let first = (terms_at - group.rows) / 4;
                 let mut terms = [0; 8];
                 for (term, words) in task.call.terms.iter().zip(&task.terms) {

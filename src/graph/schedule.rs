@@ -11,6 +11,7 @@ use super::merge::{Order, merge, waits_of};
 use super::plan::POOL;
 use super::settle::settle;
 use crate::error::{Error, Result};
+use crate::gpu::Limits;
 use crate::kernels::{Call, Lowering, Preset};
 
 /// Calls of one graph and where its temporaries lie.
@@ -47,21 +48,47 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    /// Schedules one instance of each of `graphs`; equal graphs are shared `Arc`s. No slab is longer than `limit` bytes.
-    pub fn new(graphs: &[Arc<Graph>], preset: Preset, limit: u64) -> Result<Self> {
-        let limit = limit / 16;
-        let (mut layouts, graph_of) = lower_graphs(graphs, preset);
+    /// Schedules one instance of each of `graphs`; equal graphs are shared `Arc`s. Slabs are of the usual size, unless a tensor needs a
+    /// larger one, or a sum would see more of them than its shader can.
+    pub fn new(graphs: &[Arc<Graph>], preset: Preset, limits: &Limits) -> Result<Self> {
+        let (layouts, graph_of) = lower_graphs(graphs, preset);
         let merged = dispatches(graphs, &layouts, &graph_of);
+        let mut schedule = Schedule { layouts, graph_of, merged, homes: vec![], slabs: vec![] };
+        let most = limits.slab_bytes / 16;
+        let usual = (limits.usual_slab() / 16).max(1);
+        // Whole multiples leave room beside a large tensor for small ones.
+        let usual = schedule.largest(graphs).max(1).next_multiple_of(usual).min(most);
+        schedule.lay_out(graphs, usual)?;
+        if usual < most && schedule.check_pools(usual).is_err() {
+            schedule.lay_out(graphs, most)?;
+        }
+        schedule.check_pools(most)?;
+        Ok(schedule)
+    }
+
+    /// Length of the largest temporary in `vec4`.
+    fn largest(&self, graphs: &[Arc<Graph>]) -> u64 {
+        let of = |(graph, &layout): (&Arc<Graph>, &usize)| {
+            let temporary = |t: &usize| graph.tensors.get(*t).is_none_or(|tensor| tensor.persistent.is_none());
+            let shapes = &self.layouts[layout].shapes;
+            (0..shapes.len()).filter(temporary).map(|t| shapes[t].vec4s() as u64).max().unwrap_or(0)
+        };
+        graphs.iter().zip(&self.graph_of).map(of).max().unwrap_or(0)
+    }
+
+    /// Finds memory for everything in slabs of at most `limit` `vec4`.
+    fn lay_out(&mut self, graphs: &[Arc<Graph>], limit: u64) -> Result<()> {
+        let Schedule { layouts, graph_of, merged, .. } = self;
         for (index, layout) in layouts.iter_mut().enumerate() {
             let own = |instance: usize| graph_of[instance] == index;
-            if let Some(graph) = graphs.iter().zip(&graph_of).find(|(_, g)| **g == index).map(|(graph, _)| graph) {
-                place(layout, graph, &own, &merged, limit)?;
+            if let Some(graph) = graphs.iter().zip(&*graph_of).find(|(_, g)| **g == index).map(|(graph, _)| graph) {
+                place(layout, graph, &own, merged, limit)?;
             }
         }
         // As few slabs as fit, in order.
         let mut slabs: Vec<u64> = vec![];
         let mut homes: Vec<Vec<(usize, u64)>> = vec![];
-        for &graph in &graph_of {
+        for &graph in &*graph_of {
             let bins = layouts[graph].bins.iter().map(|&size| {
                 if slabs.last().is_none_or(|used| used + size > limit) {
                     slabs.push(0);
@@ -73,9 +100,8 @@ impl Schedule {
             });
             homes.push(bins.collect());
         }
-        let schedule = Schedule { layouts, graph_of, merged, homes, slabs };
-        schedule.check_pools(limit)?;
-        Ok(schedule)
+        (self.slabs, self.homes) = (slabs, homes);
+        Ok(())
     }
 
     /// Bytes of temporaries.
@@ -236,11 +262,11 @@ fn wholes(graph: &Graph, tensors: usize) -> Vec<Vec<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::{Builder, Geometry, Op, Statistics};
     use crate::nn::Model;
     use crate::nn::nas_bench_201::{Network, Supernet};
-    use crate::space::nas_bench_201::Macro;
+    use crate::space::nas_bench_201::{Arch, Macro};
     use crate::train::step::{Optimizer, StepOptions, Update, build};
-    use crate::{graph::Statistics, space::nas_bench_201::Arch};
 
     /// What the norm and the optimiser of a step take on a path: dispatches, workgroups, those with something to do.
     fn tail(schedule: &Schedule, path: &[u8]) -> [usize; 3] {
@@ -279,7 +305,7 @@ mod tests {
                 let mut apart = graph.clone();
                 apart.strips.clear();
                 let [before, after] = [apart, graph].map(|graph| {
-                    let schedule = Schedule::new(&[Arc::new(graph)], Preset::GPU, 1 << 31).unwrap();
+                    let schedule = Schedule::new(&[Arc::new(graph)], Preset::GPU, &limits()).unwrap();
                     (tail(&schedule, &path), schedule.merged.len(), schedule.bytes())
                 });
                 println!("{name}, {optimizer}, clip {clip}, batch {batch}: {before:?}, side by side {after:?}");
@@ -293,5 +319,57 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Convolutions of `images` images of 1 MiB, one after the other, whose results are all kept.
+    fn chain(images: usize, length: usize) -> Arc<Graph> {
+        let mut builder = Builder::new();
+        let w = builder.temporary(Shape::Filter { r: 1, s: 1, c: 16, k: 16, groups: 1 });
+        let mut x = builder.temporary(Shape::map(images, 128, 128, 16));
+        for _ in 0..length {
+            let y = builder.temporary(Shape::map(images, 128, 128, 16));
+            let geometry = Geometry::square(1, 1, 0);
+            builder.push(Op::Conv { x, w, bias: None, y, geometry, relu: false });
+            builder.probe(y, "kept");
+            x = y;
+        }
+        Arc::new(builder.finish())
+    }
+
+    fn slabs(graph: &Arc<Graph>, count: usize, limits: &Limits) -> Vec<u64> {
+        let schedule = Schedule::new(&vec![graph.clone(); count], Preset::GPU, limits).unwrap();
+        schedule.slabs.iter().map(|vec4s| (vec4s * 16) >> 20).collect()
+    }
+
+    /// A card with bindings of 4 GiB.
+    fn limits() -> Limits {
+        Limits {
+            slab_bytes: (4 << 30) - 16,
+            storage_buffers: 8,
+            workgroup_bytes: 16 << 10,
+            uniform_bytes: 1 << 16,
+            uniform_buffers: 12,
+            invocations: 256,
+            workgroup_sides: [256, 256, 64],
+            workgroups: 65_535,
+            alignment: 32,
+            subgroup: (32, 32),
+        }
+    }
+
+    #[test]
+    fn slabs_are_small_unless_a_tensor_is_large() {
+        let limits = limits();
+        // Four tensors of 300 MiB: three fit into a slab.
+        let list = slabs(&chain(300, 3), 1, &limits);
+        assert!(list.len() == 2 && list.iter().all(|mib| *mib <= 1024), "{list:?}");
+        // Four instances with 400 MiB each.
+        let list = slabs(&chain(200, 1), 4, &limits);
+        assert!(list.len() == 2 && list.iter().all(|mib| *mib <= 1024), "{list:?}");
+        // Tensors of 1.5 GiB: a slab for each.
+        let list = slabs(&chain(1536, 1), 1, &limits);
+        assert!(list.len() == 2 && list.iter().all(|mib| (1536..2048).contains(mib)), "{list:?}");
+        let small = Limits { slab_bytes: 1 << 28, ..limits };
+        assert!(matches!(Schedule::new(&[chain(300, 1)], Preset::GPU, &small), Err(Error::Memory { .. })));
     }
 }

@@ -78,7 +78,7 @@ impl Store {
     /// If they do not fit.
     pub fn new(gpu: &Gpu, contents: Contents, copies: usize, what: &str) -> Result<Self> {
         let bytes = contents.vec4s.max(1) * 16;
-        let per_slab = (gpu.report().limits.slab_bytes / bytes).clamp(1, copies.max(1) as u64);
+        let per_slab = (gpu.report().limits.usual_slab() / bytes).clamp(1, copies.max(1) as u64);
         let mut list = Vec::with_capacity(copies);
         while list.len() < copies {
             let here = per_slab.min((copies - list.len()) as u64);
@@ -94,7 +94,7 @@ impl Store {
     /// # Errors
     /// If the device has no room.
     pub fn packed(gpu: &Gpu, contents: Vec<Contents>, what: &str) -> Result<Vec<Store>> {
-        let limit = gpu.report().limits.slab_bytes / 16;
+        let limit = gpu.report().limits.usual_slab() / 16;
         let mut slabs: Vec<u64> = vec![];
         let mut places = vec![];
         for own in &contents {

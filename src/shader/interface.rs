@@ -41,6 +41,8 @@ pub struct Interface {
     pub workgroup: [u32; 3],
     /// Bytes of workgroup memory.
     pub workgroup_bytes: u32,
+    /// Bytes of immediates (push constants): the first workgroup and the first task of a dispatch.
+    pub immediates: u32,
     /// Its resources, by group and number.
     pub bindings: Vec<Binding>,
 }
@@ -58,12 +60,16 @@ impl Interface {
             return Err(Error::Shader { shader: name.into(), why });
         };
         let size = |variable: &naga::GlobalVariable| module.types[variable.ty].inner.size(module.to_ctx());
-        let mut workgroup_bytes = 0u32;
+        let (mut workgroup_bytes, mut immediates) = (0u32, 0u32);
         let mut bindings = vec![];
         for (_, variable) in module.global_variables.iter() {
             let kind = match variable.space {
                 AddressSpace::WorkGroup => {
                     workgroup_bytes = workgroup_bytes.saturating_add(size(variable));
+                    continue;
+                }
+                AddressSpace::Immediate => {
+                    immediates = immediates.saturating_add(size(variable));
                     continue;
                 }
                 AddressSpace::Storage { access } if access.contains(StorageAccess::STORE) => Kind::ReadWrite,
@@ -76,7 +82,8 @@ impl Interface {
             }
         }
         bindings.sort_by_key(|b| (b.group, b.binding));
-        Ok(Interface { entry: point.name.clone(), workgroup: point.workgroup_size, workgroup_bytes, bindings })
+        let (entry, workgroup) = (point.name.clone(), point.workgroup_size);
+        Ok(Interface { entry, workgroup, workgroup_bytes, immediates, bindings })
     }
 
     /// Lanes of a workgroup.
@@ -106,13 +113,31 @@ mod tests {
             @group(0) @binding(0) var<storage, read> a: S;\n\
             @group(0) @binding(1) var<uniform> b: vec4<u32>;\n\
             var<workgroup> w: array<vec4<f32>, 10>;\n\
-            @compute @workgroup_size(8, 4) fn run() { w[0] = c[b.x + a.b[0]]; c[0] = w[0]; }";
+            struct I { a: u32, b: u32 }\n\
+            var<immediate> i: I;\n\
+            @compute @workgroup_size(8, 4) fn run() { w[0] = c[b.x + a.b[0] + i.b]; c[0] = w[0]; }";
         let found = interface(text).unwrap();
         assert_eq!((found.entry.as_str(), found.workgroup, found.lanes(), found.storage()), ("run", [8, 4, 1], 32, 2));
-        assert_eq!(found.workgroup_bytes, 160);
+        assert_eq!((found.workgroup_bytes, found.immediates), (160, 8));
         let binding = |binding, kind, bytes| Binding { group: 0, binding, kind, bytes };
         let all = [binding(0, Kind::Read, 8), binding(1, Kind::Uniform, 16), binding(2, Kind::ReadWrite, 16)];
         assert_eq!(found.bindings, all);
+    }
+
+    #[test]
+    fn finds_what_is_asked_of_a_beginning() {
+        let reads = |body: &str| {
+            let text = format!(
+                "struct Begin {{ group: u32, task: u32 }}\n\
+                var<immediate> begin: Begin;\n\
+                @group(0) @binding(0) var<storage, read_write> c: array<u32>;\n\
+                fn task_number() -> u32 {{ return begin.task; }}\n\
+                @compute @workgroup_size(1) fn run() {{ c[0] = {body}; }}"
+            );
+            crate::shader::begins("test", &parse("test", &text).unwrap()).unwrap()
+        };
+        let found = ["1u", "begin.group", "task_number()", "begin.group + task_number()"].map(reads);
+        assert_eq!(found, [[false, false], [true, false], [false, true], [true, true]]);
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub use interface::{Binding, Interface, Kind};
 pub use preprocess::{Defs, preprocess};
 pub use record::{Record, Scalar};
 
+use naga::valid::{Capabilities, ImmediateSlots, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
+
 use crate::error::{Error, Result};
 
 macro_rules! sources {
@@ -125,13 +127,30 @@ pub fn validate(variant: &Variant) -> Result<(naga::Module, naga::valid::ModuleI
 pub fn validate_text(name: &str, text: &str) -> Result<(naga::Module, naga::valid::ModuleInfo)> {
     let module = parse(name, text)?;
     let fail = |why: String| Error::Shader { shader: name.into(), why };
-    let mut validator =
-        naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::SUBGROUP);
-    validator
-        .subgroup_stages(naga::valid::ShaderStages::COMPUTE)
-        .subgroup_operations(naga::valid::SubgroupOperationSet::all());
-    let info = validator.validate(&module).map_err(|e| fail(e.emit_to_string(text)))?;
+    let info = validator(ValidationFlags::all()).validate(&module).map_err(|e| fail(e.emit_to_string(text)))?;
     Ok((module, info))
+}
+
+fn validator(flags: ValidationFlags) -> Validator {
+    let mut validator = Validator::new(flags, Capabilities::SUBGROUP | Capabilities::IMMEDIATES);
+    validator.subgroup_stages(ShaderStages::COMPUTE).subgroup_operations(SubgroupOperationSet::all());
+    validator
+}
+
+/// Bytes that say where a dispatch begins; see `shaders/shared/task.wgsl`.
+pub(crate) const BEGIN_BYTES: u32 = 8;
+
+/// Whether a shader reads the first workgroup and the first task of its dispatch: where it reads them, a dispatch may begin
+/// elsewhere than at 0.
+///
+/// # Errors
+/// naga's report.
+pub(crate) fn begins(name: &str, module: &naga::Module) -> Result<[bool; 2]> {
+    let fail = |why: String| Error::Shader { shader: name.into(), why };
+    let info = validator(ValidationFlags::empty()).validate(module).map_err(|e| fail(e.to_string()))?;
+    let used = (!module.entry_points.is_empty()).then(|| info.get_entry_point(0).immediate_slots_used);
+    let reads = |word: u32| used.is_some_and(|used| used.contains(ImmediateSlots::from_range(4 * word, 4)));
+    Ok([reads(0), reads(1)])
 }
 
 /// A variant as SPIR-V, written as the device gets it when shaders are trusted.

@@ -59,7 +59,7 @@ impl Record {
         }
         text.push_str("}\n\n");
         let (function, first) = if *name == Self::ROW {
-            ("task_row(group: vec3<u32>)".to_owned(), format!("group.z * {vec4s}u"))
+            ("task_row(group: vec3<u32>)".to_owned(), format!("task_number(group) * {vec4s}u"))
         } else {
             (format!("{}_at(place: u32)", name.to_lowercase()), "place".to_owned())
         };
@@ -97,7 +97,7 @@ mod tests {
             text.contains("struct Row {\n    x: u32,\n    epsilon: f32,\n    relu: bool,\n    h: u32,\n    w: u32,\n}"),
             "{text}"
         );
-        assert!(text.contains("let part1 = rows[group.z * 2u + 1u];"), "{text}");
+        assert!(text.contains("let part1 = rows[task_number(group) * 2u + 1u];"), "{text}");
         assert!(
             text.contains("return Row(part0.x, bitcast<f32>(part0.y), part0.z != 0u, part0.w, part1.x);"),
             "{text}"

@@ -70,7 +70,10 @@ fn load(stores: &Stores, copy: usize, number: u64) {
     let images = Values { dims: vec![BATCH, 3, 8, 8], data: images };
     stores.set_batch(copy, &images, &Values { dims: vec![BATCH], data: labels }, 10).unwrap();
     let rates = Rates { rate: 0.1, momentum: 0.9, decay: 5e-4, statistics_momentum: 0.1, ..Rates::default() };
-    stores.set_rates(copy, &rates).unwrap();
+    // An evaluation has neither rates nor momenta.
+    if stores.group(Group::Hyper).is_ok() {
+        stores.set_rates(copy, &rates).unwrap();
+    }
 }
 
 /// Bits of logits and losses (if they are kept), new weights, running statistics, momenta and metrics of a network.
@@ -82,8 +85,9 @@ fn outcome(gpu: &Gpu, plan: &Plan, stores: &Stores, step: &Step, instance: usize
             all.push(bits(plan.read_wait(instance, tensor).unwrap()));
         }
     }
-    for group in [Group::Weights, Group::Running, Group::Momentum, Group::Metrics] {
-        all.push(bits(stores.group(group).unwrap().read_wait(gpu, instance).unwrap()));
+    let groups = [Group::Weights, Group::Running, Group::Momentum, Group::Metrics];
+    for store in groups.into_iter().filter_map(|group| stores.group(group).ok()) {
+        all.push(bits(store.read_wait(gpu, instance).unwrap()));
     }
     all
 }
@@ -182,6 +186,50 @@ fn population_is_single(step: &Step) {
             let together = outcome(gpu, &plan, &stores, step, number);
             assert!(&together == single, "network {number} of {size} differs from a run of its own");
         }
+    }
+}
+
+/// What is cut in time has the bits of the whole, and is cut: into many submissions, between tasks and inside them.
+#[test]
+fn a_cut_plan_is_the_whole() {
+    let (whole, preset) = (common::gpu(), common::preset());
+    // Short rows of workgroups make folded grids of what is cut, too.
+    let short = Options { max_submit: Some(Duration::from_micros(20)), most_workgroups: Some(3), ..Options::default() };
+    let cut = common::open(short);
+    let evaluation =
+        StepOptions { batch: BATCH, statistics: Statistics::Running, smoothing: 0.0, update: None, gradients: false };
+    let mut forward = build(&Supernet { sizes: SIZES }, &evaluation).unwrap();
+    forward.probe_all();
+    for step in [step(true), forward] {
+        let graph = Arc::new(step.graph.clone());
+        for size in [1, 3] {
+            let run = |gpu: &Gpu| {
+                let (plan, stores) = plan(gpu, preset, &graph, &paths(size));
+                (0..size).for_each(|number| load(&stores, number, number as u64));
+                let before = gpu.counts().submissions;
+                let mut recorder = gpu.record();
+                plan.record(&mut recorder);
+                let parts = recorder.dispatches();
+                gpu.wait_for(recorder.submit()).unwrap();
+                let submissions = gpu.counts().submissions - before;
+                let outcomes: Vec<_> = (0..size).map(|i| outcome(gpu, &plan, &stores, &step, i)).collect();
+                (outcomes, plan.dispatches(), parts, submissions)
+            };
+            let (expected, dispatches, ..) = run(whole);
+            let (outcomes, _, parts, submissions) = run(&cut);
+            println!("{size} networks: {dispatches} dispatches, {parts} parts in {submissions} submissions");
+            assert!(parts > 2 * dispatches && submissions as usize > dispatches / 2, "hardly cut");
+            assert!(outcomes == expected, "{size} networks");
+        }
+    }
+}
+
+#[test]
+fn submissions_of_no_time_or_too_long_are_refused() {
+    for max_submit in [Duration::ZERO, Duration::from_millis(2_001)] {
+        let opened = Gpu::open_wait(&Options { max_submit: Some(max_submit), ..Options::default() });
+        let error = opened.err().expect("refused");
+        assert!(error.exit_code() == 2 && error.to_string().contains("--max-submit-ms"), "{error}");
     }
 }
 

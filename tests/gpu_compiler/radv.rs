@@ -102,7 +102,10 @@ impl Compiler {
         unsafe {
             let layout = vk::DescriptorSetLayoutCreateInfo::default().bindings(&bindings);
             let set = [self.device.create_descriptor_set_layout(&layout, None).map_err(wrong("layout"))?];
-            let layout = vk::PipelineLayoutCreateInfo::default().set_layouts(&set);
+            let range =
+                vk::PushConstantRange::default().stage_flags(vk::ShaderStageFlags::COMPUTE).size(interface.immediates);
+            let ranges: &[_] = if interface.immediates > 0 { &[range] } else { &[] };
+            let layout = vk::PipelineLayoutCreateInfo::default().set_layouts(&set).push_constant_ranges(ranges);
             let layout = self.device.create_pipeline_layout(&layout, None).map_err(wrong("layout"))?;
             let module = vk::ShaderModuleCreateInfo::default().code(words);
             let module = self.device.create_shader_module(&module, None).map_err(wrong("module"))?;

@@ -315,6 +315,9 @@ fn names_that_are_almost_right() {
     ] {
         scratch.bad(2, &args, &["--device", none, "there are: 0 "]);
     }
+    for length in ["0", "2001", "soon"] {
+        scratch.bad(2, &["devices", "--max-submit-ms", length], &["--max-submit-ms", length]);
+    }
     let weights = golden("weights.safetensors").display().to_string();
     scratch.bad(2, &refs(&step(&weights, &["--device", none])), &["--device", none]);
 }

@@ -23,8 +23,8 @@ fn main(
     @builtin(num_workgroups) grid: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let row = rows[group_id.z * ${ROWS}u];
-    let more = rows[group_id.z * ${ROWS}u + 1u];
+    let row = rows[task_number(group_id) * ${ROWS}u];
+    let more = rows[task_number(group_id) * ${ROWS}u + 1u];
     let i = linear_group(group_id, grid) * ${LANES}u + lane;
 #if BACK
     if i >= more.z {
