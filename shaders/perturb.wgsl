@@ -1,15 +1,22 @@
 // Weight noise:  y = w + sigma z, or MULTIPLY y = w + sigma w z, z standard normal.
 //   z comes from Philox with key (seed) and counter (index of the vec4, stream, draw, purpose); padding stays zero.
-//   task row: w, y, hyper, count in vec4, stream, outputs, inputs, stored inputs: the last axis, the one before it, and how
+//   task row: w, y, hyper, table of normals, count in vec4, stream, outputs, inputs, stored inputs: the last axis, the one before it, and how
 //             many channels that is stored with
 //   hyper: (-), (-, -, sigma, -), (seed low, seed high, draw, -) as words
 //   grid: ceil(count / LANES), folded; z = task
 #import task
 #import Row
 #import philox
+#import normal
 @group(0) @binding(1) var<storage, read_write> ws: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> ys: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> hyper: array<vec4<u32>>;
+@group(0) @binding(4) var<storage, read_write> normals: array<vec2<u32>>;
+
+fn drawn(table: u32, word: u32) -> f32 {
+    let tail = normal_tail(word);
+    return normal(word, tail, normals[table * 2u + normal_entry(tail)]);
+}
 
 @compute @workgroup_size(${LANES})
 fn main(
@@ -24,7 +31,8 @@ fn main(
     }
     let sigma = bitcast<f32>(hyper[row.hyper + 1u].z);
     let seed = hyper[row.hyper + 2u];
-    var z = normal4(philox(vec4<u32>(i, row.stream, seed.z, ${PURPOSE}u), seed.xy));
+    let x = philox(vec4<u32>(i, row.stream, seed.z, ${PURPOSE}u), seed.xy);
+    var z = vec4<f32>(drawn(row.table, x.x), drawn(row.table, x.y), drawn(row.table, x.z), drawn(row.table, x.w));
     let w = ws[row.w + i];
 #if MULTIPLY
     z *= w;

@@ -4,6 +4,12 @@
 //! A block of four 32-bit words is a pure function of a 64-bit key and a 128-bit counter, so that the CPU and
 //! a GPU shader compute the same numbers in any order. [`Stream`] walks the counter for sequential use.
 
+mod normal;
+mod table;
+
+pub use normal::normal;
+pub use table::TABLE as NORMAL_TABLE;
+
 /// Round multipliers and key increments of the published generator.
 const M: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
 const W: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];

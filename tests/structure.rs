@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// with these readings. The graph's compiled half (`schedule`, `plan`, `store`) uses `kernels` and `gpu`; `kernels` lowers the
 /// graph's representation, so it names its types, and the adapter's report to choose tiles; `gpu` compiles
 /// `shader::Variant`. At the side stand `error`, `philox`, `data`, `corrupt`, `report` and `reference`; whoever needs
-/// them may use them, and `reference` sees nothing but the graph.
+/// them may use them, and `reference` sees nothing but the graph and the numbers of `philox`.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("philox", &[]),
@@ -17,7 +17,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("gpu", &["error", "shader"]),
     ("kernels", &["error", "shader", "gpu", "graph"]),
     ("graph", &["error", "shader", "gpu", "kernels"]),
-    ("reference", &["error", "graph"]),
+    ("reference", &["error", "philox", "graph"]),
     ("data", &["error", "philox"]),
     ("corrupt", &["error", "philox"]),
     ("report", &["error", "philox"]),

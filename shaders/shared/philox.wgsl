@@ -21,16 +21,3 @@ fn philox(counter: vec4<u32>, key: vec2<u32>) -> vec4<u32> {
     }
     return c;
 }
-
-// Uniform in [0, 1) with 24 bits.
-fn uniform4(x: vec4<u32>) -> vec4<f32> {
-    return vec4<f32>(x >> vec4<u32>(8u)) * 5.9604644775390625e-8;
-}
-
-// Four standard normals by Box and Muller.
-fn normal4(x: vec4<u32>) -> vec4<f32> {
-    let u = uniform4(x);
-    let radius = sqrt(-2.0 * log(1.0 - u.xz));
-    let angle = 6.283185307179586 * u.yw;
-    return vec4<f32>(radius.x * cos(angle.x), radius.x * sin(angle.x), radius.y * cos(angle.y), radius.y * sin(angle.y));
-}

@@ -27,6 +27,9 @@ pub mod hyper {
     pub const DRAW: usize = 10;
 }
 
+/// The table of normal numbers that weight noise reads: 512 entries of two words.
+pub const NORMALS: crate::graph::Shape = crate::graph::Shape::Vectors { rows: 256, c: 4 };
+
 /// Last counter word of weight noise, which keeps its numbers apart from all others.
 pub const NOISE_PURPOSE: u32 = 0x4E4F_4953;
 

@@ -436,9 +436,9 @@ pub enum Op {
     /// m)`); the gradient is first scaled by `min(1, clip / norm)` if a norm is given.
     Sgd { w: TensorId, g: TensorId, m: TensorId, norm: Option<TensorId>, hyper: TensorId, nesterov: bool },
     /// Disturbs weights by normal numbers `z`: Philox 4x32-10 with key (seed low, seed high) and counter (index of the
-    /// `vec4`, `stream`, draw, [`NOISE_PURPOSE`](super::NOISE_PURPOSE)) gives four words `x`; with `u = (x >> 8) / 2^24`, words 0 and 1 give
-    /// `sqrt(-2 ln(1 - u0)) (cos, sin)(2 pi u1)` for components 0 and 1, words 2 and 3 the other two. Padding stays zero.
-    Perturb { w: TensorId, y: TensorId, hyper: TensorId, stream: u32, noise: Noise },
+    /// `vec4`, `stream`, draw, [`NOISE_PURPOSE`](super::NOISE_PURPOSE)) gives four words, and [`normal`](crate::philox::normal()) a number of each. `table`
+    /// holds the bits of [`NORMAL_TABLE`](crate::philox::NORMAL_TABLE). Padding stays zero.
+    Perturb { w: TensorId, y: TensorId, hyper: TensorId, table: TensorId, stream: u32, noise: Noise },
     /// Start of an attack in the L-infinity ball around `x`, at `x` or at a random point of it: writes `adv`, and a clean
     /// record of each image (`state`, eight values: worst loss, whether right at every point so far, loss before, rises;
     /// scale of the step, whether reduced, worst loss at the last check, flags). `settings` are those of [`attack`](super::attack).
@@ -556,7 +556,7 @@ impl Op {
             Op::Sgd { w, g, m, norm, hyper, .. } => {
                 (some(&[Some(*w), Some(*g), Some(*m), *norm, Some(*hyper)]), vec![*w, *m])
             }
-            Op::Perturb { w, y, hyper, .. } => (vec![*w, *hyper], vec![*y]),
+            Op::Perturb { w, y, hyper, table, .. } => (vec![*w, *hyper, *table], vec![*y]),
             Op::AttackStart { x, settings, adv, state } => (vec![*x, *settings], vec![*adv, *state]),
             Op::AttackJudge { loss, settings, state } => (vec![*loss, *settings, *state], vec![*state]),
             Op::AttackStep { x, adv, g, settings, state, memory } => (

@@ -26,9 +26,9 @@ rows! {
     Ascent of "ascend", same bits for any [LANES] {
         w: read, g: read, y: write, norm: read, hyper: read, count: count,
     }
-    /// Noise on a tensor of `count` `vec4` whose last axes have `inputs` (of `stored`) and `outputs` channels.
+    /// Noise from the table of normal numbers on a tensor of `count` `vec4` whose last axes have `inputs` (of `stored`) and `outputs` channels.
     Perturb of "perturb", same bits for any [LANES] {
-        w: read, y: write, hyper: read, count: count, stream: word, outputs: count, inputs: count, stored: count,
+        w: read, y: write, hyper: read, table: read, count: count, stream: word, outputs: count, inputs: count, stored: count,
     }
 }
 
@@ -74,7 +74,7 @@ pub(super) fn lower(to: &mut Lowering, nodes: &[Node]) {
             let (rules, tensors): (Vec<_>, Vec<_>) = nodes.iter().filter_map(|node| step(&node.op)).unzip();
             rules.first().into_iter().for_each(|rule| steps(to, *rule, &tensors));
         }
-        &Op::Perturb { w, y, hyper, stream, noise } => {
+        &Op::Perturb { w, y, hyper, table, stream, noise } => {
             let multiply = noise == Noise::Multiplicative;
             let variant = Perturb::KERNEL.with([("LANES", lanes), ("MULTIPLY", multiply.into())]);
             let shape = to.shape(w);
@@ -82,7 +82,7 @@ pub(super) fn lower(to: &mut Lowering, nodes: &[Node]) {
             let inputs = if let Shape::Filter { c, .. } = shape { c } else { stored };
             let count = shape.vec4s();
             let work = Work { workgroups: count.div_ceil(lanes), flops: 0, depth: 1 };
-            let row = Perturb { w, y, hyper, count, stream, outputs, inputs, stored };
+            let row = Perturb { w, y, hyper, table, count, stream, outputs, inputs, stored };
             to.call(variant.with("PURPOSE", NOISE_PURPOSE), row, work);
         }
         _ => {}

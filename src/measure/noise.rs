@@ -9,9 +9,10 @@ use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::graph::plan::{Instance, Plan};
 use crate::graph::store::{Contents, Store};
-use crate::graph::{Builder, Graph, Group, Init, Noise, Op, hyper};
+use crate::graph::{Builder, Graph, Group, Init, NORMALS, Noise, Op, hyper};
 use crate::kernels::Preset;
 use crate::nn::tensors::name_key;
+use crate::philox::NORMAL_TABLE;
 use crate::train::step::Rates;
 
 /// Makes perturbed copies of the weights of one network or several.
@@ -42,11 +43,12 @@ impl Perturbation {
         for source in sources {
             let mut b = Builder::new();
             let rates = b.persistent(Group::Hyper, "hyper", hyper::SHAPE, Init::Constant(0.0), &[12])?;
+            let table = b.persistent(Group::Hyper, "normals", NORMALS, Init::Constant(0.0), &[NORMALS.len()])?;
             for (name, entry) in &source.0.contents().entries {
                 let dims = &entry.info.dims;
                 let w = b.persistent(Group::Source, name, entry.shape, entry.info.init, dims)?;
                 let y = b.persistent(Group::Weights, name, entry.shape, entry.info.init, dims)?;
-                b.push(Op::Perturb { w, y, hyper: rates, stream: stream_of(name), noise });
+                b.push(Op::Perturb { w, y, hyper: rates, table, stream: stream_of(name), noise });
             }
             graphs.push(Arc::new(b.finish()));
         }
@@ -78,6 +80,9 @@ impl Perturbation {
         let draws = copies.len() / graphs.len().max(1);
         let first = graphs.first().ok_or_else(|| Error::invalid("weight noise", "there is no network"))?;
         let hyper = Store::new(gpu, Contents::of(first, &[Group::Hyper])?, draws, "rates")?;
+        for draw in 0..draws {
+            hyper.write_words(gpu, draw, "normals", NORMAL_TABLE.as_flattened())?;
+        }
         let instance = |(number, (copy, source)): (usize, (&Store, &(Store, usize)))| Instance {
             graph: graphs[number / draws].clone(),
             bindings: [

@@ -259,7 +259,7 @@ fn evaluate(cx: &Context<'_>, op: &Op) -> Result<Writes> {
             let (weights, momenta) = rule.step(view(w), view(g), view(m))?;
             Ok(vec![(*w, weights), (*m, momenta)])
         }
-        Op::Perturb { w, y, hyper, stream, noise } => {
+        Op::Perturb { w, y, hyper, stream, noise, .. } => {
             let source = optimiser::NoiseSource {
                 key: [cx.integer(*hyper, hyper::SEED_LOW)?, cx.integer(*hyper, hyper::SEED_HIGH)?],
                 stream: *stream,

@@ -8,10 +8,11 @@
 //! noise    y = w + sigma z, multiplicative y = w + sigma w z
 //! ```
 
-use super::philox::{normals, philox};
+use super::philox::philox;
 use super::{Context, View, agree};
 use crate::error::Result;
 use crate::graph::{Guard, NOISE_PURPOSE, Noise, Shape, TensorId};
+use crate::philox::normal;
 
 /// The norm over the gradients whose guard is active, each scaled by the size of its weights if they are given.
 pub(super) fn global_norm(cx: &Context<'_>, gradients: &[(Guard, TensorId, Option<TensorId>)]) -> Result<f64> {
@@ -84,7 +85,7 @@ impl NoiseSource {
     /// The normal number of the value that lies at `place` in memory, counted in values.
     fn normal(&self, place: usize) -> f64 {
         let counter = [(place / 4) as u32, self.stream, self.draw, NOISE_PURPOSE];
-        normals(philox(counter, self.key))[place % 4]
+        f64::from(normal(philox(counter, self.key)[place % 4]))
     }
 }
 

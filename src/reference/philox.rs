@@ -18,15 +18,3 @@ pub(super) fn philox(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
     }
     [x0, x1, x2, x3]
 }
-
-/// Four standard normal numbers (Box and Muller 1958): with `u = floor(x / 2^8) / 2^24` for each word,
-/// `sqrt(-2 ln(1 - u0)) (cos, sin)(2 pi u1)` and the same of `u2, u3`.
-pub(super) fn normals(words: [u32; 4]) -> [f64; 4] {
-    let [u0, u1, u2, u3] = words.map(|word| f64::from(word >> 8) / f64::from(1 << 24));
-    let pair = |u: f64, v: f64| {
-        let (radius, angle) = ((-2.0 * (1.0 - u).ln()).sqrt(), 2.0 * std::f64::consts::PI * v);
-        (radius * angle.cos(), radius * angle.sin())
-    };
-    let ((z0, z1), (z2, z3)) = (pair(u0, u1), pair(u2, u3));
-    [z0, z1, z2, z3]
-}
