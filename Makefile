@@ -6,7 +6,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-long bench gpu-kit clean
+.PHONY: help build demo test test-long test-swiftshader bench gpu-kit clean
 
 CARGO ?= cargo
 # Folder of the demo's results.
@@ -30,6 +30,7 @@ help:
 	@echo 'make demo       search, train and test on the bundled digits; results in $(OUT)'
 	@echo 'make test       all tests, then the kernel tests again with checked shaders'
 	@echo 'make test-long  the tests that take minutes, in their long form'
+	@echo 'make test-swiftshader  tests of kernels and golden cases on a second implementation of Vulkan, on Debian installed if missing'
 	@echo 'make build      the program, target/release/altiplano'
 	@echo 'make bench      times of kernels, steps and populations on this adapter'
 	@echo 'make gpu-kit    target/gpu-kit, an archive with run.sh: tests and benchmarks for a machine with nothing but a GPU'
@@ -68,6 +69,10 @@ test-long:
 	@scripts/adapter.sh
 	ALTIPLANO_LONG=1 $(CARGO) test --release --test engine --test program --test search $(TIMED) -- $(REPORT) $(LONG_TESTS) 2>&1 \
 		| tee runs/test-long.log
+
+test-swiftshader:
+	$(TESTS) --no-run
+	CARGO='$(CARGO)' scripts/swiftshader.sh
 
 bench: build
 	@scripts/adapter.sh

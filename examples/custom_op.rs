@@ -65,7 +65,7 @@ fn main(
 fn over(shape: Shape, flops_per_value: usize) -> CustomCall {
     let count = shape.vec4s();
     let flops = (flops_per_value * shape.len()) as u64;
-    CustomCall { words: vec![count as u32], groups: count.div_ceil(64), flops, ..CustomCall::default() }
+    CustomCall { words: vec![count as u32], workgroups: count.div_ceil(64), flops, ..CustomCall::default() }
 }
 
 fn sigmoid(x: f64) -> f64 {

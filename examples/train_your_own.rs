@@ -6,7 +6,7 @@
 
 use altiplano::data::load;
 use altiplano::gpu::{Gpu, Options};
-use altiplano::graph::{Geometry, Group, TensorId};
+use altiplano::graph::{Geometry, Role, TensorId};
 use altiplano::kernels::Preset;
 use altiplano::measure::forward::Subject;
 use altiplano::nn::{Layers, Model};
@@ -88,8 +88,8 @@ fn main() -> altiplano::Result<()> {
     }
 
     // The test images are behind a type of their own, which only a final evaluation opens.
-    let weights = trainer.stores(0).group(Group::Weights)?.clone();
-    let running = trainer.stores(0).group(Group::Running)?.clone();
+    let weights = trainer.stores(0).of(Role::Weights)?.clone();
+    let running = trainer.stores(0).of(Role::Running)?.clone();
     let subject = Subject { weights: (weights, 0), running: (running, 0), path: vec![] };
     let score = test_wait(&setting, &model, &data.test, subject)?;
     println!("{} test images: loss {:.3}, accuracy {:.1} %", data.test.len(), score.loss, 100.0 * score.accuracy);

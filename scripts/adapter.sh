@@ -28,20 +28,8 @@ if ! command -v apt-get >/dev/null; then
     echo "    Alpine  apk add mesa-vulkan-swrast vulkan-loader" >&2
     exit 1
 fi
-as_root=()
-if [ "$(id -u)" != 0 ]; then
-    if ! command -v sudo >/dev/null; then
-        echo "no Vulkan adapter was found; as root run: apt-get install mesa-vulkan-drivers libvulkan1" >&2
-        exit 1
-    fi
-    as_root=(sudo)
-    # Without a terminal nobody can type a password.
-    [ -t 0 ] || as_root=(sudo -n)
-fi
-echo "no Vulkan adapter was found; installing mesa-vulkan-drivers" >&2
-"${as_root[@]}" apt-get update -qq >&2
-"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
-    apt-get install -y -qq --no-install-recommends mesa-vulkan-drivers libvulkan1 >&2
+echo "no Vulkan adapter was found" >&2
+scripts/apt-install.sh mesa-vulkan-drivers libvulkan1
 if ! found; then
     echo "mesa-vulkan-drivers is installed, but there is still no Vulkan adapter:" >&2
     "$program" devices >&2 || true

@@ -28,9 +28,14 @@ fn positions_of(chunk: u32, row: Row) -> f32 {
 fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let row = task_row(group_id);
     let c4 = row.c4;
-    let columns = ${LANES / MERGE}u;
-    let rank = lane / columns;
-    let block = linear_group(group_id, grid) * columns + lane % columns;
+#if MERGE > 1
+    // The same for all lanes, as a compiler must see: there are barriers below.
+    let block = linear_group(group_id, grid);
+    let rank = lane;
+#else
+    let block = linear_group(group_id, grid) * ${LANES}u + lane;
+    let rank = 0u;
+#end
     if block >= c4 {
         return;
     }
@@ -71,8 +76,8 @@ fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(num_workgroups) gri
     }
 #if MERGE > 1
     lane_sums[lane] = drift;
-    fold(lane, columns, rank, ${MERGE}u, false);
-    drift = lane_sums[lane % columns];
+    fold(lane, 1u, lane, ${MERGE}u, false);
+    drift = lane_sums[0];
 #end
     let mean = base + drift / count;
     var spread = vec4<f32>(0.0);
@@ -92,7 +97,7 @@ fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(num_workgroups) gri
     // All lanes have read the first sums.
     workgroupBarrier();
     lane_sums[lane] = spread;
-    fold(lane, columns, rank, ${MERGE}u, false);
+    fold(lane, 1u, lane, ${MERGE}u, false);
     if rank > 0u {
         return;
     }

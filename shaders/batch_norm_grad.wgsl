@@ -20,9 +20,14 @@
 fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let row = task_row(group_id);
     let c4 = row.c4;
-    let columns = ${LANES / MERGE}u;
-    let rank = lane / columns;
-    let block = linear_group(group_id, grid) * columns + lane % columns;
+#if MERGE > 1
+    // The same for all lanes, as a compiler must see: there are barriers below.
+    let block = linear_group(group_id, grid);
+    let rank = lane;
+#else
+    let block = linear_group(group_id, grid) * ${LANES}u + lane;
+    let rank = 0u;
+#end
     if block >= c4 {
         return;
     }
@@ -47,7 +52,7 @@ fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(num_workgroups) gri
 #if MERGE > 1
     lane_sums[lane] = dbeta;
     lane_sums[${LANES}u + lane] = dgamma;
-    fold(lane, columns, rank, ${MERGE}u, true);
+    fold(lane, 1u, lane, ${MERGE}u, true);
     if rank > 0u {
         return;
     }

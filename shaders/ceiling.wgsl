@@ -2,9 +2,10 @@
 // costs by itself, over a slab that it may write, or only read (READ).
 //   FMA:   16 accumulators of 4 lanes, ROUNDS times a = a / 2 + 1: ROUNDS * 16 * 8 operations per invocation
 //   COPY:  y[i] = x[i], UNROLL values of 16 bytes per invocation, LANES apart
-//   task row: (x, y, count in vec4, -)
+//   task row: x, y, count in vec4
 //   grid: ceil(count / LANES / UNROLL), folded; z = task
 #import task
+#import Row
 #if READ
 @group(0) @binding(1) var<storage, read> xs: array<vec4<f32>>;
 #else
@@ -22,7 +23,7 @@ fn main(
 ) {
 #if EMPTY
     // Never, but no compiler knows.
-    if rows[task_number(group_id)].x == NONE {
+    if task_row(group_id).x == NONE {
 #if READ
         _ = xs[lane];
 #else
@@ -30,20 +31,20 @@ fn main(
 #end
     }
 #else
-    let head = rows[task_number(group_id)];
+    let row = task_row(group_id);
 #if COPY
     let first = linear_group(group_id, grid) * ${LANES * UNROLL}u + lane;
 #for u in 0..UNROLL
-    if first + ${u * LANES}u < head.z {
-        ys[head.y + first + ${u * LANES}u] = xs[head.x + first + ${u * LANES}u];
+    if first + ${u * LANES}u < row.count {
+        ys[row.y + first + ${u * LANES}u] = xs[row.x + first + ${u * LANES}u];
     }
 #end
 #else
     let i = linear_group(group_id, grid) * ${LANES}u + lane;
-    if i >= head.z {
+    if i >= row.count {
         return;
     }
-    let x = xs[head.x + i];
+    let x = xs[row.x + i];
 #for a in 0..16
     var a${a} = x + ${a}.0;
 #end
@@ -55,7 +56,7 @@ fn main(
 #for a in 1..16
     a0 += a${a};
 #end
-    ys[head.y + i] = a0;
+    ys[row.y + i] = a0;
 #end
 #end
 }

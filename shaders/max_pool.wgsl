@@ -54,7 +54,7 @@ fn main(
     let q = i32(item / ${C4}u % ${Q}u);
     let p = i32(item / ${C4 * Q}u % ${P}u);
     let image = item / ${C4 * Q * P}u;
-    var best = vec4<f32>(-3.4028235e38);
+    var best = vec4<f32>(-3.40282346e38);
     var highest = vec4<i32>(NOTHING);
     for (var y = max(p * ${STRIDE} - ${PAD}, 0); y < min(p * ${STRIDE} - ${PAD} + ${KERNEL}, ${H}); y++) {
         for (var x = max(q * ${STRIDE} - ${PAD}, 0); x < min(q * ${STRIDE} - ${PAD} + ${KERNEL}, ${W}); x++) {

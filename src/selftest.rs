@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::graph::plan::{Instance, Plan};
-use crate::graph::{Graph, Group, Statistics, TensorId, hyper};
+use crate::graph::{Graph, Role, Statistics, TensorId, hyper};
 use crate::kernels::Preset;
 use crate::nn::Model;
 use crate::nn::nas_bench_201::{Network, Supernet};
@@ -62,14 +62,14 @@ impl Case {
         let mut outputs = vec![("logits".to_owned(), step.logits), ("loss".to_owned(), step.mean)];
         outputs.extend(step.gradients.iter().map(|(n, t)| (format!("gradient of {n}"), *t)));
         let graph = Arc::new(step.graph);
-        outputs.extend(graph.persistent(Group::Running).map(|(id, p)| (p.name.clone(), id)));
+        outputs.extend(graph.persistent(Role::Running).map(|(id, p)| (p.name.clone(), id)));
         if update.is_some() {
-            outputs.extend(graph.persistent(Group::Weights).map(|(id, p)| (p.name.clone(), id)));
+            outputs.extend(graph.persistent(Role::Weights).map(|(id, p)| (p.name.clone(), id)));
         }
         let stores = Stores::new(gpu, &graph, copies)?;
         let mut weights = Named::new();
-        for group in [Group::Weights, Group::Running] {
-            weights.extend(fresh(stores.group(group)?.contents(), 7));
+        for group in [Role::Weights, Role::Running] {
+            weights.extend(fresh(stores.of(group)?.contents(), 7));
         }
         // Scales, shifts and statistics away from their neutral values, so that mistakes show.
         let mut draw = Stream::new(11, 1, 0);
@@ -77,7 +77,7 @@ impl Case {
             let around = if name.ends_with("var") || name.ends_with("weight") { 1.0 } else { 0.0 };
             values.data.iter_mut().for_each(|v| *v = (around + 0.4 * (draw.uniform() - 0.5)) as f32);
         }
-        let mut batch = fresh(stores.group(Group::Batch)?.contents(), 7);
+        let mut batch = fresh(stores.of(Role::Batch)?.contents(), 7);
         for (name, values) in &mut batch {
             let classes = model.classes() as u64;
             let mut value = || if name == "y" { draw.below(classes) as f32 } else { draw.normal() as f32 };
@@ -120,14 +120,14 @@ impl Case {
         for id in self.graph.ids() {
             let tensor = self.graph.tensor(id);
             let Some(info) = &tensor.persistent else { continue };
-            let given = match info.group {
-                Group::Weights | Group::Running => self.weights.get(&info.name),
-                Group::Batch => self.batch.get(&info.name),
+            let given = match info.role {
+                Role::Weights | Role::Running => self.weights.get(&info.name),
+                Role::Batch => self.batch.get(&info.name),
                 _ => None,
             };
-            let values: Vec<f64> = match (given, info.group) {
+            let values: Vec<f64> = match (given, info.role) {
                 (Some(values), _) => to_logical(tensor.shape, &values.data).into_iter().map(f64::from).collect(),
-                (None, Group::Hyper) => {
+                (None, Role::Hyper) => {
                     let words = self.rates.words();
                     let value = |i: usize| {
                         if i >= hyper::SEED_LOW { f64::from(words[i]) } else { f64::from(f32::from_bits(words[i])) }

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 
 use altiplano::bench::tune::candidates;
 use altiplano::graph::{Builder, Geometry, Graph, Op, Shape, Statistics};
-use altiplano::kernels::{Lowering, Preset, permutations};
+use altiplano::kernels::{KERNELS, Kernel, Lowering, Preset, permutations};
 use altiplano::nn::Model;
 use altiplano::nn::nas_bench_201::{Network, Supernet};
-use altiplano::shader::{Variant, names, validate};
+use altiplano::shader::{Record, Variant, names, validate};
 use altiplano::space::nas_bench_201::Macro;
 use altiplano::train::step::{Optimizer, StepOptions, Update, build};
 use naga::back::{hlsl, msl, spv};
@@ -169,6 +169,21 @@ fn every_variant_keeps_the_smallest_limits() {
     );
 }
 
+/// Some compilers round a number beyond the largest `f32` to it; Chrome's refuses it, as WGSL says.
+#[test]
+fn every_number_fits_its_type() {
+    let largest = |text: &str| {
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '.');
+        let numbers = words.filter_map(|word| word.trim_end_matches(['f', 'u', 'i']).parse::<f64>().ok());
+        numbers.filter(|number| number.is_finite()).fold(0.0, f64::max)
+    };
+    assert_eq!(largest("x1e9 = max(-3.4028235e38, f(4u))"), 3.4028235e38);
+    for variant in all_variants() {
+        let found = largest(&variant.wgsl().unwrap());
+        assert!(found <= f64::from(f32::MAX), "{variant}: {found:e}");
+    }
+}
+
 #[test]
 fn every_shader_is_listed() {
     let listed: BTreeSet<&str> = permutations().unwrap().iter().map(|variant| variant.shader).collect();
@@ -191,6 +206,31 @@ fn listed_constants_are_those_of_the_kernels() {
             known.iter().filter(|v| v.shader == variant.shader).flat_map(|v| v.defs.keys().copied()).collect();
         let unknown: Vec<&&str> = variant.defs.keys().filter(|name| !of_shader.contains(*name)).collect();
         assert!(of_shader.is_empty() || unknown.is_empty(), "{variant}: no kernel sets {unknown:?}");
+    }
+}
+
+/// Each shader has one kernel; what it says of constants is of constants that there are, and a chosen one leaves bits alone or is
+/// written down as one that does not.
+#[test]
+fn every_shader_has_one_kernel() {
+    for name in names() {
+        let own: Vec<&Kernel> = KERNELS.iter().copied().flatten().filter(|kernel| kernel.shader == name).collect();
+        assert_eq!(own.len(), 1, "{name}");
+        assert_eq!(own[0].records[0].name, Record::ROW, "{name}");
+        let listed: Vec<Variant> = permutations().unwrap().into_iter().filter(|v| v.shader == name).collect();
+        for free in own[0].free {
+            assert!(listed.iter().any(|variant| variant.defs.contains_key(free)), "{name} has no constant {free}");
+        }
+        // Fields that no accessor is used for would be words for nothing.
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("shaders/{name}.wgsl"));
+        let text = std::fs::read_to_string(path).unwrap();
+        for (field, _) in own[0].records[0].fields {
+            let stem = field.trim_end_matches(|c: char| c.is_ascii_digit());
+            assert!(
+                text.contains(&format!("row.{field}")) || text.contains(&format!("row.{stem}${{")),
+                "{name}: {field}"
+            );
+        }
     }
 }
 

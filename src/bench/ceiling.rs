@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::Spread;
 use crate::error::{Error, Result};
 use crate::gpu::{Dispatch, Gpu, Recorder, Slab};
+use crate::kernels::{CEILING, ceiling_row};
 use crate::shader::Variant;
 
 /// Bytes of each side of the copy that no cache holds, and of the one that a GPU's does.
@@ -126,13 +127,13 @@ fn least(
 fn bind(gpu: &Gpu, variant: Variant, count: u64, slabs: &[Slab]) -> Result<Dispatch> {
     let pipelines = gpu.pipelines(&[variant])?;
     let rows = gpu.slab(16, "task rows")?;
-    gpu.write(&rows, 0, bytemuck::cast_slice(&[0u32, 0, count as u32, 0]))?;
+    gpu.write(&rows, 0, bytemuck::cast_slice(&ceiling_row(count as u32)))?;
     gpu.dispatch("ceiling", &pipelines[0], (&rows, 0, 16), slabs)
 }
 
 fn fma(gpu: &Gpu, lanes: usize, rounds: usize, samples: usize) -> Result<f64> {
     let slab = || gpu.slab(lanes as u64 * 16, "ceiling");
-    let variant = Variant::new("ceiling", [("LANES", LANES as usize), ("ROUNDS", rounds)]);
+    let variant = CEILING.with([("LANES", LANES as usize), ("ROUNDS", rounds)]);
     let dispatch = bind(gpu, variant, lanes as u64, &[slab()?, slab()?])?;
     let groups = lanes.div_ceil(LANES as usize) as u32;
     Ok(least(gpu, samples, 4, &mut |recorder, _| recorder.dispatch(&dispatch, groups, 1))?.0)
@@ -143,7 +144,7 @@ fn copy(gpu: &Gpu, bytes: u64, samples: usize) -> Result<(f64, bool)> {
     let slabs = [gpu.slab(bytes, "ceiling")?, gpu.slab(bytes, "ceiling")?];
     let count = bytes / 16;
     let unroll = if gpu.report().is_software() { 1 } else { UNROLL };
-    let variant = Variant::new("ceiling", [("LANES", LANES as usize), ("COPY", 1), ("UNROLL", unroll as usize)]);
+    let variant = CEILING.with([("LANES", LANES as usize), ("COPY", 1), ("UNROLL", unroll as usize)]);
     let dispatch = bind(gpu, variant, count, &slabs)?;
     let groups = count.div_ceil(LANES * unroll) as u32;
     let repeated = ((256 << 20) / bytes.max(1)).clamp(2, 32) as usize;
@@ -153,7 +154,7 @@ fn copy(gpu: &Gpu, bytes: u64, samples: usize) -> Result<(f64, bool)> {
 /// Seconds of empty dispatches: on one slab, on two in turns, reading only; and of the host to record and submit one.
 fn empty(gpu: &Gpu, samples: usize) -> Result<[f64; 4]> {
     let slabs = [gpu.slab(1 << 16, "ceiling")?, gpu.slab(1 << 16, "ceiling")?];
-    let variant = Variant::new("ceiling", [("LANES", LANES as usize), ("EMPTY", 1)]);
+    let variant = CEILING.with([("LANES", LANES as usize), ("EMPTY", 1)]);
     let writing = [bind(gpu, variant.clone(), 0, &slabs[..1])?, bind(gpu, variant.clone(), 0, &slabs[1..])?];
     let reading = bind(gpu, variant.with("READ", 1), 0, &slabs[..1])?;
     let one = least(gpu, samples, EMPTY, &mut |recorder, _| recorder.dispatch(&writing[0], 1, 1))?.0;

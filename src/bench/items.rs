@@ -6,7 +6,7 @@ use super::timed;
 use super::work::{Check, Inputs, Work};
 use crate::error::Result;
 use crate::gpu::Gpu;
-use crate::graph::Group;
+use crate::graph::Role;
 use crate::graph::plan::{Bindings, Instance, Plan};
 use crate::kernels::Preset;
 use crate::nn::tensors::{Named, fresh};
@@ -42,8 +42,8 @@ impl Item {
         };
         if let (Inputs::Network(inputs), Some(stores)) = (&inputs, &bindings) {
             let mut named = Named::new();
-            for group in [Group::Weights, Group::Running] {
-                named.extend(fresh(stores.group(group)?.contents(), 0));
+            for group in [Role::Weights, Role::Running] {
+                named.extend(fresh(stores.of(group)?.contents(), 0));
             }
             named.extend(inputs.weights.iter().cloned());
             stores.load(0, &named)?;

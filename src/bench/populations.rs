@@ -7,7 +7,7 @@ use super::Spread;
 use super::suites::{Device, Line, Sink, Suites, paired};
 use crate::data::{ChannelStatistics, Images, load};
 use crate::error::{Error, Result};
-use crate::graph::{Group, Noise, Statistics};
+use crate::graph::{Noise, Role, Statistics};
 use crate::kernels::Cost;
 use crate::measure::forward::{Forward, Score, Subject, graph, running_store};
 use crate::measure::noise::Perturbation;
@@ -156,7 +156,7 @@ impl Suites<'_> {
         let model = Network::new(ARCH.parse()?, scene.sizes);
         let pass = graph(&model, scene.batch, Statistics::Running)?;
         let stores = Stores::new(self.gpu, &pass, 1)?;
-        let weights = stores.group(Group::Weights)?.clone();
+        let weights = stores.of(Role::Weights)?.clone();
         upload(self.gpu, &weights, 0, &fresh(weights.contents(), 5))?;
         let running = running_store(self.gpu, &pass, 1)?;
         upload(self.gpu, &running, 0, &fresh(running.contents(), 5))?;
@@ -268,7 +268,7 @@ impl Suites<'_> {
         let model = Supernet { sizes: scene.sizes };
         let pass = graph(&model, scene.batch, Statistics::Running)?;
         let stores = Stores::new(self.gpu, &pass, 1)?;
-        let weights = stores.group(Group::Weights)?.clone();
+        let weights = stores.of(Role::Weights)?.clone();
         upload(self.gpu, &weights, 0, &fresh(weights.contents(), 5))?;
         let running = running_store(self.gpu, &pass, 1)?;
         upload(self.gpu, &running, 0, &fresh(running.contents(), 5))?;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::error::{Result, unknown};
-use crate::graph::{Builder, Geometry, Graph, Group, Op, Shape, Statistics, TensorId};
+use crate::graph::{Builder, Geometry, Graph, Op, Role, Shape, Statistics, TensorId};
 use crate::nn::Model;
 use crate::nn::nas_bench_201::{Network, Supernet};
 use crate::nn::resnet::ResNet50;
@@ -207,7 +207,7 @@ impl Pass<'_> {
         let seen = if training { step.mean } else { step.logits };
         step.graph.tensors[seen.0 as usize].probe = Some("check".into());
         let dims: std::collections::BTreeMap<&str, &[usize]> =
-            step.graph.persistent(Group::Weights).map(|(_, info)| (info.name.as_str(), &info.dims[..])).collect();
+            step.graph.persistent(Role::Weights).map(|(_, info)| (info.name.as_str(), &info.dims[..])).collect();
         let mut weights = vec![];
         for (number, name) in (1..).zip(&self.convolutions) {
             let name = format!("{name}.weight");
@@ -271,7 +271,7 @@ fn resnet(which: usize) -> Result<Work> {
     let statistics = Statistics::Running;
     let graph =
         build(&model, &StepOptions { batch, statistics, smoothing: 0.0, update: None, gradients: false })?.graph;
-    let filters = graph.persistent(Group::Weights).filter(|(_, info)| info.dims.len() == 4);
+    let filters = graph.persistent(Role::Weights).filter(|(_, info)| info.dims.len() == 4);
     let convolutions = filters.map(|(_, info)| info.name.trim_end_matches(".weight").to_owned()).collect();
     let pass = Pass { model: &model, kind, batch, rate: 0.001, convolutions, classifier: "fc", scale: 0.02 };
     Ok(Work { alone: which == 2, ..pass.work()? })

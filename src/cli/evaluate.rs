@@ -16,7 +16,7 @@ use super::progress::Display;
 use crate::corrupt::{Constants, Corruption, Kind};
 use crate::data::Identity;
 use crate::error::{Error, Result};
-use crate::graph::{Group, Statistics};
+use crate::graph::{Role, Statistics};
 use crate::measure::attack::{Attack, Attacked, Attacker, suspicions};
 use crate::measure::corruption::{CorruptedSet, Origin, Scores, evaluate_wait, grid};
 use crate::measure::forward::{Score, Subject, graph};
@@ -150,9 +150,9 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     let pass = graph(&*model, batch, Statistics::Running)?;
     let stores = Stores::new(&gpu, &pass, 1)?;
     stores.load(0, &named)?;
-    let group = |group| stores.group(group).cloned();
-    let weights = group(Group::Weights)?;
-    let running = group(Group::Running).unwrap_or_else(|_| weights.clone());
+    let role = |role| stores.of(role).cloned();
+    let weights = role(Role::Weights)?;
+    let running = role(Role::Running).unwrap_or_else(|_| weights.clone());
     let subject = Subject { weights: (weights, 0), running: (running, 0), path: vec![] };
 
     let mut display = Display::new(global)?;

@@ -9,7 +9,7 @@ use super::pace::Rate;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
     /// Workgroups.
-    pub groups: u32,
+    pub workgroups: u32,
     /// Arithmetic operations, a multiply-add counting two.
     pub flops: u64,
     /// Bytes that cross memory.
@@ -20,7 +20,7 @@ pub struct Load {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cuts {
     /// Between workgroups of a task.
-    pub groups: bool,
+    pub workgroups: bool,
     /// Between tasks.
     pub tasks: bool,
 }
@@ -33,64 +33,75 @@ pub(super) struct Piece {
     /// Number of tasks.
     pub tasks: u32,
     /// First workgroup of each.
-    pub group: u32,
+    pub workgroup: u32,
     /// Number of workgroups of each.
-    pub groups: u32,
+    pub workgroups: u32,
     /// Estimated time.
     pub seconds: f64,
 }
 
 impl Piece {
     /// The piece in parts of about equal length, each of which lasts at most `most` seconds or is one workgroup.
-    fn by_groups(self, most: f64) -> impl Iterator<Item = Piece> {
-        let all = self.groups.max(1);
+    fn by_workgroups(self, most: f64) -> impl Iterator<Item = Piece> {
+        let all = self.workgroups.max(1);
         let longest = (f64::from(all) * most / self.seconds).clamp(1.0, f64::from(all)) as u32;
         let length = all.div_ceil(all.div_ceil(longest));
-        (0..self.groups).step_by(length as usize).map(move |from| {
-            let groups = length.min(all - from);
-            Piece { group: from, groups, seconds: self.seconds * f64::from(groups) / f64::from(all), ..self }
+        (0..self.workgroups).step_by(length as usize).map(move |from| {
+            let workgroups = length.min(all - from);
+            Piece {
+                workgroup: from,
+                workgroups,
+                seconds: self.seconds * f64::from(workgroups) / f64::from(all),
+                ..self
+            }
         })
     }
 }
 
 /// A dispatch in pieces of at most `most` seconds, as far as it can be cut.
 pub(super) fn cut(tasks: &[Load], rate: Rate, most: f64, cuts: Cuts) -> Vec<Piece> {
-    let groups = tasks.iter().map(|task| task.groups).max().unwrap_or(0);
+    let workgroups = tasks.iter().map(|task| task.workgroups).max().unwrap_or(0);
     let seconds = rate.dispatch() + tasks.iter().map(|task| rate.seconds(task)).sum::<f64>();
-    let whole = Piece { task: 0, tasks: tasks.len() as u32, group: 0, groups, seconds };
+    let whole = Piece { task: 0, tasks: tasks.len() as u32, workgroup: 0, workgroups, seconds };
     match cuts {
         _ if seconds <= most => vec![whole],
-        Cuts { tasks: true, groups } => by_tasks(tasks, rate, most, groups),
-        Cuts { tasks: false, groups: true } => whole.by_groups(most).collect(),
-        Cuts { tasks: false, groups: false } => vec![whole],
+        Cuts { tasks: true, workgroups } => by_tasks(tasks, rate, most, workgroups),
+        Cuts { tasks: false, workgroups: true } => whole.by_workgroups(most).collect(),
+        Cuts { tasks: false, workgroups: false } => vec![whole],
     }
 }
 
-fn by_tasks(tasks: &[Load], rate: Rate, most: f64, cut_groups: bool) -> Vec<Piece> {
+fn by_tasks(tasks: &[Load], rate: Rate, most: f64, cut_workgroups: bool) -> Vec<Piece> {
     let mut pieces: Vec<Piece> = vec![];
     for (task, load) in (0..).zip(tasks) {
         let seconds = rate.seconds(load);
         match pieces.last_mut() {
             // What does not begin with the first workgroup is the rest of a task that was too long by itself.
-            Some(last) if last.group == 0 && last.seconds + seconds <= most => {
+            Some(last) if last.workgroup == 0 && last.seconds + seconds <= most => {
                 last.tasks += 1;
-                last.groups = last.groups.max(load.groups);
+                last.workgroups = last.workgroups.max(load.workgroups);
                 last.seconds += seconds;
             }
             _ => {
-                let own = Piece { task, tasks: 1, group: 0, groups: load.groups, seconds: rate.dispatch() + seconds };
-                if cut_groups { pieces.extend(own.by_groups(most)) } else { pieces.push(own) }
+                let own = Piece {
+                    task,
+                    tasks: 1,
+                    workgroup: 0,
+                    workgroups: load.workgroups,
+                    seconds: rate.dispatch() + seconds,
+                };
+                if cut_workgroups { pieces.extend(own.by_workgroups(most)) } else { pieces.push(own) }
             }
         }
     }
     pieces
 }
 
-/// Sides of a grid of `groups` workgroups, of which none is longer than `most` as long as `groups` is at most its square: as few
+/// Sides of a grid of `workgroups` workgroups, of which none is longer than `most` as long as `workgroups` is at most its square: as few
 /// rows as will do, all but the last of them full.
-pub(super) fn fold(groups: u32, most: u32) -> [u32; 2] {
-    let rows = groups.div_ceil(most.max(1)).max(1);
-    [groups.div_ceil(rows), rows]
+pub(super) fn fold(workgroups: u32, most: u32) -> [u32; 2] {
+    let rows = workgroups.div_ceil(most.max(1)).max(1);
+    [workgroups.div_ceil(rows), rows]
 }
 
 #[cfg(test)]
@@ -102,12 +113,12 @@ mod tests {
     fn folding_wastes_next_to_nothing() {
         let most = 65_535u32;
         let lengths = [1, 2, 65_535, 65_536, 65_537, 131_070, 131_071, 200_003, 1 << 20, 10_000_019, 4_000_000_007];
-        for groups in lengths.into_iter().chain((1..4_000).map(|i| i * 65_521)) {
-            let [x, y] = fold(groups, most);
-            assert!(x <= most && y <= most, "{groups}: {x} x {y}");
+        for workgroups in lengths.into_iter().chain((1..4_000).map(|i| i * 65_521)) {
+            let [x, y] = fold(workgroups, most);
+            assert!(x <= most && y <= most, "{workgroups}: {x} x {y}");
             let all = u64::from(x) * u64::from(y);
-            let waste = all - u64::from(groups);
-            assert!(waste < u64::from(y) && waste * 100 <= u64::from(groups), "{groups}: {x} x {y}");
+            let waste = all - u64::from(workgroups);
+            assert!(waste < u64::from(y) && waste * 100 <= u64::from(workgroups), "{workgroups}: {x} x {y}");
         }
         assert_eq!((fold(0, most), fold(65_536, most), fold(7, 3)), ([0, 1], [32_768, 2], [3, 3]));
     }
@@ -116,21 +127,21 @@ mod tests {
 
     #[test]
     fn cuts_between_tasks_and_inside_long_ones() {
-        let load = |groups, flops| Load { groups, flops, bytes: 0 };
+        let load = |workgroups, flops| Load { workgroups, flops, bytes: 0 };
         let tasks = [load(10, 100), load(20, 200), load(7, 1_000), load(1, 900), load(3, 100)];
         let places = |cuts| {
             let pieces = cut(&tasks, RATE, 0.4, cuts);
-            pieces.iter().map(|p| [p.task, p.tasks, p.group, p.groups]).collect::<Vec<_>>()
+            pieces.iter().map(|p| [p.task, p.tasks, p.workgroup, p.workgroups]).collect::<Vec<_>>()
         };
-        let both = Cuts { groups: true, tasks: true };
+        let both = Cuts { workgroups: true, tasks: true };
         let all = [[0, 2, 0, 20], [2, 1, 0, 2], [2, 1, 2, 2], [2, 1, 4, 2], [2, 1, 6, 1], [3, 1, 0, 1], [4, 1, 0, 3]];
         assert_eq!(places(both), all);
         let apart = [[0, 2, 0, 20], [2, 1, 0, 7], [3, 1, 0, 1], [4, 1, 0, 3]];
-        assert_eq!(places(Cuts { groups: false, tasks: true }), apart);
+        assert_eq!(places(Cuts { workgroups: false, tasks: true }), apart);
         // A workgroup of each of the tasks takes 0.115 seconds.
         let across = (0..7).map(|i| [0, 5, 3 * i, 3.min(20 - 3 * i)]).collect::<Vec<_>>();
-        assert_eq!(places(Cuts { groups: true, tasks: false }), across);
-        assert_eq!(places(Cuts { groups: false, tasks: false }), [[0, 5, 0, 20]]);
+        assert_eq!(places(Cuts { workgroups: true, tasks: false }), across);
+        assert_eq!(places(Cuts { workgroups: false, tasks: false }), [[0, 5, 0, 20]]);
         assert_eq!(cut(&tasks, RATE, 2.5, both).len(), 1);
         assert_eq!(cut(&[], RATE, 2.5, both)[0].tasks, 0);
     }
@@ -140,21 +151,21 @@ mod tests {
         fn every_workgroup_runs_once_and_none_too_long(
             list in prop::collection::vec((1u32..40, 0u64..3_000, 0u64..3_000_000), 1..12),
             most in 0.01f64..3.0,
-            groups in any::<bool>(),
+            workgroups in any::<bool>(),
             tasks in any::<bool>(),
         ) {
-            let loads: Vec<Load> = list.iter().map(|&(groups, flops, bytes)| Load { groups, flops, bytes }).collect();
-            let pieces = cut(&loads, RATE, most, Cuts { groups, tasks });
+            let loads: Vec<Load> = list.iter().map(|&(workgroups, flops, bytes)| Load { workgroups, flops, bytes }).collect();
+            let pieces = cut(&loads, RATE, most, Cuts { workgroups, tasks });
             for (task, load) in (0..).zip(&loads) {
-                for group in 0..load.groups {
-                    let runs = |p: &&Piece| (p.task..p.task + p.tasks).contains(&task) && (p.group..p.group + p.groups).contains(&group);
+                for workgroup in 0..load.workgroups {
+                    let runs = |p: &&Piece| (p.task..p.task + p.tasks).contains(&task) && (p.workgroup..p.workgroup + p.workgroups).contains(&workgroup);
                     prop_assert_eq!(pieces.iter().filter(runs).count(), 1);
                 }
             }
             for piece in &pieces {
-                let whole = match (groups, tasks) {
-                    (true, true) => piece.groups == 1 && piece.tasks == 1,
-                    (true, false) => piece.groups == 1,
+                let whole = match (workgroups, tasks) {
+                    (true, true) => piece.workgroups == 1 && piece.tasks == 1,
+                    (true, false) => piece.workgroups == 1,
                     (false, true) => piece.tasks == 1,
                     (false, false) => pieces.len() == 1,
                 };

@@ -163,8 +163,8 @@ impl Pace {
         if !self.said.swap(true, Ordering::Relaxed) {
             let what = if groups == 1 { "one workgroup".into() } else { format!("{groups} workgroups") };
             log::warn!(
-                "{what} of {label}, which cannot be cut, may take about {:.0} ms on {adapter}, and a dispatch should take \
-                 {most:.0} ms; should the driver reset the device, take smaller batches or images",
+                "{what} of {label}, which cannot be cut, may take about {:.1} ms on {adapter}, and a dispatch should take \
+                 {most:.1} ms; should the driver reset the device, take smaller batches or images",
                 seconds * 1e3
             );
         }

@@ -64,7 +64,7 @@ impl Gpu {
         let interface = Interface::of(label, &module)?;
         let cuts = match interface.immediates {
             0 => None,
-            BEGIN_BYTES => Some(begins(label, &module)?).map(|[groups, tasks]| Cuts { groups, tasks }),
+            BEGIN_BYTES => Some(begins(label, &module)?).map(|[workgroups, tasks]| Cuts { workgroups, tasks }),
             other => {
                 let why =
                     format!("{other} bytes of immediates; there are {BEGIN_BYTES}, which `#import task` declares");

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 /// A pipeline with its operands bound.
 pub struct Dispatch {
     pipeline: wgpu::ComputePipeline,
-    group: wgpu::BindGroup,
+    bindings: wgpu::BindGroup,
     /// Where it may be cut; `None` if its shader does not ask where a dispatch begins.
     cuts: Option<Cuts>,
     /// For the profiler.
@@ -54,8 +54,8 @@ impl Gpu {
             return Err(Error::shape(label, format!("{} bindings", pipeline.bindings), entries.len()));
         }
         let descriptor = wgpu::BindGroupDescriptor { label: Some(label), layout: &pipeline.layout, entries: &entries };
-        let group = self.0.device.create_bind_group(&descriptor);
-        Ok(Dispatch { pipeline: pipeline.pipeline.clone(), group, cuts: pipeline.cuts, label })
+        let bindings = self.0.device.create_bind_group(&descriptor);
+        Ok(Dispatch { pipeline: pipeline.pipeline.clone(), bindings, cuts: pipeline.cuts, label })
     }
 
     /// Starts recording.
@@ -169,13 +169,13 @@ impl Recorder {
     pub fn tasks(&mut self, dispatch: &Dispatch, tasks: &[Load]) {
         let pace = &self.gpu.0.pace;
         let (most, submission) = (pace.dispatch(), pace.submission());
-        let none = Cuts { groups: false, tasks: false };
+        let none = Cuts { workgroups: false, tasks: false };
         for piece in cut(tasks, self.rate, most, dispatch.cuts.unwrap_or(none)) {
             if piece.seconds > most {
                 let report = &self.gpu.0.report;
                 self.gpu.0.pace.too_long(
                     dispatch.label,
-                    piece.groups.saturating_mul(piece.tasks),
+                    piece.workgroups.saturating_mul(piece.tasks),
                     piece.seconds,
                     &report.name,
                 );
@@ -184,14 +184,14 @@ impl Recorder {
                 self.next_portion();
             }
             self.portion.seconds += piece.seconds;
-            let [x, y] = fold(piece.groups, self.gpu.0.report.limits.workgroups);
-            self.add(dispatch, [x, y, piece.tasks], [piece.group, piece.task]);
+            let [x, y] = fold(piece.workgroups, self.gpu.0.report.limits.workgroups);
+            self.add(dispatch, [x, y, piece.tasks], [piece.workgroup, piece.task]);
         }
     }
 
-    /// Adds a dispatch of `groups` workgroups for each of `tasks` tasks, of which nobody knows how long it takes.
-    pub fn dispatch(&mut self, dispatch: &Dispatch, groups: u32, tasks: u32) {
-        let [x, y] = fold(groups, self.gpu.0.report.limits.workgroups);
+    /// Adds a dispatch of `workgroups` workgroups for each of `tasks` tasks, of which nobody knows how long it takes.
+    pub fn dispatch(&mut self, dispatch: &Dispatch, workgroups: u32, tasks: u32) {
+        let [x, y] = fold(workgroups, self.gpu.0.report.limits.workgroups);
         self.dispatch_grid(dispatch, [x, y, tasks]);
     }
 
@@ -219,7 +219,7 @@ impl Recorder {
         }
         let Some(pass) = &mut self.portion.pass else { return };
         pass.set_pipeline(&dispatch.pipeline);
-        pass.set_bind_group(0, &dispatch.group, &[]);
+        pass.set_bind_group(0, &dispatch.bindings, &[]);
         if dispatch.cuts.is_some() {
             pass.set_immediates(0, bytemuck::cast_slice(&begin));
         }

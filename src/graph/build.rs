@@ -47,8 +47,8 @@ impl From<TensorId> for Value {
 pub struct Builder {
     pub(super) graph: Graph,
     pub(super) guard: Option<Guard>,
-    /// Tensors that outlive the plan, by group and name.
-    named: HashMap<(Group, String), TensorId>,
+    /// Tensors that outlive the plan, by role and name.
+    named: HashMap<(Role, String), TensorId>,
     /// For each tensor that an operation has used, on which paths it matters; see [`Builder::scope_of`].
     scopes: HashMap<TensorId, Guard>,
 }
@@ -90,24 +90,17 @@ impl Builder {
         self.add(Tensor { shape, persistent: None, probe: None })
     }
 
-    /// A tensor that outlives the plan. The same name in the same group gives the same tensor.
+    /// A tensor that outlives the plan. The same name in the same role gives the same tensor.
     ///
     /// # Errors
     /// If the name is taken by a tensor of another shape.
-    pub fn persistent(
-        &mut self,
-        group: Group,
-        name: &str,
-        shape: Shape,
-        init: Init,
-        dims: &[usize],
-    ) -> Result<TensorId> {
-        let key = (group, name.to_owned());
+    pub fn persistent(&mut self, role: Role, name: &str, shape: Shape, init: Init, dims: &[usize]) -> Result<TensorId> {
+        let key = (role, name.to_owned());
         if let Some(&id) = self.named.get(&key) {
             let have = self.shape(id);
             return if have == shape { Ok(id) } else { Err(Error::shape(format!("tensor {name}"), have, shape)) };
         }
-        let persistent = Some(Persistent { group, name: name.into(), init, dims: dims.to_vec() });
+        let persistent = Some(Persistent { role, name: name.into(), init, dims: dims.to_vec() });
         let id = self.add(Tensor { shape, persistent, probe: None });
         self.named.insert(key, id);
         Ok(id)
@@ -355,7 +348,7 @@ impl Builder {
         self.push(Op::CrossEntropy { logits, labels, scale, loss, dlogits, smoothing });
         if tally {
             let zero = Init::Constant(0.0);
-            let metrics = self.persistent(Group::Metrics, "metrics", Shape::vector(4), zero, &[4])?;
+            let metrics = self.persistent(Role::Metrics, "metrics", Shape::vector(4), zero, &[4])?;
             self.push(Op::Tally { loss, metrics, mean });
         }
         Ok(Loss { mean, per_image: loss, dlogits })

@@ -7,7 +7,7 @@
 //! # The shader's side
 //! A task table stands at binding 0 (`#import task` declares it as `rows`), and operand `i` (inputs, then outputs) at
 //! binding `i + 1` as `var<storage, read_write> name: array<vec4<f32>>`; name all of them, also those that are only
-//! read. The entry point is `main`. Each task has [`CustomCall::groups`] workgroups. Which of them one is, and of which task, say
+//! read. The entry point is `main`. Each task has [`CustomCall::workgroups`] workgroups. Which of them one is, and of which task, say
 //! `linear_group(workgroup_id, num_workgroups)` and `task_number(workgroup_id)` of `task`: grids are folded to two dimensions, and
 //! long dispatches are cut between workgroups, and between tasks, where a shader asks for the one and the other. A task's row
 //! starts at `rows[task_number(workgroup_id) * ${ROWS}u]`: first where each operand starts, counted in `vec4<f32>`, then
@@ -35,7 +35,7 @@ pub struct CustomCall {
     /// The task's own numbers, after the operands' places in its row.
     pub words: Vec<u32>,
     /// Workgroups.
-    pub groups: usize,
+    pub workgroups: usize,
     /// Arithmetic operations, for reports.
     pub flops: u64,
 }

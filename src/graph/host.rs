@@ -1,6 +1,6 @@
 //! Where the host's numbers lie: tensors of 32-bit words that it writes between runs, and purposes of random numbers.
 
-/// Where the host's numbers for a step lie in the [`Group::Hyper`](crate::graph::Group::Hyper) tensor ([`hyper::SHAPE`], 32-bit words).
+/// Where the host's numbers for a step lie in the [`Role::Hyper`](crate::graph::Role::Hyper) tensor ([`hyper::SHAPE`], 32-bit words).
 pub mod hyper {
     use crate::graph::Shape;
     /// Three rows of four words.

@@ -140,7 +140,7 @@ impl std::fmt::Display for Shape {
 
 /// Where a tensor outlives the plan: its values are in a store that the caller binds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Group {
+pub enum Role {
     /// Weights, biases, batch-norm scales and shifts.
     Weights,
     /// The unperturbed weights that noise is added to.
@@ -183,7 +183,7 @@ pub enum Init {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Persistent {
     /// The store that it lives in.
-    pub group: Group,
+    pub role: Role,
     /// Its name there: for weights and running statistics the official one.
     pub name: String,
     /// Its first value.
@@ -500,10 +500,10 @@ impl Graph {
         (0..self.tensors.len() as u32).map(TensorId)
     }
 
-    /// Persistent tensors of one group, in order.
-    pub fn persistent(&self, group: Group) -> impl Iterator<Item = (TensorId, &Persistent)> {
+    /// Persistent tensors of one role, in order.
+    pub fn persistent(&self, role: Role) -> impl Iterator<Item = (TensorId, &Persistent)> {
         self.ids().filter_map(move |id| match &self.tensor(id).persistent {
-            Some(info) if info.group == group => Some((id, info)),
+            Some(info) if info.role == role => Some((id, info)),
             _ => None,
         })
     }

@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::ir::{Graph, Group, Shape, TensorId};
+use super::ir::{Graph, Role, Shape, TensorId};
 use super::schedule::{GraphLayout, Merged, Schedule};
 use super::store::Store;
 use crate::error::{Error, Result};
@@ -21,8 +21,8 @@ use crate::shader::Variant;
 /// Slabs that a shader with a pool can see at once.
 pub(super) const POOL: usize = 3;
 
-/// Stores that an instance uses: for each group one, and the number of the copy.
-pub type Bindings = BTreeMap<Group, (Store, usize)>;
+/// Stores that an instance uses: for each role one, and the number of the copy.
+pub type Bindings = BTreeMap<Role, (Store, usize)>;
 
 /// A graph that runs with its own memory.
 #[derive(Clone)]
@@ -53,7 +53,7 @@ enum Resolved {
 }
 
 /// A dispatch with its tasks, and what the current paths make of it.
-struct Step {
+struct Bound {
     dispatch: Dispatch,
     tasks: Vec<Task>,
     /// First word of its rows in the table.
@@ -78,7 +78,7 @@ pub struct Announced {
 pub struct Plan {
     gpu: Gpu,
     instances: Vec<Instance>,
-    groups: Vec<Step>,
+    bound: Vec<Bound>,
     table: Vec<u32>,
     table_slab: Slab,
     layouts: Vec<Arc<GraphLayout>>,
@@ -108,7 +108,7 @@ impl Plan {
             gpu: gpu.clone(),
             table_slab: gpu.slab(16, "task rows")?,
             instances,
-            groups: vec![],
+            bound: vec![],
             table: vec![],
             layouts,
             homes,
@@ -153,8 +153,8 @@ impl Plan {
 
     /// Records all dispatches, cut where they would keep the device too long.
     pub fn record(&self, recorder: &mut Recorder) {
-        for group in self.groups.iter().filter(|group| !group.active.is_empty()) {
-            recorder.tasks(&group.dispatch, &group.active);
+        for bound in self.bound.iter().filter(|bound| !bound.active.is_empty()) {
+            recorder.tasks(&bound.dispatch, &bound.active);
         }
     }
 
@@ -167,7 +167,7 @@ impl Plan {
 
     /// Number of dispatches that the current paths need.
     pub fn dispatches(&self) -> usize {
-        self.groups.iter().filter(|g| !g.active.is_empty()).count()
+        self.bound.iter().filter(|g| !g.active.is_empty()).count()
     }
 
     /// Bytes of device memory that the plan took for temporaries and task rows.
@@ -197,14 +197,13 @@ impl Plan {
     }
 
     fn active_tasks(&self) -> impl Iterator<Item = &Task> {
-        let tasks = self.groups.iter().flat_map(|g| &g.tasks);
+        let tasks = self.bound.iter().flat_map(|g| &g.tasks);
         tasks.filter(|t| t.call.guard.active(&self.instances[t.instance].path))
     }
 
     /// Variants in use.
     pub fn variants(&self) -> Vec<Variant> {
-        let mut list: Vec<_> =
-            self.groups.iter().flat_map(|g| g.tasks.iter().map(|t| t.call.variant.clone())).collect();
+        let mut list: Vec<_> = self.bound.iter().flat_map(|g| g.tasks.iter().map(|t| t.call.variant.clone())).collect();
         list.sort();
         list.dedup();
         list
@@ -272,8 +271,8 @@ impl Plan {
         if let Some(info) = info {
             let (store, copy) = own
                 .bindings
-                .get(&info.group)
-                .ok_or_else(|| Error::invalid(&info.name, format!("no store is bound for {:?}", info.group)))?;
+                .get(&info.role)
+                .ok_or_else(|| Error::invalid(&info.name, format!("no store is bound for {:?}", info.role)))?;
             return store.place(*copy, &info.name);
         }
         let (layout, home) = &self.homes[instance];
@@ -286,8 +285,8 @@ impl Plan {
     fn pool_slabs(&self, instance: usize, tensor: TensorId) -> Result<Vec<Slab>> {
         let own = &self.instances[instance];
         match own.graph.tensors.get(tensor.0 as usize).and_then(|t| t.persistent.as_ref()) {
-            Some(info) if info.group == Group::Data => {
-                Ok(own.bindings.get(&info.group).map(|(store, _)| store.slabs()).unwrap_or_default())
+            Some(info) if info.role == Role::Data => {
+                Ok(own.bindings.get(&info.role).map(|(store, _)| store.slabs()).unwrap_or_default())
             }
             _ => Ok(vec![self.locate(instance, tensor)?.0]),
         }
@@ -295,16 +294,16 @@ impl Plan {
 
     fn is_data(&self, instance: usize, tensor: TensorId) -> bool {
         let info = self.instances[instance].graph.tensors.get(tensor.0 as usize).and_then(|t| t.persistent.as_ref());
-        info.is_some_and(|info| info.group == Group::Data)
+        info.is_some_and(|info| info.role == Role::Data)
     }
 
     /// Makes dispatches of merged calls: those whose operands share slabs.
     fn bind(&mut self, merged: &[Merged]) -> Result<()> {
         let alignment = self.gpu.report().limits.alignment.max(16) as usize / 4;
         let mut pending: Vec<Pending> = vec![];
-        for group in merged {
+        for dispatch in merged {
             let mut index: HashMap<Vec<usize>, usize> = HashMap::new();
-            for &(instance, call) in &group.tasks {
+            for &(instance, call) in &dispatch.tasks {
                 let call = self.layouts[self.homes[instance].0].calls[call].clone();
                 let mut slabs =
                     call.slots.iter().map(|&t| Ok(self.locate(instance, t)?.0)).collect::<Result<Vec<_>>>()?;
@@ -342,7 +341,7 @@ impl Plan {
             let table = (&self.table_slab, rows as u64 * 4, words as u64 * 4);
             let dispatch = self.gpu.dispatch(variant.shader, pipeline, table, &slabs)?;
             let tasks = tasks.into_iter().map(|(i, call)| self.resolve(i, call)).collect::<Result<_>>()?;
-            self.groups.push(Step { dispatch, tasks, rows, active: vec![] });
+            self.bound.push(Bound { dispatch, tasks, rows, active: vec![] });
         }
         Ok(())
     }
@@ -430,17 +429,17 @@ impl Plan {
 
     /// Writes the rows of the tasks that the paths take, and counts them.
     fn refresh(&mut self) -> Result<()> {
-        for group in &mut self.groups {
+        for bound in &mut self.bound {
             let active: Vec<&Task> =
-                group.tasks.iter().filter(|t| t.call.guard.active(&self.instances[t.instance].path)).collect();
+                bound.tasks.iter().filter(|t| t.call.guard.active(&self.instances[t.instance].path)).collect();
             let heads: usize = active.iter().map(|t| t.head.len()).sum();
-            let (mut at, mut terms_at) = (group.rows, group.rows + heads);
-            group.active.clear();
+            let (mut at, mut terms_at) = (bound.rows, bound.rows + heads);
+            bound.active.clear();
             for task in active {
                 let path = &self.instances[task.instance].path;
                 let Cost { flops, bytes } = task.call.cost_on(path);
-                group.active.push(Load { groups: task.call.workgroups as u32, flops, bytes });
-                let first = (terms_at - group.rows) / 4;
+                bound.active.push(Load { workgroups: task.call.workgroups as u32, flops, bytes });
+                let first = (terms_at - bound.rows) / 4;
                 let mut terms = [0; 8];
                 for (term, words) in task.call.terms.iter().zip(&task.terms) {
                     if term.guard.active(path) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::ir::{Graph, Group, Persistent, Shape};
+use super::ir::{Graph, Persistent, Role, Shape};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Part, Slab};
 
@@ -28,17 +28,17 @@ pub struct Contents {
 }
 
 impl Contents {
-    /// The tensors of `groups` in `graph`.
+    /// The tensors of `roles` in `graph`.
     ///
     /// # Errors
-    /// If two groups have the same name with different shapes, or an operation writes what only the host may.
-    pub fn of(graph: &Graph, groups: &[Group]) -> Result<Self> {
-        if groups.contains(&Group::Hyper) {
+    /// If two tensors have the same name with different shapes, or an operation writes what only the host may.
+    pub fn of(graph: &Graph, roles: &[Role]) -> Result<Self> {
+        if roles.contains(&Role::Hyper) {
             only_read(graph)?;
         }
         let mut contents = Contents::default();
-        for &group in groups {
-            for (id, info) in graph.persistent(group) {
+        for &role in roles {
+            for (id, info) in graph.persistent(role) {
                 let shape = graph.shape(id);
                 match contents.entries.get(&info.name) {
                     Some(entry) if entry.shape == shape => continue,
@@ -54,10 +54,10 @@ impl Contents {
     }
 }
 
-/// Refuses a graph that writes tensors of [`Group::Hyper`]: the next of the host's numbers would undo it.
+/// Refuses a graph that writes tensors of [`Role::Hyper`]: the next of the host's numbers would undo it.
 fn only_read(graph: &Graph) -> Result<()> {
     let mut written = graph.nodes.iter().flat_map(|node| node.op.operands().1);
-    let hosts = |id| graph.tensor(id).persistent.as_ref().filter(|info| info.group == Group::Hyper);
+    let hosts = |id| graph.tensor(id).persistent.as_ref().filter(|info| info.role == Role::Hyper);
     match written.find_map(hosts) {
         Some(info) => Err(Error::invalid(&info.name, "an operation writes this tensor, which is the host's")),
         None => Ok(()),
@@ -218,8 +218,8 @@ impl Store {
 
 /// Memory for tensors: where all are the host's, that which it alone writes.
 fn room<'a>(gpu: &Gpu, contents: impl IntoIterator<Item = &'a Contents>, bytes: u64, what: &str) -> Result<Slab> {
-    let mut groups = contents.into_iter().flat_map(|own| own.entries.values()).map(|entry| entry.info.group).peekable();
-    match groups.peek().is_some() && groups.all(|group| group == Group::Hyper) {
+    let mut roles = contents.into_iter().flat_map(|own| own.entries.values()).map(|entry| entry.info.role).peekable();
+    match roles.peek().is_some() && roles.all(|role| role == Role::Hyper) {
         true => gpu.host_slab(bytes, what),
         false => gpu.slab(bytes, what),
     }

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::build::Builder;
-use super::ir::{Graph, Group, TensorId};
+use super::ir::{Graph, Role, TensorId};
 
 impl Builder {
     /// Has temporaries lie side by side in memory, in this order; they take it together, from the first use of one to the
@@ -21,16 +21,16 @@ impl Builder {
 }
 
 impl Graph {
-    /// The tensor directly behind each one, as far as the graph decides that: in its strip, or in the store of its group
+    /// The tensor directly behind each one, as far as the graph decides that: in its strip, or in the store of its role
     /// if that was made for this graph.
     pub fn neighbours(&self) -> HashMap<TensorId, TensorId> {
-        let mut groups: BTreeMap<Group, Vec<TensorId>> = BTreeMap::new();
+        let mut roles: BTreeMap<Role, Vec<TensorId>> = BTreeMap::new();
         for id in self.ids() {
             if let Some(info) = &self.tensor(id).persistent {
-                groups.entry(info.group).or_default().push(id);
+                roles.entry(info.role).or_default().push(id);
             }
         }
-        let lists = groups.values().chain(&self.strips);
+        let lists = roles.values().chain(&self.strips);
         lists.flat_map(|list| list.iter().copied().zip(list.iter().copied().skip(1))).collect()
     }
 }
@@ -45,9 +45,9 @@ mod tests {
         let mut b = Builder::new();
         let mut tensors: Vec<TensorId> = (1..8).map(|c| b.temporary(Shape::vector(c))).collect();
         let mut stored =
-            |name: &str, group| b.persistent(group, name, Shape::vector(3), Init::Constant(0.0), &[3]).unwrap();
+            |name: &str, role| b.persistent(role, name, Shape::vector(3), Init::Constant(0.0), &[3]).unwrap();
         let [one, other, two] =
-            [("one", Group::Weights), ("other", Group::Momentum), ("two", Group::Weights)].map(|(n, g)| stored(n, g));
+            [("one", Role::Weights), ("other", Role::Momentum), ("two", Role::Weights)].map(|(n, g)| stored(n, g));
         tensors.insert(3, other);
         b.side_by_side(&tensors);
         // Of these all but the first are taken, and a tensor alone is no strip.

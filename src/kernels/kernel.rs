@@ -5,14 +5,14 @@
 //! ```text
 //! rows! {
 //!     /// Sum of equal parts in fixed order.
-//!     SumParts of "sum_parts", same bits for any [LANES] { parts: read, y: write, count: count, parts_count: count }
+//!     SumParts of "sum_parts", same bits for any [LANES] { parts: read, y: write, count: count, terms: count }
 //! }
 //! ```
 //!
 //! | kind | in Rust | in the row | in the plan |
 //! |---|---|---|---|
 //! | `read`, `write`, `update` | `TensorId` | where it starts | an operand with a binding, in the order of the fields, that the call reads, writes, or both |
-//! | `maybe_read`, `maybe_write` | `Option<TensorId>` | where it starts, or `NONE` | the same; the binding of an absent one shows the first operand |
+//! | `maybe_read`, `maybe_write` | `Option<TensorId>` | where it starts, or `NONE` | the same; the binding of an absent one shows the operand before |
 //! | `when_read`, `when_update` | `Option<TensorId>` | where it starts, or `NONE` | the same; an absent one has no binding, as the variant has none |
 //! | `beside` | `Option<TensorId>` | where it starts, or `NONE` | read; it lies in the slab of the operand before |
 //! | `listed`, `maybe_listed` | the tensor, or an option | where it starts, or `NONE` | of a listed record: one of the call's pool |
@@ -55,7 +55,7 @@ pub(super) enum Access {
 pub(super) enum Value {
     /// A number, or a place.
     Word(Word),
-    /// An operand with a binding; an absent one shows the first operand where `always`.
+    /// An operand with a binding; an absent one shows the operand before where `always`.
     Operand { tensor: Option<TensorId>, access: Access, always: bool },
     /// A tensor that is read beside the operand before.
     Beside(Option<TensorId>),

@@ -6,6 +6,7 @@
 
 mod attack;
 mod batch_norm;
+mod ceiling;
 mod combine;
 mod conv2d;
 mod kernel;
@@ -17,6 +18,7 @@ mod probe;
 
 use std::collections::HashMap;
 
+pub use ceiling::{CEILING, ceiling_row};
 pub use kernel::Kernel;
 pub use preset::{Preset, Tile};
 
@@ -26,10 +28,11 @@ use crate::error::Result;
 use crate::graph::{Custom, Graph, Guard, Node, Op, Shape, TensorId};
 use crate::shader::{self, Variant};
 
-/// Every kernel that has rows of its own.
+/// Every kernel, by file.
 pub const KERNELS: &[&[Kernel]] = &[
     attack::KERNELS,
     batch_norm::KERNELS,
+    ceiling::KERNELS,
     combine::KERNELS,
     conv2d::KERNELS,
     loss::KERNELS,
@@ -245,7 +248,7 @@ impl<'a> Lowering<'a> {
             pool: vec![],
             head,
             terms: vec![],
-            workgroups: call.groups,
+            workgroups: call.workgroups,
             depth: 1,
             guard: self.guard,
             reads: custom.inputs.iter().copied().filter(|t| !custom.outputs.contains(t)).collect(),
@@ -303,8 +306,14 @@ impl<'a> Lowering<'a> {
         once.sort_unstable();
         once.dedup();
         bytes += once.into_iter().map(|t| self.bytes_of(t)).sum::<u64>();
-        let shown = operands.iter().copied().flatten().next();
-        let slots = operands.into_iter().filter_map(|tensor| tensor.or(shown)).collect();
+        // An absent operand's binding shows the one before: what often lies in one slab with it, so that calls with and without
+        // share dispatches.
+        let mut shown = operands.iter().copied().flatten().next();
+        let slots = operands.into_iter().filter_map(|tensor| {
+            shown = tensor.or(shown);
+            shown
+        });
+        let slots = slots.collect();
         let Work { workgroups, flops, depth } = work;
         let (head, cost) = (words(&values), Cost { flops: flops as u64, bytes });
         let (guard, pool, terms, spans) = (self.guard, vec![], vec![], vec![]);

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Part};
 use crate::graph::plan::{Instance, Plan};
 use crate::graph::store::{Contents, Store};
-use crate::graph::{Builder, Graph, Group, Init, Op, Shape, Statistics, TensorId, attack};
+use crate::graph::{Builder, Graph, Init, Op, Role, Shape, Statistics, TensorId, attack};
 use crate::nn::{Layers, Model};
 use crate::train::adversarial::{Ball, number};
 use crate::train::feed::{Feed, Pick};
@@ -228,11 +228,11 @@ fn kept(b: &mut Builder, batch: usize, input: [usize; 3]) -> Result<Kept> {
     let ([h, w, c], zero) = (input, Init::Constant(0.0));
     let map = Shape::map(batch, h, w, c);
     Ok(Kept {
-        x: b.persistent(Group::Batch, "x", map, zero, &[batch, c, h, w])?,
-        adv: b.persistent(Group::Attack, "adv", map, zero, &[batch, c, h, w])?,
-        settings: b.persistent(Group::Hyper, "settings", attack::shape(c), zero, &[])?,
-        state: b.persistent(Group::Attack, "state", Shape::Vectors { rows: batch, c: 8 }, zero, &[batch, 8])?,
-        memory: b.persistent(Group::Attack, "memory", Shape::map(3 * batch, h, w, c), zero, &[3 * batch, c, h, w])?,
+        x: b.persistent(Role::Batch, "x", map, zero, &[batch, c, h, w])?,
+        adv: b.persistent(Role::Attack, "adv", map, zero, &[batch, c, h, w])?,
+        settings: b.persistent(Role::Hyper, "settings", attack::shape(c), zero, &[])?,
+        state: b.persistent(Role::Attack, "state", Shape::Vectors { rows: batch, c: 8 }, zero, &[batch, 8])?,
+        memory: b.persistent(Role::Attack, "memory", Shape::map(3 * batch, h, w, c), zero, &[3 * batch, c, h, w])?,
     })
 }
 
@@ -300,8 +300,8 @@ impl Attacker {
         let (step, judge) = (Arc::new(step), Arc::new(judge));
         // One task per network and restart.
         let copies = subjects.len() * attack.restarts;
-        let store = Store::new(gpu, Contents::of(&step, &[Group::Attack])?, copies, "attack")?;
-        let words = vec![Contents::of(&step, &[Group::Hyper])?; copies];
+        let store = Store::new(gpu, Contents::of(&step, &[Role::Attack])?, copies, "attack")?;
+        let words = vec![Contents::of(&step, &[Role::Hyper])?; copies];
         let (feed, words) = Feed::beside(setting, input, batch, 1, words)?;
         let plan = |graph: &Arc<Graph>| {
             let instance = |copy: usize| {
@@ -309,11 +309,11 @@ impl Attacker {
                 Instance {
                     graph: graph.clone(),
                     bindings: [
-                        (Group::Weights, subject.weights.clone()),
-                        (Group::Running, subject.running.clone()),
-                        (Group::Batch, (feed.store().clone(), 0)),
-                        (Group::Hyper, (words[copy].clone(), 0)),
-                        (Group::Attack, (store.clone(), copy)),
+                        (Role::Weights, subject.weights.clone()),
+                        (Role::Running, subject.running.clone()),
+                        (Role::Batch, (feed.store().clone(), 0)),
+                        (Role::Hyper, (words[copy].clone(), 0)),
+                        (Role::Attack, (store.clone(), copy)),
                     ]
                     .into(),
                     path: subject.path.clone(),
@@ -322,11 +322,11 @@ impl Attacker {
             Plan::compile(gpu, (0..copies).map(instance).collect(), setting.preset)
         };
         let mut start_instances = vec![];
-        for copy in 0..copies {
+        for (copy, words) in words.iter().enumerate() {
             let bindings = [
-                (Group::Batch, (feed.store().clone(), 0)),
-                (Group::Hyper, (words[copy].clone(), 0)),
-                (Group::Attack, (store.clone(), copy)),
+                (Role::Batch, (feed.store().clone(), 0)),
+                (Role::Hyper, (words.clone(), 0)),
+                (Role::Attack, (store.clone(), copy)),
             ];
             start_instances.push(Instance { graph: start.clone(), bindings: bindings.into(), path: vec![] });
         }

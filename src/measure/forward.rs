@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Recorder};
 use crate::graph::plan::{Instance, Plan};
 use crate::graph::store::{Contents, Store};
-use crate::graph::{Graph, Group, Statistics};
+use crate::graph::{Graph, Role, Statistics};
 use crate::nn::Model;
 use crate::train::feed::{Feed, Pick};
 use crate::train::step::{Rates, StepOptions, build};
@@ -89,7 +89,7 @@ pub fn graphs(models: &[&dyn Model], batch: usize, statistics: Statistics) -> Re
 /// # Errors
 /// If the device has no room.
 pub fn running_store(gpu: &Gpu, graph: &Graph, copies: usize) -> Result<Store> {
-    Store::new(gpu, Contents::of(graph, &[Group::Running])?, copies, "running statistics")
+    Store::new(gpu, Contents::of(graph, &[Role::Running])?, copies, "running statistics")
 }
 
 impl Forward {
@@ -121,18 +121,18 @@ impl Forward {
         let gpu = setting.gpu;
         let graph = graphs.first().ok_or_else(|| Error::invalid("evaluation", "there is no network"))?;
         // One tensor of rates for all subjects.
-        let rates = vec![Contents::of(graph, &[Group::Hyper])?];
+        let rates = vec![Contents::of(graph, &[Role::Hyper])?];
         let (feed, mut words) = Feed::beside(setting, input, batch, 1, rates)?;
         let hyper = words.pop().ok_or_else(|| Error::invalid("evaluation", "there is no memory for rates"))?;
-        let metrics = Store::new(gpu, Contents::of(graph, &[Group::Metrics])?, subjects.len(), "metrics")?;
+        let metrics = Store::new(gpu, Contents::of(graph, &[Role::Metrics])?, subjects.len(), "metrics")?;
         let instance = |(number, subject): (usize, &Subject)| Instance {
             graph: graphs[number].clone(),
             bindings: [
-                (Group::Weights, subject.weights.clone()),
-                (Group::Running, subject.running.clone()),
-                (Group::Batch, (feed.store().clone(), 0)),
-                (Group::Hyper, (hyper.clone(), 0)),
-                (Group::Metrics, (metrics.clone(), number)),
+                (Role::Weights, subject.weights.clone()),
+                (Role::Running, subject.running.clone()),
+                (Role::Batch, (feed.store().clone(), 0)),
+                (Role::Hyper, (hyper.clone(), 0)),
+                (Role::Metrics, (metrics.clone(), number)),
             ]
             .into(),
             path: subject.path.clone(),

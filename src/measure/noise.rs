@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::graph::plan::{Instance, Plan};
 use crate::graph::store::{Contents, Store};
-use crate::graph::{Builder, Graph, Group, Init, NORMALS, Noise, Op, hyper};
+use crate::graph::{Builder, Graph, Init, NORMALS, Noise, Op, Role, hyper};
 use crate::kernels::Preset;
 use crate::nn::tensors::name_key;
 use crate::philox::NORMAL_TABLE;
@@ -42,19 +42,19 @@ impl Perturbation {
         let mut graphs = vec![];
         for source in sources {
             let mut b = Builder::new();
-            let rates = b.persistent(Group::Hyper, "hyper", hyper::SHAPE, Init::Constant(0.0), &[12])?;
-            let table = b.persistent(Group::Hyper, "normals", NORMALS, Init::Constant(0.0), &[NORMALS.len()])?;
+            let rates = b.persistent(Role::Hyper, "hyper", hyper::SHAPE, Init::Constant(0.0), &[12])?;
+            let table = b.persistent(Role::Hyper, "normals", NORMALS, Init::Constant(0.0), &[NORMALS.len()])?;
             for (name, entry) in &source.0.contents().entries {
                 let dims = &entry.info.dims;
-                let w = b.persistent(Group::Source, name, entry.shape, entry.info.init, dims)?;
-                let y = b.persistent(Group::Weights, name, entry.shape, entry.info.init, dims)?;
+                let w = b.persistent(Role::Source, name, entry.shape, entry.info.init, dims)?;
+                let y = b.persistent(Role::Weights, name, entry.shape, entry.info.init, dims)?;
                 b.push(Op::Perturb { w, y, hyper: rates, table, stream: stream_of(name), noise });
             }
             graphs.push(Arc::new(b.finish()));
         }
         let mut contents = vec![];
         for graph in &graphs {
-            contents.extend(vec![Contents::of(graph, &[Group::Weights])?; draws]);
+            contents.extend(vec![Contents::of(graph, &[Role::Weights])?; draws]);
         }
         let copies = Store::packed(gpu, contents, "perturbed weights")?;
         let each: Vec<_> = sources.iter().flat_map(|source| vec![source.clone(); draws]).collect();
@@ -79,16 +79,16 @@ impl Perturbation {
     ) -> Result<Self> {
         let draws = copies.len() / graphs.len().max(1);
         let first = graphs.first().ok_or_else(|| Error::invalid("weight noise", "there is no network"))?;
-        let hyper = Store::new(gpu, Contents::of(first, &[Group::Hyper])?, draws, "rates")?;
+        let hyper = Store::new(gpu, Contents::of(first, &[Role::Hyper])?, draws, "rates")?;
         for draw in 0..draws {
             hyper.write_words(gpu, draw, "normals", NORMAL_TABLE.as_flattened())?;
         }
         let instance = |(number, (copy, source)): (usize, (&Store, &(Store, usize)))| Instance {
             graph: graphs[number / draws].clone(),
             bindings: [
-                (Group::Source, source.clone()),
-                (Group::Weights, (copy.clone(), 0)),
-                (Group::Hyper, (hyper.clone(), number % draws)),
+                (Role::Source, source.clone()),
+                (Role::Weights, (copy.clone(), 0)),
+                (Role::Hyper, (hyper.clone(), number % draws)),
             ]
             .into(),
             path: vec![],

@@ -127,14 +127,14 @@ impl Bank {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::{Group, Init, Persistent};
+    use crate::graph::{Init, Persistent, Role};
     use crate::nn::tensors::fresh;
 
     fn contents(names: &[&str]) -> Contents {
         let shape = Shape::Filter { r: 1, s: 1, c: 3, k: 2, groups: 1 };
         let entry = |name: &&str| {
             let info = Persistent {
-                group: Group::Weights,
+                role: Role::Weights,
                 name: name.to_string(),
                 init: Init::Uniform { fan_in: 3 },
                 dims: vec![2, 3, 1, 1],

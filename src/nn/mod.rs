@@ -15,7 +15,7 @@ pub mod weights;
 use std::collections::HashMap;
 
 use crate::error::Result;
-use crate::graph::{BatchNorm, Builder, Geometry, Group, Guard, Init, Shape, Statistics, TensorId, Value, hyper};
+use crate::graph::{BatchNorm, Builder, Geometry, Guard, Init, Role, Shape, Statistics, TensorId, Value, hyper};
 
 /// Added to variances, as PyTorch does.
 pub const EPSILON: f32 = 1e-5;
@@ -83,7 +83,7 @@ impl Layers {
     /// Never for a new graph.
     pub fn new(statistics: Statistics) -> Result<Self> {
         let mut builder = Builder::new();
-        let hyper = builder.persistent(Group::Hyper, "hyper", hyper::SHAPE, Init::Constant(0.0), &[12])?;
+        let hyper = builder.persistent(Role::Hyper, "hyper", hyper::SHAPE, Init::Constant(0.0), &[12])?;
         Ok(Layers {
             builder,
             statistics,
@@ -115,8 +115,8 @@ impl Layers {
     pub fn batch(&mut self, n: usize, input: [usize; 3]) -> Result<(TensorId, TensorId)> {
         let [h, w, c] = input;
         let zero = Init::Constant(0.0);
-        let x = self.builder.persistent(Group::Batch, "x", Shape::map(n, h, w, c), zero, &[n, c, h, w])?;
-        let y = self.builder.persistent(Group::Batch, "y", Shape::map(n, 1, 1, 1), zero, &[n])?;
+        let x = self.builder.persistent(Role::Batch, "x", Shape::map(n, h, w, c), zero, &[n, c, h, w])?;
+        let y = self.builder.persistent(Role::Batch, "y", Shape::map(n, 1, 1, 1), zero, &[n])?;
         Ok((x, y))
     }
 
@@ -127,7 +127,7 @@ impl Layers {
     pub fn weight(&mut self, name: &str, shape: Shape, init: Init, dims: &[usize]) -> Result<TensorId> {
         let tensor = match self.substitutes.get(name) {
             Some(&tensor) => tensor,
-            None => self.builder.persistent(Group::Weights, name, shape, init, dims)?,
+            None => self.builder.persistent(Role::Weights, name, shape, init, dims)?,
         };
         if !self.weights.iter().any(|(_, t)| *t == tensor) {
             self.weights.push((name.to_owned(), tensor));
@@ -210,7 +210,7 @@ impl Layers {
         };
         let (gamma, beta) = if affine { (vector("weight", 1.0)?, vector("bias", 0.0)?) } else { (None, None) };
         let mut state = |suffix: &str, value| {
-            self.builder.persistent(Group::Running, &format!("{name}.{suffix}"), shape, Init::Constant(value), &[c])
+            self.builder.persistent(Role::Running, &format!("{name}.{suffix}"), shape, Init::Constant(value), &[c])
         };
         // Statistics that are neither used nor moved need no place.
         let running = match self.statistics {

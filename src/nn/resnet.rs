@@ -79,7 +79,7 @@ fn bottleneck(layers: &mut Layers, name: &str, x: Value, width: usize, stride: u
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::{Group, Statistics};
+    use crate::graph::{Role, Statistics};
 
     /// The counts that torchvision gives for its `resnet50`.
     #[test]
@@ -91,11 +91,11 @@ mod tests {
         let graph = layers.builder.finish();
         assert_eq!(graph.shape(logits).channels(), 1000);
         let (mut weights, mut tensors) = (0, 0);
-        for (id, _) in graph.persistent(Group::Weights) {
+        for (id, _) in graph.persistent(Role::Weights) {
             weights += graph.shape(id).len();
             tensors += 1;
         }
         assert_eq!((weights, tensors), (25_557_032, 161));
-        assert!(graph.persistent(Group::Weights).any(|(_, info)| info.name == "layer3.0.downsample.0.weight"));
+        assert!(graph.persistent(Role::Weights).any(|(_, info)| info.name == "layer3.0.downsample.0.weight"));
     }
 }

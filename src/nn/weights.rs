@@ -8,7 +8,7 @@ use super::nas_bench_201::CLASSIFIERS;
 use super::tensors::{Named, read};
 use crate::error::{Error, Result};
 use crate::graph::store::Contents;
-use crate::graph::{Graph, Group};
+use crate::graph::{Graph, Role};
 
 /// What wrappers put before every name: `DataParallel` and `AveragedModel`, and `torch.compile`.
 const WRAPPERS: [&str; 2] = ["module.", "_orig_mod."];
@@ -82,7 +82,7 @@ impl Weights {
     /// # Errors
     /// If two stores of the graph disagree, or nothing is here.
     pub fn fit(&self, graph: &Graph, name: &dyn Fn(&str) -> Option<String>) -> Result<(Named, Fit)> {
-        let wanted = Contents::of(graph, &[Group::Weights, Group::Running])?.entries;
+        let wanted = Contents::of(graph, &[Role::Weights, Role::Running])?.entries;
         let (mut found, mut missing, mut used) = (Named::new(), vec![], vec![]);
         for own in wanted.keys() {
             let theirs = name(own).filter(|theirs| self.named.contains_key(theirs)).unwrap_or_else(|| own.clone());

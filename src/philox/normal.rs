@@ -41,6 +41,7 @@ mod tests {
 
     /// The upper quantile of the normal distribution for `p` up to 1/2, to 1e-15 (Wichura, "Algorithm AS 241: The
     /// Percentage Points of the Normal Distribution", Applied Statistics 1988, PPND16).
+    #[allow(clippy::excessive_precision, reason = "digits as published")]
     fn exact(p: f64) -> f64 {
         let ratio = |a: [f64; 8], b: [f64; 8], r: f64| {
             let sum = |c: [f64; 8]| c.iter().rev().fold(0.0, |s, c| s * r + c);

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::supernet::{self, recalibration};
 use crate::error::{Error, Result};
-use crate::graph::{Group, Noise, Statistics};
+use crate::graph::{Noise, Role, Statistics};
 use crate::measure::flatness::flatnas_robustness;
 use crate::measure::forward::{Forward, Score, Subject, graphs};
 use crate::measure::noise::Perturbation;
@@ -181,13 +181,13 @@ pub fn noisy_scores_wait(
     let batch = options.batch.min(images.len()).max(1);
     let passes: Vec<&dyn Model> = models.iter().flat_map(|model| vec![*model; each]).collect();
     let passes = graphs(&passes, batch, Statistics::Running)?;
-    let weights = |stores: &Stores| Ok((stores.group(Group::Weights)?.clone(), 0));
+    let weights = |stores: &Stores| Ok((stores.of(Role::Weights)?.clone(), 0));
     let sources = stores.iter().map(weights).collect::<Result<Vec<_>>>()?;
     let maker = Perturbation::new(setting.gpu, setting.preset, &sources, options.draws, Noise::Multiplicative)?;
     let mut subjects = vec![];
     for (network, stores) in stores.iter().enumerate() {
         // A network without batch norms has no statistics, and nothing asks for them.
-        let running = stores.group(Group::Running).or_else(|_| stores.group(Group::Weights))?.clone();
+        let running = stores.of(Role::Running).or_else(|_| stores.of(Role::Weights))?.clone();
         let subject = |weights| Subject { weights, running: (running.clone(), 0), path: vec![] };
         subjects.push(subject(sources[network].clone()));
         subjects.extend((0..options.draws).map(|draw| subject(maker.copy(network, draw))));

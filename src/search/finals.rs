@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::corrupt::{Constants, Kind, Severity};
 use crate::data::{Dataset, TestImages};
 use crate::error::{Error, Result};
-use crate::graph::{Group, Statistics};
+use crate::graph::{Role, Statistics};
 use crate::measure::attack::{Attack, Attacked, Attacker, suspicions};
 use crate::measure::corruption::{Origin, evaluate_wait, grid};
 use crate::measure::forward::{Forward, Score, Subject, graph};
@@ -142,8 +142,8 @@ pub fn train_and_test(
         return Err(Error::NotFinite { what: "a weight".into(), value: f32::NAN, at });
     }
     folder.write("best.safetensors", &to_bytes(&named, card.metadata(setting.statistics))?)?;
-    let weights = trainer.stores(0).group(Group::Weights)?.clone();
-    let running = trainer.stores(0).group(Group::Running)?.clone();
+    let weights = trainer.stores(0).of(Role::Weights)?.clone();
+    let running = trainer.stores(0).of(Role::Running)?.clone();
     let subject = Subject { weights: (weights, 0), running: (running, 0), path: vec![] };
     let score = test_wait(setting, model, &data.test, subject.clone())?;
     let corrupted = corruption_wait(setting, model, &data.test, subject.clone(), seed)?;

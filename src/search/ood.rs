@@ -11,7 +11,7 @@ use super::supernet;
 use crate::corrupt::{Constants, Kind, Severity};
 use crate::data::Dataset;
 use crate::error::{Error, Result};
-use crate::graph::Group;
+use crate::graph::Role;
 use crate::measure::corruption::{Origin, evaluate_wait, grid};
 use crate::measure::flatness::flatnas_robustness;
 use crate::measure::forward::Subject;
@@ -216,8 +216,8 @@ impl Trial<'_> {
         if matches!(test.channels(), 1 | 3) {
             let mut networks = vec![];
             for (model, stores) in models.iter().zip(&stores) {
-                let weights = (stores.group(Group::Weights)?.clone(), 0);
-                let running = stores.group(Group::Running).cloned().unwrap_or_else(|_| weights.0.clone());
+                let weights = (stores.of(Role::Weights)?.clone(), 0);
+                let running = stores.of(Role::Running).cloned().unwrap_or_else(|_| weights.0.clone());
                 networks.push((*model, Subject { weights, running: (running, 0), path: vec![] }));
             }
             let constants = if images.height.max(images.width) <= 64 { Constants::Cifar } else { Constants::ImageNet };

@@ -14,7 +14,7 @@ use super::supernet::{self, SupernetJob};
 use crate::data::{Dataset, SplitSize, split};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
-use crate::graph::Group;
+use crate::graph::Role;
 use crate::kernels::Preset;
 use crate::nn::card::ModelCard;
 use crate::nn::space::NetworkSpace;
@@ -157,7 +157,7 @@ pub fn search<S: NetworkSpace>(
     let baseline = config.searches_baseline();
     let job = SupernetJob { recipe: &config.supernet, images: training, seed: config.seed, share: 0.35 };
     let trainer = supernet::train(&setting, space, &job, folder, observer)?;
-    let weights = trainer.stores(0).group(Group::Weights)?.clone();
+    let weights = trainer.stores(0).of(Role::Weights)?.clone();
     drop(trainer);
 
     let parent = Parent { model: &*supernet, weights, training_images: training, validation_images: validation };

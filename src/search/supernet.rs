@@ -1,7 +1,7 @@
 //! Training a supernet, from which candidates inherit.
 
 use crate::error::Result;
-use crate::graph::{Group, Statistics};
+use crate::graph::{Role, Statistics};
 use crate::measure::forward::{Averaging, Forward, Subject, graphs};
 use crate::nn::Model;
 use crate::nn::space::NetworkSpace;
@@ -78,8 +78,8 @@ pub fn inherit(
     let mut subjects = vec![];
     for (network, inheritance) in heirs {
         trainer.inherit(*network, *inheritance)?;
-        let store = |group| Ok((trainer.stores(*network).group(group)?.clone(), 0));
-        subjects.push(Subject { weights: store(Group::Weights)?, running: store(Group::Running)?, path: vec![] });
+        let store = |role| Ok((trainer.stores(*network).of(role)?.clone(), 0));
+        subjects.push(Subject { weights: store(Role::Weights)?, running: store(Role::Running)?, path: vec![] });
     }
     let own: Vec<&dyn Model> = heirs.iter().map(|(network, _)| models[*network]).collect();
     let passes = graphs(&own, batch, Statistics::Batch { update: true })?;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::ChannelStatistics;
 use crate::error::{Error, Result};
-use crate::graph::{Group, Init, Op, Shape, TensorId, attack, blocks};
+use crate::graph::{Init, Op, Role, Shape, TensorId, attack, blocks};
 use crate::nn::{Layers, Model};
 
 /// PGD in a training step.
@@ -121,7 +121,7 @@ pub(super) fn moved(
     let shape = layers.builder.shape(x);
     let [n, _, _, c] = shape.nhwc();
     let b = &mut layers.builder;
-    let settings = b.persistent(Group::Hyper, "settings", attack::shape(c), Init::Constant(0.0), &[])?;
+    let settings = b.persistent(Role::Hyper, "settings", attack::shape(c), Init::Constant(0.0), &[])?;
     let (adv, state) = (b.temporary(shape), b.temporary(Shape::Vectors { rows: n, c: 8 }));
     b.push(Op::AttackStart { x, settings, adv, state });
     for _ in 0..steps {

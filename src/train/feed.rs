@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Recorder, Slab};
 use crate::graph::plan::{Instance, Plan};
 use crate::graph::store::{Contents, Store};
-use crate::graph::{Builder, Group, Init, Op, Shape};
+use crate::graph::{Builder, Init, Op, Role, Shape};
 use crate::philox::Stream;
 
 /// Purpose word of augmentation.
@@ -186,19 +186,19 @@ impl Feed {
         }
         let mut b = Builder::new();
         let zero = Init::Constant(0.0);
-        let x = b.persistent(Group::Batch, "x", Shape::map(batch, h, w, c), zero, &[batch, c, h, w])?;
-        let labels = b.persistent(Group::Batch, "y", Shape::map(batch, 1, 1, 1), zero, &[batch])?;
-        let descriptors = b.persistent(Group::Hyper, "descriptors", Shape::Vectors { rows: batch, c: 4 }, zero, &[])?;
-        let moments = b.persistent(Group::Hyper, "statistics", Shape::Vectors { rows: 2, c }, zero, &[])?;
-        let all = b.persistent(Group::Data, "data", Shape::vector(4), zero, &[])?;
+        let x = b.persistent(Role::Batch, "x", Shape::map(batch, h, w, c), zero, &[batch, c, h, w])?;
+        let labels = b.persistent(Role::Batch, "y", Shape::map(batch, 1, 1, 1), zero, &[batch])?;
+        let descriptors = b.persistent(Role::Hyper, "descriptors", Shape::Vectors { rows: batch, c: 4 }, zero, &[])?;
+        let moments = b.persistent(Role::Hyper, "statistics", Shape::Vectors { rows: 2, c }, zero, &[])?;
+        let all = b.persistent(Role::Data, "data", Shape::vector(4), zero, &[])?;
         b.push(Op::Gather { data: all, batch: descriptors, statistics: moments, x, labels, source: data.source });
         let graph = Arc::new(b.finish());
-        let store = Store::new(gpu, Contents::of(&graph, &[Group::Batch])?, copies, "batches")?;
-        let mut contents = vec![Contents::of(&graph, &[Group::Hyper])?; copies];
+        let store = Store::new(gpu, Contents::of(&graph, &[Role::Batch])?, copies, "batches")?;
+        let mut contents = vec![Contents::of(&graph, &[Role::Hyper])?; copies];
         contents.extend(others);
         let mut words_of = Store::packed(gpu, contents, "the host's words")?;
         let others = words_of.split_off(copies);
-        let resident = Store::of_slabs(Contents::of(&graph, &[Group::Data])?, data.slabs.clone());
+        let resident = Store::of_slabs(Contents::of(&graph, &[Role::Data])?, data.slabs.clone());
         let mut words = vec![0.0f32; 8 * c.div_ceil(4)];
         for channel in 0..c {
             words[channel] = statistics.mean[channel] as f32;
@@ -208,9 +208,9 @@ impl Feed {
         for (copy, own) in words_of.iter().enumerate() {
             own.write_words(gpu, 0, "statistics", bytemuck::cast_slice(&words))?;
             let bindings = BTreeMap::from([
-                (Group::Batch, (store.clone(), copy)),
-                (Group::Hyper, (own.clone(), 0)),
-                (Group::Data, (resident.clone(), 0)),
+                (Role::Batch, (store.clone(), copy)),
+                (Role::Hyper, (own.clone(), 0)),
+                (Role::Data, (resident.clone(), 0)),
             ]);
             instances.push(Instance { graph: graph.clone(), bindings, path: vec![] });
         }

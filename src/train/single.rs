@@ -6,7 +6,7 @@ use super::step::{Rates, StepOptions, build};
 use super::stores::Stores;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
-use crate::graph::Group;
+use crate::graph::Role;
 use crate::graph::plan::{Instance, Plan};
 use crate::kernels::Preset;
 use crate::nn::Model;
@@ -71,15 +71,15 @@ pub fn run(
         let dims = weights.get(name).map_or_else(|| vec![data.len()], |weight| weight.dims.clone());
         tensors.insert(format!("{prefix}.{name}"), Values { dims, data });
     }
-    let mut after = |group: Group, prefix: &str| -> Result<()> {
-        for (name, values) in download_wait(gpu, stores.group(group)?, 0)? {
+    let mut after = |role: Role, prefix: &str| -> Result<()> {
+        for (name, values) in download_wait(gpu, stores.of(role)?, 0)? {
             tensors.insert(format!("{prefix}.{name}"), values);
         }
         Ok(())
     };
-    after(Group::Running, "state")?;
+    after(Role::Running, "state")?;
     if options.update.is_some() {
-        after(Group::Weights, "param")?;
+        after(Role::Weights, "param")?;
     }
     Ok(Outcome { tensors, loss: mean[0], accuracy: mean[1], seconds })
 }

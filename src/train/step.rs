@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::adversarial::moved;
 use crate::error::{Error, Result};
-use crate::graph::{Gradients, Graph, Group, Guard, Init, Op, Shape, Statistics, TensorId, hyper};
+use crate::graph::{Gradients, Graph, Guard, Init, Op, Role, Shape, Statistics, TensorId, hyper};
 use crate::nn::{Layers, Model};
 
 /// Which optimiser takes the step.
@@ -81,7 +81,7 @@ pub struct Rates {
 }
 
 impl Rates {
-    /// The words of the [`Group::Hyper`] tensor.
+    /// The words of the [`Role::Hyper`] tensor.
     pub fn words(&self) -> [u32; 12] {
         let mut words = [0; 12];
         for (at, value) in [
@@ -230,26 +230,24 @@ pub fn build(model: &dyn Model, options: &StepOptions) -> Result<Step> {
     };
     let mut learned = if want { collect(&layers, &first) } else { vec![] };
     let mut ascended = vec![];
-    if let Some(update) = options.update {
-        if update.optimizer != Optimizer::Sgd {
-            let adaptive = update.optimizer == Optimizer::Asam;
-            side_by_side(&mut layers, &learned);
-            let norm = norm(&mut layers, &learned, adaptive);
-            for &Learned { ref name, w, g, guard } in &learned {
-                let y = layers.builder.temporary(layers.builder.shape(w));
-                layers.builder.guarded(guard, |b| b.push(Op::Ascend { w, g, norm, hyper, y, adaptive }));
-                ascended.push((name.clone(), y));
-            }
-            layers.builder.side_by_side(&ascended.iter().map(|(_, y)| *y).collect::<Vec<_>>());
-            layers.substitutes = ascended.iter().cloned().collect();
-            // Running statistics move in the first pass only.
-            if let Statistics::Batch { .. } = options.statistics {
-                layers.statistics = Statistics::Batch { update: false };
-            }
-            let second = pass(&mut layers, model, options, (x, y), false, true)?;
-            let second = collect(&layers, &second);
-            learned.iter_mut().zip(second).for_each(|(first, second)| first.g = second.g);
+    if let Some(update) = options.update.filter(|update| update.optimizer != Optimizer::Sgd) {
+        let adaptive = update.optimizer == Optimizer::Asam;
+        side_by_side(&mut layers, &learned);
+        let norm = norm(&mut layers, &learned, adaptive);
+        for &Learned { ref name, w, g, guard } in &learned {
+            let y = layers.builder.temporary(layers.builder.shape(w));
+            layers.builder.guarded(guard, |b| b.push(Op::Ascend { w, g, norm, hyper, y, adaptive }));
+            ascended.push((name.clone(), y));
         }
+        layers.builder.side_by_side(&ascended.iter().map(|(_, y)| *y).collect::<Vec<_>>());
+        layers.substitutes = ascended.iter().cloned().collect();
+        // Running statistics move in the first pass only.
+        if let Statistics::Batch { .. } = options.statistics {
+            layers.statistics = Statistics::Batch { update: false };
+        }
+        let second = pass(&mut layers, model, options, (x, y), false, true)?;
+        let second = collect(&layers, &second);
+        learned.iter_mut().zip(second).for_each(|(first, second)| first.g = second.g);
     }
     let gradients: Vec<(String, TensorId)> = learned.iter().map(|l| (l.name.clone(), l.g)).collect();
     if let Some(update) = options.update {
@@ -264,7 +262,7 @@ pub fn build(model: &dyn Model, options: &StepOptions) -> Result<Step> {
         let norm = update.clip.then(|| norm(&mut layers, &learned, false));
         for Learned { name, w, g, guard } in learned {
             let shape = layers.builder.shape(w);
-            let m = layers.builder.persistent(Group::Momentum, &name, shape, Init::Constant(0.0), &[])?;
+            let m = layers.builder.persistent(Role::Momentum, &name, shape, Init::Constant(0.0), &[])?;
             let op = Op::Sgd { w, g, m, norm, hyper, nesterov: update.nesterov };
             layers.builder.guarded(guard, |b| b.push(op));
         }

@@ -7,20 +7,19 @@ use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::graph::plan::Bindings;
 use crate::graph::store::{Contents, Store};
-use crate::graph::{Graph, Group};
+use crate::graph::{Graph, Role};
 use crate::nn::tensors::{Named, Values, download_all_wait, upload};
 
 use super::step::Rates;
 
 /// What a network keeps in memory.
-const GROUPS: [Group; 6] =
-    [Group::Weights, Group::Running, Group::Momentum, Group::Batch, Group::Hyper, Group::Metrics];
+const ROLES: [Role; 6] = [Role::Weights, Role::Running, Role::Momentum, Role::Batch, Role::Hyper, Role::Metrics];
 
-/// One store per group that a graph uses, each with as many copies as there are networks.
+/// One store per role that a graph uses, each with as many copies as there are networks.
 #[derive(Clone)]
 pub struct Stores {
     gpu: Gpu,
-    stores: BTreeMap<Group, Store>,
+    stores: BTreeMap<Role, Store>,
 }
 
 impl Stores {
@@ -30,53 +29,53 @@ impl Stores {
     /// If it does not fit.
     pub fn new(gpu: &Gpu, graph: &Graph, copies: usize) -> Result<Self> {
         let mut stores = BTreeMap::new();
-        for group in GROUPS {
-            let contents = Contents::of(graph, &[group])?;
+        for role in ROLES {
+            let contents = Contents::of(graph, &[role])?;
             if !contents.entries.is_empty() {
-                stores.insert(group, Store::new(gpu, contents, copies, &format!("{group:?}").to_lowercase())?);
+                stores.insert(role, Store::new(gpu, contents, copies, &format!("{role:?}").to_lowercase())?);
             }
         }
         Ok(Stores { gpu: gpu.clone(), stores })
     }
 
-    /// Memory for one network of each graph, side by side, so that different networks share dispatches; none for the groups
+    /// Memory for one network of each graph, side by side, so that different networks share dispatches; none for the roles
     /// `given`, which the caller has stores for.
     ///
     /// # Errors
     /// If it does not fit.
-    pub fn packed(gpu: &Gpu, graphs: &[Arc<Graph>], given: &[Group]) -> Result<Vec<Self>> {
+    pub fn packed(gpu: &Gpu, graphs: &[Arc<Graph>], given: &[Role]) -> Result<Vec<Self>> {
         let mut all = vec![Stores { gpu: gpu.clone(), stores: BTreeMap::new() }; graphs.len()];
-        for group in GROUPS.into_iter().filter(|group| !given.contains(group)) {
-            let contents = graphs.iter().map(|graph| Contents::of(graph, &[group])).collect::<Result<Vec<_>>>()?;
+        for role in ROLES.into_iter().filter(|role| !given.contains(role)) {
+            let contents = graphs.iter().map(|graph| Contents::of(graph, &[role])).collect::<Result<Vec<_>>>()?;
             let empty: Vec<bool> = contents.iter().map(|c| c.entries.is_empty()).collect();
             if empty.iter().all(|&empty| empty) {
                 continue;
             }
-            let packed = Store::packed(gpu, contents, &format!("{group:?}").to_lowercase())?;
+            let packed = Store::packed(gpu, contents, &format!("{role:?}").to_lowercase())?;
             for ((own, store), _) in all.iter_mut().zip(packed).zip(empty).filter(|(_, empty)| !empty) {
-                own.stores.insert(group, store);
+                own.stores.insert(role, store);
             }
         }
         Ok(all)
     }
 
-    /// The same stores, with that of one group added or replaced.
-    pub fn with(mut self, group: Group, store: Store) -> Self {
-        self.stores.insert(group, store);
+    /// The same stores, with that of one role added or replaced.
+    pub fn with(mut self, role: Role, store: Store) -> Self {
+        self.stores.insert(role, store);
         self
     }
 
-    /// The store of a group.
+    /// The store of a role.
     ///
     /// # Errors
-    /// If the graph does not use the group.
-    pub fn group(&self, group: Group) -> Result<&Store> {
-        self.stores.get(&group).ok_or_else(|| Error::invalid("plan", format!("the network has no {group:?} tensors")))
+    /// If the graph does not use the role.
+    pub fn of(&self, role: Role) -> Result<&Store> {
+        self.stores.get(&role).ok_or_else(|| Error::invalid("plan", format!("the network has no {role:?} tensors")))
     }
 
     /// Bindings of network `copy`; a store with a single copy serves all.
     pub fn bindings(&self, copy: usize) -> Bindings {
-        let bind = |(group, store): (&Group, &Store)| (*group, (store.clone(), copy.min(store.copies() - 1)));
+        let bind = |(role, store): (&Role, &Store)| (*role, (store.clone(), copy.min(store.copies() - 1)));
         self.stores.iter().map(bind).collect()
     }
 
@@ -85,7 +84,7 @@ impl Stores {
     /// # Errors
     /// If there is no such network.
     pub fn set_rates(&self, copy: usize, rates: &Rates) -> Result<()> {
-        self.group(Group::Hyper)?.write_words(&self.gpu, copy, "hyper", &rates.words())
+        self.of(Role::Hyper)?.write_words(&self.gpu, copy, "hyper", &rates.words())
     }
 
     /// Writes the numbers of the attack that is part of the next step of network `copy`; see
@@ -94,7 +93,7 @@ impl Stores {
     /// # Errors
     /// If there is no such network, or no attack in its step.
     pub fn set_attack(&self, copy: usize, words: &[u32]) -> Result<()> {
-        self.group(Group::Hyper)?.write_words(&self.gpu, copy, "settings", words)
+        self.of(Role::Hyper)?.write_words(&self.gpu, copy, "settings", words)
     }
 
     /// Writes weights and running statistics of network `copy`; `named` may hold other tensors besides.
@@ -102,8 +101,8 @@ impl Stores {
     /// # Errors
     /// If one is missing, has other axes, or is not finite.
     pub fn load(&self, copy: usize, named: &Named) -> Result<()> {
-        for group in [Group::Weights, Group::Running] {
-            if let Some(store) = self.stores.get(&group) {
+        for role in [Role::Weights, Role::Running] {
+            if let Some(store) = self.stores.get(&role) {
                 upload(&self.gpu, store, copy, named)?;
             }
         }
@@ -115,7 +114,7 @@ impl Stores {
     /// # Errors
     /// If there is no such network.
     pub fn clear_momentum(&self, copy: usize) -> Result<()> {
-        match self.stores.get(&Group::Momentum) {
+        match self.stores.get(&Role::Momentum) {
             Some(store) => store.write(&self.gpu, copy, &vec![0.0; store.contents().vec4s as usize * 4]),
             None => Ok(()),
         }
@@ -126,7 +125,7 @@ impl Stores {
     /// # Errors
     /// If the device fails.
     pub fn save_wait(&self, copy: usize) -> Result<Named> {
-        let stores = [Group::Weights, Group::Running].into_iter().filter_map(|group| self.stores.get(&group));
+        let stores = [Role::Weights, Role::Running].into_iter().filter_map(|role| self.stores.get(&role));
         let parts: Vec<_> = stores.map(|store| (store, copy)).collect();
         Ok(download_all_wait(&self.gpu, &parts)?.into_iter().flatten().collect())
     }
@@ -143,7 +142,7 @@ impl Stores {
             ));
         }
         let named = Named::from([("x".to_owned(), images.clone()), ("y".to_owned(), labels.clone())]);
-        upload(&self.gpu, self.group(Group::Batch)?, copy, &named)
+        upload(&self.gpu, self.of(Role::Batch)?, copy, &named)
     }
 
     /// Reads and clears the metrics of all networks, waiting for them: sum of losses, hits, images, wild batches.
@@ -160,7 +159,7 @@ impl Stores {
     /// If the device fails.
     pub fn take_all_metrics_wait(all: &[Stores]) -> Result<Vec<[f32; 4]>> {
         let Some(first) = all.first() else { return Ok(vec![]) };
-        let stores = all.iter().map(|stores| stores.group(Group::Metrics)).collect::<Result<Vec<_>>>()?;
+        let stores = all.iter().map(|stores| stores.of(Role::Metrics)).collect::<Result<Vec<_>>>()?;
         let parts: Vec<_> = stores.into_iter().flat_map(Store::parts).collect();
         let mut recorder = first.gpu.record();
         let read = recorder.read_all(&parts)?;

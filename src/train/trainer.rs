@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Ticket};
 use crate::graph::plan::{Announced, Instance, Plan};
 use crate::graph::store::Contents;
-use crate::graph::{Graph, Group, Statistics};
+use crate::graph::{Graph, Role, Statistics};
 use crate::kernels::Preset;
 use crate::nn::Model;
 use crate::nn::tensors::{Named, fresh};
@@ -289,12 +289,12 @@ impl<'a> Trainer<'a> {
             batches.push(known.unwrap_or(seeds.len()));
             seeds.extend(known.is_none().then_some(member.seed));
         }
-        let words = graphs.iter().map(|graph| Contents::of(graph, &[Group::Hyper])).collect::<Result<_>>()?;
+        let words = graphs.iter().map(|graph| Contents::of(graph, &[Role::Hyper])).collect::<Result<_>>()?;
         let (feed, words) = Feed::beside(&setting, input, recipe.batch, seeds.len(), words)?;
-        let stores: Vec<Stores> = Stores::packed(gpu, &graphs, &[Group::Batch, Group::Hyper])?
+        let stores: Vec<Stores> = Stores::packed(gpu, &graphs, &[Role::Batch, Role::Hyper])?
             .into_iter()
             .zip(words)
-            .map(|(stores, words)| stores.with(Group::Batch, feed.store().clone()).with(Group::Hyper, words))
+            .map(|(stores, words)| stores.with(Role::Batch, feed.store().clone()).with(Role::Hyper, words))
             .collect();
         let instance = |(i, member): (usize, &Member)| Instance {
             graph: graphs[i].clone(),
@@ -303,8 +303,8 @@ impl<'a> Trainer<'a> {
         };
         let plan = Plan::compile(gpu, members.iter().enumerate().map(instance).collect(), preset)?;
         for (stores, member) in stores.iter().zip(members) {
-            let mut named = fresh(stores.group(Group::Weights)?.contents(), member.seed);
-            named.extend(fresh(stores.group(Group::Running)?.contents(), member.seed));
+            let mut named = fresh(stores.of(Role::Weights)?.contents(), member.seed);
+            named.extend(fresh(stores.of(Role::Running)?.contents(), member.seed));
             stores.load(0, &named)?;
         }
         Ok(Trainer {
@@ -453,9 +453,9 @@ impl<'a> Trainer<'a> {
     /// If the device fails.
     pub fn state_wait(&self) -> Result<Vec<u8>> {
         let mut parts = vec![];
-        for group in [Group::Weights, Group::Running, Group::Momentum, Group::Metrics] {
+        for role in [Role::Weights, Role::Running, Role::Momentum, Role::Metrics] {
             for stores in &self.stores {
-                parts.push(stores.group(group)?.part(0)?);
+                parts.push(stores.of(role)?.part(0)?);
             }
         }
         let mut bytes = (self.step as u64).to_le_bytes().to_vec();
@@ -472,9 +472,9 @@ impl<'a> Trainer<'a> {
     pub fn restore(&mut self, state: &[u8]) -> Result<()> {
         let fail = || Error::invalid("checkpoint", "it belongs to other networks; start anew with --force");
         let (step, mut rest) = state.split_first_chunk::<8>().ok_or_else(fail)?;
-        for group in [Group::Weights, Group::Running, Group::Momentum, Group::Metrics] {
+        for role in [Role::Weights, Role::Running, Role::Momentum, Role::Metrics] {
             for stores in &self.stores {
-                let store = stores.group(group)?;
+                let store = stores.of(role)?;
                 let length = store.contents().vec4s as usize * 16;
                 let (values, more) = rest.split_at_checked(length).ok_or_else(fail)?;
                 store.write(self.setting.gpu, 0, &bytemuck::pod_collect_to_vec::<u8, f32>(values))?;

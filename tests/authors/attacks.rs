@@ -2,7 +2,7 @@
 
 use altiplano::data::{ChannelStatistics, Images, load};
 use altiplano::error::Result;
-use altiplano::graph::{Geometry, Group, Statistics, TensorId};
+use altiplano::graph::{Geometry, Role, Statistics, TensorId};
 use altiplano::measure::attack::{Attack, Attacked, Attacker, Method, suspicions};
 use altiplano::measure::forward::{Forward, Subject, graph};
 use altiplano::nn::nas_bench_201::Network;
@@ -21,8 +21,8 @@ fn subject(model: &dyn Model, batch: usize, named: &Named) -> (Stores, Subject) 
     let pass = graph(model, batch, Statistics::Running).unwrap();
     let stores = Stores::new(common::gpu(), &pass, 1).unwrap();
     stores.load(0, named).unwrap();
-    let weights = (stores.group(Group::Weights).unwrap().clone(), 0);
-    let running = stores.group(Group::Running).map(|r| (r.clone(), 0)).unwrap_or_else(|_| weights.clone());
+    let weights = (stores.of(Role::Weights).unwrap().clone(), 0);
+    let running = stores.of(Role::Running).map(|r| (r.clone(), 0)).unwrap_or_else(|_| weights.clone());
     (stores, Subject { weights, running, path: vec![] })
 }
 
@@ -112,7 +112,7 @@ fn fgsm_of_a_linear_model_is_its_closed_form() {
     let resident = Resident::new(common::gpu(), &images).unwrap();
     let setting = Setting { gpu: common::gpu(), preset: common::preset(), data: &resident, statistics: &statistics };
     let pass = graph(&Linear, 5, Statistics::Running).unwrap();
-    let named = fresh(Stores::new(common::gpu(), &pass, 1).unwrap().group(Group::Weights).unwrap().contents(), 3);
+    let named = fresh(Stores::new(common::gpu(), &pass, 1).unwrap().of(Role::Weights).unwrap().contents(), 3);
     let (_stores, subject) = subject(&Linear, 5, &named);
     let eps = 6.0 / 255.0;
     let attacker = Attacker::new(&setting, &Linear, 5, &[subject], Attack::fgsm(eps), 1).unwrap();
@@ -158,8 +158,8 @@ fn invariants() {
     while !trainer.is_done() {
         trainer.submit_step().unwrap();
     }
-    let weights = trainer.stores(0).group(Group::Weights).unwrap().clone();
-    let running = trainer.stores(0).group(Group::Running).unwrap().clone();
+    let weights = trainer.stores(0).of(Role::Weights).unwrap().clone();
+    let running = trainer.stores(0).of(Role::Running).unwrap().clone();
     let subject = Subject { weights: (weights.clone(), 0), running: (running.clone(), 0), path: vec![] };
     let kept = || (weights.read_wait(common::gpu(), 0).unwrap(), running.read_wait(common::gpu(), 0).unwrap());
     let before = kept();
@@ -270,8 +270,8 @@ fn with_weights(change: impl Fn(&mut Named), test: impl Fn(&Setting, &dyn Model,
     let setting = Setting { gpu: common::gpu(), preset: common::preset(), data: &resident, statistics: &statistics };
     let pass = graph(&model, 32, Statistics::Running).unwrap();
     let stores = Stores::new(common::gpu(), &pass, 1).unwrap();
-    let mut named = fresh(stores.group(Group::Weights).unwrap().contents(), 5);
-    named.extend(fresh(stores.group(Group::Running).unwrap().contents(), 5));
+    let mut named = fresh(stores.of(Role::Weights).unwrap().contents(), 5);
+    named.extend(fresh(stores.of(Role::Running).unwrap().contents(), 5));
     change(&mut named);
     let (_stores, subject) = subject(&model, 32, &named);
     test(&setting, &model, &subject);

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use altiplano::graph::{Group, Op, Shape, TensorId};
+use altiplano::graph::{Op, Role, Shape, TensorId};
 use altiplano::measure::zero_cost::croze;
 use altiplano::measure::zero_cost::passes::{Look, Wanted};
 use altiplano::measure::zero_cost::score::Scorer;
@@ -72,16 +72,16 @@ impl Exact {
         Exact { look: Rc::new(look), memory }
     }
 
-    fn persistent(&self, group: Group) -> BTreeMap<String, TensorId> {
+    fn persistent(&self, group: Role) -> BTreeMap<String, TensorId> {
         self.look.graph().persistent(group).map(|(id, info)| (info.name.clone(), id)).collect()
     }
 
     fn weight(&self, layer: &str) -> TensorId {
-        self.persistent(Group::Weights)[&format!("{layer}.weight")]
+        self.persistent(Role::Weights)[&format!("{layer}.weight")]
     }
 
     fn images(&self) -> TensorId {
-        self.persistent(Group::Batch)["x"]
+        self.persistent(Role::Batch)["x"]
     }
 
     /// What stands under this name after a pass; none if nothing flows there.
@@ -167,7 +167,7 @@ fn paper(clean: &Exact) -> Option<BTreeMap<String, Expected>> {
 /// The released code's passes: the network, its copy, and the copy on moved images; none if rounding decides something.
 fn released_passes(start: &Exact) -> Option<[Exact; 3]> {
     let clean = start.run(|e| {
-        for id in e.persistent(Group::Weights).into_values() {
+        for id in e.persistent(Role::Weights).into_values() {
             e.set(id, |_, w| w.abs());
         }
     });

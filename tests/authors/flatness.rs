@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use altiplano::graph::plan::{Instance, Plan};
 use altiplano::graph::store::{Contents, Store};
-use altiplano::graph::{Builder, Group, Init, NORMALS, Noise, Op, Shape, Statistics, TensorId, hyper};
+use altiplano::graph::{Builder, Init, NORMALS, Noise, Op, Role, Shape, Statistics, TensorId, hyper};
 use altiplano::measure::flatness::flatnas_robustness;
 use altiplano::measure::forward::Score;
 use altiplano::measure::noise::{Perturbation, stream_of};
@@ -53,8 +53,8 @@ fn evaluate(case: &Path, all: &[Named]) -> Vec<(Vec<f32>, Score)> {
     let mut results = vec![];
     for some in all.chunks(8) {
         // One batch for all, weights and statistics of each one's own.
-        let shared = Store::new(gpu, Contents::of(&graph, &[Group::Batch]).unwrap(), 1, "batch").unwrap();
-        let stores = Stores::new(gpu, &graph, some.len()).unwrap().with(Group::Batch, shared);
+        let shared = Store::new(gpu, Contents::of(&graph, &[Role::Batch]).unwrap(), 1, "batch").unwrap();
+        let stores = Stores::new(gpu, &graph, some.len()).unwrap().with(Role::Batch, shared);
         stores.set_batch(0, &batch["x"], &batch["y"], sizes.classes).unwrap();
         let instance = |(copy, named): (usize, &Named)| {
             stores.load(copy, named).unwrap();
@@ -206,9 +206,9 @@ const ULPS: f64 = 4.0;
 fn source(value: impl Fn(&mut Stream) -> f32) -> (Store, Vec<Vec<f32>>) {
     let mut b = Builder::new();
     for (name, shape) in SHAPES {
-        b.persistent(Group::Weights, name, shape, Init::Constant(0.0), &[shape.len()]).unwrap();
+        b.persistent(Role::Weights, name, shape, Init::Constant(0.0), &[shape.len()]).unwrap();
     }
-    let contents = Contents::of(&b.finish(), &[Group::Weights]).unwrap();
+    let contents = Contents::of(&b.finish(), &[Role::Weights]).unwrap();
     let mut stored = vec![0.0f32; contents.vec4s as usize * 4];
     let mut all = vec![];
     for (number, (name, shape)) in SHAPES.iter().enumerate() {

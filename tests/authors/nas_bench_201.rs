@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use altiplano::graph::plan::{Instance, Plan};
-use altiplano::graph::{Graph, Group, Op, Statistics, TensorId, TermKind};
+use altiplano::graph::{Graph, Op, Role, Statistics, TensorId, TermKind};
 use altiplano::nn::nas_bench_201::Network;
 use altiplano::nn::tensors::{Named, Values, load, to_logical, to_torch};
 use altiplano::reference::{self, Memory};
@@ -104,10 +104,10 @@ fn in_f64(case: &Path, optimizer: Option<Optimizer>) -> Exact {
     for id in graph.ids() {
         let tensor = graph.tensor(id);
         let Some(info) = &tensor.persistent else { continue };
-        let values = match info.group {
-            Group::Weights | Group::Running => to_logical(tensor.shape, &weights[&info.name].data),
-            Group::Batch => to_logical(tensor.shape, &batch[&info.name].data),
-            Group::Hyper => rates.words().map(f32::from_bits).to_vec(),
+        let values = match info.role {
+            Role::Weights | Role::Running => to_logical(tensor.shape, &weights[&info.name].data),
+            Role::Batch => to_logical(tensor.shape, &batch[&info.name].data),
+            Role::Hyper => rates.words().map(f32::from_bits).to_vec(),
             _ => continue,
         };
         own.set(id, values.into_iter().map(f64::from).collect()).unwrap();
@@ -145,7 +145,7 @@ fn in_f64(case: &Path, optimizer: Option<Optimizer>) -> Exact {
             switched.set(tensor, values).unwrap();
         }
     }
-    let params = graph.persistent(Group::Weights).map(|(id, info)| (format!("param.{}", info.name), id));
+    let params = graph.persistent(Role::Weights).map(|(id, info)| (format!("param.{}", info.name), id));
     let of = |prefix: &str, list: Vec<(String, TensorId)>| -> Vec<(String, TensorId)> {
         list.into_iter().map(|(name, id)| (format!("{prefix}.{name}"), id)).collect()
     };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use altiplano::graph::{Graph, Group, Op, Shape, TensorId};
+use altiplano::graph::{Graph, Op, Role, Shape, TensorId};
 use altiplano::measure::zero_cost::passes::{Compiled, Look, Wanted};
 use altiplano::measure::zero_cost::score::{Scorer, Scores};
 use altiplano::measure::zero_cost::{Proxy, croze};
@@ -127,7 +127,7 @@ fn grasp(case: &Case, got: f64, want: f64) {
     let sums = |mut memory: Memory| -> [f64; 2] {
         reference::run(&backward, &[], &mut memory).unwrap();
         let weights: BTreeMap<&str, TensorId> =
-            backward.persistent(Group::Weights).map(|(id, info)| (info.name.as_str(), id)).collect();
+            backward.persistent(Role::Weights).map(|(id, info)| (info.name.as_str(), id)).collect();
         let mut sums = [0.0; 2];
         for layer in &look.layers {
             let Some(product) = backward.probe(&format!("hessian.{layer}")) else { continue };

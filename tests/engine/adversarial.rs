@@ -1,7 +1,7 @@
 //! Adversarial training: a ball without radius changes nothing, and a network that learnt from moved images withstands them.
 
 use altiplano::data::load;
-use altiplano::graph::Group;
+use altiplano::graph::Role;
 use altiplano::measure::attack::{Attack, Attacker};
 use altiplano::measure::forward::Subject;
 use altiplano::nn::Model;
@@ -36,8 +36,8 @@ fn train(optimizer: Optimizer, epochs: usize, images: usize, adversarial: Option
     let test: Vec<usize> = (0..200).collect();
     let resident = Resident::new(gpu, &data.test.reveal_for_final_evaluation().select(&test)).unwrap();
     let setting = Setting { data: &resident, ..setting };
-    let group = |group| (stores.group(group).unwrap().clone(), 0);
-    let subject = Subject { weights: group(Group::Weights), running: group(Group::Running), path: vec![] };
+    let group = |group| (stores.of(group).unwrap().clone(), 0);
+    let subject = Subject { weights: group(Role::Weights), running: group(Role::Running), path: vec![] };
     let attacker = Attacker::new(&setting, &model as &dyn Model, 100, &[subject], Attack::pgd(RADIUS, 10), 3).unwrap();
     let accuracy = attacker.run_wait(&test, &mut |_, _| Ok(())).unwrap()[0].accuracy;
     (trainer.state_wait().unwrap(), accuracy)

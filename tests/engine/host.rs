@@ -3,7 +3,7 @@
 use altiplano::data::{ChannelStatistics, load};
 use altiplano::gpu::{Counts, Gpu, Options};
 use altiplano::graph::store::{Contents, Store};
-use altiplano::graph::{Builder, Group, Init, Op, Shape, Statistics};
+use altiplano::graph::{Builder, Init, Op, Role, Shape, Statistics};
 use altiplano::measure::attack::{Attack, Attacker};
 use altiplano::measure::forward::{Averaging, Forward, Score, Subject, graph};
 use altiplano::nn::Model;
@@ -98,8 +98,8 @@ fn a_batch_of_an_evaluation_is_one_write_and_all_scores_one_read_back() {
     let (models, setting) = (models(), scene.setting());
     let trainer = scene.trainer(&models, 0..NETWORKS);
     let subject = |i: usize| {
-        let group = |group| (trainer.stores(i).group(group).unwrap().clone(), 0);
-        Subject { weights: group(Group::Weights), running: group(Group::Running), path: vec![] }
+        let group = |group| (trainer.stores(i).of(group).unwrap().clone(), 0);
+        Subject { weights: group(Role::Weights), running: group(Role::Running), path: vec![] }
     };
     let subjects: Vec<Subject> = (0..NETWORKS).map(subject).collect();
     let pass = |update| {
@@ -180,11 +180,11 @@ fn what_the_host_sets_is_there_at_the_next_submission() {
 fn no_operation_writes_what_is_the_hosts() {
     let mut b = Builder::new();
     let (map, zero) = (Shape::map(1, 2, 2, 4), Init::Constant(0.0));
-    let x = b.persistent(Group::Batch, "x", map, zero, &[1, 4, 2, 2]).unwrap();
-    let words = b.persistent(Group::Hyper, "words", Shape::map(1, 1, 1, 4), zero, &[4]).unwrap();
+    let x = b.persistent(Role::Batch, "x", map, zero, &[1, 4, 2, 2]).unwrap();
+    let words = b.persistent(Role::Hyper, "words", Shape::map(1, 1, 1, 4), zero, &[4]).unwrap();
     b.push(Op::GlobalAvgPool { x, y: words });
     let graph = b.finish();
-    let error = Contents::of(&graph, &[Group::Hyper]).map(|_| ()).unwrap_err().to_string();
+    let error = Contents::of(&graph, &[Role::Hyper]).map(|_| ()).unwrap_err().to_string();
     assert!(error.contains("words") && error.contains("the host's"), "{error}");
-    assert!(Store::new(common::gpu(), Contents::of(&graph, &[Group::Batch]).unwrap(), 1, "x").is_ok());
+    assert!(Store::new(common::gpu(), Contents::of(&graph, &[Role::Batch]).unwrap(), 1, "x").is_ok());
 }

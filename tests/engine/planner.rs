@@ -7,7 +7,7 @@ use altiplano::Error;
 use altiplano::gpu::{Gpu, Options};
 use altiplano::graph::plan::{Bindings, Instance, Plan};
 use altiplano::graph::store::Store;
-use altiplano::graph::{Graph, Group, Statistics};
+use altiplano::graph::{Graph, Role, Statistics};
 use altiplano::kernels::Preset;
 use altiplano::nn::nas_bench_201::{Network, Supernet};
 use altiplano::nn::tensors::{Named, Values, fresh};
@@ -59,8 +59,8 @@ fn plan(gpu: &Gpu, preset: Preset, graph: &Arc<Graph>, paths: &[Vec<u8>]) -> (Pl
 /// Weights, images and labels of network `number`.
 fn load(stores: &Stores, copy: usize, number: u64) {
     let mut named = Named::new();
-    for group in [Group::Weights, Group::Running] {
-        named.extend(fresh(stores.group(group).unwrap().contents(), number));
+    for group in [Role::Weights, Role::Running] {
+        named.extend(fresh(stores.of(group).unwrap().contents(), number));
     }
     stores.load(copy, &named).unwrap();
     stores.clear_momentum(copy).unwrap();
@@ -71,7 +71,7 @@ fn load(stores: &Stores, copy: usize, number: u64) {
     stores.set_batch(copy, &images, &Values { dims: vec![BATCH], data: labels }, 10).unwrap();
     let rates = Rates { rate: 0.1, momentum: 0.9, decay: 5e-4, statistics_momentum: 0.1, ..Rates::default() };
     // An evaluation has neither rates nor momenta.
-    if stores.group(Group::Hyper).is_ok() {
+    if stores.of(Role::Hyper).is_ok() {
         stores.set_rates(copy, &rates).unwrap();
     }
 }
@@ -85,8 +85,8 @@ fn outcome(gpu: &Gpu, plan: &Plan, stores: &Stores, step: &Step, instance: usize
             all.push(bits(plan.read_wait(instance, tensor).unwrap()));
         }
     }
-    let groups = [Group::Weights, Group::Running, Group::Momentum, Group::Metrics];
-    for store in groups.into_iter().filter_map(|group| stores.group(group).ok()) {
+    let groups = [Role::Weights, Role::Running, Role::Momentum, Role::Metrics];
+    for store in groups.into_iter().filter_map(|group| stores.of(group).ok()) {
         all.push(bits(store.read_wait(gpu, instance).unwrap()));
     }
     all
@@ -228,7 +228,7 @@ fn a_cut_plan_is_the_whole() {
 fn submissions_of_no_time_or_too_long_are_refused() {
     for max_submit in [Duration::ZERO, Duration::from_millis(2_001)] {
         let opened = Gpu::open_wait(&Options { max_submit: Some(max_submit), ..Options::default() });
-        let error = opened.err().expect("refused");
+        let error = opened.expect_err("refused");
         assert!(error.exit_code() == 2 && error.to_string().contains("--max-submit-ms"), "{error}");
     }
 }
@@ -317,10 +317,10 @@ fn too_large_a_batch_is_refused() {
 fn weights_in_another_order_are_refused() {
     let (gpu, graph) = (common::gpu(), Arc::new(step(false).graph));
     let stores = Stores::new(gpu, &graph, 1).unwrap();
-    let mut contents = stores.group(Group::Weights).unwrap().contents().clone();
+    let mut contents = stores.of(Role::Weights).unwrap().contents().clone();
     let end = contents.vec4s;
     contents.entries.values_mut().for_each(|entry| entry.offset = end - entry.offset - entry.shape.vec4s() as u64);
-    let stores = stores.with(Group::Weights, Store::new(gpu, contents, 1, "weights").unwrap());
+    let stores = stores.with(Role::Weights, Store::new(gpu, contents, 1, "weights").unwrap());
     let instance = Instance { graph, bindings: stores.bindings(0), path: vec![1; 6] };
     let refused = Plan::compile(gpu, vec![instance], common::preset()).map(|_| ()).unwrap_err().to_string();
     assert!(refused.contains("another order"), "{refused}");

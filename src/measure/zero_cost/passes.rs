@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::graph::plan::{Bindings, Instance, Plan};
 use crate::graph::store::{Contents, Store};
-use crate::graph::{Graph, Group, Init, Shape, Statistics, TensorId};
+use crate::graph::{Graph, Init, Role, Shape, Statistics, TensorId};
 use crate::kernels::Preset;
 use crate::nn::bank::Weights;
 use crate::nn::tensors::{Named, Values, to_logical, upload, upload_by};
@@ -136,7 +136,7 @@ impl Look {
         if wanted.loss_gradients || wanted.products || wanted.loss_input_gradient || wanted.hessian_products {
             let one = Init::Constant(1.0);
             let scale = match wanted.scaled_logits {
-                true => Some(b.persistent(Group::Batch, SCALE, Shape::vector(1), one, &[1])?),
+                true => Some(b.persistent(Role::Batch, SCALE, Shape::vector(1), one, &[1])?),
                 false => None,
             };
             let loss = b.cross_entropy_of(logits, y, scale, 0.0, true, false)?;
@@ -170,8 +170,7 @@ impl Look {
         }
         if wanted.sum_gradients || wanted.input_gradient {
             let shape = b.shape(logits);
-            let ones =
-                b.persistent(Group::Batch, ONES, shape, Init::Constant(1.0), &[wanted.batch, model.classes()])?;
+            let ones = b.persistent(Role::Batch, ONES, shape, Init::Constant(1.0), &[wanted.batch, model.classes()])?;
             let mut sources = if wanted.sum_gradients { weights } else { vec![] };
             sources.extend(wanted.input_gradient.then_some(x));
             let gradients = b.backward(&[(logits, ones)], &sources)?;
@@ -212,7 +211,7 @@ impl Look {
     /// # Errors
     /// If the graph contradicts itself.
     pub fn weights(&self) -> Result<Contents> {
-        Contents::of(&self.graph, &[Group::Weights])
+        Contents::of(&self.graph, &[Role::Weights])
     }
 
     /// The graph; what the pass leaves are its probes.
@@ -226,7 +225,7 @@ impl Look {
     /// If a weight or the batch is missing or of another size.
     pub fn memory(&self, weights: &Named, batch: &Named) -> Result<Memory> {
         let mut memory = Memory::new(&self.graph);
-        for (group, named) in [(Group::Weights, weights), (Group::Batch, batch)] {
+        for (group, named) in [(Role::Weights, weights), (Role::Batch, batch)] {
             for (id, info) in self.graph.persistent(group) {
                 let shape = self.graph.shape(id);
                 let values = match named.get(&info.name) {
@@ -291,28 +290,28 @@ impl<'a> Compiled<'a> {
         batches: usize,
     ) -> Result<Self> {
         let first = looks.first().ok_or_else(|| Error::invalid("population", "there is no network"))?;
-        let contents = |group: Group| -> Result<Vec<Contents>> {
+        let contents = |group: Role| -> Result<Vec<Contents>> {
             looks.par_iter().map(|look| Contents::of(&look.graph, &[group])).collect()
         };
-        let stores = Store::packed(gpu, contents(Group::Weights)?, "weights")?;
+        let stores = Store::packed(gpu, contents(Role::Weights)?, "weights")?;
         stores.par_iter().zip(weights).try_for_each(|(store, weights)| weights.write(gpu, store))?;
-        let running = contents(Group::Running)?;
+        let running = contents(Role::Running)?;
         let running = match running.iter().all(|c| !c.entries.is_empty()) {
             true => Some(Store::packed(gpu, running, "running statistics")?),
             false => None,
         };
-        let hyper = Store::new(gpu, Contents::of(&first.graph, &[Group::Hyper])?, 1, "rates")?;
+        let hyper = Store::new(gpu, Contents::of(&first.graph, &[Role::Hyper])?, 1, "rates")?;
         let rates = Rates { statistics_momentum: 0.1, ..Rates::default() };
         hyper.write_words(gpu, 0, "hyper", &rates.words())?;
-        let batch = Store::new(gpu, Contents::of(&first.graph, &[Group::Batch])?, batches, "batch")?;
+        let batch = Store::new(gpu, Contents::of(&first.graph, &[Role::Batch])?, batches, "batch")?;
         let instance = |(i, look): (usize, &&Look)| {
             let mut bindings: Bindings = BTreeMap::from([
-                (Group::Weights, (stores[i].clone(), 0)),
-                (Group::Hyper, (hyper.clone(), 0)),
-                (Group::Batch, (batch.clone(), i.min(batches - 1))),
+                (Role::Weights, (stores[i].clone(), 0)),
+                (Role::Hyper, (hyper.clone(), 0)),
+                (Role::Batch, (batch.clone(), i.min(batches - 1))),
             ]);
             if let Some(running) = &running {
-                bindings.insert(Group::Running, (running[i].clone(), 0));
+                bindings.insert(Role::Running, (running[i].clone(), 0));
             }
             Instance { graph: look.graph.clone(), bindings, path: vec![] }
         };

@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::graph::plan::{Bindings, Instance, Plan};
 use crate::graph::store::{Contents, Store};
-use crate::graph::{Graph, Group, Init, Op, Shape, Statistics, TensorId, Term, TermKind, Value};
+use crate::graph::{Graph, Init, Op, Role, Shape, Statistics, TensorId, Term, TermKind, Value};
 use crate::kernels::Preset;
 use crate::nn::Layers;
 use crate::nn::tensors::{Named, Values, fresh, upload};
@@ -67,7 +67,7 @@ fn network(rows: usize, features: usize) -> Result<(Layers, TensorId)> {
     // There are no norms, so it does not matter whose statistics they would use.
     let mut layers = Layers::new(Statistics::Running)?;
     let (shape, zero) = (Shape::map(rows, 1, 1, features), Init::Constant(0.0));
-    let x = layers.builder.persistent(Group::Batch, "x", shape, zero, &[rows, features, 1, 1])?;
+    let x = layers.builder.persistent(Role::Batch, "x", shape, zero, &[rows, features, 1, 1])?;
     let mut seen = Value::from(x);
     for number in 0..HIDDEN {
         let y = layers.linear(&format!("hidden.{number}"), seen, WIDTH)?;
@@ -84,7 +84,7 @@ fn step(rows: usize, features: usize) -> Result<Graph> {
     let (hyper, weights) = (layers.hyper(), layers.weights.clone());
     let b = &mut layers.builder;
     let (shape, zero) = (b.shape(prediction), Init::Constant(0.0));
-    let minus = b.persistent(Group::Batch, "minus_target", shape, zero, &[rows, 1, 1, 1])?;
+    let minus = b.persistent(Role::Batch, "minus_target", shape, zero, &[rows, 1, 1, 1])?;
     // The gradient of half the mean squared error by the predictions is a sum of two terms, as each row has one position.
     let mean = TermKind::Spread { factor: 1.0 / rows as f32 };
     let seed = b.sum(shape, vec![Term::new(prediction, mean), Term::new(minus, mean)]);
@@ -96,7 +96,7 @@ fn step(rows: usize, features: usize) -> Result<Graph> {
     let terms = pairs.iter().map(|&(_, w, g)| (b.scope_of(w), g, None)).collect();
     b.push(Op::GlobalNorm { gradients: terms, norm });
     for (name, w, g) in pairs {
-        let m = b.persistent(Group::Momentum, name, b.shape(w), zero, &[])?;
+        let m = b.persistent(Role::Momentum, name, b.shape(w), zero, &[])?;
         b.push(Op::Sgd { w, g, m, norm: Some(norm), hyper, nesterov: true });
     }
     Ok(layers.builder.finish())
@@ -133,8 +133,8 @@ impl Mlp {
             ("x".into(), Values { dims: vec![rows, features, 1, 1], data: inputs }),
             ("minus_target".into(), Values { dims: vec![rows, 1, 1, 1], data: minus }),
         ]);
-        upload(gpu, stores.group(Group::Batch)?, 0, &batch)?;
-        let weights = stores.group(Group::Weights)?;
+        upload(gpu, stores.of(Role::Batch)?, 0, &batch)?;
+        let weights = stores.of(Role::Weights)?;
         stores.load(0, &fresh(weights.contents(), seed))?;
         let plan = Plan::compile(gpu, vec![Instance { graph, bindings: stores.bindings(0), path: vec![] }], preset)?;
         let schedule = Schedule::Cosine { minimum: 0.0, per_epoch_ahead: false };
@@ -181,9 +181,9 @@ impl Forward {
     fn new(gpu: &Gpu, preset: Preset, features: usize, weights: &Store) -> Result<Self> {
         let (layers, prediction) = network(ROWS, features)?;
         let graph = Arc::new(layers.builder.finish());
-        let batch = Store::new(gpu, Contents::of(&graph, &[Group::Batch])?, 1, "rows to predict")?;
+        let batch = Store::new(gpu, Contents::of(&graph, &[Role::Batch])?, 1, "rows to predict")?;
         let bindings: Bindings =
-            BTreeMap::from([(Group::Weights, (weights.clone(), 0)), (Group::Batch, (batch.clone(), 0))]);
+            BTreeMap::from([(Role::Weights, (weights.clone(), 0)), (Role::Batch, (batch.clone(), 0))]);
         let plan = Plan::compile(gpu, vec![Instance { graph, bindings, path: vec![] }], preset)?;
         Ok(Forward { plan, batch, prediction })
     }

@@ -85,7 +85,7 @@ impl CustomOp for Pair {
         CustomCall {
             constants: vec![("BACK", self.back.into()), ("LANES", 32)],
             words: vec![count as u32],
-            groups: count.div_ceil(32),
+            workgroups: count.div_ceil(32),
             flops: 3 * inputs[0].len() as u64,
         }
     }

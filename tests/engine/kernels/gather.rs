@@ -6,7 +6,7 @@ use std::sync::Arc;
 use altiplano::gpu::{Gpu, Slab};
 use altiplano::graph::plan::{Instance, Plan};
 use altiplano::graph::store::{Contents, Store};
-use altiplano::graph::{Builder, Group, Init, Op, Shape};
+use altiplano::graph::{Builder, Init, Op, Role, Shape};
 use altiplano::kernels::Preset;
 use altiplano::philox::Stream;
 
@@ -113,7 +113,7 @@ fn check_order(
 
     let mut builder = Builder::new();
     let words = (slabs[0].bytes() / 4) as usize;
-    let data = builder.persistent(Group::Data, "data", Shape::vector(words), Init::Constant(0.0), &[words]).unwrap();
+    let data = builder.persistent(Role::Data, "data", Shape::vector(words), Init::Constant(0.0), &[words]).unwrap();
     let batch = builder.temporary(Shape::Vectors { rows: picks.len(), c: 4 });
     let statistics = builder.temporary(Shape::Vectors { rows: 2, c: sc });
     let x = builder.temporary(Shape::map(picks.len(), target[0], target[1], sc));
@@ -123,8 +123,8 @@ fn check_order(
     }
     builder.push(Op::Gather { data, batch, statistics, x, labels, source });
     let graph = Arc::new(builder.finish());
-    let store = Store::of_slabs(Contents::of(&graph, &[Group::Data]).unwrap(), slabs);
-    let bindings = BTreeMap::from([(Group::Data, (store, 0))]);
+    let store = Store::of_slabs(Contents::of(&graph, &[Role::Data]).unwrap(), slabs);
+    let bindings = BTreeMap::from([(Role::Data, (store, 0))]);
     let plan = Plan::compile(gpu, vec![Instance { graph, bindings, path: vec![] }], preset).unwrap();
 
     let mean: Vec<f32> = (0..sc).map(|c| 0.4 + 0.05 * c as f32).collect();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use altiplano::gpu::{Gpu, Slab};
 use altiplano::graph::plan::{Instance, Plan};
 use altiplano::graph::store::{Contents, Store};
-use altiplano::graph::{Builder, Graph, Group, Init, Op, Shape, TensorId};
+use altiplano::graph::{Builder, Graph, Init, Op, Role, Shape, TensorId};
 use altiplano::kernels::{Call, Lowering, Preset};
 use altiplano::philox::Stream;
 use altiplano::reference::{Memory, run};
@@ -161,7 +161,7 @@ impl Case {
     /// An input in a store, which three instances share.
     pub fn shared(&mut self, shape: Shape, fill: Fill) -> TensorId {
         let zero = Init::Constant(0.0);
-        let tensor = self.builder.persistent(Group::Batch, "shared", shape, zero, &[shape.len()]).unwrap();
+        let tensor = self.builder.persistent(Role::Batch, "shared", shape, zero, &[shape.len()]).unwrap();
         self.inputs.push(Input { tensor, fill, size: magnitude });
         tensor
     }
@@ -322,7 +322,7 @@ impl Bench<'_> {
     fn plan(&self, paths: &[Vec<u8>]) -> Plan {
         let instance = |path: &Vec<u8>| Instance {
             graph: self.graph.clone(),
-            bindings: BTreeMap::from([(Group::Batch, (self.store.clone(), 1))]),
+            bindings: BTreeMap::from([(Role::Batch, (self.store.clone(), 1))]),
             path: path.clone(),
         };
         Plan::compile(self.gpu, paths.iter().map(instance).collect(), self.preset).unwrap()
@@ -420,7 +420,7 @@ impl Bench<'_> {
 /// Raw words of all outputs of a case on normal numbers.
 pub fn bits(gpu: &Gpu, preset: Preset, case: &Case) -> Vec<Vec<u32>> {
     let graph = Arc::new(case.builder.graph().clone());
-    let store = Store::new(gpu, Contents::of(&graph, &[Group::Batch]).unwrap(), 2, "batch").unwrap();
+    let store = Store::new(gpu, Contents::of(&graph, &[Role::Batch]).unwrap(), 2, "batch").unwrap();
     let bench = Bench { gpu, case, graph, store, preset };
     bench.run(&bench.plan(&case.paths[..1]), &[&bench.fill(false, 0)]).remove(0)
 }
@@ -428,7 +428,7 @@ pub fn bits(gpu: &Gpu, preset: Preset, case: &Case) -> Vec<Vec<u32>> {
 /// All checks of one case; returns the number of runs on the GPU and the largest error as a share of its bound.
 pub fn check(gpu: &Gpu, preset: Preset, case: &Case) -> (usize, f64) {
     let graph = Arc::new(case.builder.graph().clone());
-    let store = Store::new(gpu, Contents::of(&graph, &[Group::Batch]).unwrap(), 2, "batch").unwrap();
+    let store = Store::new(gpu, Contents::of(&graph, &[Role::Batch]).unwrap(), 2, "batch").unwrap();
     let bench = Bench { gpu, case, graph, store, preset };
     let (mut runs, mut worst) = (0, 0.0f64);
     let mut plan = bench.plan(&case.paths[..1]);

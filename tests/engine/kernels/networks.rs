@@ -5,7 +5,7 @@ use std::sync::Arc;
 use altiplano::error::Result;
 use altiplano::gpu::Gpu;
 use altiplano::graph::plan::{Instance, Plan};
-use altiplano::graph::{Geometry, Graph, Group, Statistics, TensorId, View, Window};
+use altiplano::graph::{Geometry, Graph, Role, Statistics, TensorId, View, Window};
 use altiplano::kernels::Preset;
 use altiplano::nn::tensors::{Named, Values, fresh, to_logical};
 use altiplano::nn::{Layers, Model};
@@ -50,13 +50,13 @@ impl Model for Mixed {
 /// Fills the reference's memory with everything that lives in stores.
 fn memory(graph: &Graph, named: &Named, rates: &Rates) -> Memory {
     let mut memory = Memory::new(graph);
-    for group in [Group::Weights, Group::Running, Group::Batch] {
+    for group in [Role::Weights, Role::Running, Role::Batch] {
         for (id, info) in graph.persistent(group) {
             let values = to_logical(graph.shape(id), &named[&info.name].data);
             memory.set(id, values.into_iter().map(f64::from).collect()).unwrap();
         }
     }
-    for (id, _) in graph.persistent(Group::Hyper) {
+    for (id, _) in graph.persistent(Role::Hyper) {
         let value = |(i, word): (usize, u32)| if i < 8 { f64::from(f32::from_bits(word)) } else { f64::from(word) };
         memory.set(id, rates.words().into_iter().enumerate().map(value).collect()).unwrap();
     }
@@ -77,13 +77,13 @@ pub fn check(gpu: &Gpu, preset: Preset, model: &dyn Model, path: &[u8], statisti
     let graph = Arc::new(step.graph.clone());
     let stores = Stores::new(gpu, &graph, 1).unwrap();
     let rates = Rates { statistics_momentum: 0.1, ..Rates::default() };
-    let mut named = fresh(stores.group(Group::Weights).unwrap().contents(), 11);
+    let mut named = fresh(stores.of(Role::Weights).unwrap().contents(), 11);
     let mut stream = Stream::new(5, 6, 7);
     // Scales and shifts of a fresh network are all alike, and so hide mistakes.
     for values in named.values_mut().filter(|v| v.dims.len() == 1) {
         values.data.iter_mut().for_each(|v| *v += 0.3 * stream.normal() as f32);
     }
-    if let Ok(running) = stores.group(Group::Running) {
+    if let Ok(running) = stores.of(Role::Running) {
         named.extend(fresh(running.contents(), 11));
     }
     let [h, w, c] = model.input();
@@ -115,7 +115,7 @@ pub fn check(gpu: &Gpu, preset: Preset, model: &dyn Model, path: &[u8], statisti
         let (error, size) = (norm(got.iter().zip(want).map(|(a, b)| a - b)), norm(want.iter().copied()));
         assert!(error <= 1e-4 * size + 1e-6 * whole, "{name}: relative distance {:.1e}", error / size);
         // Three values per tensor.
-        let weights = graph.persistent(Group::Weights).find(|(_, info)| info.name == name).unwrap().0;
+        let weights = graph.persistent(Role::Weights).find(|(_, info)| info.name == name).unwrap().0;
         for _ in 0..3 {
             let at = stream.below(want.len() as u64) as usize;
             let shifted = |delta: f64| {
@@ -167,12 +167,12 @@ pub fn check_hessian(gpu: &Gpu, preset: Preset, model: &dyn Model, statistics: S
 
     let stores = Stores::new(gpu, &graph, 1).unwrap();
     let rates = Rates::default();
-    let mut named = fresh(stores.group(Group::Weights).unwrap().contents(), 11);
+    let mut named = fresh(stores.of(Role::Weights).unwrap().contents(), 11);
     let mut stream = Stream::new(5, 6, 8);
     for values in named.values_mut().filter(|v| v.dims.len() == 1) {
         values.data.iter_mut().for_each(|v| *v += 0.3 * stream.normal() as f32);
     }
-    if let Ok(running) = stores.group(Group::Running) {
+    if let Ok(running) = stores.of(Role::Running) {
         named.extend(fresh(running.contents(), 11));
     }
     let [h, w, c] = model.input();
@@ -233,9 +233,9 @@ pub fn check_lost_weights(gpu: &Gpu, preset: Preset, model: &dyn Model, statisti
     let step: Step = build(model, &options).unwrap();
     let graph = Arc::new(step.graph.clone());
     let stores = Stores::new(gpu, &graph, 1).unwrap();
-    let contents = stores.group(Group::Weights).unwrap().contents().clone();
+    let contents = stores.of(Role::Weights).unwrap().contents().clone();
     let mut named = fresh(&contents, 11);
-    if let Ok(running) = stores.group(Group::Running) {
+    if let Ok(running) = stores.of(Role::Running) {
         named.extend(fresh(running.contents(), 11));
     }
     let mut stream = Stream::new(5, 6, 9);
@@ -248,7 +248,7 @@ pub fn check_lost_weights(gpu: &Gpu, preset: Preset, model: &dyn Model, statisti
     let (images, labels) =
         (Values { dims: vec![batch, c, h, w], data: images }, Values { dims: vec![batch], data: labels });
     stores.set_batch(0, &images, &labels, model.classes()).unwrap();
-    let weights = stores.group(Group::Weights).unwrap();
+    let weights = stores.of(Role::Weights).unwrap();
     // Files with such weights are refused, so they are written past the checks.
     let run = |lost: Option<(&str, u32)>| {
         stores.load(0, &named).unwrap();
