@@ -66,12 +66,12 @@ impl Schedule {
         Ok(schedule)
     }
 
-    /// Length of the largest temporary in `vec4`.
+    /// Length in `vec4` of the largest temporary, or of those that lie side by side.
     fn largest(&self, graphs: &[Arc<Graph>]) -> u64 {
         let of = |(graph, &layout): (&Arc<Graph>, &usize)| {
-            let temporary = |t: &usize| graph.tensors.get(*t).is_none_or(|tensor| tensor.persistent.is_none());
             let shapes = &self.layouts[layout].shapes;
-            (0..shapes.len()).filter(temporary).map(|t| shapes[t].vec4s() as u64).max().unwrap_or(0)
+            let length = |whole: Vec<usize>| whole.into_iter().map(|t| shapes[t].vec4s() as u64).sum();
+            wholes(graph, shapes.len()).into_iter().map(length).max().unwrap_or(0)
         };
         graphs.iter().zip(&self.graph_of).map(of).max().unwrap_or(0)
     }
@@ -369,6 +369,11 @@ mod tests {
         // Tensors of 1.5 GiB: a slab for each.
         let list = slabs(&chain(1536, 1), 1, &limits);
         assert!(list.len() == 2 && list.iter().all(|mib| (1536..2048).contains(mib)), "{list:?}");
+        // Three of 400 MiB that lie side by side.
+        let mut together = Graph::clone(&chain(400, 2));
+        together.strips = vec![together.ids().filter(|&t| together.shape(t).vec4s() > 1 << 20).collect()];
+        let list = slabs(&Arc::new(together), 1, &limits);
+        assert!(list.len() == 1 && list[0] >= 1200, "{list:?}");
         let small = Limits { slab_bytes: 1 << 28, ..limits };
         assert!(matches!(Schedule::new(&[chain(300, 1)], Preset::GPU, &small), Err(Error::Memory { .. })));
     }
