@@ -11,6 +11,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 target="${CARGO_TARGET_DIR:-target}"
 program="$target/release/altiplano"
+# It may have arguments of its own.
+read -ra cargo <<<"${CARGO:-cargo}"
 library=libvk_swiftshader.so
 
 # Program, kernel cases (ALTIPLANO_CASES; - for all), filters of its tests. With the large tiles of the preset for software
@@ -32,7 +34,7 @@ PARTS=(
 LIMIT=2700
 
 # What fails on SwiftShader and is no fault of its: program, kernel cases (- for all), test. Each must go on failing; one that passes
-# has to leave this list. Nothing does: normal numbers, which were Box and Muller's by its sines, are made of integers.
+# has to leave this list. Nothing does.
 KNOWN=()
 # Kernel cases that fail in them; empty if none does.
 KNOWN_CASES=
@@ -101,7 +103,7 @@ run() { # PROGRAM ARGUMENTS ...
         echo "the $LIMIT seconds of this run are over" | tee -a "$log"
         return 1
     fi
-    timeout "$left" "${CARGO:-cargo}" test --release --test "$1" -- --show-output "${@:2}" 2>&1 | tee -a "$log"
+    timeout "$left" "${cargo[@]}" test --release --test "$1" -- --show-output "${@:2}" 2>&1 | tee -a "$log"
 }
 wrong=()
 times=()
@@ -121,7 +123,7 @@ done
 for entry in "${SKIPPED[@]}"; do
     read -r test name reason <<<"$entry"
     # A name that no test has any more would go unnoticed.
-    list="$("${CARGO:-cargo}" test --release --test "$test" -- --list 2>/dev/null)"
+    list="$("${cargo[@]}" test --release --test "$test" -- --list 2>/dev/null)"
     grep -qxF "$name: test" <<<"$list" || wrong+=("there is no test $name in $test")
 done
 for part in "${PARTS[@]}"; do

@@ -105,7 +105,7 @@ fn main(
 #for j in 0..CLASSES
     for (var t = 0u; t < row.terms${j}; t++) {
         let term = term_at(at);
-        at += 3u;
+        at += TERM_VEC4S;
 #if KIND@j == 2
         let scale = load(term.coefficients_slab, term.coefficients + block);
         let beta = load(term.coefficients_slab, term.coefficients + c4 + block);

@@ -15,7 +15,7 @@ fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation_in
     let row = task_row(group_id);
     var sum = 0.0;
     for (var t = lane; t < row.terms; t += ${LANES}u) {
-        let term = term_at(row.first_term + t);
+        let term = term_at(row.first_term + t * TERM_VEC4S);
         var run = 0.0;
         for (var i = term.first; i < term.end; i++) {
             run += load(term.slab, term.parts + i).x;

@@ -63,6 +63,8 @@ struct Shared {
     /// Bytes of the slabs that are alive.
     allocated: Arc<std::sync::atomic::AtomicU64>,
     counts: Mutex<Counts>,
+    /// Held while a recording is submitted: no write and no other submission comes between its portions.
+    submitting: Mutex<()>,
     /// Slabs of which the device does not have all that the host has set.
     behind: Mutex<Vec<Weak<SlabInner>>>,
 }
@@ -106,6 +108,11 @@ impl Drop for SlabInner {
 }
 
 impl Slab {
+    /// Whether the host alone writes it.
+    pub(super) fn is_the_hosts(&self) -> bool {
+        self.0.mirror.is_some()
+    }
+
     /// Its size in bytes.
     pub fn bytes(&self) -> u64 {
         self.0.bytes
@@ -184,6 +191,7 @@ impl Gpu {
             pace,
             allocated: Arc::default(),
             counts: Mutex::default(),
+            submitting: Mutex::default(),
             behind: Mutex::default(),
         }))
     }

@@ -164,7 +164,7 @@ impl Pace {
             let what = if groups == 1 { "one workgroup".into() } else { format!("{groups} workgroups") };
             log::warn!(
                 "{what} of {label}, which cannot be cut, may take about {:.1} ms on {adapter}, and a dispatch should take \
-                 {most:.1} ms; should the driver reset the device, take smaller batches or images",
+                 {most:.1} ms; should the driver reset the device, take fewer channels or smaller images",
                 seconds * 1e3
             );
         }
@@ -189,12 +189,16 @@ impl State {
 
 /// What to say of a device that was lost while it ran.
 pub(super) fn lost(message: &str, max_submit: f64) -> String {
-    let half = (max_submit * 500.0).max(1.0);
+    let (whole, half) = (max_submit * 1e3, max_submit * 500.0);
+    let smaller = match half >= 1.0 {
+        true => {
+            format!("if the driver took it for hung, a smaller --max-submit-ms than {whole:.0} helps, {half:.0} say; ")
+        }
+        false => String::new(),
+    };
+    let message = message.trim();
     format!(
-        "the device was lost ({}); if the driver took it for hung, a smaller --max-submit-ms than {:.0} helps, {half:.0} say; a search \
-         or training keeps what it has saved, and --resume goes on from there",
-        message.trim(),
-        max_submit * 1e3
+        "the device was lost ({message}); {smaller}a search or training keeps what it has saved, and --resume goes on from there"
     )
 }
 
@@ -239,5 +243,7 @@ mod tests {
         for part in ["(Device is lost)", "--max-submit-ms than 500", "250 say", "--resume"] {
             assert!(text.contains(part), "{text}");
         }
+        let text = lost("Device is lost ", 0.001);
+        assert!(!text.contains("max-submit-ms") && text.contains("--resume"), "{text}");
     }
 }

@@ -1,9 +1,11 @@
 //! Recording dispatches and submitting them.
 
+use std::time::Instant;
+
 use super::cut::{Cuts, Load, cut, fold};
 use super::pace::{Mark, Rate};
 use super::profiler::Profile;
-use super::{Gpu, Pipeline, ReadBack, Slab, Timing, read_back};
+use super::{Gpu, Pipeline, ReadBack, Slab, Timing, lock, read_back};
 use crate::error::{Error, Result};
 
 /// A pipeline with its operands bound.
@@ -77,7 +79,11 @@ impl Gpu {
         let idle = self.poll(wgpu::PollType::Poll).is_ok_and(|status| status.is_queue_empty());
         self.count(|counts| counts.submissions += 1);
         let mark = self.0.pace.submitted(seconds, rate, idle);
-        Ticket { index: self.0.queue.submit(commands), mark }
+        let start = Instant::now();
+        let index = self.0.queue.submit(commands);
+        // Some software adapters do the work before they return: then this was a wait.
+        self.0.pace.waited(start, mark);
+        Ticket { index, mark }
     }
 }
 
@@ -265,6 +271,9 @@ impl Recorder {
     /// If a slab is not that long.
     pub fn clear(&mut self, parts: &[Part]) -> Result<()> {
         inside("clear", parts)?;
+        if parts.iter().any(|(slab, ..)| slab.is_the_hosts()) {
+            return Err(Error::invalid("clear", "memory that the host alone writes is cleared by writing zeros"));
+        }
         self.portion.pass = None;
         for (slab, offset, bytes) in joined(parts) {
             self.portion.encoder(&self.gpu).clear_buffer(slab.buffer(), offset, Some(bytes));
@@ -280,7 +289,9 @@ impl Recorder {
     /// Submits; returns at once. The ticket is for the last submission, which ends after the others.
     pub fn submit(mut self) -> Ticket {
         self.next_portion();
-        self.gpu.flush();
+        let gpu = self.gpu.clone();
+        let _submitting = lock(&gpu.0.submitting);
+        gpu.flush();
         // What was written waits for a submission, be it an empty one.
         let last = self.portions.pop();
         let (commands, seconds) = last.map_or((None, Some(0.0)), |(last, seconds)| (Some(last), seconds));

@@ -49,7 +49,8 @@ impl Record {
     }
 
     /// The structure, and the function that reads it: `task_row(group_id)` for a row, `term_at(place)` for a record `Term`, whose
-    /// place in the table is counted in `vec4`. `#import Row` and `#import Term` give these.
+    /// place in the table is counted in `vec4`, and its length
+    /// `TERM_VEC4S`. `#import Row` and `#import Term` give these.
     pub(super) fn wgsl(&self) -> String {
         let Record { name, fields } = self;
         let vec4s = self.vec4s();
@@ -61,6 +62,7 @@ impl Record {
         let (function, first) = if *name == Self::ROW {
             ("task_row(group: vec3<u32>)".to_owned(), format!("task_number(group) * {vec4s}u"))
         } else {
+            text.push_str(&format!("const {}_VEC4S: u32 = {vec4s}u;\n\n", name.to_uppercase()));
             (format!("{}_at(place: u32)", name.to_lowercase()), "place".to_owned())
         };
         text.push_str(&format!("fn {function} -> {name} {{\n"));
@@ -103,6 +105,7 @@ mod tests {
             "{text}"
         );
         let term = Record { name: "Term", fields: &fields[..1] }.wgsl();
+        assert!(term.contains("const TERM_VEC4S: u32 = 1u;"), "{term}");
         assert!(term.contains("fn term_at(place: u32) -> Term {\n    let part0 = rows[place + 0u];"), "{term}");
     }
 }
