@@ -176,9 +176,8 @@ impl Gpu {
         let lost = Arc::new(Mutex::new(None));
         let (first, max_submit) = (lost.clone(), pace.submission());
         device.set_device_lost_callback(move |reason, message| {
-            if reason != wgpu::DeviceLostReason::Destroyed {
-                lock(&first).get_or_insert_with(|| pace::lost(&message, max_submit));
-            }
+            let destroyed = reason == wgpu::DeviceLostReason::Destroyed;
+            lock(&first).get_or_insert_with(|| pace::lost(&message, destroyed, max_submit));
         });
         Gpu(Arc::new(Shared {
             device,

@@ -187,10 +187,10 @@ impl State {
     }
 }
 
-/// What to say of a device that was lost while it ran.
-pub(super) fn lost(message: &str, max_submit: f64) -> String {
+/// What to say of a device that was lost while it ran, or destroyed by the program that it belongs to.
+pub(super) fn lost(message: &str, destroyed: bool, max_submit: f64) -> String {
     let (whole, half) = (max_submit * 1e3, max_submit * 500.0);
-    let smaller = match half >= 1.0 {
+    let smaller = match half >= 1.0 && !destroyed {
         true => {
             format!("if the driver took it for hung, a smaller --max-submit-ms than {whole:.0} helps, {half:.0} say; ")
         }
@@ -239,11 +239,12 @@ mod tests {
 
     #[test]
     fn loss_comes_with_advice() {
-        let text = lost("Device is lost ", 0.5);
+        let text = lost("Device is lost ", false, 0.5);
         for part in ["(Device is lost)", "--max-submit-ms than 500", "250 say", "--resume"] {
             assert!(text.contains(part), "{text}");
         }
-        let text = lost("Device is lost ", 0.001);
-        assert!(!text.contains("max-submit-ms") && text.contains("--resume"), "{text}");
+        for text in [lost("Device is lost ", false, 0.001), lost("Device was destroyed ", true, 0.5)] {
+            assert!(!text.contains("max-submit-ms") && text.contains("--resume"), "{text}");
+        }
     }
 }

@@ -83,6 +83,11 @@ impl Gpu {
         let index = self.0.queue.submit(commands);
         // Some software adapters do the work before they return: then this was a wait.
         self.0.pace.waited(start, mark);
+        log::debug!(
+            "a submission of about {:.1} ms; the driver kept it for {:.1} ms before it returned",
+            seconds.unwrap_or(f64::NAN) * 1e3,
+            start.elapsed().as_secs_f64() * 1e3
+        );
         Ticket { index, mark }
     }
 }

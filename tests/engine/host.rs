@@ -1,16 +1,22 @@
 //! What the host asks of the device: one write and one submission a step, one read-back for what is read at a time.
 
+use std::ops::ControlFlow;
+
 use altiplano::data::{ChannelStatistics, load};
-use altiplano::gpu::{Counts, Gpu, Options};
+use altiplano::gpu::{Counts, Gpu, Options, wgpu};
 use altiplano::graph::store::{Contents, Store};
 use altiplano::graph::{Builder, Init, Op, Role, Shape, Statistics};
+use altiplano::kernels::Preset;
 use altiplano::measure::attack::{Attack, Attacker};
 use altiplano::measure::forward::{Averaging, Forward, Score, Subject, graph};
 use altiplano::nn::Model;
 use altiplano::nn::nas_bench_201::Network;
+use altiplano::progress::{Event, Observer, silent};
+use altiplano::report::folder::{Existing, RunFolder};
 use altiplano::space::nas_bench_201::{Arch, Macro};
 use altiplano::train::adversarial::Adversarial;
 use altiplano::train::feed::{Pick, Resident};
+use altiplano::train::job::{self, Saving};
 use altiplano::train::step::Optimizer;
 use altiplano::train::trainer::{Member, Recipe, Setting, Trainer};
 
@@ -29,14 +35,17 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let gpu = common::open(Options::default());
+        Scene::on(common::open(Options::default()))
+    }
+
+    fn on(gpu: Gpu) -> Self {
         let data = load("digits").unwrap();
         let (resident, statistics) = (Resident::new(&gpu, &data.train).unwrap(), data.train.channel_statistics());
         Scene { gpu, resident, statistics }
     }
 
     fn setting(&self) -> Setting<'_> {
-        Setting { gpu: &self.gpu, preset: common::preset(), data: &self.resident, statistics: &self.statistics }
+        Setting { gpu: &self.gpu, preset: Preset::for_adapter(self.gpu.report()), data: &self.resident, statistics: &self.statistics }
     }
 
     /// Writes, submissions and read-backs of some work; what was set before it is sent before.
@@ -174,6 +183,60 @@ fn what_the_host_sets_is_there_at_the_next_submission() {
     let mut want = vec![1; 16];
     [1, 2, 3, 15].into_iter().for_each(|i: usize| want[i] = 0);
     assert_eq!(read(&[(slab, 0, 64)]), [want]);
+}
+
+#[test]
+fn a_device_lost_in_the_middle_costs_what_was_not_saved() {
+    // A device of the caller's, which the caller can take away.
+    let own = || {
+        let descriptor = wgpu::DeviceDescriptor {
+            required_features: wgpu::Features::IMMEDIATES,
+            required_limits: wgpu::Limits { max_immediate_size: 8, ..wgpu::Limits::default() },
+            ..wgpu::DeviceDescriptor::default()
+        };
+        let name = common::gpu().report().name.clone();
+        let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+        let adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
+        let adapter = adapters.into_iter().find(|adapter| adapter.get_info().name == name).unwrap();
+        let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).unwrap();
+        let gpu = Gpu::from_wgpu(device.clone(), queue, false).unwrap();
+        (Scene::on(gpu), device)
+    };
+    let models = models();
+    let train = |scene: &Scene, folder: &RunFolder, observer: &mut Observer| {
+        let mut trainer = scene.trainer(&models, 0..2);
+        let saving = Saving { folder, name: "training", every: 0 };
+        job::run(&mut trainer, Some(saving), ("training", 0.0, 1.0), observer, &mut |_| Ok(()))?;
+        trainer.state_wait()
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let folder = |name: &str| RunFolder::create(directory.path().join(name), Existing::default()).unwrap();
+    let again = |name: &str| RunFolder::create(directory.path().join(name), Existing::Resume).unwrap();
+    let (scene, device) = own();
+    let whole = train(&scene, &folder("whole"), &mut silent()).unwrap();
+
+    let mut lose = |event: &Event| {
+        // In the second epoch; the first was saved.
+        if matches!(event, Event::Advance { done: 4, .. }) {
+            device.destroy();
+        }
+        ControlFlow::Continue(())
+    };
+    let error = train(&scene, &folder("parts"), &mut lose).unwrap_err().to_string();
+    assert!(error.contains("lost") && error.contains("--resume"), "{error}");
+    let later = scene.gpu.slab(64, "more").map(|_| ()).unwrap_err().to_string();
+    assert!(later.contains("lost"), "it stays lost: {later}");
+    let mut began = 0;
+    let mut watch = |event: &Event| {
+        if let Event::Advance { done, .. } = event
+            && began == 0
+        {
+            began = *done;
+        }
+        ControlFlow::Continue(())
+    };
+    let resumed = train(&own().0, &again("parts"), &mut watch).unwrap();
+    assert_eq!((began, resumed == whole), (4, true), "gone on with from the end of the first epoch, to the same bits");
 }
 
 #[test]
