@@ -48,6 +48,7 @@ demo: build
 test:
 	@mkdir -p runs
 	$(TESTS) --no-run
+	$(CARGO) build --release --examples
 	@scripts/adapter.sh
 	$(TESTS) $(TIMED) -- $(REPORT) 2>&1 | tee runs/test.log
 	$(CARGO) test --release --doc
@@ -66,6 +67,7 @@ test:
 test-long:
 	@mkdir -p runs
 	$(TESTS) --no-run
+	$(CARGO) build --release --examples
 	@scripts/adapter.sh
 	ALTIPLANO_LONG=1 $(CARGO) test --release --test engine --test program --test search $(TIMED) -- $(REPORT) $(LONG_TESTS) 2>&1 \
 		| tee runs/test-long.log

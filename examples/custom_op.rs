@@ -10,7 +10,7 @@ use altiplano::data::load;
 use altiplano::gpu::{Gpu, Options};
 use altiplano::graph::{Builder, CustomCall, CustomOp, Geometry, Shape, TensorId, Value};
 use altiplano::kernels::Preset;
-use altiplano::nn::{Layers, Model};
+use altiplano::nn::{Heads, Layers, Model};
 use altiplano::train::feed::Resident;
 use altiplano::train::step::Optimizer;
 use altiplano::train::trainer::{Recipe, Setting, Trainer};
@@ -161,11 +161,11 @@ impl Model for Small {
         self.classes
     }
 
-    fn forward(&self, layers: &mut Layers, x: TensorId) -> altiplano::Result<TensorId> {
+    fn forward(&self, layers: &mut Layers, x: TensorId) -> altiplano::Result<Heads> {
         let x = self.block(layers, "one", x, 8)?;
         let x = self.block(layers, "two", x, 16)?;
         let pooled = layers.builder.global_avg_pool(Value::from(x));
-        layers.linear("classifier", pooled, self.classes)
+        Ok(layers.linear("classifier", pooled, self.classes)?.into())
     }
 }
 

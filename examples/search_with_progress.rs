@@ -10,21 +10,25 @@ use altiplano::Error;
 use altiplano::data::load;
 use altiplano::gpu::{Gpu, Options};
 use altiplano::kernels;
+use altiplano::nn::space::{ImageInfo, Registry};
 use altiplano::progress::Event;
 use altiplano::report::folder::{Existing, RunFolder};
 use altiplano::search::config::{Method, Preset, SearchConfig};
 use altiplano::search::run::{SearchResult, search};
-use altiplano::space::nas_bench_201::{Macro, NasBench201};
 
 /// Runs the search in `folder` and stops at event `stop`, if there is one.
 fn run(gpu: &Gpu, folder: &str, existing: Existing, stop: Option<usize>) -> altiplano::Result<SearchResult> {
     let data = load("digits")?;
     let images = &data.train;
-    let side = (images.height, images.width);
+    let info =
+        ImageInfo { height: images.height, width: images.width, channels: images.channels, classes: images.classes };
+    let registry = Registry::default();
+    let space = registry.get("nas-bench-201")?;
 
     // A preset with a few numbers changed. The same fields stand in a run's config.toml.
-    let mut config = SearchConfig::preset(Method::Genas, Preset::Quick, "digits", images.len(), side, false);
-    config.channels = 4;
+    let mut config =
+        SearchConfig::preset(Method::Genas, Preset::Quick, &**space, "digits", (images.len(), &info), false);
+    config.build.options.insert("channels".into(), 4.into());
     config.supernet.epochs = 2;
     config.evaluation.images = 96;
     config.evaluation.flatness.draws = 2;
@@ -35,14 +39,7 @@ fn run(gpu: &Gpu, folder: &str, existing: Existing, stop: Option<usize>) -> alti
     config.evolution.generations = 2;
     config.training.epochs = 2;
 
-    let space = NasBench201::new(Macro {
-        channels: config.channels,
-        cells: config.cells,
-        in_channels: images.channels,
-        height: config.image[0],
-        width: config.image[1],
-        classes: images.classes,
-    })?;
+    let space = registry.open(&config.space, config.build.clone())?;
 
     let mut folder = RunFolder::create(folder, existing)?;
     let mut events = 0;

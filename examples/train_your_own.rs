@@ -9,7 +9,7 @@ use altiplano::gpu::{Gpu, Options};
 use altiplano::graph::{Geometry, Role, TensorId};
 use altiplano::kernels::Preset;
 use altiplano::measure::forward::Subject;
-use altiplano::nn::{Layers, Model};
+use altiplano::nn::{Heads, Layers, Model};
 use altiplano::search::finals::test_wait;
 use altiplano::train::feed::Resident;
 use altiplano::train::step::Optimizer;
@@ -44,7 +44,7 @@ impl Model for Residual {
         self.classes
     }
 
-    fn forward(&self, layers: &mut Layers, x: TensorId) -> altiplano::Result<TensorId> {
+    fn forward(&self, layers: &mut Layers, x: TensorId) -> altiplano::Result<Heads> {
         let stem = layers.conv("stem.conv", x, self.width, Geometry::square(3, 1, 1))?;
         let stem = layers.batch_norm("stem.norm", stem, true)?;
         let x = layers.builder.materialise(stem);
@@ -55,7 +55,7 @@ impl Model for Residual {
         let x = self.block(layers, "two", x)?;
         let active = layers.builder.relu(x.into());
         let pooled = layers.builder.global_avg_pool(active);
-        layers.linear("classifier", pooled, self.classes)
+        Ok(layers.linear("classifier", pooled, self.classes)?.into())
     }
 }
 

@@ -14,7 +14,7 @@ use crate::nn::nas_bench_201::{Network, Supernet};
 use crate::nn::tensors::{Named, fresh, to_logical};
 use crate::philox::Stream;
 use crate::reference;
-use crate::space::nas_bench_201::{Arch, Macro};
+use crate::space::nas_bench_201::{Cell, Macro};
 use crate::train::step::{Optimizer, Rates, StepOptions, Update, build};
 use crate::train::stores::Stores;
 
@@ -171,7 +171,7 @@ pub fn run(gpu: &Gpu, preset: Preset) -> Vec<Check> {
         Ok((error < 1e-3, format!("relative distance from f64 {error:.1e}")))
     };
     for (number, text) in ARCHS.iter().enumerate() {
-        let Ok(arch) = text.parse::<Arch>() else { continue };
+        let Ok(arch) = text.parse::<Cell>() else { continue };
         let model = Network::new(arch, SIZES);
         note(format!("network {number}, evaluation"), compare(&model, None, Statistics::Running, &[]));
         note(format!("network {number}, gradients"), compare(&model, None, batch, &[]));
@@ -184,7 +184,7 @@ pub fn run(gpu: &Gpu, preset: Preset) -> Vec<Check> {
             compare(&supernet, with(Optimizer::Sgd), batch, &Supernet::path(&arch)),
         );
     }
-    let paths: Vec<Vec<u8>> = ARCHS.iter().filter_map(|a| a.parse::<Arch>().ok()).map(|a| Supernet::path(&a)).collect();
+    let paths: Vec<Vec<u8>> = ARCHS.iter().filter_map(|a| a.parse::<Cell>().ok()).map(|a| Supernet::path(&a)).collect();
     let supernet = Supernet { sizes: SIZES };
     let alike = |a: &[Vec<f32>], b: &[Vec<f32>]| {
         a.iter().flatten().map(|v| v.to_bits()).eq(b.iter().flatten().map(|v| v.to_bits()))

@@ -302,6 +302,35 @@ fn only_gpu_names_the_graphics_library() {
     assert!(list.is_empty(), "{list:#?}");
 }
 
+/// How a space is called: as a module, as a type, on the command line.
+fn names_of_space(module: &str) -> [String; 3] {
+    let word = |word: &str| word[..1].to_uppercase() + &word[1..];
+    [module.to_owned(), module.split('_').map(word).collect(), module.replace('_', "-")]
+}
+
+#[test]
+fn spaces_are_named_where_they_are_built_and_nowhere_else() {
+    let sources = sources();
+    let own = |source: &Source| source.name.strip_prefix("space/")?.strip_suffix(".rs").map(str::to_owned);
+    let modules = sources.iter().filter_map(own).filter(|module| module != "mod" && !module.contains('/'));
+    let names: Vec<String> = modules.flat_map(|module| names_of_space(&module)).collect();
+    assert!(["nas-bench-201", "NasBench201"].iter().all(|name| names.iter().any(|own| own == name)), "{names:?}");
+    let named = |line: &&str| names.iter().any(|name| word(line, name));
+    let mut list = vec![];
+    for source in &sources {
+        let builds = ["space/", "nn/", "bench/", "selftest.rs"].iter().any(|place| source.name.starts_with(place));
+        if builds || source.code.is_empty() {
+            continue;
+        }
+        // The name of the command line stands in texts, which the code here is without.
+        let text = std::fs::read_to_string(root().join("src").join(&source.name)).unwrap();
+        let text = text.split("#[cfg(test)]").next().unwrap();
+        let lines = text.lines().filter(|line| !line.trim_start().starts_with("//")).chain(source.code.lines());
+        list.extend(lines.filter(named).map(|line| format!("{}: {}", source.name, line.trim())));
+    }
+    assert!(list.is_empty(), "{list:#?}");
+}
+
 #[test]
 fn unsafe_stands_in_gpu_alone() {
     let list = offenders(|source| source.module() == "gpu", |line| word(line, "unsafe"));

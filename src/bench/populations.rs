@@ -15,10 +15,11 @@ use crate::measure::zero_cost::Proxy;
 use crate::measure::zero_cost::score::Scorer;
 use crate::nn::Model;
 use crate::nn::bank::Bank;
-use crate::nn::nas_bench_201::{Form, Network, Supernet};
+use crate::nn::nas_bench_201::{Form, Network, Supernet, family};
 use crate::nn::tensors::{Named, Values, fresh, upload};
 use crate::philox::Stream;
-use crate::space::nas_bench_201::{Arch, Macro, SIZE};
+use crate::space::nas_bench_201::{Cell, Macro, NasBench201, SIZE};
+use crate::space::{Arch, Space};
 use crate::train::feed::{Pick, Resident};
 use crate::train::step::Optimizer;
 use crate::train::stores::Stores;
@@ -280,7 +281,7 @@ impl Suites<'_> {
         }
         let mut order: Vec<usize> = (0..SIZE).collect();
         Stream::new(5, PROXIES_PURPOSE, 1).shuffle(&mut order);
-        let archs = order.into_iter().take(GENERATION).filter_map(Arch::from_index);
+        let archs = order.into_iter().take(GENERATION).filter_map(Cell::from_index);
         let paths: Vec<Vec<u8>> = archs.map(|arch| Supernet::path(&arch)).collect();
         let forward = |paths: &[Vec<u8>], maker: &Perturbation| {
             let subject = |path: &Vec<u8>| Subject {
@@ -332,10 +333,11 @@ impl Suites<'_> {
         let mut go = true;
         let mut draw = Stream::new(5, PROXIES_PURPOSE, 0);
         let mut archs: Vec<Arch> = vec![];
+        let space: &dyn Space = &NasBench201;
         while archs.len() < NETWORKS {
-            let arch = Arch::sample(&mut draw);
+            let arch = space.sample(&mut draw)?;
             // One that is not connected takes no time.
-            if arch.live_edges().iter().any(|live| *live) && !archs.contains(&arch) {
+            if Cell::try_from(&arch)?.live_edges().iter().any(|live| *live) && !archs.contains(&arch) {
                 archs.push(arch);
             }
         }
@@ -355,8 +357,7 @@ impl Suites<'_> {
             let scorer = Scorer {
                 gpu: self.gpu.clone(),
                 preset: self.preset,
-                sizes,
-                form: Form::ZeroCostNas,
+                family: family(Form::ZeroCostNas, &sizes)?,
                 seed: 5,
                 batch,
                 weights: Bank::fresh(5),

@@ -11,7 +11,7 @@ use crate::nn::Model;
 use crate::nn::nas_bench_201::{Network, Supernet};
 use crate::nn::resnet::ResNet50;
 use crate::nn::tensors::{Values, to_logical};
-use crate::space::nas_bench_201::{Arch, Macro};
+use crate::space::nas_bench_201::{Cell, Macro};
 use crate::train::step::{Optimizer, Rates, StepOptions, Update, build};
 
 /// Images per step, where a name does not say otherwise.
@@ -245,7 +245,7 @@ fn network_inputs(model: &dyn Model, batch: usize, weights: Vec<(String, Values)
 
 /// A network of NAS-Bench-201 on 32x32 pictures.
 fn cell_network(kind: &str, arch: &str, cells: usize, batch: usize) -> Result<Work> {
-    let arch: Arch = arch.parse()?;
+    let cell: Cell = arch.parse()?;
     let sizes = Macro { channels: WIDTH, cells, in_channels: 3, height: 32, width: 32, classes: 10 };
     let mut convolutions = vec!["stem.0".to_owned()];
     let mut index = 0;
@@ -255,12 +255,12 @@ fn cell_network(kind: &str, arch: &str, cells: usize, batch: usize) -> Result<Wo
             index += 1;
         }
         for _ in 0..cells {
-            let own = arch.0.iter().enumerate().filter(|(_, op)| op.name().starts_with("nor_conv"));
+            let own = cell.0.iter().enumerate().filter(|(_, op)| op.name().starts_with("nor_conv"));
             convolutions.extend(own.map(|(edge, _)| format!("cells.{index}.layers.{edge}.op.1")));
             index += 1;
         }
     }
-    let model = Network::new(arch, sizes);
+    let model = Network::new(cell, sizes);
     Pass { model: &model, kind, batch, rate: 0.02, convolutions, classifier: "classifier", scale: 0.2 }.work()
 }
 

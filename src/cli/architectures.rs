@@ -3,11 +3,13 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use super::correlate::identify;
+use super::names::Names;
 use crate::error::{Error, Result};
 use crate::philox::Stream;
 use crate::report::score_table::{Row, Table};
-use crate::space::nas_bench_201::Arch;
+use crate::search::evolution::Dedupe;
+use crate::search::random::distinct;
+use crate::space::{Arch, Space};
 
 /// Purpose word: order of architectures.
 const SAMPLE_PURPOSE: u32 = 0x5343_5341;
@@ -36,16 +38,26 @@ impl Choice {
     ///
     /// # Errors
     /// If none was, a name is none, or there are fewer than the sample.
-    pub(super) fn architectures(&self, seed: u64) -> Result<Vec<Arch>> {
-        let mut list: Vec<Arch> = self.arch.iter().map(|text| text.parse()).collect::<Result<_>>()?;
+    pub(super) fn architectures(&self, space: &dyn Space, seed: u64) -> Result<Vec<Arch>> {
+        let mut list: Vec<Arch> = self.arch.iter().map(|text| space.parse(text)).collect::<Result<_>>()?;
         let mut strata = vec![];
         if let Some(path) = &self.archs {
-            let rows = read(path, self.stratify.as_deref())?;
+            let rows = read(space, path, self.stratify.as_deref())?;
             strata = rows.iter().map(|(_, value)| *value).collect();
             list.extend(rows.into_iter().map(|(arch, _)| arch));
         }
         if self.all || (list.is_empty() && self.sample.is_some()) {
-            list = Arch::all().filter(|a| a.representative() == *a).collect();
+            list = match (space.classes(), self.sample) {
+                (Some(classes), _) => classes.collect(),
+                // Too many to list, and so to shuffle.
+                (None, Some(count)) => distinct(space, Dedupe::Canonical, count, &|generation, slot| {
+                    Box::new(Stream::new(seed, SAMPLE_PURPOSE, 1 + (generation << 32 | slot)))
+                })?,
+                (None, None) => {
+                    let why = format!("the architectures of {} are too many to list; take a --sample", space.name());
+                    return Err(Error::invalid("--all", why));
+                }
+            };
         }
         if let Some(count) = self.sample {
             let mut seen = HashSet::new();
@@ -57,7 +69,7 @@ impl Choice {
                 Some(_) => strata.into_iter().zip(list).collect(),
                 None => list.into_iter().map(|arch| (0.0, arch)).collect(),
             };
-            keyed.retain(|(_, arch)| seen.insert(arch.class()));
+            keyed.retain(|(_, arch)| seen.insert(space.canonical(arch)));
             if count == 0 || count > keyed.len() {
                 return Err(Error::invalid("--sample", format!("{count} of {} different architectures", keyed.len())));
             }
@@ -67,7 +79,7 @@ impl Choice {
                 keyed.sort_by(|a, b| a.0.total_cmp(&b.0));
                 let border = |stratum: usize| stratum * keyed.len() / count;
                 let mut pick =
-                    |k: usize| keyed[border(k) + stream.below((border(k + 1) - border(k)) as u64) as usize].1;
+                    |k: usize| keyed[border(k) + stream.below((border(k + 1) - border(k)) as u64) as usize].1.clone();
                 let mut list: Vec<Arch> = (0..count).map(&mut pick).collect();
                 stream.shuffle(&mut list);
                 list
@@ -77,7 +89,7 @@ impl Choice {
             };
         }
         let mut seen = HashSet::new();
-        list.retain(|a| seen.insert(*a));
+        list.retain(|arch| seen.insert(arch.clone()));
         if list.is_empty() {
             return Err(Error::invalid("architectures", "none is given; use --arch, --archs, --sample or --all"));
         }
@@ -86,14 +98,16 @@ impl Choice {
 }
 
 /// Architectures of a file, and the values of a column.
-fn read(path: &Path, column: Option<&str>) -> Result<Vec<(Arch, f64)>> {
+fn read(space: &dyn Space, path: &Path, column: Option<&str>) -> Result<Vec<(Arch, f64)>> {
+    let names = Names::new(space);
+    let identify = |name: &str| names.identify(name);
     let table = Table::read_list(path, &identify)?;
     let columns: Vec<usize> = column.map(|name| table.require("--stratify", name)).transpose()?.into_iter().collect();
     // Of the rows of one architecture the first counts.
     let picked = table.pick(&columns, &columns, None, &identify)?;
     let known = |row: &Row| {
         let fail = |why: String| Error::file(path, None, format!("line {}: {why}", row.line));
-        let arch = Arch::from_index(row.arch.own as usize).ok_or_else(|| fail("names no architecture".into()))?;
+        let arch = names.arch(row.arch.own).ok_or_else(|| fail("names no architecture".into()))?;
         match (row.values.first(), column) {
             (Some(value), Some(name)) if !value.is_finite() => {
                 Err(fail(format!("column `{name}` has {value}, which is no number to stratify by")))

@@ -1,25 +1,32 @@
 //! Arguments that several commands share.
 
+use std::sync::Arc;
+
 use super::Global;
+use super::configuration::Source;
 use crate::data::Dataset;
 use crate::error::{Error, Result, unknown};
-use crate::space::nas_bench_201::{Macro, NasBench201};
+use crate::nn::space::{Build, Family, ImageInfo, Networks, Purpose};
+use crate::nn::tensors::Named;
 
-/// Names of the spaces.
-pub(crate) const SPACES: &[&str] = &["nas-bench-201"];
+/// What the benchmark's networks see, where nothing else is said.
+const CIFAR: ImageInfo = ImageInfo { height: 32, width: 32, channels: 3, classes: 10 };
 
-/// The network around an architecture.
-#[derive(clap::Args, Clone, Debug)]
+/// The space, and the network around an architecture.
+#[derive(clap::Args, Clone, Debug, Default)]
 pub(crate) struct Sizes {
-    /// Search space.
-    #[arg(long, default_value = "nas-bench-201")]
-    pub space: String,
+    /// Search space (`altiplano space list`).
+    #[arg(long)]
+    pub space: Option<String>,
     /// Channels after the stem.
     #[arg(long)]
     pub channels: Option<usize>,
     /// Cells per stage.
     #[arg(long)]
     pub cells: Option<usize>,
+    /// Any option of the space's networks, such as channels=16; commas between several.
+    #[arg(long, value_name = "NAME=VALUE", value_delimiter = ',', value_parser = parse_option)]
+    pub build: Vec<(String, toml::Value)>,
     /// Classes.
     #[arg(long)]
     pub classes: Option<usize>,
@@ -37,46 +44,132 @@ pub(crate) fn parse_image(text: &str) -> std::result::Result<(usize, usize), Str
     parsed.filter(|&(h, w): &(usize, usize)| h > 0 && w > 0).ok_or_else(|| "expected HxW, such as 32x32".into())
 }
 
-impl Sizes {
-    /// Checks the name of the space.
-    pub fn check_space(&self) -> Result<()> {
-        if SPACES.contains(&self.space.as_str()) { Ok(()) } else { Err(unknown("--space", &self.space, SPACES)) }
-    }
+/// `name=value`, where a value is a number, true or false, or a word.
+fn parse_option(text: &str) -> std::result::Result<(String, toml::Value), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE, such as channels=16")?;
+    let plain = format!("value = {value}").parse::<toml::Table>().ok().and_then(|mut table| table.remove("value"));
+    let plain = plain.filter(|value| !value.is_array() && !value.is_table());
+    Ok((name.trim().to_owned(), plain.unwrap_or_else(|| value.trim().into())))
+}
 
-    /// Puts the option, where it is given, over the space that a configuration names.
+/// What is known of a data set's images.
+pub(crate) fn image_info(data: &Dataset) -> ImageInfo {
+    let images = &data.train;
+    ImageInfo { height: images.height, width: images.width, channels: images.channels, classes: images.classes }
+}
+
+impl Sizes {
+    /// The space that the option names, or the usual one.
     ///
     /// # Errors
-    /// If there is no such space.
-    pub fn choose_space(&self, global: &Global, configured: &mut String) -> Result<()> {
-        if global.was_given("--space") {
-            configured.clone_from(&self.space);
+    /// If there is none of the name.
+    pub fn space<'a>(&self, global: &'a Global) -> Result<&'a Arc<dyn Networks>> {
+        self.named(global, self.space.as_deref())
+    }
+
+    /// The space of a run: the one that it began with, or else what the command line or the file says.
+    ///
+    /// # Errors
+    /// If there is none of the name, or a run was begun with another.
+    pub fn space_of<'a>(&self, source: &Source<'a>) -> Result<&'a Arc<dyn Networks>> {
+        let begun = source.begun_with("space")?.flatten();
+        if let (Some(begun), Some(asked)) = (&begun, &self.space)
+            && begun != asked
+        {
+            return Err(Error::invalid("--space", format!("is {asked}, but the run was begun with {begun}")));
         }
-        Sizes { space: configured.clone(), ..self.clone() }.check_space()
+        let name = match begun {
+            Some(begun) => Some(begun),
+            None => source.text("space", self.space.as_deref())?,
+        };
+        self.named(source.global, name.as_deref())
     }
 
-    /// The space for images that are described by the options alone, with the benchmark's own sizes as default.
-    pub fn stand_alone(&self) -> Result<NasBench201> {
-        self.check_space()?;
-        let (height, width) = self.image.unwrap_or((32, 32));
-        NasBench201::new(Macro {
-            channels: self.channels.unwrap_or(16),
-            cells: self.cells.unwrap_or(5),
-            in_channels: self.in_channels.unwrap_or(3),
-            height,
-            width,
-            classes: self.classes.unwrap_or(10),
-        })
+    fn named<'a>(&self, global: &'a Global, name: Option<&str>) -> Result<&'a Arc<dyn Networks>> {
+        let known = &global.registry;
+        let found = match name {
+            Some(name) => known.spaces().find(|space| space.name() == name),
+            None => known.spaces().next(),
+        };
+        found.ok_or_else(|| unknown("--space", name.unwrap_or_default(), &known.names()))
     }
 
-    /// The space for a data set, which decides channels and classes.
-    pub fn for_data(
+    /// Puts options into a build.
+    ///
+    /// # Errors
+    /// If the space has no such option.
+    pub fn apply(&self, space: &dyn Networks, build: &mut Build) -> Result<()> {
+        let count = |name: &str, value: Option<usize>| {
+            value.map(|value| (format!("--{name}"), name.to_owned(), toml::Value::from(value as i64)))
+        };
+        let named = [count("channels", self.channels), count("cells", self.cells)].into_iter().flatten();
+        let free = self.build.iter().map(|(name, value)| ("--build".to_owned(), name.clone(), value.clone()));
+        for (option, name, value) in named.chain(free) {
+            if !build.options.contains_key(&name) {
+                let known: Vec<&str> = build.options.keys().map(String::as_str).collect();
+                let why = unknown(&format!("option of the space {}", space.name()), &name, &known);
+                return Err(Error::invalid(option, why.to_string()));
+            }
+            build.options.insert(name, value);
+        }
+        self.image.iter().for_each(|&(height, width)| build.image = [height, width]);
+        self.in_channels.iter().for_each(|channels| build.in_channels = *channels);
+        self.classes.iter().for_each(|classes| build.classes = *classes);
+        Ok(())
+    }
+
+    /// The space with networks that are described by the options alone, with the benchmark's own sizes as default.
+    ///
+    /// # Errors
+    /// If they cannot be built.
+    pub fn stand_alone(&self, global: &Global) -> Result<Family> {
+        self.for_tensors(global, &Named::new(), None, None)
+    }
+
+    /// The space with networks that tensors and options describe, in a form and for images of a size, if these are known.
+    ///
+    /// # Errors
+    /// If they cannot be built.
+    pub fn for_tensors(
         &self,
-        data: &Dataset,
-        channels: usize,
-        cells: usize,
-        image: (usize, usize),
-    ) -> Result<NasBench201> {
-        self.check_space()?;
+        global: &Global,
+        tensors: &Named,
+        form: Option<&str>,
+        input: Option<[usize; 3]>,
+    ) -> Result<Family> {
+        let space = self.space(global)?;
+        let mut build = self.described(&**space, &CIFAR, tensors, form)?;
+        if let Some([height, width, channels]) = input {
+            (build.image, build.in_channels) = ([height, width], channels);
+        }
+        Family::new(space.clone(), build)
+    }
+
+    /// What the space, then tensors, then options say of a build.
+    ///
+    /// # Errors
+    /// If the space has no such option.
+    pub fn described(
+        &self,
+        space: &dyn Networks,
+        info: &ImageInfo,
+        tensors: &Named,
+        form: Option<&str>,
+    ) -> Result<Build> {
+        let mut build = space.defaults(Purpose::Published, info);
+        if !tensors.is_empty() {
+            space.recognise(tensors, &mut build);
+        }
+        form.iter().for_each(|form| (*form).clone_into(&mut build.form));
+        self.apply(space, &mut build)?;
+        Ok(build)
+    }
+
+    /// The space with networks of a build for a data set, which decides channels and classes.
+    ///
+    /// # Errors
+    /// If they cannot be built, or options contradict the data.
+    pub fn for_data(&self, space: &Arc<dyn Networks>, data: &Dataset, mut build: Build) -> Result<Family> {
         let images = &data.train;
         for (what, given, own) in
             [("--classes", self.classes, images.classes), ("--in-channels", self.in_channels, images.channels)]
@@ -85,19 +178,14 @@ impl Sizes {
                 return Err(Error::invalid(what, format!("the data has {own}; leave the option out")));
             }
         }
-        let (height, width) = self.image.unwrap_or(image);
+        self.apply(&**space, &mut build)?;
+        (build.in_channels, build.classes) = (images.channels, images.classes);
+        let [height, width] = build.image;
         if height > images.height || width > images.width {
             let why = format!("{height}x{width} is larger than the images, {}x{}", images.height, images.width);
             return Err(Error::invalid("--image", why));
         }
-        NasBench201::new(Macro {
-            channels: self.channels.unwrap_or(channels),
-            cells: self.cells.unwrap_or(cells),
-            in_channels: images.channels,
-            height,
-            width,
-            classes: images.classes,
-        })
+        Family::new(space.clone(), build)
     }
 }
 

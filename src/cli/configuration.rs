@@ -19,6 +19,8 @@ const INDIFFERENT: [&str; 9] =
     ["--resume", "--strict", "--dry-run", "--out", "--device", "--checked", "--json", "--verbose", "--quiet"];
 /// Options from which the defaults of all others follow.
 const DECISIVE: [&str; 3] = ["--preset", "--compat", "--method"];
+/// Keys of networks' sizes in files of earlier versions.
+const EARLIER: [&str; 3] = ["channels", "cells", "image"];
 /// Keys that need not stand in a configuration.
 const OPTIONAL: [&str; 5] = ["adversarial", "augmentation", "clip", "from", "images"];
 
@@ -108,6 +110,11 @@ impl Source<'_> {
             return Err(Error::invalid("--resume", why));
         }
         let mut table = read(&path)?;
+        if EARLIER.iter().any(|key| table.contains_key(*key)) {
+            let why = "the run was begun by an earlier version, whose settings were laid out otherwise; go on with that \
+                       version, or begin another run (--config takes the file)";
+            return Err(Error::file(&path, None, why));
+        }
         let record = Record::take(&mut table, &path)?;
         Ok(Some(Stored { table, record }))
     }
@@ -226,10 +233,21 @@ impl Source<'_> {
         if let Some(file) = self.file {
             let mut given = read(file)?;
             Record::take(&mut given, file)?;
+            into_build(&mut given);
             merge(&mut all, without(given), "").map_err(|e| Error::file(file, None, e.to_string()))?;
             path = file.to_owned();
         }
         all.try_into().map_err(|e: toml::de::Error| Error::file(&path, None, e.to_string()))
+    }
+}
+
+/// Moves what earlier versions wrote outside of `build` into it.
+fn into_build(given: &mut toml::Table) {
+    let moved: Vec<_> = EARLIER.iter().filter_map(|key| Some(((*key).to_owned(), given.remove(*key)?))).collect();
+    if !moved.is_empty()
+        && let toml::Value::Table(build) = given.entry("build").or_insert_with(|| toml::Table::new().into())
+    {
+        build.extend(moved);
     }
 }
 
@@ -273,6 +291,14 @@ fn merge(into: &mut toml::Table, given: toml::Table, prefix: &str) -> Result<()>
             (Some(toml::Value::Table(inner)), toml::Value::Table(given)) if key != "schedule" => {
                 merge(inner, given, &format!("{name}."))?;
             }
+            // What is free of form for serde still has a kind: that of the default.
+            (Some(slot), value) if prefix == "build." && !is_like(slot, &value) => {
+                let kind = if slot.is_integer() { "a whole number" } else { slot.type_str() };
+                return Err(Error::invalid(
+                    format!("key {name}"),
+                    format!("is {value}, expected {kind}, such as {slot}"),
+                ));
+            }
             (Some(slot), value) => *slot = value,
             (None, value) if OPTIONAL.contains(&key.as_str()) => drop(into.insert(key, value)),
             (None, _) => {
@@ -282,6 +308,15 @@ fn merge(into: &mut toml::Table, given: toml::Table, prefix: &str) -> Result<()>
         }
     }
     Ok(())
+}
+
+/// Whether a value is of a default's kind; whole numbers are no less than 0 where that is not.
+fn is_like(default: &toml::Value, value: &toml::Value) -> bool {
+    match (default.as_integer(), value.as_integer()) {
+        (Some(default), Some(value)) => value >= 0 || default < 0,
+        (None, Some(_)) if default.is_float() => true,
+        _ => default.same_type(value),
+    }
 }
 
 /// The first key whose values differ, with both.

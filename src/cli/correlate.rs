@@ -7,16 +7,18 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::Global;
-use super::args::SPACES;
+use super::args::Sizes;
+use super::names::Names;
 use super::place::{FORCE, Outputs};
 use crate::error::{Error, Result, unknown};
 use crate::measure::zero_cost::LOWEST;
+use crate::nn::count::Cost;
+use crate::nn::space::Family;
 use crate::report::correlation::{CHOICES, Figures, bootstrap, figures, random_score};
 use crate::report::folder::atomic_write;
 use crate::report::heat_map::heat_map;
-use crate::report::score_table::{ARCH, Identity, Picked, Row, Table, join, one_per_class};
+use crate::report::score_table::{ARCH, Picked, Row, Table, join, one_per_class};
 use crate::report::statistics::mean;
-use crate::space::nas_bench_201::{Arch, Macro, macs, params};
 
 /// Rows that are always there.
 const PARAMS: &str = "params";
@@ -63,9 +65,9 @@ pub(super) struct Args {
     /// Replace the files of --heat-map and --out.
     #[arg(long)]
     force: bool,
-    /// Search space.
-    #[arg(long, default_value = "nas-bench-201")]
-    space: String,
+    /// Search space (`altiplano space list`).
+    #[arg(long)]
+    space: Option<String>,
 }
 
 /// What the two files have in common, for one data set of the scores.
@@ -142,9 +144,9 @@ struct Layout {
 }
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
-    if !SPACES.contains(&args.space.as_str()) {
-        return Err(unknown("--space", &args.space, SPACES));
-    }
+    let family = Sizes { space: args.space.clone(), ..Sizes::default() }.stand_alone(global)?;
+    let names_of = Names::new(&*family);
+    let identify = |name: &str| names_of.identify(name);
     if args.bootstrap > MAX_RESAMPLES {
         let why = format!("{} resamples, expected 0 to {MAX_RESAMPLES}", args.bootstrap);
         return Err(Error::invalid("--bootstrap", why));
@@ -169,11 +171,12 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     let mut known = truth.pick(&truths, &[], None, &identify)?;
     one_per_class(&mut known, |row| row.arch.representative);
     let datasets = datasets(&scores, args.dataset.as_deref(), &layout.truths)?;
+    let from = From { global, args, family: &family, names: &names_of };
     let mut sides: BTreeMap<Option<String>, Side> = BTreeMap::new();
     for dataset in datasets.iter().collect::<BTreeSet<_>>() {
-        sides.insert(dataset.clone(), side(global, args, &scores, &own, &layout, &known, dataset.as_deref())?);
+        sides.insert(dataset.clone(), side(&from, &scores, &own, &layout, &known, dataset.as_deref())?);
     }
-    let answer = answer(global, args, &layout, &known, &datasets, &sides)?;
+    let answer = answer(&from, &layout, &known, &datasets, &sides)?;
     if let Some(path) = &args.out {
         atomic_write(path, csv_text(&answer, &layout)?.as_bytes())?;
     }
@@ -187,13 +190,6 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         atomic_write(path, heat_map(&title, &layout.truths, &rows, -1.0, 1.0).as_bytes())?;
     }
     global.print(&answer, || text(&answer, &layout))
-}
-
-/// The architecture of a name, and its class.
-pub(super) fn identify(name: &str) -> Result<Identity> {
-    let arch: Arch = name.parse()?;
-    let representative = arch.representative() == arch;
-    Ok(Identity { own: arch.index() as u64, class: arch.class() as u64, representative })
 }
 
 fn names(table: &Table, columns: &[usize]) -> Vec<String> {
@@ -267,16 +263,25 @@ fn datasets(scores: &Table, wanted: Option<&str>, truths: &[String]) -> Result<V
     truths.iter().map(find).collect()
 }
 
+/// What rows are read with.
+struct From<'a> {
+    global: &'a Global,
+    args: &'a Args,
+    family: &'a Family,
+    names: &'a Names<'a>,
+}
+
 /// Picks and joins the scores of one data set.
 fn side(
-    global: &Global,
-    args: &Args,
+    from: &From,
     scores: &Table,
     own: &[usize],
     layout: &Layout,
     known: &Picked,
     dataset: Option<&str>,
 ) -> Result<Side> {
+    let From { global, args, family, names } = *from;
+    let identify = |name: &str| names.identify(name);
     let counts = [scores.find(PARAMS), scores.find(FLOPS)];
     let seconds: Vec<usize> = layout.seconds.iter().map(|(column, _)| *column).collect();
     let columns: Vec<usize> = own.iter().copied().chain(counts.into_iter().flatten()).chain(seconds.clone()).collect();
@@ -308,12 +313,13 @@ fn side(
     let score = |place: usize| column(place).into_iter().map(|v| if v == LOWEST { f64::NAN } else { v }).collect();
     let mut lists: Vec<Vec<f64>> = (0..own.len()).map(score).collect();
     let mut place = own.len();
-    let network = Macro::benchmark(32, 32, 10)?;
-    let closed: [fn(&Arch, &Macro) -> u64; 2] = [params, macs];
+    let closed: [fn(Cost) -> u64; 2] = [|cost| cost.params, |cost| cost.macs];
     for (count, closed) in counts.iter().zip(closed) {
         // The order is that of any other size of the network and the image, and no more is used of it.
-        let own_count =
-            |row: &Row| Arch::from_index(row.arch.own as usize).map_or(f64::NAN, |a| closed(&a, &network) as f64);
+        let own_count = |row: &Row| {
+            let cost = names.arch(row.arch.own).and_then(|arch| family.cost(&arch).ok());
+            cost.map_or(f64::NAN, |cost| closed(cost) as f64)
+        };
         if count.is_some() {
             lists.push(column(place));
             place += 1;
@@ -339,13 +345,13 @@ fn side(
 }
 
 fn answer(
-    global: &Global,
-    args: &Args,
+    from: &From,
     layout: &Layout,
     known: &Picked,
     datasets: &[Option<String>],
     sides: &BTreeMap<Option<String>, Side>,
 ) -> Result<Answer> {
+    let From { global, args, family, .. } = *from;
     let mut columns = BTreeMap::new();
     let mut proxies: BTreeMap<String, BTreeMap<String, Figures>> = BTreeMap::new();
     for (number, (name, dataset)) in layout.truths.iter().zip(datasets).enumerate() {
@@ -374,7 +380,7 @@ fn answer(
     }
     let joined = |side: &Side| side.joined.clone();
     Ok(Answer {
-        space: args.space.clone(),
+        space: family.name().to_owned(),
         scores: args.scores.clone(),
         truth: args.truth.clone(),
         n: sides.values().map(|side| side.joined.n).max().unwrap_or(0),

@@ -16,6 +16,7 @@ mod evaluate;
 mod flatness;
 mod inputs;
 mod model;
+mod names;
 mod pictures;
 mod place;
 mod progress;
@@ -42,6 +43,7 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, MAX_SUBMIT, MOST_SUBMIT, Options};
 use crate::kernels::Preset;
+use crate::nn::space::Registry;
 
 /// Robust neural-architecture search on any GPU.
 #[derive(Parser)]
@@ -82,6 +84,9 @@ pub(crate) struct Global {
     /// Options that stand on the command line, as they are written in full.
     #[arg(skip)]
     given: Vec<String>,
+    /// The search spaces that the program knows.
+    #[arg(skip)]
+    registry: Registry,
 }
 
 #[derive(Subcommand)]
@@ -118,10 +123,16 @@ enum Command {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
+    main_with(Registry::default())
+}
+
+/// Runs the program with search spaces of one's own, which all commands take then.
+pub fn main_with(registry: Registry) -> ExitCode {
     let command = Cli::command();
     let parsed = command.clone().try_get_matches().and_then(|matches| {
         let mut cli = Cli::from_arg_matches(&matches)?;
         cli.global.given = given(&command, &matches);
+        cli.global.registry = registry;
         Ok(cli)
     });
     let cli = match parsed {

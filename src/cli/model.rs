@@ -3,19 +3,16 @@
 use std::path::PathBuf;
 
 use super::Global;
-use super::args::Sizes;
+use super::args::{Sizes, image_info};
 use super::progress::note;
 use crate::data::{ChannelStatistics, Dataset};
 use crate::error::{Error, Result};
 use crate::graph::Statistics;
 use crate::measure::forward::{Score, graph};
-use crate::nn::Model;
 use crate::nn::card::ModelCard;
-use crate::nn::nas_bench_201::Outline;
-use crate::nn::space::NetworkSpace;
 use crate::nn::tensors::Named;
 use crate::nn::weights::{Classes, Weights, differing_classes};
-use crate::space::Space;
+use crate::nn::{Model, classifier};
 
 #[derive(clap::Args)]
 pub(super) struct ModelArgs {
@@ -44,7 +41,8 @@ pub(super) struct Trained {
 pub(super) const UNNAMED: &str =
     "the model or the data has numbers for names of classes; they are taken in their order";
 /// Options that say what a file with a card says itself.
-const OWN: [&str; 7] = ["--space", "--arch", "--channels", "--cells", "--classes", "--image", "--in-channels"];
+const OWN: [&str; 8] =
+    ["--space", "--arch", "--channels", "--cells", "--build", "--classes", "--image", "--in-channels"];
 
 /// Refuses a network whose loss on `what` is no number: nothing that is measured on it says anything.
 ///
@@ -72,12 +70,15 @@ impl ModelArgs {
             if let Some(option) = OWN.iter().find(|option| global.was_given(option)) {
                 return Err(Error::invalid(*option, "the model says that itself; leave the option out"));
             }
-            let (card, statistics) = ModelCard::read(&weights)?;
-            if channels != card.sizes[2] {
-                let (want, have) = (format!("{} channels", card.sizes[2]), format!("{channels} channels"));
+            let card = ModelCard::read(&weights)?;
+            let own = card.build.in_channels;
+            if channels != own {
+                let (want, have) = (format!("{own} channels"), format!("{channels} channels"));
                 return Err(Error::shape("--data", want, have));
             }
-            match weights.align(&card.classes, classes) {
+            let model = card.model(&global.registry)?;
+            let layer = classifier(&*model)?.unwrap_or_default();
+            match weights.align(&layer, &card.classes, classes) {
                 Classes::Same => {}
                 Classes::Unnamed => note(global, UNNAMED),
                 Classes::Reordered => note(global, "the model's classes were put into the order of the data's"),
@@ -86,33 +87,25 @@ impl ModelArgs {
                     return Err(Error::invalid("--data", why));
                 }
             }
-            (card.model()?, statistics)
+            (model, card.statistics())
         } else {
             note(global, "the model does not say how its images were normalised; the training images of --data decide");
-            (self.described(&weights, data)?, data.train.channel_statistics())
+            (self.described(global, &weights, data)?, data.train.channel_statistics())
         };
         let named = weights.whole(&*graph(&*model, 1, Statistics::Running)?)?;
         Ok(Trained { model, named, statistics })
     }
 
     /// The network that options and tensors describe.
-    fn described(&self, weights: &Weights, data: &Dataset) -> Result<Box<dyn Model>> {
+    fn described(&self, global: &Global, weights: &Weights, data: &Dataset) -> Result<Box<dyn Model>> {
         let Some(arch) = &self.arch else {
             let why = "it does not say which network it is; give --arch (and --space, --channels, --cells where its \
                        tensors do not tell them)";
             return Err(Error::file(&self.model, None, why));
         };
-        let outline = Outline::of(&weights.named);
-        let (height, width) = (data.test.height(), data.test.width());
-        let sizes = Sizes {
-            channels: self.sizes.channels.or(outline.channels),
-            cells: self.sizes.cells.or(outline.cells),
-            classes: self.sizes.classes.or(outline.classes),
-            in_channels: self.sizes.in_channels.or(outline.in_channels),
-            image: self.sizes.image.or(Some((height / 4 * 4, width / 4 * 4))),
-            ..self.sizes.clone()
-        };
-        let space = sizes.for_data(data, 16, 5, (height, width))?;
-        Ok(space.network(&space.parse(arch)?))
+        let space = self.sizes.space(global)?;
+        let build = self.sizes.described(&**space, &image_info(data), &weights.named, None)?;
+        let family = self.sizes.for_data(space, data, build)?;
+        family.network(&family.parse(arch)?)
     }
 }

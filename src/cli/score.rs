@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Global;
 use super::architectures::Choice;
-use super::args::Sizes;
+use super::args::{Sizes, image_info};
 use super::inputs::load_data;
 use super::place::{FORCE, Outputs, data_place};
 use super::progress::{note, say};
@@ -18,12 +18,12 @@ use crate::error::{Error, Result};
 use crate::measure::zero_cost::score::{Scorer, batch_of};
 use crate::measure::zero_cost::{Proxy, croze};
 use crate::nn::bank::Bank;
-use crate::nn::nas_bench_201::{Form, Outline};
+use crate::nn::space::{Build, Family};
 use crate::nn::tensors::{Named, fingerprint, load};
 use crate::nn::weights::Weights;
 use crate::report::folder::atomic_write;
 use crate::report::score_table::{self, ARCH};
-use crate::space::nas_bench_201::{Arch, Macro};
+use crate::space::Arch;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -46,7 +46,7 @@ pub(super) struct Args {
     /// Images in the batch that is taken from the data.
     #[arg(long, default_value_t = 16)]
     batch_size: usize,
-    /// Form of the network: tiny or zero-cost-nas; by default that of the weights, else tiny.
+    /// Form of the network (`altiplano space list`); by default that of the weights, else tiny.
     #[arg(long)]
     network: Option<String>,
     /// Architectures that are scored side by side.
@@ -79,8 +79,8 @@ struct Row {
 struct Settings {
     version: String,
     seed: u64,
-    network: Form,
-    sizes: Macro,
+    space: String,
+    build: Build,
     images: usize,
     /// Marks of the batch and of given weights, see [`fingerprint`].
     batch: String,
@@ -103,29 +103,24 @@ impl Settings {
 }
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
-    args.sizes.check_space()?;
+    let space = args.sizes.space(global)?;
     let proxies = Proxy::list(&args.proxies)?;
     if args.population == 0 {
         return Err(Error::invalid("--population", "0; at least 1 architecture at a time"));
     }
     check_places(args)?;
-    let archs = args.choice.architectures(global.seed)?;
+    let archs = args.choice.architectures(&**space, global.seed)?;
     let weights = args.weights.as_deref().map(Weights::read).transpose()?;
     weights.iter().flat_map(|weights| &weights.notes).for_each(|text| note(global, &format!("--weights: {text}")));
     let weights = weights.map(|weights| weights.named);
-    let form = match (&args.network, &weights) {
-        (Some(name), _) => name.parse()?,
-        (None, Some(weights)) => Form::of_tensors(weights.keys()),
-        (None, None) => Form::Tiny,
-    };
     let (gpu, preset) = global.gpu()?;
-    let Images { batch, sizes, range } = batch(global, args, weights.as_ref(), &gpu, preset)?;
+    let Images { batch, family, range } = batch(global, args, weights.as_ref(), &gpu, preset)?;
     let images = batch.get("x").and_then(|x| x.dims.first().copied()).unwrap_or(0);
     let settings = Settings {
         version: env!("CARGO_PKG_VERSION").into(),
         seed: global.seed,
-        network: form,
-        sizes,
+        space: family.name().to_owned(),
+        build: family.build.clone(),
         images,
         batch: fingerprint(&batch),
         weights: weights.as_ref().map(fingerprint),
@@ -133,14 +128,14 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         driver: gpu.report().driver.clone(),
     };
     let weights = weights.map_or_else(|| Bank::fresh(global.seed), Bank::given);
-    let scorer = Scorer { gpu, preset, sizes, form, seed: global.seed, batch, weights, range, zen: None };
+    let scorer = Scorer { gpu, preset, family, seed: global.seed, batch, weights, range, zen: None };
     scorer.check(&proxies)?;
     let mut table = args.out.as_deref().map(|path| Table::open(path, args, &settings, &proxies)).transpose()?;
     if let Some(path) = &args.explain {
         explain(path, &scorer, &archs, &proxies, args.population)?;
     }
     let todo: Vec<Arch> = match &table {
-        Some(table) => archs.iter().copied().filter(|a| !table.done.contains(&a.to_string())).collect(),
+        Some(table) => archs.iter().filter(|arch| !table.done.contains(&scorer.family.show(arch))).cloned().collect(),
         None => archs.clone(),
     };
     let mut rows = vec![];
@@ -151,7 +146,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         let seconds = began.elapsed().as_secs_f64() / some.len() as f64;
         for (arch, scores) in some.iter().zip(scores) {
             let scores = scores.into_iter().map(|(proxy, value)| (proxy.name(), value)).collect();
-            let row = Row { arch: arch.to_string(), seconds, scores };
+            let row = Row { arch: scorer.family.show(arch), seconds, scores };
             if let Some(table) = &mut table {
                 table.append(&row, &proxies)?;
             }
@@ -167,7 +162,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     let skipped = archs.len() - todo.len();
     global.print(&rows, || match (&args.out, rows.len()) {
         (Some(path), n) => format!("{n} architectures scored, {skipped} were there already: {}", path.display()),
-        _ => text_table(&rows, &proxies),
+        _ => text_table(&scorer.family, &rows, &proxies),
     })
 }
 
@@ -210,7 +205,7 @@ fn explain(path: &Path, scorer: &Scorer, archs: &[Arch], proxies: &[Proxy], popu
                 for t in terms {
                     let feature = t.feature.map_or_else(|| "own".to_owned(), |f| f.to_string());
                     let figures = [t.parameters, t.gradients, t.features, t.term].map(|v| v.to_string());
-                    let names = [arch.to_string(), proxy.name().to_owned(), t.layer, feature];
+                    let names = [scorer.family.show(arch), proxy.name().to_owned(), t.layer, feature];
                     table.write_record(names.iter().chain(&figures)).map_err(bad)?;
                 }
             }
@@ -220,15 +215,15 @@ fn explain(path: &Path, scorer: &Scorer, archs: &[Arch], proxies: &[Proxy], popu
     atomic_write(path, &bytes)
 }
 
-fn text_table(rows: &[Row], proxies: &[Proxy]) -> String {
+fn text_table(family: &Family, rows: &[Row], proxies: &[Proxy]) -> String {
     let mut text = String::from("arch  ");
     for proxy in proxies {
         let _ = write!(text, " {:>13}", proxy.name());
     }
     text.push_str("       seconds\n");
     for row in rows {
-        let codes = row.arch.parse::<Arch>().map_or_else(|_| row.arch.clone(), |a| a.codes());
-        text.push_str(&codes);
+        let arch = family.parse(&row.arch).map_or_else(|_| row.arch.clone(), |arch| family.abbreviate(&arch));
+        text.push_str(&arch);
         for proxy in proxies {
             let value = row.scores.get(proxy.name()).copied().unwrap_or(f64::NAN);
             let _ = if value.fract() == 0.0 && value.abs() < 1e12 {
@@ -245,8 +240,8 @@ fn text_table(rows: &[Row], proxies: &[Proxy]) -> String {
 /// What networks see.
 struct Images {
     batch: Named,
-    /// Sizes of networks that fit.
-    sizes: Macro,
+    /// Networks that fit.
+    family: Family,
     /// Lowest and highest value per channel, where the normalisation is known.
     range: Vec<[f32; 2]>,
 }
@@ -259,33 +254,34 @@ fn batch(
     gpu: &crate::gpu::Gpu,
     preset: crate::kernels::Preset,
 ) -> Result<Images> {
-    let outline = weights.map(Outline::of).unwrap_or_default();
-    let channels = args.sizes.channels.or(outline.channels);
-    let classes = args.sizes.classes.or(outline.classes);
-    let cells = args.sizes.cells.or(outline.cells);
+    let none = Named::new();
+    let (weights, form) = (weights.unwrap_or(&none), args.network.as_deref());
     if let Some(path) = &args.batch {
         let (named, _) = load(path)?;
         let x = named.get("x").ok_or_else(|| Error::file(path, None, "there is no tensor `x`"))?;
         let [_, c, h, w] = x.dims[..] else {
             return Err(Error::file(path, None, format!("`x` has axes {:?}, expected N, C, H, W", x.dims)));
         };
-        let sizes = Sizes { channels, cells, classes, image: Some((h, w)), in_channels: Some(c), ..args.sizes.clone() };
-        let sizes = sizes.stand_alone()?.sizes;
-        return Ok(Images { batch: named, sizes, range: vec![] });
+        let family = args.sizes.for_tensors(global, weights, form, Some([h, w, c]))?;
+        return Ok(Images { batch: named, family, range: vec![] });
     }
     let Some(name) = &args.data else {
         return Err(Error::invalid("--data", "no images; give --data, or a batch of tensors by --batch"));
     };
     let data = load_data(global, name)?;
-    let side = (data.train.height, data.train.width);
-    let sizes = args.sizes.for_data(&data, channels.unwrap_or(16), cells.unwrap_or(5), side)?.sizes;
-    let (batch, range) = batch_of(gpu, preset, &data.train, &sizes, args.batch_size, global.seed)?;
+    let space = args.sizes.space(global)?;
+    let mut build = args.sizes.described(&**space, &image_info(&data), weights, form)?;
+    build.image = [data.train.height, data.train.width];
+    let family = args.sizes.for_data(space, &data, build)?;
+    let input = family.build.input();
+    let (batch, range) = batch_of(gpu, preset, &data.train, input, args.batch_size, global.seed)?;
     let present: HashSet<u32> = batch.get("y").map(|y| y.data.iter().map(|&l| l as u32).collect()).unwrap_or_default();
-    if present.len() < sizes.classes {
-        let missing = sizes.classes - present.len();
-        log::info!("{missing} of {} classes have no image in the batch; epe_nas leaves them out", sizes.classes);
+    let classes = family.build.classes;
+    if present.len() < classes {
+        let missing = classes - present.len();
+        log::info!("{missing} of {classes} classes have no image in the batch; epe_nas leaves them out");
     }
-    Ok(Images { batch, sizes, range })
+    Ok(Images { batch, family, range })
 }
 
 /// A CSV file that grows row by row, with a file beside it that says what the rows were made with.
@@ -337,12 +333,14 @@ impl Table {
     }
 
     fn append(&mut self, row: &Row, proxies: &[Proxy]) -> Result<()> {
-        let mut line = row.arch.clone();
-        for proxy in proxies {
-            let _ = write!(line, ",{}", row.scores.get(proxy.name()).copied().unwrap_or(f64::NAN));
-        }
-        let _ = writeln!(line, ",{:.4}", row.seconds);
-        self.file.write_all(line.as_bytes()).map_err(Error::io("write", &self.path))
+        let score = |proxy: &Proxy| row.scores.get(proxy.name()).copied().unwrap_or(f64::NAN).to_string();
+        let fields = [row.arch.clone()].into_iter().chain(proxies.iter().map(score));
+        // Names may hold commas and quotes.
+        let mut line = csv::Writer::from_writer(vec![]);
+        line.write_record(fields.chain([format!("{:.4}", row.seconds)]))
+            .map_err(|e| Error::file(&self.path, None, e.to_string()))?;
+        let line = line.into_inner().map_err(|e| Error::file(&self.path, None, e.to_string()))?;
+        self.file.write_all(&line).map_err(Error::io("write", &self.path))
     }
 }
 

@@ -6,18 +6,19 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Global;
-use super::args::{Sizes, parse_time};
+use super::args::{Sizes, image_info, parse_time};
 use super::configuration::{Configured, Source, to_toml};
 use super::progress::duration;
 use super::run::{Place, in_folder};
 use super::train::{Training, keep_training};
 use crate::data::Dataset;
 use crate::error::{Error, Result, unknown};
+use crate::nn::space::Family;
+use crate::philox::Stream;
 use crate::report::folder::RunFolder;
 use crate::search::config::{Method, Preset, SearchConfig};
 use crate::search::finals::files;
 use crate::search::run::{SearchResult, search};
-use crate::space::nas_bench_201::NasBench201;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -78,6 +79,9 @@ pub(super) struct Args {
     pub force: bool,
 }
 
+/// Purpose word of the architectures whose mean cost a dry run takes, and their number.
+const DRY_PURPOSE: u32 = 0x4452_5952;
+const SAMPLE: u32 = 128;
 /// What stands for searches in a table among the methods.
 const TABLE: &str = "--truth";
 /// Options that only some searches take, and who takes them.
@@ -92,7 +96,7 @@ const TAKEN: [(&[&str], &[&str]); 8] = [
     (&["--draws", "--supernet-epochs"], &["genas", "random", "flatnas"]),
 ];
 /// What searches in a table take of the options of all others.
-const OF_TABLES: [&str; 15] = [
+const OF_TABLES: [&str; 16] = [
     "--method",
     "--evaluations",
     "--force",
@@ -102,6 +106,7 @@ const OF_TABLES: [&str; 15] = [
     "--image",
     "--classes",
     "--in-channels",
+    "--build",
     "--device",
     "--checked",
     "--seed",
@@ -143,14 +148,15 @@ impl Args {
     fn config(&self, global: &Global, data: &Dataset, name: &str, method: Method) -> Result<SearchConfig> {
         let source = self.source(global);
         let preset = self.preset.parse::<Preset>()?;
-        let side = (data.train.height, data.train.width);
         let compat = source.switch("compat", self.compat)?;
-        let mut config = SearchConfig::preset(method, preset, name, data.train.len(), side, compat);
+        let space = self.sizes.space_of(&source)?;
+        let images = (data.train.len(), &image_info(data));
+        let mut config = SearchConfig::preset(method, preset, &**space, name, images, compat);
         config.seed = global.seed;
         config = source.merged(config)?;
         name.clone_into(&mut config.data);
-        self.sizes.choose_space(global, &mut config.space)?;
-        self.fit(data, &mut config.channels, &mut config.cells, &mut config.image)?;
+        space.name().clone_into(&mut config.space);
+        config.build = self.sizes.for_data(space, data, config.build)?.build;
         self.training.apply(&mut config.training)?;
         let Args { time, evaluations, draws, sigmas, supernet_epochs, .. } = self;
         time.iter().for_each(|v| config.time = *v);
@@ -158,27 +164,12 @@ impl Args {
         draws.iter().for_each(|v| config.evaluation.flatness.draws = *v);
         sigmas.iter().for_each(|v| config.evaluation.flatness.sigmas.clone_from(v));
         supernet_epochs.iter().for_each(|v| config.supernet.epochs = *v);
-        config.validate(data.train.len())?;
+        config.validate(&**space, data.train.len())?;
         Ok(config)
     }
 }
 
 impl Args {
-    /// Makes the sizes of networks what the options say, where they say something, for images of these data.
-    pub(super) fn fit(
-        &self,
-        data: &Dataset,
-        channels: &mut usize,
-        cells: &mut usize,
-        image: &mut [usize; 2],
-    ) -> Result<NasBench201> {
-        let space = self.sizes.for_data(data, *channels, *cells, (image[0], image[1]))?;
-        *channels = space.sizes.channels;
-        *cells = space.sizes.cells;
-        *image = [space.sizes.height, space.sizes.width];
-        Ok(space)
-    }
-
     /// Where the run's configuration comes from.
     pub(super) fn source<'a>(&'a self, global: &'a Global) -> Source<'a> {
         Source { global, out: self.out.as_deref(), resume: self.resume, file: self.config.as_deref(), from: None }
@@ -241,7 +232,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
 fn run_on_supernet(global: &Global, args: &Args, method: Method) -> Result<()> {
     let run = args.configuration(global, &|data, name| args.config(global, data, name, method))?;
     let Configured { config, data, .. } = &run;
-    let space = space_for(&config.space, data, config.channels, config.cells, config.image)?;
+    let space = global.registry.open(&config.space, config.build.clone())?;
     if args.dry_run {
         return dry_run(global, config, &space, data.train.len());
     }
@@ -250,26 +241,6 @@ fn run_on_supernet(global: &Global, args: &Args, method: Method) -> Result<()> {
     })?;
     let again = keep_training(&run, &result.best.arch, None, &folder)?;
     global.print(&result, || text(&result, &folder, &again))
-}
-
-/// The space for networks of given sizes on some data.
-pub(super) fn space_for(
-    space: &str,
-    data: &Dataset,
-    channels: usize,
-    cells: usize,
-    [height, width]: [usize; 2],
-) -> Result<NasBench201> {
-    let image = (height, width);
-    let sizes = Sizes {
-        space: space.to_owned(),
-        channels: Some(channels),
-        cells: Some(cells),
-        classes: None,
-        image: Some(image),
-        in_channels: None,
-    };
-    sizes.for_data(data, channels, cells, image)
 }
 
 fn text(result: &SearchResult, folder: &RunFolder, again: &str) -> String {
@@ -324,13 +295,12 @@ struct Plan<'a> {
 }
 
 /// Prints the numbers and what they cost.
-fn dry_run(global: &Global, config: &SearchConfig, space: &NasBench201, images: usize) -> Result<()> {
-    use crate::space::Space;
+fn dry_run(global: &Global, config: &SearchConfig, space: &Family, images: usize) -> Result<()> {
     let training = (images as f64 * config.train_share) as usize;
     let validation = images - training;
-    // The mean architecture has each operation on a fifth of the edges.
-    let archs = crate::space::nas_bench_201::Arch::all();
-    let mean = archs.step_by(97).map(|a| space.macs(&a) as f64).sum::<f64>() / (15_625f64 / 97.0).ceil();
+    let mut draw = Stream::new(config.seed, DRY_PURPOSE, 0);
+    let cost = |_| Ok(space.cost(&space.sample(&mut draw)?)?.macs as f64);
+    let mean = (0..SAMPLE).map(cost).sum::<Result<f64>>()? / f64::from(SAMPLE);
     let steps = config.supernet.steps_per_epoch(training) * config.supernet.epochs;
     let each = if config.evaluation.images == 0 { validation } else { config.evaluation.images.min(validation) };
     let f = &config.evaluation.flatness;

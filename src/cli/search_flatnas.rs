@@ -3,10 +3,11 @@
 use serde::Serialize;
 
 use super::Global;
+use super::args::image_info;
 use super::configuration::{Configured, to_toml};
 use super::progress::duration;
 use super::run::in_folder;
-use super::search::{Args, space_for};
+use super::search::Args;
 use super::train::keep_training;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
@@ -16,8 +17,6 @@ use crate::search::flatnas::config::limited;
 use crate::search::flatnas::{Explored, FlatnasConfig, FlatnasResult, Found, check_limits, search};
 use crate::search::ood::{Judged, table};
 use crate::search::surrogate::Kind;
-use crate::space::Space;
-use crate::space::nas_bench_201::Arch;
 
 /// Options of FlatNAS's search.
 #[derive(clap::Args)]
@@ -59,13 +58,14 @@ impl Options {
 
 fn configured(global: &Global, args: &Args, data: &Dataset, name: &str) -> Result<FlatnasConfig> {
     let source = args.source(global);
-    let side = (data.train.height, data.train.width);
     let preset = args.preset.parse::<Preset>()?;
-    let mut config = FlatnasConfig::preset(preset, name, side, source.switch("compat", args.compat)?);
+    let space = args.sizes.space_of(&source)?;
+    let compat = source.switch("compat", args.compat)?;
+    let mut config = FlatnasConfig::preset(preset, &**space, name, &image_info(data), compat);
     config.seed = global.seed;
     config = source.merged(config)?;
     name.clone_into(&mut config.data);
-    args.sizes.choose_space(global, &mut config.space)?;
+    space.name().clone_into(&mut config.space);
     args.flatnas.apply(&mut config);
     let (max_params, max_macs) = args.proxy.limits();
     max_params.iter().for_each(|v| config.max_params = *v);
@@ -87,9 +87,10 @@ fn configured(global: &Global, args: &Args, data: &Dataset, name: &str) -> Resul
     } else {
         config.ask(evaluations)
     };
-    let space = args.fit(data, &mut config.channels, &mut config.cells, &mut config.image)?;
+    let space = args.sizes.for_data(space, data, config.build)?;
+    config.build = space.build.clone();
     // A model of fewer samples than it has coefficients would fall back to another in every generation.
-    let features = space.features(&Arch::from_index(0).unwrap_or_else(|| space.smallest())).len();
+    let features = space.features(&space.smallest()).len();
     if config.generations > 0 {
         config.search.surrogate.check_samples(config.search.initial, features)?;
     }
@@ -97,7 +98,7 @@ fn configured(global: &Global, args: &Args, data: &Dataset, name: &str) -> Resul
         let why = "is for surrogates; without one a generation is a population (--population)";
         return Err(Error::invalid("--picks", why));
     }
-    config.validate(data.train.len())?;
+    config.validate(&*space, data.train.len())?;
     check_limits(&space, &config)?;
     Ok(config)
 }
@@ -115,7 +116,7 @@ struct Plan<'a> {
 pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     let run = args.configuration(global, &|data, name| configured(global, args, data, name))?;
     let Configured { config, data, .. } = &run;
-    let space = space_for(&config.space, data, config.channels, config.cells, config.image)?;
+    let space = global.registry.open(&config.space, config.build.clone())?;
     if args.dry_run {
         let share = (data.train.len() as f64 * config.train_share) as usize;
         let images = limited(share, config.candidates.training_images);

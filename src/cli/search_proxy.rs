@@ -1,10 +1,11 @@
 //! `altiplano search --method croze`
 
 use super::Global;
+use super::args::image_info;
 use super::configuration::{Configured, to_toml};
 use super::progress::duration;
 use super::run::in_folder;
-use super::search::{Args, space_for};
+use super::search::Args;
 use super::train::keep_training;
 use crate::data::Dataset;
 use crate::error::Result;
@@ -56,7 +57,7 @@ impl Options {
             config.strategy = text.parse()?;
         }
         if let Some(text) = &self.network {
-            config.network = text.parse()?;
+            config.network.clone_from(text);
         }
         if let Some(text) = &self.attacks {
             config.attacks = text.split(',').map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned).collect();
@@ -71,26 +72,27 @@ impl Options {
 
 fn configured(global: &Global, args: &Args, data: &Dataset, name: &str) -> Result<ProxyConfig> {
     let source = args.source(global);
-    let side = (data.train.height, data.train.width);
     let preset = args.preset.parse::<Preset>()?;
-    let mut config = ProxyConfig::preset(preset, name, data.train.len(), side, args.compat);
+    let space = args.sizes.space_of(&source)?;
+    let images = (data.train.len(), &image_info(data));
+    let mut config = ProxyConfig::preset(preset, &**space, name, images, args.compat);
     config.seed = global.seed;
     config = source.merged(config)?;
     name.clone_into(&mut config.data);
-    args.sizes.choose_space(global, &mut config.space)?;
+    space.name().clone_into(&mut config.space);
     args.proxy.apply(&mut config)?;
-    args.fit(data, &mut config.channels, &mut config.cells, &mut config.image)?;
+    config.build = args.sizes.for_data(space, data, config.build)?.build;
     args.training.apply(&mut config.training)?;
     args.time.iter().for_each(|v| config.time = *v);
     args.evaluations.iter().for_each(|v| config.evaluations = *v);
-    config.validate(data.train.len())?;
+    config.validate(&**space, data.train.len())?;
     Ok(config)
 }
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     let run = args.configuration(global, &|data, name| configured(global, args, data, name))?;
     let Configured { config, data, .. } = &run;
-    let space = space_for(&config.space, data, config.channels, config.cells, config.image)?;
+    let space = global.registry.open(&config.space, config.build.clone())?;
     if args.dry_run {
         return global.print(config, || to_toml(config).unwrap_or_default());
     }

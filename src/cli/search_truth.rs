@@ -6,19 +6,19 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::Global;
-use super::correlate::identify;
+use super::names::Names;
 use super::place::{FORCE, Outputs};
 use super::search::Args;
 use crate::data::Identity;
 use crate::error::{Error, Result, unknown};
+use crate::nn::space::Family;
 use crate::report::folder::atomic_write;
 use crate::report::line_plot::line_plot;
 use crate::report::score_table::Table;
 use crate::search::simulated::{Comparison, Curve, Proposer, Truth, compare, run as simulate};
 use crate::search::surrogate::Kind;
 use crate::search::surrogate_search::SurrogateSettings;
-use crate::space::Space;
-use crate::space::nas_bench_201::{Arch, NasBench201};
+use crate::space::Arch;
 
 /// Options of simulated searches.
 #[derive(clap::Args)]
@@ -102,7 +102,7 @@ struct Answer {
 type Known = (Arch, f64, f64);
 
 /// Rows of the table.
-fn rows(space: &NasBench201, path: &Path, maximize: &str, minimize: &str) -> Result<Vec<Known>> {
+fn rows(space: &Family, path: &Path, maximize: &str, minimize: &str) -> Result<Vec<Known>> {
     let table = Table::read(path)?;
     let value = table.require("--maximize", maximize)?;
     let cost = match minimize {
@@ -110,11 +110,13 @@ fn rows(space: &NasBench201, path: &Path, maximize: &str, minimize: &str) -> Res
         _ => Some(table.require("--minimize", minimize)?),
     };
     let columns: Vec<usize> = [Some(value), cost].into_iter().flatten().collect();
-    let picked = table.pick(&columns, &[], None, &identify)?;
+    let names = Names::new(&**space);
+    let picked = table.pick(&columns, &[], None, &|name: &str| names.identify(name))?;
     let mut rows = vec![];
     for row in &picked.rows {
-        let Some(arch) = Arch::from_index(row.arch.own as usize) else { continue };
-        let counted = if minimize == "macs" { space.macs(&arch) } else { space.params(&arch) };
+        let Some(arch) = names.arch(row.arch.own) else { continue };
+        let cost = space.cost(&arch)?;
+        let counted = if minimize == "macs" { cost.macs } else { cost.params };
         rows.push((arch, row.values[0], row.values.get(1).copied().unwrap_or(counted as f64)));
     }
     Ok(rows)
@@ -151,9 +153,9 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
             "none is plain NSGA-II, which --method all has beside the surrogate",
         ));
     }
-    let space = args.sizes.stand_alone()?;
+    let space = args.sizes.stand_alone(global)?;
     let rows = rows(&space, &path, &maximize, &minimize)?;
-    let truth = Truth::new(&space, &rows)?;
+    let truth = Truth::new(&*space, &rows)?;
     let evaluations = match args.evaluations {
         Some(asked) if asked > truth.len() => {
             let why = format!("{asked}, but the table has {} different architectures", truth.len());
@@ -192,7 +194,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     let last = proposers[proposers.len() - 1];
     let front = truth.front(&simulate(&truth, last, &settings, evaluations, first, device)?)?;
     let found = |(arch, objectives): (Arch, Vec<f64>)| Found {
-        arch: arch.to_string(),
+        arch: space.show(&arch),
         value: truth.most() - objectives[0],
         cost: objectives[1],
     };

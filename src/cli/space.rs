@@ -1,13 +1,16 @@
 //! `altiplano space list` and `altiplano space info`
 
+use std::sync::Arc;
+
 use clap::Subcommand;
 use serde::Serialize;
 
 use super::Global;
 use super::args::Sizes;
 use crate::error::Result;
+use crate::nn::count::Cost;
+use crate::nn::space::{Build, Networks};
 use crate::space::Space;
-use crate::space::nas_bench_201::{CLASSES, SIZE};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -31,79 +34,83 @@ enum Sub {
 
 #[derive(Serialize)]
 struct Listed {
-    space: &'static str,
-    architectures: usize,
-    unique: usize,
-    names: &'static str,
+    space: String,
+    /// None beyond 64 bits.
+    architectures: Option<u64>,
+    /// None where they cannot be listed.
+    unique: Option<u64>,
+    forms: Vec<String>,
+    names: String,
 }
 
 #[derive(Serialize)]
 struct Info {
     space: String,
     arch: String,
-    classes: usize,
-    image: String,
-    channels: usize,
-    cells: usize,
+    build: Build,
     params: u64,
     macs: u64,
     representative: String,
-    has_path: bool,
+    remark: Option<String>,
 }
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     match &args.command {
         Sub::List => {
-            let list = [Listed {
-                space: "nas-bench-201",
-                architectures: SIZE,
-                unique: CLASSES,
-                names: "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|avg_pool_3x3~0|nor_conv_1x1~1|none~2|, or six digits",
-            }];
-            global.print(&list, || {
-                list.iter()
-                    .map(|l| {
-                        format!(
-                            "{}: {} architectures, {} of them unique\n    named {}\n",
-                            l.space, l.architectures, l.unique, l.names
-                        )
-                    })
-                    .collect()
-            })
+            let listed = |space: &Arc<dyn Networks>| {
+                let plain: &dyn Space = &**space;
+                Listed {
+                    space: space.name().to_owned(),
+                    architectures: plain.vectors(),
+                    unique: plain.count_classes(),
+                    forms: space.forms().iter().map(|form| (*form).to_owned()).collect(),
+                    names: space.notation().to_owned(),
+                }
+            };
+            let list: Vec<Listed> = global.registry.spaces().map(listed).collect();
+            global.print(&list, || list.iter().map(Listed::text).collect())
         }
         Sub::Info { sizes, arch } => {
-            let space = sizes.stand_alone()?;
-            let arch = space.parse(arch)?;
-            let s = space.sizes;
+            let family = sizes.stand_alone(global)?;
+            let arch = family.parse(arch)?;
+            let Cost { params, macs } = family.cost(&arch)?;
             let info = Info {
-                space: space.name().into(),
-                arch: arch.to_string(),
-                classes: s.classes,
-                image: format!("{}x{}", s.height, s.width),
-                channels: s.channels,
-                cells: s.cells,
-                params: space.params(&arch),
-                macs: space.macs(&arch),
-                representative: arch.representative().to_string(),
-                has_path: arch.has_path(),
+                space: family.name().into(),
+                arch: family.show(&arch),
+                build: family.build.clone(),
+                params,
+                macs,
+                representative: family.show(&family.canonical(&arch)),
+                remark: family.remark(&arch).map(str::to_owned),
             };
-            global.print(&info, || {
-                format!(
-                    "{}\n{} parameters, {} multiply-adds for an image of {}, {} classes ({} channels, {} cells per stage)\n{}",
-                    info.arch,
-                    info.params,
-                    info.macs,
-                    info.image,
-                    info.classes,
-                    info.channels,
-                    info.cells,
-                    match (info.has_path, info.representative == info.arch) {
-                        (false, _) => "no path leads from its input to its output".into(),
-                        (true, true) => "first of its isomorphism class".into(),
-                        (true, false) => format!("isomorphic to {}", info.representative),
-                    }
-                )
-            })
+            global.print(&info, || info.text())
         }
+    }
+}
+
+impl Listed {
+    fn text(&self) -> String {
+        let Listed { space, architectures, unique, forms, names } = self;
+        let many = architectures.map_or("more than 2^64".to_owned(), |count| count.to_string());
+        let unique = unique.map_or(String::new(), |unique| format!(", {unique} of them unique"));
+        let names = if names.is_empty() { String::new() } else { format!("    named {names}\n") };
+        format!("{space}: {many} architectures{unique}\n{names}    networks: {}\n", forms.join(", "))
+    }
+}
+
+impl Info {
+    fn text(&self) -> String {
+        let Info { arch, build, params, macs, representative, remark, .. } = self;
+        let [height, width] = build.image;
+        let same = match representative == arch {
+            true => "first of its isomorphism class".to_owned(),
+            false => format!("isomorphic to {representative}"),
+        };
+        format!(
+            "{arch}\n{params} parameters, {macs} multiply-adds for an image of {height}x{width}, {} classes ({})\n{}",
+            build.classes,
+            build.words(),
+            remark.as_ref().unwrap_or(&same)
+        )
     }
 }

@@ -11,12 +11,9 @@ use super::place::{FORCE, Outputs};
 use super::progress::note;
 use crate::error::{Error, Result};
 use crate::graph::Statistics;
-use crate::nn::nas_bench_201::Outline;
-use crate::nn::space::NetworkSpace;
 use crate::nn::tensors::{load, to_bytes};
 use crate::nn::weights::Weights;
 use crate::report::folder::atomic_write;
-use crate::space::Space;
 use crate::train::single;
 use crate::train::step::{Optimizer, Rates, StepOptions, Update};
 
@@ -78,7 +75,7 @@ struct Answer {
 }
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
-    args.sizes.check_space()?;
+    args.sizes.space(global)?;
     let mut outputs = Outputs::new(&[Some(&args.weights), Some(&args.batch)]);
     outputs.file("--out", Some(&args.out), &["safetensors"], (!args.force).then_some(FORCE))?;
     let weights = Weights::read(&args.weights)?;
@@ -90,17 +87,8 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         return Err(Error::file(&args.batch, None, format!("`x` has axes {:?}, expected N, C, H, W", x.dims)));
     };
     // What the weights and the batch say goes before the benchmark's own sizes.
-    let outline = Outline::of(&weights);
-    let sizes = Sizes {
-        channels: args.sizes.channels.or(outline.channels),
-        cells: args.sizes.cells.or(outline.cells),
-        classes: args.sizes.classes.or(outline.classes),
-        image: Some((h, w)),
-        in_channels: Some(c),
-        ..args.sizes.clone()
-    };
-    let space = sizes.stand_alone()?;
-    let arch = space.parse(&args.arch)?;
+    let family = args.sizes.for_tensors(global, &weights, None, Some([h, w, c]))?;
+    let arch = family.parse(&args.arch)?;
     let statistics = match args.mode.as_str() {
         "train" => Statistics::Batch { update: true },
         "eval" => Statistics::Running,
@@ -124,7 +112,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         ..Rates::default()
     };
     let (gpu, preset) = global.gpu()?;
-    let model = space.network(&arch);
+    let model = family.network(&arch)?;
     let outcome = single::run(&gpu, preset, &*model, &options, &rates, &weights, &batch)?;
     if !outcome.loss.is_finite() {
         let at = "this step".into();

@@ -5,25 +5,23 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::Global;
-use super::args::Sizes;
+use super::args::{Sizes, image_info};
 use super::configuration::{Configured, FILE, Source, table, with_record};
 use super::inputs::Record;
 use super::model::UNNAMED;
 use super::progress::note;
 use super::run::{Place, in_folder, quoted};
-use super::search::space_for;
 use crate::data::{Dataset, Identity, absolute};
 use crate::error::{Error, Result};
 use crate::graph::Statistics;
 use crate::measure::forward::graph;
-use crate::nn::Model;
 use crate::nn::card::ModelCard;
-use crate::nn::space::NetworkSpace;
+use crate::nn::space::{Build, Purpose};
 use crate::nn::tensors::Named;
 use crate::nn::weights::{Classes, Weights, differing_classes};
+use crate::nn::{Model, classifier};
 use crate::report::folder::{AGAIN, RunFolder, START};
 use crate::search::finals::{Final, Job, final_images, train_and_test};
-use crate::space::Space;
 use crate::train::feed::Resident;
 use crate::train::step::Optimizer;
 use crate::train::trainer::{Inheritance, Recipe, Setting};
@@ -122,9 +120,7 @@ struct TrainConfig {
     data: String,
     #[serde(with = "crate::philox::seed_text")]
     seed: u64,
-    channels: usize,
-    cells: usize,
-    image: [usize; 2],
+    build: Build,
     /// Weights to start from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     from: Option<String>,
@@ -135,7 +131,7 @@ struct TrainConfig {
 }
 
 /// What a search's settings say of the training at its end, under the same keys.
-const SHARED: [&str; 7] = ["space", "data", "seed", "channels", "cells", "image", "training"];
+const SHARED: [&str; 5] = ["space", "data", "seed", "build", "training"];
 
 /// Writes down how the network that a search found is trained once more, on so many images (`None` for all in their order);
 /// the command that does it, to the same bits.
@@ -164,12 +160,20 @@ pub(super) fn keep_training<C: Serialize>(
     Ok(again(folder, AGAIN))
 }
 
+/// The name by which this program was called: one with spaces of its own has another.
+fn program() -> String {
+    let called = std::env::args_os().next().map(PathBuf::from);
+    let name = called.as_ref().and_then(|path| path.file_stem()).and_then(|name| name.to_str());
+    name.unwrap_or("altiplano").to_owned()
+}
+
 /// The command that repeats what a file of settings in a folder says.
 fn again(folder: &RunFolder, file: &str) -> String {
     let path = folder.path();
     let mut other = path.as_os_str().to_owned();
     other.push("-again");
-    format!("altiplano train --config {} --out {}", quoted(&path.join(file)), quoted(&PathBuf::from(other)))
+    let (config, out) = (quoted(&path.join(file)), quoted(&PathBuf::from(other)));
+    format!("{} train --config {config} --out {out}", program())
 }
 
 #[derive(Serialize)]
@@ -197,30 +201,27 @@ impl Args {
         if data.train.len() < 4_000 {
             training.batch = 32;
         }
-        let image = (side.0 / 4 * 4, side.1 / 4 * 4);
+        let space = self.sizes.space_of(source)?;
         let default = TrainConfig {
-            space: self.sizes.space.clone(),
+            space: space.name().to_owned(),
             arch: String::new(),
             data: name.to_owned(),
             seed: source.global.seed,
-            channels: if small { 8 } else { 16 },
-            cells: 1,
-            image: [image.0, image.1],
+            build: space.defaults(Purpose::Training, &image_info(data)),
             from: None,
             images: None,
             training,
         };
         let mut config = source.merged(default)?;
         name.clone_into(&mut config.data);
-        self.sizes.choose_space(source.global, &mut config.space)?;
+        space.name().clone_into(&mut config.space);
         self.arch.iter().for_each(|v| config.arch.clone_from(v));
         self.images.iter().for_each(|v| config.images = Some(*v));
         if let Some(from) = &self.from {
             config.from = Some(absolute(from)?);
         }
         self.training.apply(&mut config.training)?;
-        let sizes = self.sizes.for_data(data, config.channels, config.cells, (config.image[0], config.image[1]))?.sizes;
-        (config.channels, config.cells, config.image) = (sizes.channels, sizes.cells, [sizes.height, sizes.width]);
+        config.build = self.sizes.for_data(space, data, config.build)?.build;
         Ok(config)
     }
 }
@@ -235,14 +236,15 @@ fn inherited(
 ) -> Result<Named> {
     let mut weights = Weights::read(path.as_ref())?;
     if let Some(theirs) = ModelCard::classes_of(&weights) {
-        match weights.align(&theirs, classes) {
+        let layer = classifier(model)?.unwrap_or_default();
+        match weights.align(&layer, &theirs, classes) {
             Classes::Same => {}
             Classes::Unnamed => note(global, &format!("--from: {UNNAMED}")),
             Classes::Reordered => note(global, "--from: its classes were put into the order of the data's"),
             Classes::Different => {
                 let why = differing_classes(["the model", "the data"], &theirs, classes);
                 note(global, &format!("--from: its classifier is not inherited, since {why}"));
-                weights.drop_classifier();
+                weights.drop_layer(&layer);
             }
         }
     }
@@ -265,18 +267,19 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     if config.arch.is_empty() {
         return Err(Error::invalid("--arch", "is needed: the architecture's name in its space"));
     }
-    let space = space_for(&config.space, data, config.channels, config.cells, config.image)?;
+    let space = global.registry.open(&config.space, config.build.clone())?;
     let arch = space.parse(&config.arch)?;
     let indices = final_images(data.train.len(), config.images, config.seed)?;
     config.training.validate(indices.len())?;
-    let model = space.network(&arch);
-    // A supernet names weights by operation; other files have the network's names.
-    let name = |own: &str| space.inherited(own, &arch);
+    let model = space.network(&arch)?;
+    // A supernet has names of its own for weights; other files have the network's names.
+    let supernet = space.supernet()?;
+    let name = |own: &str| supernet.as_ref().and_then(|supernet| supernet.source(own, &arch));
     let classes = &data.train.class_names;
     let start = config.from.as_deref().map(|path| inherited(global, path, &*model, classes, &name)).transpose()?;
     let statistics = data.train.channel_statistics();
-    let sizes = [space.sizes.channels, space.sizes.cells];
-    let card = ModelCard::of(&config.space, &arch.to_string(), sizes, &*model, classes);
+    let card = ModelCard::of(&space, &arch, classes, &statistics);
+    let cost = space.cost(&arch)?;
     let own = |own: &str| Some(own.to_owned());
     let job = Job {
         model: &*model,
@@ -295,9 +298,9 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         let result = TrainResult {
             method: "train",
             space: config.space.clone(),
-            arch: arch.to_string(),
-            params: space.params(&arch),
-            macs: space.macs(&arch),
+            arch: space.show(&arch),
+            params: cost.params,
+            macs: cost.macs,
             dataset: data.name.clone(),
             seed: config.seed,
             device: format!("{} ({})", gpu.report().name, gpu.report().driver),

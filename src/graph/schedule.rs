@@ -265,7 +265,7 @@ mod tests {
     use crate::graph::{Builder, Geometry, Op, Statistics};
     use crate::nn::Model;
     use crate::nn::nas_bench_201::{Network, Supernet};
-    use crate::space::nas_bench_201::{Arch, Macro};
+    use crate::space::nas_bench_201::{Cell, Macro};
     use crate::train::step::{Optimizer, StepOptions, Update, build};
 
     /// What the norm and the optimiser of a step take on a path: dispatches, workgroups, those with something to do.
@@ -286,7 +286,7 @@ mod tests {
     #[test]
     fn norms_and_updates_are_few_full_workgroups() {
         let sizes = Macro { channels: 16, cells: 5, in_channels: 3, height: 32, width: 32, classes: 10 };
-        let arch: Arch = "333333".parse().unwrap();
+        let arch: Cell = "333333".parse().unwrap();
         let network = Network::new(arch, sizes);
         let supernet = Supernet { sizes };
         let models: [(&str, &dyn Model, Vec<u8>); 2] =

@@ -241,7 +241,7 @@ fn pass(model: &dyn Model, batch: usize, step: Option<Method>) -> Result<(Graph,
     let mut layers = Layers::new(Statistics::Running)?;
     let (_, labels) = layers.batch(batch, model.input())?;
     let Kept { x, adv, settings, state, memory } = kept(&mut layers.builder, batch, model.input())?;
-    let logits = model.forward(&mut layers, adv)?;
+    let logits = model.forward(&mut layers, adv)?.logits;
     let b = &mut layers.builder;
     let loss = b.cross_entropy(logits, labels, 0.0, step.is_some(), false)?;
     b.probe(loss.per_image, "loss");

@@ -1,11 +1,13 @@
 //! Networks, built as graphs from blocks.
 //!
 //! [`Layers`] is a [`Builder`] that names weights as PyTorch does; a [`Model`] says how layers follow each other;
-//! [`tensors`] moves weights between files, host and device; [`weights`] says what of a file fits a network; a [`bank`] keeps
-//! those that many networks share.
+//! [`space`] says which networks the architectures of a search space are, and has the registry of all spaces; [`tensors`] moves
+//! weights between files, host and device; [`weights`] says what of a file fits a network; a [`bank`] keeps those that many
+//! networks share.
 
 pub mod bank;
 pub mod card;
+pub mod count;
 pub mod nas_bench_201;
 pub mod resnet;
 pub mod space;
@@ -26,11 +28,37 @@ pub trait Model: Send + Sync {
     fn input(&self) -> [usize; 3];
     /// Number of classes.
     fn classes(&self) -> usize;
-    /// Appends the network to `layers` and returns the logits for the images `x`.
+    /// Appends the network to `layers` and returns what it says of the images `x`.
     ///
     /// # Errors
     /// If shapes do not fit.
-    fn forward(&self, layers: &mut Layers, x: TensorId) -> Result<TensorId>;
+    fn forward(&self, layers: &mut Layers, x: TensorId) -> Result<Heads>;
+}
+
+/// What a network says of its images.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Heads {
+    /// The answer.
+    pub logits: TensorId,
+    /// Answers of branches that help training, where [`Layers::auxiliary`] asks for them, and the weights of their losses.
+    pub auxiliary: Vec<(TensorId, f32)>,
+}
+
+impl From<TensorId> for Heads {
+    fn from(logits: TensorId) -> Self {
+        Heads { logits, auxiliary: vec![] }
+    }
+}
+
+/// Name of the layer that gives a network's logits, whose rows are the classes.
+///
+/// # Errors
+/// If the model's shapes do not fit.
+pub fn classifier(model: &dyn Model) -> Result<Option<String>> {
+    let mut layers = Layers::new(Statistics::Running)?;
+    let (x, _) = layers.batch(1, model.input())?;
+    let logits = model.forward(&mut layers, x)?.logits;
+    Ok(layers.anatomy.layers.into_iter().find(|layer| layer.output == logits).map(|layer| layer.name))
 }
 
 /// Appends named layers to a graph.
@@ -43,11 +71,27 @@ pub struct Layers {
     pub substitutes: HashMap<String, TensorId>,
     /// Weights used so far, with their names, in order.
     pub weights: Vec<(String, TensorId)>,
-    /// Whether batch norms are left out: their input passes as it is.
-    pub skip_norms: bool,
+    /// Which batch norms are there.
+    pub norms: Norms,
+    /// Whether what is appended now keeps its batch norms in a [`Norms::Bare`] network; models set it.
+    pub keeps_norms: bool,
+    /// Whether branches that only help training are wanted.
+    pub auxiliary: bool,
+    /// The stage, as the model counts them, of what is appended now; models set it.
+    pub stage: usize,
     /// What the network is made of, for measures that look inside.
     pub anatomy: Anatomy,
     hyper: TensorId,
+}
+
+/// Which batch norms a network has: some measures are defined on networks without.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Norms {
+    /// All.
+    #[default]
+    All,
+    /// Those alone that the model keeps: a network that its authors' measures hold for one without norms may have some.
+    Bare,
 }
 
 /// The inner tensors of a network, in the order in which they come.
@@ -56,11 +100,11 @@ pub struct Anatomy {
     /// Convolutions and linear layers.
     pub layers: Vec<LayerInfo>,
     /// Inputs of rectifiers; one that feeds several is there several times.
-    pub rectified: Vec<TensorId>,
+    pub rectified: Vec<Rectified>,
     /// Names of batch norms.
     pub norms: Vec<String>,
-    /// Feature maps at the ends of stages, as the model defines them; the last one is the pooled vector.
-    pub features: Vec<TensorId>,
+    /// What the stages leave, by their number: feature maps, and the pooled vector as the last one.
+    pub features: Vec<Feature>,
     /// The last feature map, before its rectifier and the global average.
     pub last_map: Option<TensorId>,
 }
@@ -74,6 +118,26 @@ pub struct LayerInfo {
     pub weight: TensorId,
     /// What it writes.
     pub output: TensorId,
+    /// Its stage, as the model counts them.
+    pub stage: usize,
+}
+
+/// The input of a rectifier.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rectified {
+    /// The input.
+    pub tensor: TensorId,
+    /// How often the authors' measures count it: a hook on a block and one on the rectifier in it see it twice.
+    pub counted: f64,
+}
+
+/// What a stage leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Feature {
+    /// The feature map, or a vector.
+    pub tensor: TensorId,
+    /// Whether measures see it rectified: the authors' rectifier works in place.
+    pub rectified: bool,
 }
 
 impl Layers {
@@ -89,7 +153,10 @@ impl Layers {
             statistics,
             substitutes: HashMap::new(),
             weights: vec![],
-            skip_norms: false,
+            norms: Norms::All,
+            keeps_norms: false,
+            auxiliary: false,
+            stage: 0,
             anatomy: Anatomy::default(),
             hyper,
         })
@@ -167,14 +234,28 @@ impl Layers {
             false => None,
         };
         let y = self.builder.conv(name, x, w, bias, geometry)?;
-        self.anatomy.layers.push(LayerInfo { name: name.to_owned(), weight: w, output: y });
+        self.layer(name, w, y);
         Ok(y)
+    }
+
+    fn layer(&mut self, name: &str, weight: TensorId, output: TensorId) {
+        self.anatomy.layers.push(LayerInfo { name: name.to_owned(), weight, output, stage: self.stage });
+    }
+
+    /// What a stage leaves; stages are counted in the order of these calls.
+    pub fn feature(&mut self, tensor: TensorId, rectified: bool) {
+        self.anatomy.features.push(Feature { tensor, rectified });
     }
 
     /// Rectifies.
     pub fn relu(&mut self, x: Value) -> Value {
+        self.relu_counted(x, 1.0)
+    }
+
+    /// Rectifies; `counted` is [`Rectified::counted`].
+    pub fn relu_counted(&mut self, x: Value, counted: f64) -> Value {
         let seen = self.builder.relu(x);
-        self.anatomy.rectified.push(seen.tensor);
+        self.anatomy.rectified.push(Rectified { tensor: seen.tensor, counted });
         seen
     }
 
@@ -190,7 +271,7 @@ impl Layers {
         let w = self.weight(&format!("{name}.weight"), shape, init, &[outputs, c])?;
         let b = self.weight(&format!("{name}.bias"), Shape::vector(outputs), init, &[outputs])?;
         let y = self.builder.conv(name, x, w, Some(b), Geometry::square(1, 1, 0))?;
-        self.anatomy.layers.push(LayerInfo { name: name.to_owned(), weight: w, output: y });
+        self.layer(name, w, y);
         Ok(y)
     }
 
@@ -199,7 +280,7 @@ impl Layers {
     /// # Errors
     /// If the name is taken by another shape.
     pub fn batch_norm(&mut self, name: &str, x: TensorId, affine: bool) -> Result<Value> {
-        if self.skip_norms {
+        if self.norms == Norms::Bare && !self.keeps_norms {
             return Ok(x.into());
         }
         self.anatomy.norms.push(name.to_owned());
@@ -242,7 +323,7 @@ impl Layers {
         geometry: Geometry,
         affine: bool,
     ) -> Result<Value> {
-        let x = self.relu(x);
+        let x = self.relu_counted(x, 2.0);
         let y = self.conv_with(&format!("{name}.op.1"), x, k, geometry, !affine)?;
         self.batch_norm(&format!("{name}.op.2"), y, affine)
     }

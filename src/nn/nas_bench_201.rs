@@ -7,13 +7,18 @@
 //! Authors of zero-cost proxies measure another network ([`Form::ZeroCostNas`]): its cells' convolutions have biases, their
 //! batch norms no scale and shift, and the names are those of its over-complete cells.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
+use super::count::Cost;
+use super::space::{self, Build, Family, ImageInfo, Networks, Options, Purpose};
 use super::tensors::Named;
-use super::{Layers, Model};
+use super::{Heads, Layers, Model};
 use crate::error::Result;
 use crate::graph::{Geometry, Guard, Shape, TensorId, Term, TermKind, Value, View, Window};
-use crate::space::nas_bench_201::{Arch, EDGES, Macro, Op};
+use crate::space::Arch;
+use crate::space::nas_bench_201::{Cell, EDGES, Macro, NasBench201, Op, macs, params};
 
 /// The pooling operation of the cell.
 const POOL: Window = Window { kernel: 3, stride: 1, padding: 1, count_include_pad: false };
@@ -38,9 +43,9 @@ impl Form {
     /// Its names.
     pub const NAMES: [&'static str; 2] = ["tiny", "zero-cost-nas"];
 
-    /// The form whose names these tensors have.
-    pub fn of_tensors<'a>(mut names: impl Iterator<Item = &'a String>) -> Form {
-        if names.any(|n| n.starts_with("stem.net.")) { Form::ZeroCostNas } else { Form::Tiny }
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        Form::NAMES[self as usize]
     }
 
     /// Names of the stem's convolution and norm.
@@ -97,79 +102,21 @@ impl std::str::FromStr for Form {
     }
 }
 
-/// Sizes that a network's tensors tell, for files that say nothing else.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Outline {
-    /// Channels after the stem.
-    pub channels: Option<usize>,
-    /// Cells per stage.
-    pub cells: Option<usize>,
-    /// Channels of the images.
-    pub in_channels: Option<usize>,
-    /// Classes.
-    pub classes: Option<usize>,
-}
-
-impl Outline {
-    /// Of these tensors.
-    pub fn of(named: &Named) -> Self {
-        let axis = |names: &[&str], axis: usize| {
-            names.iter().find_map(|name| named.get(&format!("{name}.weight"))?.dims.get(axis).copied())
-        };
-        let stems = [Form::Tiny, Form::ZeroCostNas].map(|form| form.stem()[0]);
-        let number = |name: &String, prefix: &str| name.strip_prefix(prefix)?.split('.').next()?.parse::<usize>().ok();
-        // The first reduction stands behind as many cells; the other form numbers the cells of a stage.
-        let reductions = named.keys().filter(|name| name.ends_with("conv_a.op.1.weight"));
-        let before = reductions.filter_map(|name| number(name, "cells.")).min();
-        let last = || named.keys().filter_map(|name| number(name, "stack_cell1.")).max();
-        Outline {
-            channels: axis(&stems, 0),
-            cells: before.or_else(|| Some(last()? + 1)),
-            in_channels: axis(&stems, 1),
-            classes: axis(&CLASSIFIERS, 0),
-        }
-    }
-}
-
-/// Which batch norms a network has. Some proxies are defined on networks without.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Norms {
-    /// All.
-    #[default]
-    All,
-    /// Those of the reductions only: what the released proxies make of [`Form::ZeroCostNas`] when they ask for none.
-    Reductions,
-    /// None.
-    None,
-}
-
-impl Norms {
-    /// What `bn=False` of the released proxies comes to.
-    pub fn without(form: Form) -> Self {
-        match form {
-            Form::Tiny => Norms::None,
-            Form::ZeroCostNas => Norms::Reductions,
-        }
-    }
-}
-
 /// One architecture.
 #[derive(Clone, Debug)]
 pub struct Network {
     /// Operations of the cell.
-    pub arch: Arch,
+    pub cell: Cell,
     /// Sizes around it.
     pub sizes: Macro,
     /// Biases, norms and names.
     pub form: Form,
-    /// Batch norms that are there.
-    pub norms: Norms,
 }
 
 impl Network {
     /// The benchmark's own network.
-    pub fn new(arch: Arch, sizes: Macro) -> Self {
-        Network { arch, sizes, form: Form::Tiny, norms: Norms::All }
+    pub fn new(cell: Cell, sizes: Macro) -> Self {
+        Network { cell, sizes, form: Form::Tiny }
     }
 }
 
@@ -182,18 +129,117 @@ pub struct Supernet {
 
 impl Supernet {
     /// The path of an architecture: the code of each edge's operation.
-    pub fn path(arch: &Arch) -> Vec<u8> {
-        arch.0.iter().map(|op| op.code() as u8).collect()
+    pub fn path(cell: &Cell) -> Vec<u8> {
+        cell.0.iter().map(|op| op.code() as u8).collect()
     }
 }
 
 /// Name in a supernet of the weight that a network calls `name`, given the network's architecture: the edge's operation
 /// is inserted before `.op.1`. `None` for weights that the supernet does not have (scales and shifts of cells).
-pub fn inherited_name(name: &str, arch: &Arch) -> Option<String> {
+pub fn inherited_name(name: &str, cell: &Cell) -> Option<String> {
     let Some((head, tail)) = name.split_once(".layers.") else { return Some(name.to_owned()) };
     let (edge, part) = tail.split_once('.')?;
-    let op = arch.0.get(edge.parse::<usize>().ok()?)?;
+    let op = cell.0.get(edge.parse::<usize>().ok()?)?;
     part.starts_with("op.1").then(|| format!("{head}.layers.{edge}.{}.{part}", op.name()))
+}
+
+/// The sizes that a build comes to.
+///
+/// # Errors
+/// If an option is missing.
+pub fn sizes(build: &Build) -> Result<Macro> {
+    let [height, width] = build.image;
+    let (channels, cells) = (build.count("channels")?, build.count("cells")?);
+    Ok(Macro { channels, cells, in_channels: build.in_channels, height, width, classes: build.classes })
+}
+
+/// The build of a form and sizes.
+pub fn build(form: Form, sizes: &Macro) -> Build {
+    let option = |name: &str, value: usize| (name.to_owned(), toml::Value::from(value as i64));
+    Build {
+        form: form.name().to_owned(),
+        image: [sizes.height, sizes.width],
+        in_channels: sizes.in_channels,
+        classes: sizes.classes,
+        options: Options::from_iter([option("channels", sizes.channels), option("cells", sizes.cells)]),
+    }
+}
+
+/// The space with networks of a form and sizes.
+///
+/// # Errors
+/// If they cannot be built.
+pub fn family(form: Form, sizes: &Macro) -> Result<Family> {
+    Family::new(Arc::new(NasBench201), build(form, sizes))
+}
+
+impl Networks for NasBench201 {
+    fn forms(&self) -> &[&str] {
+        &Form::NAMES
+    }
+
+    fn defaults(&self, purpose: Purpose, images: &ImageInfo) -> Build {
+        let small = images.height.max(images.width) < 16;
+        let (channels, cells) = match purpose {
+            Purpose::Quick => (8, 1),
+            Purpose::Published | Purpose::Scoring => (16, 5),
+            Purpose::Training => (if small { 8 } else { 16 }, 1),
+        };
+        // Pictures of more than 16 pixels are seen at half their size in a quick run; sides are multiples of four.
+        let see = |side: usize| if purpose == Purpose::Quick && side > 16 { 16 } else { (side / 4 * 4).max(4) };
+        let (height, width) = (see(images.height), see(images.width));
+        let ImageInfo { channels: in_channels, classes, .. } = *images;
+        let form = if purpose == Purpose::Scoring { Form::ZeroCostNas } else { Form::Tiny };
+        build(form, &Macro { channels, cells, in_channels, height, width, classes })
+    }
+
+    fn check(&self, build: &Build) -> Result<()> {
+        sizes(build)?.validate()
+    }
+
+    fn network(&self, arch: &Arch, build: &Build) -> Result<Box<dyn Model>> {
+        Ok(Box::new(Network { cell: arch.try_into()?, sizes: sizes(build)?, form: build.form.parse()? }))
+    }
+
+    fn supernet(&self, build: &Build) -> Result<Option<Box<dyn space::Supernet>>> {
+        Ok(Some(Box::new(Supernet { sizes: sizes(build)? })))
+    }
+
+    fn cost(&self, arch: &Arch, build: &Build) -> Result<Cost> {
+        let (cell, sizes) = (Cell::try_from(arch)?, sizes(build)?);
+        Ok(Cost { params: params(&cell, &sizes), macs: macs(&cell, &sizes) })
+    }
+
+    fn recognise(&self, tensors: &Named, build: &mut Build) {
+        let axis = |names: &[&str], axis: usize| {
+            names.iter().find_map(|name| tensors.get(&format!("{name}.weight"))?.dims.get(axis).copied())
+        };
+        let stems = [Form::Tiny, Form::ZeroCostNas].map(|form| form.stem()[0]);
+        let number = |name: &String, prefix: &str| name.strip_prefix(prefix)?.split('.').next()?.parse::<usize>().ok();
+        // The first reduction stands behind as many cells; the other form numbers the cells of a stage.
+        let reductions = tensors.keys().filter(|name| name.ends_with("conv_a.op.1.weight"));
+        let before = reductions.filter_map(|name| number(name, "cells.")).min();
+        let last = || tensors.keys().filter_map(|name| number(name, "stack_cell1.")).max();
+        for (option, told) in [("channels", axis(&stems, 0)), ("cells", before.or_else(|| Some(last()? + 1)))] {
+            let told = told.map(|told| (option.to_owned(), toml::Value::from(told as i64)));
+            build.options.extend(told);
+        }
+        build.in_channels = axis(&stems, 1).unwrap_or(build.in_channels);
+        build.classes = axis(&CLASSIFIERS, 0).unwrap_or(build.classes);
+        let form =
+            if tensors.keys().any(|name| name.starts_with("stem.net.")) { Form::ZeroCostNas } else { Form::Tiny };
+        form.name().clone_into(&mut build.form);
+    }
+}
+
+impl space::Supernet for Supernet {
+    fn path(&self, arch: &Arch) -> Option<Vec<u8>> {
+        Some(arch.to_vec())
+    }
+
+    fn source(&self, name: &str, arch: &Arch) -> Option<String> {
+        inherited_name(name, &arch.try_into().ok()?)
+    }
 }
 
 impl Model for Network {
@@ -205,8 +251,8 @@ impl Model for Network {
         self.sizes.classes
     }
 
-    fn forward(&self, layers: &mut Layers, x: TensorId) -> Result<TensorId> {
-        skeleton(layers, x, &self.sizes, self.form, self.norms, &mut |layers, name, x| cell(layers, name, x, self))
+    fn forward(&self, layers: &mut Layers, x: TensorId) -> Result<Heads> {
+        skeleton(layers, x, &self.sizes, self.form, &mut |layers, name, x| cell(layers, name, x, self))
     }
 }
 
@@ -219,56 +265,54 @@ impl Model for Supernet {
         self.sizes.classes
     }
 
-    fn forward(&self, layers: &mut Layers, x: TensorId) -> Result<TensorId> {
+    fn forward(&self, layers: &mut Layers, x: TensorId) -> Result<Heads> {
         let choices: Vec<u16> = EDGES.iter().map(|_| layers.builder.choice(Op::ALL.len() as u8)).collect();
         let mut cell = |layers: &mut Layers, name: &str, x| super_cell(layers, name, x, &choices);
-        skeleton(layers, x, &self.sizes, Form::Tiny, Norms::All, &mut cell)
+        skeleton(layers, x, &self.sizes, Form::Tiny, &mut cell)
     }
 }
 
 /// Appends one cell, given its name and input.
-type Cell<'a> = dyn FnMut(&mut Layers, &str, TensorId) -> Result<TensorId> + 'a;
+type AppendCell<'a> = dyn FnMut(&mut Layers, &str, TensorId) -> Result<TensorId> + 'a;
 
-/// Stem, three stages of cells with reductions between them, head.
-fn skeleton(
-    layers: &mut Layers,
-    x: TensorId,
-    sizes: &Macro,
-    form: Form,
-    norms: Norms,
-    cell: &mut Cell,
-) -> Result<TensorId> {
-    let outer = std::mem::replace(&mut layers.skip_norms, norms != Norms::All);
+/// Stem, three stages of cells with reductions between them, head. The released measures count a stage's features from its
+/// reduction on, and hold a cell for one of the next stage when it is the last of its own.
+fn skeleton(layers: &mut Layers, x: TensorId, sizes: &Macro, form: Form, cell: &mut AppendCell) -> Result<Heads> {
     let [conv, norm] = form.stem();
+    layers.stage = 0;
     let stem = layers.conv(conv, x, sizes.channels, Geometry::square(3, 1, 1))?;
     let stem = layers.batch_norm(norm, stem, true)?;
     let mut x = layers.builder.materialise(stem);
-    layers.anatomy.features.push(x);
+    layers.feature(x, false);
     let mut index = 0;
     for stage in 0..3 {
         if stage > 0 {
-            layers.skip_norms = norms == Norms::None;
+            // A network that the released proxies ask to have no norms keeps those of its reductions.
+            layers.keeps_norms = form == Form::ZeroCostNas;
+            layers.stage = stage;
             let [name, shortcut] = form.reduction(stage, index);
             x = reduction(layers, &name, &shortcut, x)?;
-            layers.skip_norms = norms != Norms::All;
-            layers.anatomy.features.push(x);
+            layers.keeps_norms = false;
+            layers.feature(x, false);
             index += 1;
         }
         for number in 0..sizes.cells {
+            layers.stage = (stage * sizes.cells + number + 1) / sizes.cells;
             x = cell(layers, &form.cell(stage, number, index), x)?;
             index += 1;
         }
     }
-    layers.anatomy.features.push(x);
+    // The head's rectifier works in place.
+    layers.feature(x, true);
+    layers.stage = 4;
     let [norm, classifier] = form.head();
     let normalised = layers.batch_norm(norm, x, true)?;
     let active = layers.relu(normalised);
     layers.anatomy.last_map = Some(active.tensor);
     let pooled = layers.builder.global_avg_pool(active);
     layers.builder.probe(pooled, "features");
-    layers.anatomy.features.push(pooled);
-    layers.skip_norms = outer;
-    layers.linear(classifier, pooled, sizes.classes)
+    layers.feature(pooled, false);
+    Ok(layers.linear(classifier, pooled, sizes.classes)?.into())
 }
 
 /// A ResNet block that halves the image and doubles the channels.
@@ -292,15 +336,15 @@ fn convolution(op: Op) -> Option<Geometry> {
 }
 
 fn cell(layers: &mut Layers, name: &str, x: TensorId, network: &Network) -> Result<TensorId> {
-    let Network { arch, form, .. } = network;
+    let Network { cell: Cell(ops), form, .. } = network;
     let shape = layers.builder.shape(x);
     let mut nodes = vec![x];
     for node in 1..4 {
         let mut terms = vec![];
         for (edge, &(from, _)) in EDGES.iter().enumerate().filter(|(_, (_, to))| *to == node) {
             let source = Value::from(nodes[from]);
-            let layer = form.edge(name, edge, arch.0[edge]);
-            let value = match arch.0[edge] {
+            let layer = form.edge(name, edge, ops[edge]);
+            let value = match ops[edge] {
                 Op::None => continue,
                 Op::SkipConnect => source,
                 Op::AvgPool3x3 => layers.builder.avg_pool(&layer, source, POOL)?,

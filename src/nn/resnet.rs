@@ -2,7 +2,7 @@
 //! as torchvision has it, and its tensor names. No search space: what public benchmarks time, and an example of how a network is
 //! put together from [`Layers`].
 
-use super::{Layers, Model};
+use super::{Heads, Layers, Model};
 use crate::error::Result;
 use crate::graph::{Geometry, TensorId, Value, Window};
 
@@ -30,21 +30,23 @@ impl Model for ResNet50 {
         self.classes
     }
 
-    fn forward(&self, layers: &mut Layers, x: TensorId) -> Result<TensorId> {
+    fn forward(&self, layers: &mut Layers, x: TensorId) -> Result<Heads> {
         let x = conv_norm(layers, ["conv1", "bn1"], x.into(), 64, Geometry::square(7, 2, 3))?;
         let x = layers.relu(x);
         let mut x: Value = layers.builder.max_pool("maxpool", x, POOL)?.into();
         for (stage, (blocks, width)) in STAGES.into_iter().enumerate() {
+            layers.stage = stage;
             for number in 0..blocks {
                 let stride = if stage > 0 && number == 0 { 2 } else { 1 };
                 x = bottleneck(layers, &format!("layer{}.{number}", stage + 1), x, width, stride)?;
             }
-            layers.anatomy.features.push(x.tensor);
+            layers.feature(x.tensor, true);
         }
         layers.anatomy.last_map = Some(x.tensor);
         let pooled = layers.builder.global_avg_pool(x);
-        layers.anatomy.features.push(pooled);
-        layers.linear("fc", pooled, self.classes)
+        layers.feature(pooled, false);
+        layers.stage = STAGES.len();
+        Ok(layers.linear("fc", pooled, self.classes)?.into())
     }
 }
 
@@ -87,7 +89,7 @@ mod tests {
         let model = ResNet50 { side: 64, classes: 1000 };
         let mut layers = Layers::new(Statistics::Running).unwrap();
         let (x, _) = layers.batch(1, model.input()).unwrap();
-        let logits = model.forward(&mut layers, x).unwrap();
+        let logits = model.forward(&mut layers, x).unwrap().logits;
         let graph = layers.builder.finish();
         assert_eq!(graph.shape(logits).channels(), 1000);
         let (mut weights, mut tensors) = (0, 0);

@@ -1,36 +1,276 @@
-//! What a search needs of a space besides its architectures: networks.
+//! What a search needs of a space besides its architectures: networks, a supernet, costs; and the registry of all spaces.
+//!
+//! Around an architecture stands a [`Build`]: form, image, classes, and options such as channels and cells, whose meaning is the
+//! space's own. A [`Family`] is a space with a build: everything that turns an architecture into one network. Whoever brings a
+//! space of their own implements [`Space`] and [`Networks`] and hands it to
+//! [`Registry::with`]; all commands take it then.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use super::Model;
-use super::nas_bench_201::{Network, Supernet, inherited_name};
-use crate::space::Space;
+use super::count::{self, Cost};
+use super::tensors::Named;
+use crate::error::{Error, Result, unknown};
 use crate::space::nas_bench_201::NasBench201;
+use crate::space::{Arch, Space};
 
-/// A space whose architectures can be built, alone or as paths of a supernet.
-pub trait NetworkSpace: Space {
-    /// The network of one architecture.
-    fn network(&self, arch: &Self::Arch) -> Box<dyn Model>;
-    /// The supernet of all.
-    fn supernet(&self) -> Box<dyn Model>;
-    /// The path of an architecture in the supernet.
-    fn path(&self, arch: &Self::Arch) -> Vec<u8>;
-    /// What the supernet calls a weight of an architecture's network; `None` if it has no such weight.
-    fn inherited(&self, name: &str, arch: &Self::Arch) -> Option<String>;
+/// Numbers and names that a space gives a meaning.
+pub type Options = toml::Table;
+
+/// How an architecture becomes a network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Build {
+    /// Whose network it is, one of [`Networks::forms`].
+    pub form: String,
+    /// Rows and columns that the network sees.
+    pub image: [usize; 2],
+    /// Channels of the images.
+    pub in_channels: usize,
+    /// Classes.
+    pub classes: usize,
+    /// What else the space wants to know.
+    #[serde(flatten)]
+    pub options: Options,
 }
 
-impl NetworkSpace for NasBench201 {
-    fn network(&self, arch: &Self::Arch) -> Box<dyn Model> {
-        Box::new(Network::new(*arch, self.sizes))
+/// What is known of the images that networks are to see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageInfo {
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// Channels.
+    pub channels: usize,
+    /// Classes.
+    pub classes: usize,
+}
+
+/// What a build is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A search that takes minutes on any machine.
+    Quick,
+    /// As the space's authors have it.
+    Published,
+    /// A single training.
+    Training,
+    /// What zero-cost proxies are defined on.
+    Scoring,
+}
+
+/// A space whose architectures can be built.
+pub trait Networks: Space {
+    /// Whose networks there are, the usual one first.
+    fn forms(&self) -> &[&str];
+
+    /// A build with all options that the space knows.
+    fn defaults(&self, purpose: Purpose, images: &ImageInfo) -> Build;
+
+    /// Checks the sizes of a build; form and names of options were looked at before.
+    ///
+    /// # Errors
+    /// What cannot be built.
+    fn check(&self, _build: &Build) -> Result<()> {
+        Ok(())
     }
 
-    fn supernet(&self) -> Box<dyn Model> {
-        Box::new(Supernet { sizes: self.sizes })
+    /// The network of an architecture.
+    ///
+    /// # Errors
+    /// If it cannot be built.
+    fn network(&self, arch: &Arch, build: &Build) -> Result<Box<dyn Model>>;
+
+    /// The supernet of all, if there is one.
+    ///
+    /// # Errors
+    /// If it cannot be built.
+    fn supernet(&self, _build: &Build) -> Result<Option<Box<dyn Supernet>>> {
+        Ok(None)
     }
 
-    fn path(&self, arch: &Self::Arch) -> Vec<u8> {
-        Supernet::path(arch)
+    /// Parameters and multiply-adds, as the space's authors count them; from the graph unless they count otherwise.
+    ///
+    /// # Errors
+    /// If it cannot be built.
+    fn cost(&self, arch: &Arch, build: &Build) -> Result<Cost> {
+        count::cost(&*self.network(arch, build)?)
     }
 
-    fn inherited(&self, name: &str, arch: &Self::Arch) -> Option<String> {
-        inherited_name(name, arch)
+    /// What tensors of a network tell of its build; the rest stays as it is.
+    fn recognise(&self, _tensors: &Named, _build: &mut Build) {}
+}
+
+/// All architectures of a space at once, with shared weights.
+pub trait Supernet: Model {
+    /// The options that an architecture takes; `None` if its networks are no paths.
+    fn path(&self, arch: &Arch) -> Option<Vec<u8>>;
+
+    /// What the supernet calls a weight of an architecture's network; `None` if it has no such weight.
+    fn source(&self, name: &str, arch: &Arch) -> Option<String>;
+}
+
+impl Build {
+    /// Rows, columns and channels of the images.
+    pub fn input(&self) -> [usize; 3] {
+        let [height, width] = self.image;
+        [height, width, self.in_channels]
+    }
+
+    /// A whole number among the options.
+    ///
+    /// # Errors
+    /// If there is none, or something else.
+    pub fn count(&self, option: &str) -> Result<usize> {
+        let value = self.options.get(option);
+        let number = value.and_then(|value| value.as_integer()).and_then(|value| usize::try_from(value).ok());
+        number.ok_or_else(|| {
+            let have = value.map_or("is missing".into(), |value| format!("is {value}"));
+            Error::invalid(format!("build.{option}"), format!("{have}, expected a whole number"))
+        })
+    }
+
+    /// The options as words: `channels 16, cells 5`.
+    pub fn words(&self) -> String {
+        self.options.iter().map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// A space with everything around an architecture: what turns one into a network.
+#[derive(Clone)]
+pub struct Family {
+    space: Arc<dyn Networks>,
+    /// Everything around an architecture.
+    pub build: Build,
+}
+
+impl std::fmt::Debug for Family {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Family({}, {:?})", self.name(), self.build)
+    }
+}
+
+impl Deref for Family {
+    type Target = dyn Space;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.space
+    }
+}
+
+impl Family {
+    /// Checks form, options and sizes.
+    ///
+    /// # Errors
+    /// What the space does not know, with the nearest that it does, or cannot build.
+    pub fn new(space: Arc<dyn Networks>, build: Build) -> Result<Self> {
+        if !space.forms().contains(&build.form.as_str()) {
+            return Err(unknown("form", &build.form, space.forms()));
+        }
+        let images = ImageInfo {
+            height: build.image[0],
+            width: build.image[1],
+            channels: build.in_channels,
+            classes: build.classes,
+        };
+        let known = space.defaults(Purpose::Published, &images).options;
+        let names: Vec<&str> = known.keys().map(String::as_str).collect();
+        for name in build.options.keys() {
+            if !known.contains_key(name) {
+                return Err(unknown(&format!("option of the space {}", space.name()), name, &names));
+            }
+        }
+        space.check(&build)?;
+        Ok(Family { space, build })
+    }
+
+    /// The same in another form.
+    ///
+    /// # Errors
+    /// If the space does not know it.
+    pub fn in_form(&self, form: &str) -> Result<Self> {
+        Family::new(self.space.clone(), Build { form: form.to_owned(), ..self.build.clone() })
+    }
+
+    /// The network of an architecture.
+    ///
+    /// # Errors
+    /// If it cannot be built.
+    pub fn network(&self, arch: &Arch) -> Result<Box<dyn Model>> {
+        self.space.network(arch, &self.build)
+    }
+
+    /// The supernet of all, if there is one.
+    ///
+    /// # Errors
+    /// If it cannot be built.
+    pub fn supernet(&self) -> Result<Option<Box<dyn Supernet>>> {
+        self.space.supernet(&self.build)
+    }
+
+    /// The supernet, for what needs one.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn needs_supernet(&self) -> Result<Box<dyn Supernet>> {
+        let none = || Error::invalid("--space", format!("{} has no supernet, which this needs", self.name()));
+        self.supernet()?.ok_or_else(none)
+    }
+
+    /// Parameters and multiply-adds of an architecture.
+    ///
+    /// # Errors
+    /// If it cannot be built.
+    pub fn cost(&self, arch: &Arch) -> Result<Cost> {
+        self.space.cost(arch, &self.build)
+    }
+}
+
+/// The spaces that a program knows.
+#[derive(Clone)]
+pub struct Registry(Vec<Arc<dyn Networks>>);
+
+impl Default for Registry {
+    /// Those that come with the crate.
+    fn default() -> Self {
+        Registry(vec![Arc::new(NasBench201)])
+    }
+}
+
+impl Registry {
+    /// The same and another space, in place of one of its name.
+    pub fn with(mut self, space: impl Networks + 'static) -> Self {
+        self.0.retain(|known| known.name() != space.name());
+        self.0.push(Arc::new(space));
+        self
+    }
+
+    /// All, the usual one first.
+    pub fn spaces(&self) -> impl Iterator<Item = &Arc<dyn Networks>> {
+        self.0.iter()
+    }
+
+    /// The names.
+    pub fn names(&self) -> Vec<&str> {
+        self.0.iter().map(|space| space.name()).collect()
+    }
+
+    /// The space of a name.
+    ///
+    /// # Errors
+    /// If there is none; the nearest is named.
+    pub fn get(&self, name: &str) -> Result<&Arc<dyn Networks>> {
+        self.0.iter().find(|space| space.name() == name).ok_or_else(|| unknown("space", name, &self.names()))
+    }
+
+    /// A space with everything around its architectures.
+    ///
+    /// # Errors
+    /// If there is none of the name, or the build does not suit it.
+    pub fn open(&self, name: &str, build: Build) -> Result<Family> {
+        Family::new(self.get(name)?.clone(), build)
     }
 }

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::nas_bench_201::CLASSIFIERS;
 use super::tensors::{Named, read};
 use crate::error::{Error, Result};
 use crate::graph::store::Contents;
@@ -122,9 +121,9 @@ impl Weights {
         }
     }
 
-    /// Puts the rows of the classifier, whose classes are `theirs`, into the order of the classes `ours`, if they are the
+    /// Puts the rows of the layer `classifier`, whose classes are `theirs`, into the order of the classes `ours`, if they are the
     /// same.
-    pub fn align(&mut self, theirs: &[String], ours: &[String]) -> Classes {
+    pub fn align(&mut self, classifier: &str, theirs: &[String], ours: &[String]) -> Classes {
         if theirs == ours {
             return Classes::Same;
         }
@@ -138,7 +137,7 @@ impl Weights {
         let Some(places) = places.filter(|p| theirs.len() == ours.len() && distinct(p)) else {
             return Classes::Different;
         };
-        for (_, values) in self.named.iter_mut().filter(|(name, _)| in_classifier(name)) {
+        for (_, values) in self.named.iter_mut().filter(|(name, _)| is_of(classifier, name)) {
             let row = values.data.len() / theirs.len().max(1);
             let rows = |&place: &usize| values.data.get(place * row..(place + 1) * row).unwrap_or_default().to_vec();
             values.data = places.iter().flat_map(rows).collect();
@@ -146,9 +145,9 @@ impl Weights {
         Classes::Reordered
     }
 
-    /// Leaves the classifier out: its classes are others.
-    pub fn drop_classifier(&mut self) {
-        self.named.retain(|name, _| !in_classifier(name));
+    /// Leaves a layer out: the classifier, if its classes are others.
+    pub fn drop_layer(&mut self, layer: &str) {
+        self.named.retain(|name, _| !is_of(layer, name));
     }
 }
 
@@ -191,8 +190,9 @@ fn numbered(names: &[String]) -> bool {
     names.iter().enumerate().all(|(number, name)| *name == number.to_string())
 }
 
-fn in_classifier(name: &str) -> bool {
-    name.rsplit_once('.').is_some_and(|(layer, _)| CLASSIFIERS.contains(&layer))
+/// Whether a tensor is a layer's.
+fn is_of(layer: &str, name: &str) -> bool {
+    name.rsplit_once('.').is_some_and(|(own, _)| own == layer)
 }
 
 /// The first names, and how many more there are.
@@ -249,16 +249,16 @@ mod tests {
         ]);
         let mut weights = read_back(&named);
         let (abc, cab) = (names(&["a", "b", "c"]), names(&["c", "a", "b"]));
-        assert_eq!(weights.align(&abc, &abc), Classes::Same);
-        assert_eq!(weights.align(&abc, &names(&["0", "1", "2"])), Classes::Unnamed);
-        assert_eq!(weights.align(&abc, &names(&["b", "c", "d"])), Classes::Different);
-        assert_eq!(weights.align(&abc, &names(&["a", "b"])), Classes::Different);
+        assert_eq!(weights.align("classifier", &abc, &abc), Classes::Same);
+        assert_eq!(weights.align("classifier", &abc, &names(&["0", "1", "2"])), Classes::Unnamed);
+        assert_eq!(weights.align("classifier", &abc, &names(&["b", "c", "d"])), Classes::Different);
+        assert_eq!(weights.align("classifier", &abc, &names(&["a", "b"])), Classes::Different);
         assert_eq!(weights.named, named);
-        assert_eq!(weights.align(&abc, &cab), Classes::Reordered);
+        assert_eq!(weights.align("classifier", &abc, &cab), Classes::Reordered);
         assert_eq!(weights.named["classifier.weight"].data, [4.0, 5.0, 0.0, 1.0, 2.0, 3.0]);
         assert_eq!(weights.named["classifier.bias"].data, [9.0, 7.0, 8.0]);
         assert_eq!(weights.named["stem.0.weight"].data, [1.0, 2.0, 3.0]);
-        weights.drop_classifier();
+        weights.drop_layer("classifier");
         assert_eq!(weights.named.len(), 1);
         let words = differing_classes(["the model", "the data"], &abc, &names(&["b", "c", "d"]));
         assert_eq!(words, "the model has 3 classes, the data 3: only the model has a; only the data has d");

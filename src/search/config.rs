@@ -6,7 +6,8 @@ use super::evolution::{Dedupe, EvolutionProtocol, EvolutionSettings};
 use crate::error::{Error, Result};
 use crate::measure::flatness::FlatnessProtocol;
 use crate::measure::forward::Averaging;
-use crate::space::nas_bench_201::{CLASSES, SIZE};
+use crate::nn::space::{Build, ImageInfo, Networks, Purpose};
+use crate::space::Space;
 use crate::train::schedule::Schedule;
 use crate::train::step::Optimizer;
 use crate::train::trainer::Recipe;
@@ -41,6 +42,16 @@ pub enum Preset {
     Quick,
     /// The paper's sizes.
     Paper,
+}
+
+impl Preset {
+    /// What networks of a search of this size are built for.
+    pub fn purpose(self) -> Purpose {
+        match self {
+            Preset::Quick => Purpose::Quick,
+            Preset::Paper => Purpose::Published,
+        }
+    }
 }
 
 impl std::str::FromStr for Preset {
@@ -86,12 +97,8 @@ pub struct SearchConfig {
     pub seed: u64,
     /// Whether the released code's behaviour was asked for.
     pub compat: bool,
-    /// Channels after the stem.
-    pub channels: usize,
-    /// Cells per stage.
-    pub cells: usize,
-    /// Rows and columns that the network sees.
-    pub image: [usize; 2],
+    /// How networks are built.
+    pub build: Build,
     /// Share of the training images that trains; the rest validates.
     pub train_share: f64,
     /// Candidates to evaluate, no more than all generations have; 0 for all of these.
@@ -113,20 +120,19 @@ pub struct SearchConfig {
 }
 
 impl SearchConfig {
-    /// The sizes of a preset for data of so many images of this side.
+    /// The sizes of a preset in a space, for data of so many images of this kind.
     pub fn preset(
         method: Method,
         preset: Preset,
+        space: &dyn Networks,
         data: &str,
-        images: usize,
-        side: (usize, usize),
+        (images, info): (usize, &ImageInfo),
         compat: bool,
     ) -> Self {
-        let small = side.0.max(side.1) < 16;
+        let small = info.height.max(info.width) < 16;
         let quick = preset == Preset::Quick;
-        // Pictures of more than 16 pixels are seen at half their size in a quick run; sides are multiples of four.
-        let see = |side: usize| if quick && side > 16 { 16 } else { (side / 4 * 4).max(4) };
-        let image = [see(side.0), see(side.1)];
+        let build = space.defaults(preset.purpose(), info);
+        let image = build.image;
         let batch = if quick && images < 4_000 { 32 } else { 64 };
         let (supernet_epochs, training_epochs) = match (quick, small) {
             (true, true) => (22, 16),
@@ -157,13 +163,11 @@ impl SearchConfig {
         };
         SearchConfig {
             method,
-            space: "nas-bench-201".into(),
+            space: space.name().to_owned(),
             data: data.into(),
             seed: 1,
             compat,
-            channels: if quick { 8 } else { 16 },
-            cells: if quick { 1 } else { 5 },
-            image,
+            build,
             train_share: if quick { 0.75 } else { 0.5 },
             evaluations: 0,
             time: 0.0,
@@ -193,10 +197,7 @@ impl SearchConfig {
     ///
     /// # Errors
     /// Names what cannot be used.
-    pub fn validate(&self, images: usize) -> Result<()> {
-        if self.space != "nas-bench-201" {
-            return Err(crate::error::unknown("--space", &self.space, &["nas-bench-201"]));
-        }
+    pub fn validate(&self, space: &dyn Space, images: usize) -> Result<()> {
         if !(0.05..=0.95).contains(&self.train_share) {
             return Err(Error::invalid("train_share", format!("{} is outside 0.05 to 0.95", self.train_share)));
         }
@@ -213,7 +214,7 @@ impl SearchConfig {
         }
         self.evaluation.flatness.validate()?;
         self.evolution.validate()?;
-        check_evaluations(self.evaluations, self.most(), self.protocol.dedupe)?;
+        check_evaluations(space, self.evaluations, self.most(), self.protocol.dedupe)?;
         self.supernet.validate_in("supernet", "--supernet-epochs", training)?;
         self.training.validate(images)
     }
@@ -236,13 +237,15 @@ impl SearchConfig {
 }
 
 /// Fails if more candidates are asked for than the generations or the space have.
-pub(super) fn check_evaluations(asked: usize, of_generations: usize, dedupe: Dedupe) -> Result<()> {
-    let (of_space, different) = match dedupe {
-        Dedupe::Exact => (SIZE, String::new()),
-        Dedupe::Canonical => (CLASSES, format!(", of which {CLASSES} differ")),
+pub(super) fn check_evaluations(space: &dyn Space, asked: usize, of_generations: usize, dedupe: Dedupe) -> Result<()> {
+    let vectors = space.vectors().unwrap_or(u64::MAX);
+    let classes = match dedupe {
+        Dedupe::Exact => None,
+        Dedupe::Canonical => space.count_classes(),
     };
-    let why = if asked > of_space {
-        format!("{asked} candidates; the space has {SIZE} architectures{different}")
+    let why = if asked as u64 > classes.unwrap_or(vectors) {
+        let different = classes.map_or(String::new(), |classes| format!(", of which {classes} differ"));
+        format!("{asked} candidates; the space has {vectors} architectures{different}")
     } else if asked > of_generations {
         format!("{asked} candidates, but the generations have {of_generations}; take more generations")
     } else {
@@ -264,29 +267,33 @@ pub(super) fn check_reached(asked: usize, found: usize, time: f64) -> Result<()>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::space::nas_bench_201::NasBench201;
 
     #[test]
     fn as_many_as_are_asked_for_or_a_reason() {
-        let new = |compat| SearchConfig::preset(Method::Random, Preset::Quick, "digits", 1_442, (8, 8), compat);
+        let info = ImageInfo { height: 8, width: 8, channels: 1, classes: 10 };
+        let space = NasBench201;
+        let images = (1_442, &info);
+        let new = |compat| SearchConfig::preset(Method::Random, Preset::Quick, &space, "digits", images, compat);
         let mut config = new(false);
         for (asked, generations) in [(7, 5), (50, 5), (60, 6), (61, 7), (6_466, 647)] {
             config.evolution.generations = 5;
             config.ask(asked);
             assert_eq!((config.candidates(), config.evolution.generations), (asked, generations));
-            config.validate(1_442).unwrap();
+            config.validate(&space, 1_442).unwrap();
         }
         config.ask(6_467);
-        let why = config.validate(1_442).unwrap_err().to_string();
+        let why = config.validate(&space, 1_442).unwrap_err().to_string();
         assert!(why.contains("--evaluations: 6467") && why.contains("15625") && why.contains("6466 differ"), "{why}");
         let mut released = new(true);
         released.ask(15_625);
-        released.validate(1_442).unwrap();
+        released.validate(&space, 1_442).unwrap();
         released.ask(15_626);
-        assert!(released.validate(1_442).is_err());
+        assert!(released.validate(&space, 1_442).is_err());
         // A file may say what does not go together.
         config.evaluations = 60;
         config.evolution.generations = 5;
-        let why = config.validate(1_442).unwrap_err().to_string();
+        let why = config.validate(&space, 1_442).unwrap_err().to_string();
         assert!(why.contains("60") && why.contains("have 50"), "{why}");
         config.evaluations = 0;
         assert_eq!(config.candidates(), 50);

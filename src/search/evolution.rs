@@ -3,17 +3,17 @@
 //! Generation 0 is random. Each later one mutates and crosses the best of all that was evaluated before,
 //! and fills up with random architectures; nothing is evaluated twice.
 //!
-//! Ask and tell: [`Evolution::ask`] is a pure function of the archive's earlier generations, the settings
+//! [`Evolution::ask`] is a pure function of the archive's earlier generations, the settings
 //! and the streams. A run that stopped amid a generation asks for it again and gets what is left of it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
 use super::archive::{Archive, Entry, by_fitness};
 use super::random::missed;
 use crate::error::{Error, Result};
-use crate::space::{Draw, MutationScope, Space};
+use crate::space::{Arch, Draw, MutationScope, Space};
 
 /// Random numbers for a slot of a generation: always the same ones for the same two numbers.
 pub type Streams<'a> = dyn Fn(u64, u64) -> Box<dyn Draw> + 'a;
@@ -30,9 +30,9 @@ pub enum Dedupe {
 }
 
 /// What `dedupe` compares.
-pub(crate) fn visited_key<S: Space>(space: &S, arch: &S::Arch, dedupe: Dedupe) -> String {
+pub(crate) fn visited_key(space: &dyn Space, arch: &Arch, dedupe: Dedupe) -> Arch {
     match dedupe {
-        Dedupe::Exact => arch.to_string(),
+        Dedupe::Exact => arch.clone(),
         Dedupe::Canonical => space.canonical(arch),
     }
 }
@@ -141,18 +141,18 @@ impl EvolutionSettings {
 }
 
 /// An evolution over a space.
-pub struct Evolution<'a, S: Space> {
-    space: &'a S,
+pub struct Evolution<'a> {
+    space: &'a dyn Space,
     settings: EvolutionSettings,
     protocol: EvolutionProtocol,
     streams: &'a Streams<'a>,
 }
 
-impl<'a, S: Space> Evolution<'a, S> {
+impl<'a> Evolution<'a> {
     /// `streams(generation, slot)` gives the random numbers of a candidate: first the mutations' slots, then
     /// the crossovers', then the random ones'.
     pub fn new(
-        space: &'a S,
+        space: &'a dyn Space,
         settings: EvolutionSettings,
         protocol: EvolutionProtocol,
         streams: &'a Streams<'a>,
@@ -171,7 +171,7 @@ impl<'a, S: Space> Evolution<'a, S> {
     /// It looks at the entries of earlier generations alone to find them. There are fewer than the
     /// population when the space is exhausted, or is too large to look through and the tries run out. Fails if the archive holds
     /// architectures of another space.
-    pub fn ask(&self, archive: &Archive, generation: u64) -> Result<Vec<S::Arch>> {
+    pub fn ask(&self, archive: &Archive, generation: u64) -> Result<Vec<Arch>> {
         let earlier: Vec<&Entry> = archive.entries().iter().filter(|entry| entry.generation < generation).collect();
         let mut visited = HashSet::new();
         for entry in &earlier {
@@ -181,11 +181,11 @@ impl<'a, S: Space> Evolution<'a, S> {
             .into_iter()
             .take(self.settings.parents)
             .map(|entry| self.space.parse(&entry.arch))
-            .collect::<Result<Vec<S::Arch>>>()?;
+            .collect::<Result<Vec<Arch>>>()?;
         if generation == 0 {
             parents.clear();
         }
-        let mut proposals = self.breed(generation, &parents, &mut visited);
+        let mut proposals = self.breed(generation, &parents, &mut visited)?;
         let mut done = HashSet::new();
         for entry in archive.entries().iter().filter(|entry| entry.generation >= generation) {
             done.insert(self.key(&self.space.parse(&entry.arch)?));
@@ -195,7 +195,7 @@ impl<'a, S: Space> Evolution<'a, S> {
     }
 
     /// All candidates of a generation.
-    fn breed(&self, generation: u64, parents: &[S::Arch], visited: &mut HashSet<String>) -> Vec<S::Arch> {
+    fn breed(&self, generation: u64, parents: &[Arch], visited: &mut HashSet<Arch>) -> Result<Vec<Arch>> {
         let EvolutionSettings { population, mutations, crossovers, mutation_probability, .. } = self.settings;
         let EvolutionProtocol { mutation_scope, mutation_tries, crossover_tries, random_tries, .. } = self.protocol;
         let mut proposals = Vec::new();
@@ -204,19 +204,19 @@ impl<'a, S: Space> Evolution<'a, S> {
                 proposals.extend(self.fresh(generation, slot, mutation_tries, visited, &mut |draw| {
                     let parent = &parents[pick(draw, parents.len())];
                     self.space.mutate(parent, mutation_probability, mutation_scope, draw)
-                }));
+                })?);
             }
             for slot in mutations..mutations + crossovers {
                 proposals.extend(self.fresh(generation, slot, crossover_tries, visited, &mut |draw| {
                     let (a, b) = self.pair(draw, parents.len());
                     self.space.cross(&parents[a], &parents[b], draw)
-                }));
+                })?);
             }
         }
         let mut slot = mutations + crossovers;
         while proposals.len() < population {
             let random = &mut |draw: &mut dyn Draw| self.space.sample(draw);
-            let found = self.fresh(generation, slot, random_tries, visited, random).or_else(|| {
+            let found = self.fresh(generation, slot, random_tries, visited, random)?.or_else(|| {
                 let mut draw = (self.streams)(generation, slot as u64);
                 missed(self.space, self.protocol.dedupe, visited, draw.as_mut())
             });
@@ -226,7 +226,7 @@ impl<'a, S: Space> Evolution<'a, S> {
             }
             slot += 1;
         }
-        proposals
+        Ok(proposals)
     }
 
     /// Two parents' places.
@@ -245,53 +245,24 @@ impl<'a, S: Space> Evolution<'a, S> {
         generation: u64,
         slot: usize,
         tries: u32,
-        visited: &mut HashSet<String>,
-        make: &mut dyn FnMut(&mut dyn Draw) -> S::Arch,
-    ) -> Option<S::Arch> {
+        visited: &mut HashSet<Arch>,
+        make: &mut dyn FnMut(&mut dyn Draw) -> Result<Arch>,
+    ) -> Result<Option<Arch>> {
         let mut draw = (self.streams)(generation, slot as u64);
         for _ in 0..tries {
-            if self.space.size().is_some_and(|size| visited.len() as u64 >= size) {
-                return None;
+            if self.space.vectors().is_some_and(|size| visited.len() as u64 >= size) {
+                return Ok(None);
             }
-            let arch = make(draw.as_mut());
+            let arch = make(draw.as_mut())?;
             if visited.insert(self.key(&arch)) {
-                return Some(arch);
+                return Ok(Some(arch));
             }
         }
-        None
+        Ok(None)
     }
 
-    fn key(&self, arch: &S::Arch) -> String {
+    fn key(&self, arch: &Arch) -> Arch {
         visited_key(self.space, arch, self.protocol.dedupe)
-    }
-
-    /// Records an evaluation; `fitness` NaN marks a failed one, which is not proposed again.
-    pub fn tell(
-        &self,
-        archive: &mut Archive,
-        generation: u64,
-        arch: &S::Arch,
-        fitness: f64,
-        measures: BTreeMap<String, f64>,
-    ) -> Result<()> {
-        let (params, macs) = (self.space.params(arch), self.space.macs(arch));
-        archive.insert(Entry { arch: arch.to_string(), generation, baseline: false, fitness, params, macs, measures })
-    }
-
-    /// Asks, evaluates and tells until the last generation, from wherever the archive stands. `evaluate`
-    /// gives the fitness and the measures; its error ends the run, with all that was told in the archive.
-    pub fn run(
-        &self,
-        archive: &mut Archive,
-        mut evaluate: impl FnMut(u64, &S::Arch) -> Result<(f64, BTreeMap<String, f64>)>,
-    ) -> Result<()> {
-        for generation in 0..self.settings.generations {
-            for arch in self.ask(archive, generation)? {
-                let (fitness, measures) = evaluate(generation, &arch)?;
-                self.tell(archive, generation, &arch, fitness, measures)?;
-            }
-        }
-        Ok(())
     }
 }
 

@@ -141,7 +141,7 @@ pub fn train_and_test(
         let at = format!("the end of training, tensor {name}");
         return Err(Error::NotFinite { what: "a weight".into(), value: f32::NAN, at });
     }
-    folder.write("best.safetensors", &to_bytes(&named, card.metadata(setting.statistics))?)?;
+    folder.write("best.safetensors", &to_bytes(&named, card.metadata()?)?)?;
     let weights = trainer.stores(0).of(Role::Weights)?.clone();
     let running = trainer.stores(0).of(Role::Running)?.clone();
     let subject = Subject { weights: (weights, 0), running: (running, 0), path: vec![] };

@@ -4,7 +4,7 @@
 //! run NSGA-II.
 
 use crate::error::{Error, Result};
-use crate::space::Draw;
+use crate::space::{Arch, Draw, Space};
 
 /// What the genotypes of a search stand for.
 pub trait Genotypes {
@@ -76,6 +76,26 @@ pub fn check(options: &[u32], genes: &[u32]) -> Result<()> {
         }
         None => Ok(()),
     }
+}
+
+/// The genes of an architecture.
+pub fn of(arch: &Arch) -> Vec<u32> {
+    arch.iter().copied().map(u32::from).collect()
+}
+
+/// The architecture of genes.
+///
+/// # Errors
+/// If there are more or fewer than the space has, or one is beyond its values.
+pub fn arch(space: &dyn Space, genes: &[u32]) -> Result<Arch> {
+    let arch = genes.iter().map(|&gene| u8::try_from(gene).unwrap_or(u8::MAX)).collect();
+    space.check(&arch)?;
+    Ok(arch)
+}
+
+/// How many values each gene of a space has.
+pub fn options(space: &dyn Space) -> Vec<u32> {
+    space.genes().iter().map(|gene| gene.options.into()).collect()
 }
 
 /// The genes as the numbers that a surrogate learns from.

@@ -22,14 +22,13 @@ use crate::measure::zero_cost::score::{Scorer, batch_of};
 use crate::measure::zero_cost::{LOWEST, Proxy};
 use crate::nn::bank::Bank;
 use crate::nn::card::ModelCard;
-use crate::nn::nas_bench_201::Form;
-use crate::nn::space::NetworkSpace;
+use crate::nn::count::Cost;
+use crate::nn::space::{Build, Family, ImageInfo, Networks, Purpose};
 use crate::philox::Stream;
 use crate::progress::{Event, Observer, tell};
 use crate::report::folder::RunFolder;
 use crate::report::statistics::spearman;
-use crate::space::Space;
-use crate::space::nas_bench_201::{Arch, NasBench201, Op};
+use crate::space::{Arch, Space};
 use crate::train::feed::Resident;
 use crate::train::step::Optimizer;
 use crate::train::trainer::{Recipe, Setting};
@@ -84,16 +83,12 @@ pub struct ProxyConfig {
     /// Seed of everything.
     #[serde(with = "crate::philox::seed_text")]
     pub seed: u64,
-    /// Channels after the stem.
-    pub channels: usize,
-    /// Cells per stage.
-    pub cells: usize,
-    /// Rows and columns that the network sees.
-    pub image: [usize; 2],
+    /// How the network that is found is built.
+    pub build: Build,
     /// What is maximised.
     pub proxy: Proxy,
     /// Form of the network that is scored.
-    pub network: Form,
+    pub network: String,
     /// Images in the batch that proxies see.
     pub batch: usize,
     /// How candidates are proposed.
@@ -117,12 +112,19 @@ pub struct ProxyConfig {
 }
 
 impl ProxyConfig {
-    /// The sizes of a preset for data of so many images of this side; with `compat` the released proxy.
-    pub fn preset(preset: Preset, data: &str, images: usize, side: (usize, usize), compat: bool) -> Self {
+    /// The sizes of a preset in a space, for data of so many images of this kind; with `compat` the released proxy.
+    pub fn preset(
+        preset: Preset,
+        space: &dyn Networks,
+        data: &str,
+        (images, info): (usize, &ImageInfo),
+        compat: bool,
+    ) -> Self {
         let quick = preset == Preset::Quick;
-        let see = |side: usize| if quick && side > 16 { 16 } else { (side / 4 * 4).max(4) };
-        let image = [see(side.0), see(side.1)];
-        let epochs = match (quick, side.0.max(side.1) < 16) {
+        let plain: &dyn Space = space;
+        let size = plain.count_classes().or(plain.vectors()).map_or(usize::MAX, |size| size as usize);
+        let build = space.defaults(preset.purpose(), info);
+        let epochs = match (quick, info.height.max(info.width) < 16) {
             (true, true) => 16,
             (true, false) => 8,
             (false, _) => 200,
@@ -130,23 +132,21 @@ impl ProxyConfig {
         let batch = if quick && images < 4_000 { 32 } else { 64 };
         ProxyConfig {
             method: "croze".into(),
-            space: "nas-bench-201".into(),
+            space: space.name().to_owned(),
             data: data.into(),
             seed: 1,
-            channels: if quick { 8 } else { 16 },
-            cells: if quick { 1 } else { 5 },
-            image,
             proxy: if compat { Proxy::CrozeCompat } else { Proxy::CrozeMean },
-            network: Form::ZeroCostNas,
+            network: space.defaults(Purpose::Scoring, info).form,
             batch: if quick { 16 } else { 8 },
             strategy: Strategy::Warmup,
             pool: if quick { 20 } else { 50 },
             moves: 5,
-            evaluations: if quick { 50 } else { 1_000 },
+            evaluations: (if quick { 50 } else { 1_000 }).min(size),
             max_params: 0,
             max_macs: 0,
             time: 0.0,
-            training: Recipe { batch, ..Recipe::usual(Optimizer::Sgd, epochs, image[0]) },
+            training: Recipe { batch, ..Recipe::usual(Optimizer::Sgd, epochs, build.image[0]) },
+            build,
             attacks: ["fgsm:8/255", "pgd:8/255:10"].map(str::to_owned).into(),
         }
     }
@@ -155,7 +155,7 @@ impl ProxyConfig {
     ///
     /// # Errors
     /// Names what cannot be used.
-    pub fn validate(&self, images: usize) -> Result<()> {
+    pub fn validate(&self, space: &dyn Space, images: usize) -> Result<()> {
         if self.method != "croze" {
             return Err(Error::invalid("method", format!("is {}, expected croze", self.method)));
         }
@@ -165,7 +165,7 @@ impl ProxyConfig {
             }
         }
         // Isomorphic architectures count as one, and generations follow one another without end.
-        check_evaluations(self.evaluations, usize::MAX, Dedupe::Canonical)?;
+        check_evaluations(space, self.evaluations, usize::MAX, Dedupe::Canonical)?;
         if self.batch == 0 || self.batch > images {
             return Err(Error::invalid("batch", format!("{} of {images} training images", self.batch)));
         }
@@ -222,7 +222,7 @@ pub struct ProxyResult {
 
 /// Proposes candidates; a pure function of the archive's earlier generations.
 struct Proposer<'a> {
-    space: &'a NasBench201,
+    space: &'a Family,
     config: &'a ProxyConfig,
 }
 
@@ -236,10 +236,13 @@ impl Proposer<'_> {
         }
     }
 
-    fn admits(&self, arch: &Arch) -> bool {
+    fn admits(&self, arch: &Arch) -> Result<bool> {
         let ProxyConfig { max_params, max_macs, .. } = *self.config;
-        (max_params == 0 || self.space.params(arch) <= max_params)
-            && (max_macs == 0 || self.space.macs(arch) <= max_macs)
+        if max_params == 0 && max_macs == 0 {
+            return Ok(true);
+        }
+        let Cost { params, macs } = self.space.cost(arch)?;
+        Ok((max_params == 0 || params <= max_params) && (max_macs == 0 || macs <= max_macs))
     }
 
     /// The candidates of a generation, in a fixed order; fewer if no more are found in many draws.
@@ -250,9 +253,9 @@ impl Proposer<'_> {
         let mut seen = HashSet::new();
         let mut best: Option<(f64, Arch)> = None;
         for entry in archive.entries().iter().filter(|entry| entry.generation < generation) {
-            let arch: Arch = entry.arch.parse()?;
-            seen.insert(arch.class());
-            if best.is_none_or(|(score, _)| entry.fitness > score) {
+            let arch = self.space.parse(&entry.arch)?;
+            seen.insert(self.space.canonical(&arch));
+            if best.as_ref().is_none_or(|(score, _)| entry.fitness > *score) {
                 best = Some((entry.fitness, arch));
             }
         }
@@ -261,36 +264,30 @@ impl Proposer<'_> {
         for slot in 0..self.size(generation) as u64 {
             let mut draw = Stream::new(self.config.seed, PROPOSE_PURPOSE, generation << 20 | slot);
             // What no move reaches any more, chance may.
-            let moves = parent.into_iter().flat_map(|parent| std::iter::repeat_n(Some(parent), 200));
-            let mut from = moves.chain(std::iter::repeat(None)).take(TRIES as usize);
-            let found = from.find_map(|parent| {
+            let moves = parent.iter().flat_map(|parent| std::iter::repeat_n(Some(parent), 200));
+            let mut found = None;
+            for parent in moves.chain(std::iter::repeat(None)).take(TRIES as usize) {
                 let arch = match parent {
-                    Some(parent) => moved(&parent, &mut draw),
-                    None => Arch::sample(&mut draw),
+                    Some(parent) => self.space.neighbour(parent, &mut draw)?,
+                    None => self.space.sample(&mut draw)?,
                 };
-                (self.admits(&arch) && !seen.contains(&arch.class())).then_some(arch)
-            });
+                if !seen.contains(&self.space.canonical(&arch)) && self.admits(&arch)? {
+                    found = Some(arch);
+                    break;
+                }
+            }
             let Some(arch) = found else { break };
-            seen.insert(arch.class());
+            seen.insert(self.space.canonical(&arch));
             proposals.push(arch);
         }
         if proposals.is_empty() && archive.is_empty() {
             let smallest = self.space.smallest();
-            let (params, macs) = (self.space.params(&smallest), self.space.macs(&smallest));
+            let Cost { params, macs } = self.space.cost(&smallest)?;
             let why = format!("nothing is within them; the smallest has {params} parameters and {macs} multiply-adds");
             return Err(Error::invalid("--max-params and --max-macs", why));
         }
         Ok(proposals)
     }
-}
-
-/// A copy with another operation on one edge.
-fn moved(arch: &Arch, draw: &mut Stream) -> Arch {
-    let mut next = *arch;
-    let edge = draw.below(next.0.len() as u64) as usize;
-    let shift = 1 + draw.below(Op::ALL.len() as u64 - 1) as usize;
-    next.0[edge] = Op::ALL[(next.0[edge].code() + shift) % Op::ALL.len()];
-    next
 }
 
 /// Runs a search by proxy, or goes on with one whose folder is there.
@@ -300,20 +297,19 @@ fn moved(arch: &Arch, draw: &mut Stream) -> Arch {
 pub fn search(
     gpu: &Gpu,
     preset: kernels::Preset,
-    space: &NasBench201,
+    space: &Family,
     data: &Dataset,
     config: &ProxyConfig,
     folder: &mut RunFolder,
     observer: &mut Observer,
 ) -> Result<ProxyResult> {
-    config.validate(data.train.len())?;
+    config.validate(&**space, data.train.len())?;
     let attacks = config.attacks()?;
-    let (batch, range) = batch_of(gpu, preset, &data.train, &space.sizes, config.batch, config.seed)?;
+    let (batch, range) = batch_of(gpu, preset, &data.train, space.build.input(), config.batch, config.seed)?;
     let scorer = Scorer {
         gpu: gpu.clone(),
         preset,
-        sizes: space.sizes,
-        form: config.network,
+        family: space.in_form(&config.network)?,
         seed: config.seed,
         batch,
         weights: Bank::fresh(config.seed),
@@ -332,20 +328,21 @@ pub fn search(
         }
         // A run that stopped amid a generation asks for it again and gets what is left of it.
         asked.truncate(config.evaluations.saturating_sub(in_generations_before(&archive, generation)));
-        asked.retain(|arch| !archive.contains(&arch.to_string()));
+        asked.retain(|arch| !archive.contains(&space.show(arch)));
         for some in asked.chunks(POPULATION) {
             if late(folder.seconds()) {
                 break;
             }
             for (arch, scores) in some.iter().zip(scorer.score(some, &[config.proxy])?) {
                 let fitness = scores.get(&config.proxy).copied().unwrap_or(LOWEST);
+                let Cost { params, macs } = space.cost(arch)?;
                 let entry = Entry {
-                    arch: arch.to_string(),
+                    arch: space.show(arch),
                     generation,
                     baseline: false,
                     fitness,
-                    params: space.params(arch),
-                    macs: space.macs(arch),
+                    params,
+                    macs,
                     measures: BTreeMap::from([(config.proxy.name().to_owned(), fitness)]),
                 };
                 let line = serde_json::to_string(&entry).map_err(|e| Error::invalid("history", e.to_string()))?;
@@ -360,10 +357,10 @@ pub fn search(
         }
     }
     let best = archive.best().cloned().ok_or_else(|| Error::invalid("search", "no candidate was scored in time"))?;
-    let model = space.network(&best.arch.parse()?);
-    let sizes = [config.channels, config.cells];
-    let card = ModelCard::of(&config.space, &best.arch, sizes, &*model, &data.train.class_names);
+    let arch = space.parse(&best.arch)?;
+    let model = space.network(&arch)?;
     let statistics = data.train.channel_statistics();
+    let card = ModelCard::of(space, &arch, &data.train.class_names, &statistics);
     let resident = Resident::new(gpu, &data.train)?;
     let setting = Setting { gpu, preset, data: &resident, statistics: &statistics };
     let job = Job {
@@ -413,14 +410,26 @@ fn in_generations_before(archive: &Archive, generation: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::space::nas_bench_201::Macro;
+    use crate::nn::space::Registry;
 
-    fn space() -> NasBench201 {
-        NasBench201::new(Macro::benchmark(32, 32, 10).unwrap()).unwrap()
+    const INFO: ImageInfo = ImageInfo { height: 32, width: 32, channels: 3, classes: 10 };
+    /// The codes of convolutions.
+    const CONV: [u8; 2] = [2, 3];
+
+    fn space() -> Family {
+        let registry = Registry::default();
+        let space = registry.get("nas-bench-201").unwrap();
+        Family::new(space.clone(), space.defaults(Purpose::Published, &INFO)).unwrap()
     }
 
     fn config(strategy: Strategy) -> ProxyConfig {
-        ProxyConfig { strategy, ..ProxyConfig::preset(Preset::Quick, "digits", 1000, (8, 8), false) }
+        let registry = Registry::default();
+        let space = registry.get("nas-bench-201").unwrap();
+        ProxyConfig { strategy, ..ProxyConfig::preset(Preset::Quick, &**space, "digits", (1000, &INFO), false) }
+    }
+
+    fn count(arch: &Arch, op: u8) -> f64 {
+        arch.iter().filter(|own| **own == op).count() as f64
     }
 
     /// Scores by a function, generation by generation.
@@ -428,19 +437,10 @@ mod tests {
         let (space, mut archive) = (space(), Archive::new());
         for generation in 0..generations {
             for arch in (Proposer { space: &space, config }).ask(&archive, generation).unwrap() {
-                let (params, macs) = (space.params(&arch), space.macs(&arch));
-                let (arch, fitness) = (arch.to_string(), score(&arch));
-                archive
-                    .insert(Entry {
-                        arch,
-                        generation,
-                        baseline: false,
-                        fitness,
-                        params,
-                        macs,
-                        measures: BTreeMap::new(),
-                    })
-                    .unwrap();
+                let Cost { params, macs } = space.cost(&arch).unwrap();
+                let (arch, fitness, measures) = (space.show(&arch), score(&arch), BTreeMap::new());
+                let entry = Entry { arch, generation, baseline: false, fitness, params, macs, measures };
+                archive.insert(entry).unwrap();
             }
         }
         archive
@@ -448,35 +448,27 @@ mod tests {
 
     #[test]
     fn moves_climb_where_chance_does_not() {
-        let score = |arch: &Arch| arch.count(Op::Conv1x1) as f64;
+        let score = |arch: &Arch| count(arch, CONV[0]);
         let best = |strategy| run(&config(strategy), 30, score).best().unwrap().fitness;
         assert_eq!(best(Strategy::Warmup), 6.0);
         assert_eq!(best(Strategy::Mutate), 6.0);
         assert!(best(Strategy::Random) < 6.0);
         let warm = run(&config(Strategy::Warmup), 9, score);
         assert_eq!(warm.len(), 20 + 8 * 5);
-        let classes: HashSet<usize> = warm.entries().iter().map(|e| e.arch.parse::<Arch>().unwrap().class()).collect();
+        let space = space();
+        let class = |entry: &Entry| space.canonical(&space.parse(&entry.arch).unwrap());
+        let classes: HashSet<Arch> = warm.entries().iter().map(class).collect();
         assert_eq!(classes.len(), warm.len(), "isomorphic architectures were scored twice");
     }
 
     #[test]
     fn limits_hold_and_impossible_ones_name_the_smallest() {
         let limited = ProxyConfig { max_params: 400_000, ..config(Strategy::Warmup) };
-        let archive = run(&limited, 5, |arch| arch.count(Op::Conv3x3) as f64);
+        let archive = run(&limited, 5, |arch| count(arch, CONV[1]));
         assert!(archive.len() >= 20 && archive.entries().iter().all(|e| e.params <= 400_000));
         let none = ProxyConfig { max_params: 1000, ..config(Strategy::Warmup) };
         let space = space();
         let error = (Proposer { space: &space, config: &none }).ask(&Archive::new(), 0).unwrap_err().to_string();
         assert!(error.contains("the smallest has 73306 parameters"), "{error}");
-    }
-
-    #[test]
-    fn a_move_changes_one_edge() {
-        let mut draw = Stream::new(1, 2, 3);
-        let arch: Arch = "012340".parse().unwrap();
-        for _ in 0..100 {
-            let next = moved(&arch, &mut draw);
-            assert_eq!(arch.0.iter().zip(next.0).filter(|(a, b)| **a != *b).count(), 1);
-        }
     }
 }

@@ -17,12 +17,13 @@ use crate::gpu::Gpu;
 use crate::graph::Role;
 use crate::kernels::Preset;
 use crate::nn::card::ModelCard;
-use crate::nn::space::NetworkSpace;
+use crate::nn::count::Cost;
+use crate::nn::space::{Family, Supernet};
 use crate::philox::Stream;
 use crate::progress::{Event, Observer, tell};
 use crate::report::folder::RunFolder;
 use crate::report::statistics::spearman;
-use crate::space::Draw;
+use crate::space::{Arch, Draw};
 use crate::train::feed::Resident;
 use crate::train::trainer::Setting;
 
@@ -129,16 +130,16 @@ impl Best {
 ///
 /// # Errors
 /// What the device, the disk or the data have to say; [`Error::Cancelled`] if the observer asks to stop.
-pub fn search<S: NetworkSpace>(
+pub fn search(
     gpu: &Gpu,
     preset: Preset,
-    space: &S,
+    space: &Family,
     data: &Dataset,
     config: &SearchConfig,
     folder: &mut RunFolder,
     observer: &mut Observer,
 ) -> Result<SearchResult> {
-    config.validate(data.train.len())?;
+    config.validate(&**space, data.train.len())?;
     let mut state: State = match folder.read_checkpoint("search")? {
         Some(bytes) => serde_json::from_slice(&bytes)
             .map_err(|e| Error::file(folder.path().join("checkpoint"), None, format!("search state: {e}")))?,
@@ -153,10 +154,10 @@ pub fn search<S: NetworkSpace>(
     let resident = Resident::new(gpu, &data.train)?;
     let setting = Setting { gpu, preset, data: &resident, statistics: &statistics };
 
-    let supernet = space.supernet();
+    let supernet = space.needs_supernet()?;
     let baseline = config.searches_baseline();
     let job = SupernetJob { recipe: &config.supernet, images: training, seed: config.seed, share: 0.35 };
-    let trainer = supernet::train(&setting, space, &job, folder, observer)?;
+    let trainer = supernet::train(&setting, space, &*supernet, &job, folder, observer)?;
     let weights = trainer.stores(0).of(Role::Weights)?.clone();
     drop(trainer);
 
@@ -167,8 +168,10 @@ pub fn search<S: NetworkSpace>(
         Box::new(Stream::new(config.seed, PROPOSE_PURPOSE, generation << 20 ^ slot))
     };
     if state.sigmas.is_empty() {
-        let probes = random::distinct(space, config.protocol.dedupe, 8, &|_, slot| streams(BASELINE_STREAM - 1, slot));
-        evaluator.find_sigmas_wait(&probes.iter().map(|a| space.path(a)).collect::<Vec<_>>())?;
+        let probes =
+            random::distinct(&**space, config.protocol.dedupe, 8, &|_, slot| streams(BASELINE_STREAM - 1, slot))?;
+        let paths = probes.iter().map(|arch| supernet::path(&*supernet, arch)).collect::<Result<Vec<_>>>()?;
+        evaluator.find_sigmas_wait(&paths)?;
         state.sigmas = evaluator.sigmas().to_vec();
         save(folder, &state)?;
     }
@@ -176,11 +179,11 @@ pub fn search<S: NetworkSpace>(
 
     // Candidates, generation by generation; what an interrupted run has measured stands in its history.
     let (mut archive, mut others) = read_history(folder)?;
-    let mut judge = Judge { space, config, evaluator: &mut evaluator, folder };
+    let mut judge = Judge { space, supernet: &*supernet, config, evaluator: &mut evaluator, folder };
     let units = config.candidates() as u64;
     let middle = if baseline { 0.55 } else { 0.7 };
     tell(observer, Event::Stage { name: "evaluating candidates", units, from: 0.35, to: middle })?;
-    let evolution = Evolution::new(space, config.evolution, config.protocol, &streams)?;
+    let evolution = Evolution::new(&**space, config.evolution, config.protocol, &streams)?;
     for generation in 0.. {
         let left = config.candidates().saturating_sub(archive.len());
         // Generations may come out short; further ones make up for them where a number was asked for.
@@ -192,7 +195,7 @@ pub fn search<S: NetworkSpace>(
             Method::Genas => evolution.ask(&archive, generation)?,
             Method::Random => {
                 let wanted = (generation as usize + 1) * config.evolution.population;
-                random::ask(space, config.protocol.dedupe, wanted, &archive, &streams)?
+                random::ask(&**space, config.protocol.dedupe, wanted, &archive, &streams)?
             }
         };
         // What an earlier attempt has measured is not asked for again.
@@ -206,11 +209,11 @@ pub fn search<S: NetworkSpace>(
     if baseline {
         tell(observer, Event::Stage { name: "evaluating as many random ones", units, from: middle, to: 0.7 })?;
         let wanted =
-            random::distinct(space, config.protocol.dedupe, archive.len(), &|g, s| streams(BASELINE_STREAM + g, s));
+            random::distinct(&**space, config.protocol.dedupe, archive.len(), &|g, s| streams(BASELINE_STREAM + g, s))?;
         // What the search has measured already need not be measured again.
         let mut unknown = vec![];
         for arch in wanted {
-            match archive.get(&arch.to_string()) {
+            match archive.get(&space.show(&arch)) {
                 Some(entry) if !others.contains(&entry.arch) => {
                     others.insert(Entry { generation: 0, baseline: true, ..entry.clone() })?;
                 }
@@ -218,7 +221,7 @@ pub fn search<S: NetworkSpace>(
                 None => unknown.push(arch),
             }
         }
-        unknown.retain(|arch| !others.contains(&arch.to_string()));
+        unknown.retain(|arch| !others.contains(&space.show(arch)));
         judge.measure(&unknown, (0, true), &mut others, observer)?;
     }
     let sigmas = evaluator.sigmas().to_vec();
@@ -228,9 +231,8 @@ pub fn search<S: NetworkSpace>(
         Error::invalid("search", "no candidate could be measured: all losses left the finite numbers")
     })?;
     let arch = space.parse(&best.arch)?;
-    let model = space.network(&arch);
-    let sizes = [config.channels, config.cells];
-    let card = ModelCard::of(&config.space, &best.arch, sizes, &*model, &data.train.class_names);
+    let model = space.network(&arch)?;
+    let card = ModelCard::of(space, &arch, &data.train.class_names, &statistics);
     let job = Job {
         model: &*model,
         recipe: &config.training,
@@ -286,21 +288,22 @@ pub(super) fn read_history(folder: &RunFolder) -> Result<(Archive, Archive)> {
 }
 
 /// Measures candidates and writes them down.
-struct Judge<'a, 'b, S: NetworkSpace> {
-    space: &'a S,
+struct Judge<'a, 'b> {
+    space: &'a Family,
+    supernet: &'a dyn Supernet,
     config: &'a SearchConfig,
     evaluator: &'a mut Evaluator<'b>,
     folder: &'a mut RunFolder,
 }
 
-impl<S: NetworkSpace> Judge<'_, '_, S> {
+impl Judge<'_, '_> {
     fn is_late(&self) -> bool {
         self.config.time > 0.0 && self.folder.seconds() > self.config.time
     }
 
     fn measure(
         &mut self,
-        asked: &[S::Arch],
+        asked: &[Arch],
         (generation, baseline): (u64, bool),
         archive: &mut Archive,
         observer: &mut Observer,
@@ -309,16 +312,18 @@ impl<S: NetworkSpace> Judge<'_, '_, S> {
             if self.is_late() {
                 return Ok(());
             }
-            let paths: Vec<Vec<u8>> = group.iter().map(|arch| self.space.path(arch)).collect();
+            let path = |arch: &Arch| supernet::path(self.supernet, arch);
+            let paths = group.iter().map(path).collect::<Result<Vec<_>>>()?;
             let measured = self.evaluator.measure_wait(&paths, archive.len() as u64)?;
             for (arch, measured) in group.iter().zip(measured) {
+                let Cost { params, macs } = self.space.cost(arch)?;
                 let entry = Entry {
-                    arch: arch.to_string(),
+                    arch: self.space.show(arch),
                     generation,
                     baseline,
                     fitness: measured.flatness,
-                    params: self.space.params(arch),
-                    macs: self.space.macs(arch),
+                    params,
+                    macs,
                     measures: measured.figures(),
                 };
                 let line = serde_json::to_string(&entry).map_err(|e| Error::invalid("history", e.to_string()))?;

@@ -11,7 +11,7 @@ use std::collections::hash_map::Entry;
 
 use serde::Serialize;
 
-use super::genes::Genotypes;
+use super::genes::{self, Genotypes};
 use super::hypervolume::hypervolume;
 use super::nsga2::Individual;
 use super::pareto::{Point, front};
@@ -22,7 +22,7 @@ use crate::gpu::Gpu;
 use crate::kernels::Preset;
 use crate::philox::Stream;
 use crate::report::statistics::{median, quantile};
-use crate::space::{Draw, Space};
+use crate::space::{Arch, Draw, Space};
 
 /// Purpose words: random search, resamples.
 const RANDOM_PURPOSE: u32 = 0x5349_4D52;
@@ -30,11 +30,11 @@ const RESAMPLE_PURPOSE: u32 = 0x5349_4D42;
 const RESAMPLES: usize = 2_000;
 
 /// A table of what is known of some architectures of a space.
-pub struct Truth<'a, S: Space> {
-    space: &'a S,
+pub struct Truth<'a> {
+    space: &'a dyn Space,
     options: Vec<u32>,
     /// Place in the lists by canonical form.
-    places: HashMap<String, usize>,
+    places: HashMap<Arch, usize>,
     genes: Vec<Vec<u32>>,
     points: Vec<Point>,
     /// The largest value of what is maximised.
@@ -44,21 +44,21 @@ pub struct Truth<'a, S: Space> {
     whole: f64,
 }
 
-impl<'a, S: Space> Truth<'a, S> {
+impl<'a> Truth<'a> {
     /// Of rows of an architecture, what is maximised, and what is minimised. Rows with a number that is not finite are left
     /// out; of isomorphic architectures the first counts.
     ///
     /// # Errors
     /// If fewer than two different architectures are left, or all are equal in one objective.
-    pub fn new(space: &'a S, rows: &[(S::Arch, f64, f64)]) -> Result<Self> {
+    pub fn new(space: &'a dyn Space, rows: &[(Arch, f64, f64)]) -> Result<Self> {
         let rows: Vec<_> = rows.iter().filter(|(_, a, b)| a.is_finite() && b.is_finite()).collect();
         let most = rows.iter().map(|(_, value, _)| *value).fold(f64::NEG_INFINITY, f64::max);
-        let (mut places, mut genes, mut points) = (HashMap::new(), vec![], vec![]);
+        let (mut places, mut known, mut points) = (HashMap::new(), vec![], vec![]);
         for (arch, value, cost) in rows {
             let key = space.canonical(arch);
             if let Entry::Vacant(place) = places.entry(key) {
-                place.insert(genes.len());
-                genes.push(space.encode(arch));
+                place.insert(known.len());
+                known.push(genes::of(arch));
                 points.push(Point::feasible([most - value, *cost]));
             }
         }
@@ -73,7 +73,7 @@ impl<'a, S: Space> Truth<'a, S> {
             let why = format!("{} architectures, and nothing to choose between them", rows.len());
             return Err(Error::invalid("--truth", why));
         }
-        Ok(Truth { space, options: space.options(), places, genes, points, most, reference, whole })
+        Ok(Truth { space, options: genes::options(space), places, genes: known, points, most, reference, whole })
     }
 
     /// How many different architectures there are.
@@ -92,7 +92,7 @@ impl<'a, S: Space> Truth<'a, S> {
     }
 
     fn place(&self, genes: &[u32]) -> Option<usize> {
-        let arch = self.space.decode(genes).ok()?;
+        let arch = genes::arch(self.space, genes).ok()?;
         self.places.get(&self.space.canonical(&arch)).copied()
     }
 
@@ -101,18 +101,18 @@ impl<'a, S: Space> Truth<'a, S> {
     }
 
     fn features(&self, genes: &[u32]) -> Vec<f64> {
-        self.space.decode(genes).map_or_else(|_| vec![], |arch| self.space.features(&arch))
+        genes::arch(self.space, genes).map_or_else(|_| vec![], |arch| self.space.features(&arch))
     }
 
     /// The front of some candidates: architectures and their objectives, by the second one.
     ///
     /// # Errors
     /// If a candidate is none of the space.
-    pub fn front(&self, evaluated: &[Individual]) -> Result<Vec<(S::Arch, Vec<f64>)>> {
+    pub fn front(&self, evaluated: &[Individual]) -> Result<Vec<(Arch, Vec<f64>)>> {
         let points: Vec<&Point> = evaluated.iter().map(|i| &i.point).collect();
         let mut best: Vec<&Individual> = front(&points).into_iter().map(|i| &evaluated[i]).collect();
         best.sort_by(|a, b| a.point.objectives[1].total_cmp(&b.point.objectives[1]));
-        best.into_iter().map(|i| Ok((self.space.decode(&i.genes)?, i.point.objectives.clone()))).collect()
+        best.into_iter().map(|i| Ok((genes::arch(self.space, &i.genes)?, i.point.objectives.clone()))).collect()
     }
 
     /// The share of the table's hypervolume that the first so many of some candidates have, for each number of them.
@@ -125,7 +125,7 @@ impl<'a, S: Space> Truth<'a, S> {
     }
 }
 
-impl<S: Space> Genotypes for Truth<'_, S> {
+impl Genotypes for Truth<'_> {
     fn options(&self) -> &[u32] {
         &self.options
     }
@@ -163,8 +163,8 @@ pub enum Proposer {
 ///
 /// # Errors
 /// If sizes cannot be used or no surrogate can be fitted.
-pub fn run<S: Space>(
-    truth: &Truth<S>,
+pub fn run(
+    truth: &Truth,
     proposer: Proposer,
     settings: &SurrogateSettings,
     evaluations: usize,
@@ -257,8 +257,8 @@ pub struct Comparison {
 ///
 /// # Errors
 /// As [`run`].
-pub fn compare<S: Space + Sync>(
-    truth: &Truth<S>,
+pub fn compare(
+    truth: &Truth,
     settings: &SurrogateSettings,
     evaluations: usize,
     seeds: std::ops::Range<u64>,
@@ -300,25 +300,21 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::space::nas_bench_201::{Arch, Macro, NasBench201, Op};
+    use crate::space::nas_bench_201::{Cell, NasBench201, Op};
 
     /// Every seventh class; more convolutions are better, and cost more.
     fn rows() -> Vec<(Arch, f64, f64)> {
-        let value = |arch: &Arch| {
+        let value = |arch: &Cell| {
             let live = arch.live_edges();
             let count = |op: Op| arch.0.iter().zip(live).filter(|(o, live)| **o == op && *live).count() as f64;
             let (three, one, pool) = (count(Op::Conv3x3), count(Op::Conv1x1), count(Op::AvgPool3x3));
             (5.0 + 3.0 * three.sqrt() + one - 0.5 * pool, 9.0 * three + one)
         };
-        let one = |arch: Arch| {
+        let one = |arch: Cell| {
             let (value, cost) = value(&arch);
-            (arch, value, cost)
+            (arch.into(), value, cost)
         };
-        Arch::all().filter(|a| a.representative() == *a).step_by(7).map(one).collect()
-    }
-
-    fn space() -> NasBench201 {
-        NasBench201::new(Macro::benchmark(32, 32, 10).unwrap()).unwrap()
+        Cell::all().filter(|a| a.representative() == *a).step_by(7).map(one).collect()
     }
 
     fn settings() -> SurrogateSettings {
@@ -329,7 +325,7 @@ mod tests {
 
     #[test]
     fn all_begin_alike_and_nothing_is_evaluated_twice() {
-        let space = space();
+        let space = NasBench201;
         let truth = Truth::new(&space, &rows()).unwrap();
         let runs = [Proposer::Random, Proposer::Nsga2, Proposer::Surrogate]
             .map(|proposer| run(&truth, proposer, &settings(), 60, 3, None).unwrap());
@@ -349,7 +345,7 @@ mod tests {
 
     #[test]
     fn what_can_be_learnt_is_found_sooner() {
-        let space = space();
+        let space = NasBench201;
         let truth = Truth::new(&space, &rows()).unwrap();
         let (curves, comparisons) = compare(&truth, &settings(), 60, 1..7, None).unwrap();
         assert_eq!(curves[2].quartiles().len(), 60);
@@ -359,7 +355,7 @@ mod tests {
 
     #[test]
     fn a_network_needs_a_device() {
-        let space = space();
+        let space = NasBench201;
         let truth = Truth::new(&space, &rows()).unwrap();
         let settings = SurrogateSettings { surrogate: Kind::Mlp, ..settings() };
         let error = run(&truth, Proposer::Surrogate, &settings, 60, 3, None).unwrap_err().to_string();
@@ -370,7 +366,7 @@ mod tests {
 
     #[test]
     fn candidates_that_are_all_as_good_are_no_trouble() {
-        let space = space();
+        let space = NasBench201;
         // All but one, without which there would be nothing to choose; and costs that differ or do not.
         for equal_costs in [false, true] {
             let level = |(n, (arch, _, cost)): (usize, (Arch, f64, f64))| {
@@ -389,10 +385,13 @@ mod tests {
 
     #[test]
     fn tables_without_a_choice_are_refused() {
-        let space = space();
-        let arch: Arch = "333333".parse().unwrap();
-        for rows in [vec![], vec![(arch, 1.0, 1.0)], vec![(arch, f64::NAN, 1.0), ("111111".parse().unwrap(), 1.0, 2.0)]]
-        {
+        let space = NasBench201;
+        let arch = NasBench201.parse("333333").unwrap();
+        for rows in [
+            vec![],
+            vec![(arch.clone(), 1.0, 1.0)],
+            vec![(arch, f64::NAN, 1.0), (NasBench201.parse("111111").unwrap(), 1.0, 2.0)],
+        ] {
             assert!(Truth::new(&space, &rows).map(|_| ()).unwrap_err().to_string().contains("nothing to choose"));
         }
     }

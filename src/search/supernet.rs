@@ -1,14 +1,14 @@
 //! Training a supernet, from which candidates inherit.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::{Role, Statistics};
 use crate::measure::forward::{Averaging, Forward, Subject, graphs};
 use crate::nn::Model;
-use crate::nn::space::NetworkSpace;
+use crate::nn::space::{Family, Supernet};
 use crate::philox::Stream;
 use crate::progress::Observer;
 use crate::report::folder::RunFolder;
-use crate::space::Draw;
+use crate::space::{Arch, Draw};
 use crate::train::feed::{Pick, epoch};
 use crate::train::job::{self, Saving};
 use crate::train::trainer::{Inheritance, Recipe, Setting, Trainer};
@@ -44,22 +44,31 @@ pub struct SupernetJob<'a> {
 ///
 /// # Errors
 /// What training and the disk have to say.
-pub fn train<'a, S: NetworkSpace>(
+pub fn train<'a>(
     setting: &Setting<'a>,
-    space: &S,
+    space: &Family,
+    supernet: &dyn Supernet,
     job: &SupernetJob,
     folder: &RunFolder,
     observer: &mut Observer,
 ) -> Result<Trainer<'a>> {
-    let supernet = space.supernet();
-    let mut trainer = Trainer::new(setting.clone(), &*supernet, job.recipe, job.images, &[job.seed], &[])?;
+    let mut trainer = Trainer::new(setting.clone(), supernet, job.recipe, job.images, &[job.seed], &[])?;
     let saving = Saving { folder, name: "supernet", every: 50 };
     let mut choose = |trainer: &mut Trainer| {
         let mut draw = Stream::new(job.seed, PATH_PURPOSE, trainer.step() as u64);
-        trainer.choose(&[space.path(&space.sample(&mut draw))])
+        trainer.choose(&[path(supernet, &space.sample(&mut draw)?)?])
     };
     job::run(&mut trainer, Some(saving), ("training the supernet", 0.0, job.share), observer, &mut choose)?;
     Ok(trainer)
+}
+
+/// The path of an architecture.
+///
+/// # Errors
+/// If its network is no path of the supernet.
+pub fn path(supernet: &dyn Supernet, arch: &Arch) -> Result<Vec<u8>> {
+    let none = || Error::invalid("--space", "its networks are no paths of its supernet, which this needs");
+    supernet.path(arch).ok_or_else(none)
 }
 
 /// Gives networks of `trainer`, by their numbers, inherited weights, and their batch norms the statistics that these have on

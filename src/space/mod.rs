@@ -1,14 +1,17 @@
-//! Search spaces: what an architecture is, how to draw, change and count one.
+//! Search spaces: what an architecture is, and how to draw, change, compare and name one.
 //!
-//! A search algorithm is written against [`Space`] and takes its random numbers from a [`Draw`]; it
-//! knows neither what an architecture holds nor where the numbers come from.
+//! An architecture is a short vector of small integers, its genes, whatever the space. A [`Space`] says how many values each gene
+//! has and what the vectors mean; drawing, mutating, crossing, comparing and describing them is written once, here, for all spaces.
+//! Random numbers come from a [`Draw`], so that a search decides where they come from.
 
-use std::fmt::{Debug, Display};
-use std::hash::Hash;
+use std::ops::{Deref, DerefMut};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 pub mod nas_bench_201;
+
+/// How often a vector is repaired before a space counts as broken.
+const REPAIRS: usize = 1_000;
 
 /// A source of random numbers, usually one stream of a counter-based generator.
 pub trait Draw {
@@ -25,47 +28,264 @@ pub enum MutationScope {
     /// All of them.
     #[default]
     Whole,
-    /// Those of the first cell: what the released GeNAS code does in a space of two cells (its loop ends
+    /// Those of the first part ([`Gene::part`]): what the released GeNAS code does in a space of two cells (its loop ends
     /// after the normal cell). In a space with one kind of cell the same as [`MutationScope::Whole`].
     FirstCell,
 }
 
-/// A search space.
-pub trait Space {
-    /// One architecture. Its `Display` is the name that [`Space::parse`] reads back.
-    type Arch: Clone + Eq + Hash + Ord + Display + Debug + Send + Sync;
+/// An architecture: the values of its genes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Arch(Box<[u8]>);
 
-    /// The name of the space, as on the command line.
-    fn name(&self) -> &'static str;
-    /// How many different architectures there are; `None` when there are more than can be enumerated.
-    fn size(&self) -> Option<u64>;
+impl From<Vec<u8>> for Arch {
+    fn from(genes: Vec<u8>) -> Self {
+        Arch(genes.into())
+    }
+}
+
+impl FromIterator<u8> for Arch {
+    fn from_iter<I: IntoIterator<Item = u8>>(genes: I) -> Self {
+        Arch(genes.into_iter().collect())
+    }
+}
+
+impl Deref for Arch {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl DerefMut for Arch {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+}
+
+/// What a gene's values are to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GeneKind {
+    /// Different things: a surrogate gets a dummy for each.
+    Category,
+    /// Steps of one quantity: a surrogate gets one number.
+    Level,
+}
+
+/// One place of the vectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gene {
+    /// Its values are `0..options`.
+    pub options: u8,
+    /// What they are to each other.
+    pub kind: GeneKind,
+    /// The part of the architecture that it belongs to: a cell, a stage, the resolution.
+    pub part: u8,
+}
+
+impl Gene {
+    /// A gene of the first part whose values are different things.
+    pub const fn category(options: u8) -> Self {
+        Gene { options, kind: GeneKind::Category, part: 0 }
+    }
+}
+
+/// A search space.
+///
+/// What is not given has the plainest meaning: every vector within its ranges is an architecture, each stands for itself, all genes
+/// count, and there are too many to list.
+pub trait Space: Send + Sync {
+    /// Its name, as on the command line.
+    fn name(&self) -> &str;
+
+    /// The genes, at least one.
+    fn genes(&self) -> &[Gene];
+
     /// Reads an architecture's name.
-    fn parse(&self, text: &str) -> Result<Self::Arch>;
-    /// Draws uniformly.
-    fn sample(&self, draw: &mut dyn Draw) -> Self::Arch;
-    /// A copy in which every gene in `scope` was, with `probability`, drawn anew (and may repeat).
-    fn mutate(&self, parent: &Self::Arch, probability: f64, scope: MutationScope, draw: &mut dyn Draw) -> Self::Arch;
-    /// A child that takes every gene from one of the two parents by a fair coin.
-    fn cross(&self, a: &Self::Arch, b: &Self::Arch, draw: &mut dyn Draw) -> Self::Arch;
-    /// Values of each gene of the integer vectors that stand for architectures.
-    fn options(&self) -> Vec<u32>;
-    /// The genes of an architecture.
-    fn encode(&self, arch: &Self::Arch) -> Vec<u32>;
-    /// The architecture of some genes. Several may stand for the same one.
     ///
     /// # Errors
-    /// If there are more or fewer genes, or one is beyond its values.
-    fn decode(&self, genes: &[u32]) -> Result<Self::Arch>;
-    /// Numbers that describe an architecture to a surrogate: equal for those of one canonical form, categories as dummies.
-    fn features(&self, arch: &Self::Arch) -> Vec<f64>;
-    /// A key that is equal exactly for architectures that compute the same family of functions.
-    fn canonical(&self, arch: &Self::Arch) -> String;
+    /// What is wrong with it, and what is expected.
+    fn parse(&self, text: &str) -> Result<Arch>;
+
+    /// An architecture's name, which [`Space::parse`] reads back.
+    fn show(&self, arch: &Arch) -> String;
+
+    /// The same in few characters, for tables.
+    fn abbreviate(&self, arch: &Arch) -> String {
+        self.show(arch)
+    }
+
+    /// How names are written, for those who list the spaces.
+    fn notation(&self) -> &str {
+        ""
+    }
+
+    /// Changes a vector within its ranges towards an architecture. Whether it is one now; if not, this is called again, many times
+    /// but not for ever.
+    fn repair(&self, _arch: &mut Arch, _draw: &mut dyn Draw) -> bool {
+        true
+    }
+
+    /// The one that stands for all that are one and the same network as this one; it stands for itself.
+    fn canonical(&self, arch: &Arch) -> Arch {
+        arch.clone()
+    }
+
+    /// Which genes count: changing one of the others changes no network.
+    fn expressed(&self, arch: &Arch) -> Vec<bool> {
+        vec![true; arch.len()]
+    }
+
     /// An architecture that none has fewer parameters or multiply-adds than.
-    fn smallest(&self) -> Self::Arch;
-    /// Trainable parameters.
-    fn params(&self, arch: &Self::Arch) -> u64;
-    /// Multiply-adds for one image, as the space's authors count them.
-    fn macs(&self, arch: &Self::Arch) -> u64;
+    fn smallest(&self) -> Arch {
+        self.genes().iter().map(|_| 0).collect()
+    }
+
+    /// All canonical architectures, if they can be listed.
+    fn classes(&self) -> Option<Box<dyn Iterator<Item = Arch> + '_>> {
+        None
+    }
+
+    /// Numbers that describe an architecture to a surrogate, equal for those of one canonical form.
+    fn features(&self, arch: &Arch) -> Vec<f64> {
+        described(self.genes(), &self.canonical(arch), &self.expressed(&self.canonical(arch)))
+    }
+
+    /// What a user should know of an architecture.
+    fn remark(&self, _arch: &Arch) -> Option<&str> {
+        None
+    }
+}
+
+/// A dummy for each value of a category, one number between 0 and 1 for a level; zeros for genes that do not count.
+fn described(genes: &[Gene], arch: &Arch, expressed: &[bool]) -> Vec<f64> {
+    let mut row = vec![];
+    for ((gene, &value), counts) in genes.iter().zip(arch.iter()).zip(expressed) {
+        let of = |value: f64| if *counts { value } else { 0.0 };
+        match gene.kind {
+            GeneKind::Category => row.extend((0..gene.options).map(|other| of(f64::from(u8::from(other == value))))),
+            GeneKind::Level => row.push(of(f64::from(value) / f64::from(gene.options.max(2) - 1))),
+        }
+    }
+    row
+}
+
+/// What every space can do.
+impl dyn Space + '_ {
+    /// How many vectors there are, and so at most architectures; `None` beyond 64 bits.
+    pub fn vectors(&self) -> Option<u64> {
+        self.genes().iter().try_fold(1u64, |all, gene| all.checked_mul(gene.options.into()))
+    }
+
+    /// Checks a vector.
+    ///
+    /// # Errors
+    /// If it has more or fewer genes, or one is beyond its values.
+    pub fn check(&self, arch: &Arch) -> Result<()> {
+        let genes = self.genes();
+        let what = || format!("architecture of {}", self.name());
+        if arch.len() != genes.len() {
+            return Err(Error::invalid(what(), format!("{} genes, expected {}", arch.len(), genes.len())));
+        }
+        match arch.iter().zip(genes).position(|(value, gene)| *value >= gene.options) {
+            Some(at) => {
+                let why = format!("gene {at} is {}, expected less than {}", arch[at], genes[at].options);
+                Err(Error::invalid(what(), why))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Draws uniformly over the vectors, and repairs what is no architecture.
+    ///
+    /// # Errors
+    /// If the space does not manage to repair it.
+    pub fn sample(&self, draw: &mut dyn Draw) -> Result<Arch> {
+        let arch = self.genes().iter().map(|gene| value(gene, draw)).collect();
+        self.repaired(arch, draw)
+    }
+
+    /// A copy in which every gene in `scope` was, with `probability`, drawn anew (and may repeat).
+    ///
+    /// # Errors
+    /// If the space does not manage to repair it.
+    pub fn mutate(&self, parent: &Arch, probability: f64, scope: MutationScope, draw: &mut dyn Draw) -> Result<Arch> {
+        let genes = self.genes();
+        let first = genes.first().map_or(0, |gene| gene.part);
+        let mut child = parent.clone();
+        for (slot, gene) in child.iter_mut().zip(genes) {
+            if (scope == MutationScope::Whole || gene.part == first) && draw.uniform() < probability {
+                *slot = value(gene, draw);
+            }
+        }
+        self.repaired(child, draw)
+    }
+
+    /// A child that takes every gene from one of the two parents by a fair coin.
+    ///
+    /// # Errors
+    /// If the space does not manage to repair it.
+    pub fn cross(&self, a: &Arch, b: &Arch, draw: &mut dyn Draw) -> Result<Arch> {
+        let mut child = a.clone();
+        for (mine, theirs) in child.iter_mut().zip(b.iter()) {
+            if draw.below(2) == 1 {
+                *mine = *theirs;
+            }
+        }
+        self.repaired(child, draw)
+    }
+
+    /// A copy with another value of one gene, and of what a repair changes.
+    ///
+    /// # Errors
+    /// If the space does not manage to repair it.
+    pub fn neighbour(&self, arch: &Arch, draw: &mut dyn Draw) -> Result<Arch> {
+        let free: Vec<usize> = (0..arch.len()).filter(|&at| self.genes()[at].options > 1).collect();
+        let mut next = arch.clone();
+        if let Some(&at) = free.get(draw.below(free.len() as u32) as usize) {
+            let options = u32::from(self.genes()[at].options);
+            let shift = 1 + draw.below(options - 1) % (options - 1);
+            next[at] = ((u32::from(next[at]) + shift) % options) as u8;
+        }
+        self.repaired(next, draw)
+    }
+
+    /// In how many genes that count for either the canonical forms of two differ.
+    pub fn distance(&self, a: &Arch, b: &Arch) -> usize {
+        let [a, b] = [a, b].map(|arch| self.canonical(arch));
+        let counts = self.expressed(&a).into_iter().zip(self.expressed(&b)).map(|(a, b)| a || b);
+        a.iter().zip(b.iter()).zip(counts).filter(|((a, b), counts)| *counts && a != b).count()
+    }
+
+    /// A number that tells architectures apart: their place among all vectors, or where these are beyond 64 bits a hash.
+    pub fn number(&self, arch: &Arch) -> u64 {
+        match self.vectors() {
+            Some(_) => arch
+                .iter()
+                .zip(self.genes())
+                .fold(0, |number, (value, gene)| number * u64::from(gene.options) + u64::from(*value)),
+            None => xxhash_rust::xxh3::xxh3_64(arch),
+        }
+    }
+
+    /// How many canonical architectures there are, if they can be listed.
+    pub fn count_classes(&self) -> Option<u64> {
+        Some(self.classes()?.count() as u64)
+    }
+
+    fn repaired(&self, mut arch: Arch, draw: &mut dyn Draw) -> Result<Arch> {
+        if (0..REPAIRS).any(|_| self.repair(&mut arch, draw)) {
+            return Ok(arch);
+        }
+        let why = format!("a vector was repaired {REPAIRS} times and is no architecture still: {:?}", &arch[..]);
+        Err(Error::invalid(format!("space {}", self.name()), why))
+    }
+}
+
+/// Uniform over a gene's values, also if the source breaks its contract.
+fn value(gene: &Gene, draw: &mut dyn Draw) -> u8 {
+    let options = u32::from(gene.options);
+    (draw.below(options) % options.max(1)) as u8
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! An architecture is written `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`: the nodes 1 to 3, each with its
 //! incoming edges and their source nodes. Six operation codes in the same order (`303101`) are read too.
-//! The [index](Arch::index) here is lexicographic in these codes; the benchmark's own numbering is a fixed
+//! The [index](Cell::index) here is lexicographic in these codes; the benchmark's own numbering is a fixed
 //! shuffled order, which only its tables know.
 
 use std::collections::HashMap;
@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Draw, MutationScope, Space};
+use super::{Arch, Gene, Space};
 use crate::error::{Error, Result, unknown};
 
 mod count;
@@ -76,34 +76,34 @@ pub const EDGES: [(usize, usize); 6] = [(0, 1), (0, 2), (1, 2), (0, 3), (1, 3), 
 /// How many architectures there are: five to the sixth.
 pub const SIZE: usize = 15_625;
 
-/// How many of them differ, see [`Arch::canonical`].
+/// How many of them differ, see [`Cell::canonical`].
 pub const CLASSES: usize = 6_466;
 
 /// An architecture: the operation on each of [`EDGES`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Arch(pub [Op; 6]);
+pub struct Cell(pub [Op; 6]);
 
-impl Arch {
+impl Cell {
     /// The lexicographic index, 0 (all `none`) to 15,624 (all `avg_pool_3x3`).
     pub fn index(&self) -> usize {
         self.0.iter().fold(0, |index, op| index * 5 + op.code())
     }
 
     /// The architecture of an index below [`SIZE`].
-    pub fn from_index(index: usize) -> Option<Arch> {
+    pub fn from_index(index: usize) -> Option<Cell> {
         let mut rest = index;
         let mut ops = [Op::None; 6];
         for op in ops.iter_mut().rev() {
             *op = Op::ALL[rest % 5];
             rest /= 5;
         }
-        (rest == 0).then_some(Arch(ops))
+        (rest == 0).then_some(Cell(ops))
     }
 
     /// All 15,625, by index.
-    pub fn all() -> impl Iterator<Item = Arch> {
-        (0..SIZE).filter_map(Arch::from_index)
+    pub fn all() -> impl Iterator<Item = Cell> {
+        (0..SIZE).filter_map(Cell::from_index)
     }
 
     /// The six operation codes as digits, such as `303101`.
@@ -149,8 +149,8 @@ impl Arch {
     }
 
     /// The member of its class with the lowest index.
-    pub fn representative(&self) -> Arch {
-        Arch::from_index(classes().first[self.class()]).unwrap_or(*self)
+    pub fn representative(&self) -> Cell {
+        Cell::from_index(classes().first[self.class()]).unwrap_or(*self)
     }
 
     /// Whether the input reaches the output over edges that are not `none`. 341 architectures have no such
@@ -175,32 +175,6 @@ impl Arch {
         }
         live
     }
-
-    /// Draws uniformly.
-    pub fn sample(draw: &mut dyn Draw) -> Arch {
-        Arch([(); 6].map(|()| random_op(draw)))
-    }
-
-    /// Draws each edge anew with `probability`, uniformly over the five operations (it may repeat).
-    pub fn mutate(&self, probability: f64, draw: &mut dyn Draw) -> Arch {
-        Arch(self.0.map(|op| if draw.uniform() < probability { random_op(draw) } else { op }))
-    }
-
-    /// Takes each edge from `self` or `other` by a fair coin.
-    pub fn cross(&self, other: &Arch, draw: &mut dyn Draw) -> Arch {
-        let mut child = *self;
-        for (mine, theirs) in child.0.iter_mut().zip(other.0) {
-            if draw.below(2) == 1 {
-                *mine = theirs;
-            }
-        }
-        child
-    }
-}
-
-fn random_op(draw: &mut dyn Draw) -> Op {
-    // A source that breaks its contract still gives a valid operation.
-    Op::ALL[draw.below(5) as usize % 5]
 }
 
 /// Class of each index, and lowest index of each class.
@@ -215,7 +189,7 @@ fn classes() -> &'static Classes {
     CLASSES.get_or_init(|| {
         let mut known: HashMap<String, usize> = HashMap::new();
         let mut first = Vec::new();
-        let class = Arch::all()
+        let class = Cell::all()
             .map(|arch| {
                 *known.entry(arch.canonical()).or_insert_with(|| {
                     first.push(arch.index());
@@ -227,7 +201,7 @@ fn classes() -> &'static Classes {
     })
 }
 
-impl fmt::Display for Arch {
+impl fmt::Display for Cell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (edge, ((from, _), op)) in EDGES.iter().zip(self.0).enumerate() {
             if *from == 0 {
@@ -239,13 +213,13 @@ impl fmt::Display for Arch {
     }
 }
 
-impl From<Arch> for String {
-    fn from(arch: Arch) -> String {
+impl From<Cell> for String {
+    fn from(arch: Cell) -> String {
         arch.to_string()
     }
 }
 
-impl TryFrom<String> for Arch {
+impl TryFrom<String> for Cell {
     type Error = Error;
 
     fn try_from(text: String) -> Result<Self> {
@@ -253,7 +227,7 @@ impl TryFrom<String> for Arch {
     }
 }
 
-impl FromStr for Arch {
+impl FromStr for Cell {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
@@ -301,11 +275,11 @@ impl FromStr for Arch {
                 edge += 1;
             }
         }
-        Ok(Arch(ops))
+        Ok(Cell(ops))
     }
 }
 
-fn parse_codes(text: &str) -> Result<Arch> {
+fn parse_codes(text: &str) -> Result<Cell> {
     if text.len() != 6 {
         return Err(wrong(format!("`{}` has {} digits, expected 6 operation codes", shorten(text), text.len())));
     }
@@ -317,7 +291,7 @@ fn parse_codes(text: &str) -> Result<Arch> {
             wrong(format!("digit {} of `{text}` is {code}, expected an operation code 0 to 4 ({known})", at + 1))
         })?;
     }
-    Ok(Arch(ops))
+    Ok(Cell(ops))
 }
 
 fn wrong(why: String) -> Error {
@@ -333,68 +307,85 @@ fn shorten(text: &str) -> String {
     short
 }
 
-/// The space with the network around its cells.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NasBench201 {
-    /// Channels, cells, image and classes.
-    pub sizes: Macro,
+impl From<Cell> for Arch {
+    fn from(cell: Cell) -> Arch {
+        cell.0.iter().map(|op| op.code() as u8).collect()
+    }
 }
 
+impl TryFrom<&Arch> for Cell {
+    type Error = Error;
+
+    fn try_from(arch: &Arch) -> Result<Self> {
+        let ops: Option<Vec<Op>> = arch.iter().map(|&gene| Op::from_code(usize::from(gene))).collect();
+        let ops = ops.and_then(|ops| ops.try_into().ok());
+        ops.map(Cell).ok_or_else(|| wrong(format!("genes {:?} are not six codes from 0 to 4", &arch[..])))
+    }
+}
+
+/// The space.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NasBench201;
+
+/// Its genes are the codes of the operations on [`EDGES`].
+const GENES: [Gene; 6] = [Gene::category(Op::ALL.len() as u8); 6];
+
 impl NasBench201 {
-    /// Checks the network's sizes.
-    pub fn new(sizes: Macro) -> Result<Self> {
-        sizes.validate()?;
-        Ok(Self { sizes })
+    /// The cell of genes that a search may have made up; one of `none` if they are none.
+    fn cell(arch: &Arch) -> Cell {
+        Cell::try_from(arch).unwrap_or(Cell([Op::None; 6]))
     }
 }
 
 impl Space for NasBench201 {
-    type Arch = Arch;
-
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "nas-bench-201"
     }
 
-    fn size(&self) -> Option<u64> {
-        Some(SIZE as u64)
+    fn genes(&self) -> &[Gene] {
+        &GENES
     }
 
     fn parse(&self, text: &str) -> Result<Arch> {
-        text.parse()
+        Ok(text.parse::<Cell>()?.into())
     }
 
-    fn sample(&self, draw: &mut dyn Draw) -> Arch {
-        Arch::sample(draw)
+    fn show(&self, arch: &Arch) -> String {
+        Self::cell(arch).to_string()
     }
 
-    fn mutate(&self, parent: &Arch, probability: f64, _scope: MutationScope, draw: &mut dyn Draw) -> Arch {
-        parent.mutate(probability, draw)
+    fn abbreviate(&self, arch: &Arch) -> String {
+        Self::cell(arch).codes()
     }
 
-    fn cross(&self, a: &Arch, b: &Arch, draw: &mut dyn Draw) -> Arch {
-        a.cross(b, draw)
+    fn notation(&self) -> &str {
+        "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|avg_pool_3x3~0|nor_conv_1x1~1|none~2|, or six digits"
     }
 
-    fn options(&self) -> Vec<u32> {
-        vec![Op::ALL.len() as u32; EDGES.len()]
+    fn canonical(&self, arch: &Arch) -> Arch {
+        Self::cell(arch).representative().into()
     }
 
-    fn encode(&self, arch: &Arch) -> Vec<u32> {
-        arch.0.iter().map(|op| op.code() as u32).collect()
+    fn expressed(&self, arch: &Arch) -> Vec<bool> {
+        // An edge of `none` counts as well, as far as another operation there would.
+        let with = |edge: usize| {
+            let mut other = Self::cell(arch);
+            other.0[edge] = Op::SkipConnect;
+            other.live_edges()[edge]
+        };
+        (0..EDGES.len()).map(with).collect()
     }
 
-    fn decode(&self, genes: &[u32]) -> Result<Arch> {
-        let ops: Option<Vec<Op>> = genes.iter().map(|&gene| Op::from_code(gene as usize)).collect();
-        let ops = ops.and_then(|ops| ops.try_into().ok());
-        ops.map(Arch).ok_or_else(|| Error::invalid("genes", format!("{genes:?} are not six codes from 0 to 4")))
+    fn classes(&self) -> Option<Box<dyn Iterator<Item = Arch> + '_>> {
+        Some(Box::new(Cell::all().filter(|cell| cell.representative() == *cell).map(Arch::from)))
     }
 
     /// Of the class's representative: a dummy for each operation but `none` on each live edge, how many there are of each
     /// operation, the most convolutions in a row, and the number of paths.
     fn features(&self, arch: &Arch) -> Vec<f64> {
-        let arch = arch.representative();
-        let live = arch.live_edges();
-        let ops: Vec<Op> = arch.0.iter().zip(live).map(|(op, live)| if live { *op } else { Op::None }).collect();
+        let cell = Self::cell(arch).representative();
+        let live = cell.live_edges();
+        let ops: Vec<Op> = cell.0.iter().zip(live).map(|(op, live)| if live { *op } else { Op::None }).collect();
         let is = |op: &Op, other: &Op| f64::from(u8::from(op == other));
         let mut row: Vec<f64> = ops.iter().flat_map(|op| Op::ALL[1..].iter().map(move |other| is(op, other))).collect();
         row.extend(Op::ALL[1..].iter().map(|other| ops.iter().map(|op| is(op, other)).sum::<f64>()));
@@ -409,20 +400,8 @@ impl Space for NasBench201 {
         row
     }
 
-    fn canonical(&self, arch: &Arch) -> String {
-        arch.canonical()
-    }
-
-    fn smallest(&self) -> Arch {
-        Arch([Op::None; 6])
-    }
-
-    fn params(&self, arch: &Arch) -> u64 {
-        params(arch, &self.sizes)
-    }
-
-    fn macs(&self, arch: &Arch) -> u64 {
-        macs(arch, &self.sizes)
+    fn remark(&self, arch: &Arch) -> Option<&str> {
+        (!Self::cell(arch).has_path()).then_some("no path leads from its input to its output")
     }
 }
 

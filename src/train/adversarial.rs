@@ -125,7 +125,7 @@ pub(super) fn moved(
     let (adv, state) = (b.temporary(shape), b.temporary(Shape::Vectors { rows: n, c: 8 }));
     b.push(Op::AttackStart { x, settings, adv, state });
     for _ in 0..steps {
-        let logits = model.forward(layers, adv)?;
+        let logits = model.forward(layers, adv)?.logits;
         let b = &mut layers.builder;
         let loss = b.cross_entropy(logits, y, smoothing, true, false)?;
         let Some(seed) = loss.dlogits else { continue };

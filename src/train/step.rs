@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::adversarial::moved;
 use crate::error::{Error, Result};
-use crate::graph::{Gradients, Graph, Guard, Init, Op, Role, Shape, Statistics, TensorId, hyper};
-use crate::nn::{Layers, Model};
+use crate::graph::{Gradients, Graph, Guard, Init, Op, Role, Shape, Statistics, TensorId, Term, TermKind, hyper};
+use crate::nn::{Heads, Layers, Model};
 
 /// Which optimiser takes the step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -188,13 +188,22 @@ fn pass(
     gradients: bool,
 ) -> Result<Pass> {
     layers.weights.clear();
-    let logits = model.forward(layers, x)?;
+    // Branches that help training have no part in a pass that does not train.
+    layers.auxiliary = gradients;
+    let Heads { logits, auxiliary } = model.forward(layers, x)?;
     let weights = layers.weights.clone();
     let loss = layers.builder.cross_entropy(logits, y, options.smoothing, gradients, tally)?;
+    let mut seeds: Vec<(TensorId, TensorId)> = loss.dlogits.map(|seed| (logits, seed)).into_iter().collect();
+    for (logits, factor) in auxiliary.into_iter().filter(|_| gradients) {
+        let seed = layers.builder.cross_entropy(logits, y, options.smoothing, true, false)?.dlogits;
+        let shape = layers.builder.shape(logits);
+        let weighed = |a| vec![Term { guard: Guard::ALWAYS, a, kind: TermKind::Spread { factor } }];
+        seeds.extend(seed.map(|seed| (logits, layers.builder.sum(shape, weighed(seed)))));
+    }
     let wanted: Vec<TensorId> = weights.iter().map(|(_, tensor)| *tensor).collect();
-    let gradients = match loss.dlogits {
-        Some(seed) => layers.builder.backward(&[(logits, seed)], &wanted)?,
-        None => Gradients::default(),
+    let gradients = match seeds.is_empty() {
+        false => layers.builder.backward(&seeds, &wanted)?,
+        true => Gradients::default(),
     };
     Ok(Pass { logits, mean: loss.mean, per_image: loss.per_image, weights, gradients })
 }
@@ -320,5 +329,85 @@ mod tests {
         }
         let all = vec![Guard::ALWAYS; sgd[0].len()];
         assert_eq!(guards(Optimizer::Asam, true), [all.clone(), sgd[0].clone(), sgd[0].clone(), all]);
+    }
+
+    /// A network with a second head in the middle, or one whose only answer is that head.
+    struct TwoHeads {
+        factor: f32,
+        only_auxiliary: bool,
+    }
+
+    impl Model for TwoHeads {
+        fn input(&self) -> [usize; 3] {
+            [4, 4, 3]
+        }
+
+        fn classes(&self) -> usize {
+            5
+        }
+
+        fn forward(&self, layers: &mut Layers, x: TensorId) -> Result<Heads> {
+            let square = crate::graph::Geometry::square;
+            let middle = layers.conv("stem", x, 6, square(3, 1, 1))?;
+            let mut auxiliary = vec![];
+            if layers.auxiliary || self.only_auxiliary {
+                let pooled = layers.builder.global_avg_pool(middle.into());
+                auxiliary.push((layers.linear("auxiliary", pooled, 5)?, self.factor));
+            }
+            if let (true, Some((logits, _))) = (self.only_auxiliary, auxiliary.first()) {
+                return Ok((*logits).into());
+            }
+            let seen = layers.relu(middle.into());
+            let last = layers.conv("last", seen, 6, square(3, 1, 1))?;
+            let pooled = layers.builder.global_avg_pool(last.into());
+            Ok(Heads { logits: layers.linear("classifier", pooled, 5)?, auxiliary })
+        }
+    }
+
+    #[test]
+    fn auxiliary_heads_weigh_what_they_should() {
+        use crate::nn::tensors::{fresh, to_logical};
+        use crate::reference::{Memory, run};
+        let gradients = |factor: f32, only_auxiliary: bool| {
+            let options = StepOptions {
+                batch: 3,
+                statistics: Statistics::Batch { update: false },
+                smoothing: 0.1,
+                update: None,
+                gradients: true,
+            };
+            let step = build(&TwoHeads { factor, only_auxiliary }, &options).unwrap();
+            let contents = crate::graph::store::Contents::of(&step.graph, &[Role::Weights]).unwrap();
+            let (named, mut memory) = (fresh(&contents, 5), Memory::new(&step.graph));
+            for (id, info) in step.graph.persistent(Role::Weights) {
+                let values = to_logical(step.graph.shape(id), &named[&info.name].data);
+                memory.set(id, values.into_iter().map(f64::from).collect()).unwrap();
+            }
+            for (id, info) in step.graph.persistent(Role::Batch) {
+                let value = |i: usize| if info.name == "y" { i as f64 } else { ((i * 7) % 11) as f64 / 5.0 - 1.0 };
+                memory.set(id, (0..step.graph.shape(id).len()).map(value).collect()).unwrap();
+            }
+            run(&step.graph, &[], &mut memory).unwrap();
+            let of =
+                |name: &str| step.gradients.iter().find(|(own, _)| own == name).map(|(_, g)| memory.get(*g).to_vec());
+            (["stem.weight", "last.weight", "auxiliary.weight"].map(of), memory.get(step.mean).to_vec())
+        };
+        let ([stem, last, auxiliary], mean) = gradients(0.4, false);
+        let ([stem_alone, last_alone, none], mean_alone) = gradients(0.0, false);
+        let ([stem_there, _, there], _) = gradients(0.0, true);
+        assert_eq!((last, mean), (last_alone, mean_alone), "what the head cannot reach, and the loss that is told");
+        assert!(none.unwrap().iter().all(|g| *g == 0.0));
+        let near = |got: &[f64], want: &mut dyn Iterator<Item = f64>| {
+            assert!(got.iter().zip(want).all(|(got, want)| (got - want).abs() < 1e-7), "{got:?}");
+            assert!(got.iter().any(|g| g.abs() > 1e-3));
+        };
+        let (alone, there_too) = (stem_alone.unwrap(), stem_there.unwrap());
+        near(&stem.unwrap(), &mut alone.iter().zip(&there_too).map(|(a, b)| a + 0.4 * b));
+        near(&auxiliary.unwrap(), &mut there.unwrap().iter().map(|g| 0.4 * g));
+        // Who only looks does not build it.
+        let looking =
+            StepOptions { batch: 3, statistics: Statistics::Running, smoothing: 0.0, update: None, gradients: false };
+        let graph = build(&TwoHeads { factor: 0.4, only_auxiliary: false }, &looking).unwrap().graph;
+        assert!(graph.persistent(Role::Weights).all(|(_, info)| !info.name.starts_with("auxiliary")));
     }
 }

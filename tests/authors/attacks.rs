@@ -7,7 +7,7 @@ use altiplano::measure::attack::{Attack, Attacked, Attacker, Method, suspicions}
 use altiplano::measure::forward::{Forward, Subject, graph};
 use altiplano::nn::nas_bench_201::Network;
 use altiplano::nn::tensors::{Named, fresh};
-use altiplano::nn::{Layers, Model};
+use altiplano::nn::{Heads, Layers, Model};
 use altiplano::space::nas_bench_201::Macro;
 use altiplano::train::feed::{Pick, Resident};
 use altiplano::train::step::Optimizer;
@@ -92,8 +92,9 @@ impl Model for Linear {
         CLASSES
     }
 
-    fn forward(&self, layers: &mut Layers, x: TensorId) -> Result<TensorId> {
-        layers.conv("all", x, CLASSES, Geometry { r: SIDE, s: SIDE, ..Geometry::square(1, 1, 0) })
+    fn forward(&self, layers: &mut Layers, x: TensorId) -> Result<Heads> {
+        let all = Geometry { r: SIDE, s: SIDE, ..Geometry::square(1, 1, 0) };
+        Ok(layers.conv("all", x, CLASSES, all)?.into())
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use altiplano::nn::tensors::{Named, load};
-use altiplano::space::nas_bench_201::{Arch, Macro};
+use altiplano::space::nas_bench_201::{Cell, Macro};
 use serde_json::Value;
 
 pub fn json(path: &Path) -> Value {
@@ -16,7 +16,7 @@ pub fn tensors(case: &Path, name: &str) -> Named {
 }
 
 /// The architecture and sizes of a case whose images have these axes (N, C, H, W).
-pub fn network(info: &Value, images: &[usize]) -> (Arch, Macro) {
+pub fn network(info: &Value, images: &[usize]) -> (Cell, Macro) {
     let size = |name: &str| info[name].as_u64().unwrap() as usize;
     let &[_, in_channels, height, width] = images else { panic!("{images:?}") };
     let (channels, cells, classes) = (size("C"), size("N"), size("num_classes"));

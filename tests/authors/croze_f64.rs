@@ -8,12 +8,13 @@ use altiplano::graph::{Op, Role, Shape, TensorId};
 use altiplano::measure::zero_cost::croze;
 use altiplano::measure::zero_cost::passes::{Look, Wanted};
 use altiplano::measure::zero_cost::score::Scorer;
+use altiplano::nn::Norms;
 use altiplano::nn::bank::Bank;
-use altiplano::nn::nas_bench_201::{Form, Network, Norms};
+use altiplano::nn::nas_bench_201::{Form, Network, family};
 use altiplano::nn::tensors::{Named, Values};
 use altiplano::philox::Stream;
 use altiplano::reference::{self, Memory};
-use altiplano::space::nas_bench_201::{Arch, Macro};
+use altiplano::space::nas_bench_201::{Cell, Macro};
 
 use crate::common;
 
@@ -269,10 +270,9 @@ fn weights(look: &Look, seed: u64) -> Named {
 /// What the three forms should be for these weights; none if rounding decides something.
 fn expected(network: &Network, weights: &Named, batch: &Named) -> Option<[BTreeMap<String, Expected>; 3]> {
     let form = network.form;
-    let exact = |norms, wanted| Exact::new(&Network { norms, ..network.clone() }, wanted, weights, batch);
-    let outputs = paper(&exact(Norms::All, Wanted { outputs: true, ..wanted() }))?;
-    let norms = if form == Form::Tiny { Norms::None } else { Norms::Reductions };
-    let passes = released_passes(&exact(norms, Wanted { features: true, ..wanted() }))?;
+    let exact = |wanted| Exact::new(network, wanted, weights, batch);
+    let outputs = paper(&exact(Wanted { outputs: true, ..wanted() }))?;
+    let passes = released_passes(&exact(Wanted { features: true, norms: Norms::Bare, ..wanted() }))?;
     let [sums, means] = [false, true].map(|mean| released(&passes, form, mean));
     Some([outputs, sums, means])
 }
@@ -288,24 +288,23 @@ fn every_form_is_its_formulas_in_f64() {
     let mut worst = [0.0f64; 4];
     for form in [Form::Tiny, Form::ZeroCostNas] {
         for (arch, seeds) in CASES {
-            let arch: Arch = arch.parse().unwrap();
-            let network = Network { arch, sizes: SIZES, form, norms: Norms::All };
+            let cell: Cell = arch.parse().unwrap();
+            let network = Network { cell, sizes: SIZES, form };
             let weights = weights(&Look::new(&network, wanted()).unwrap(), seeds[usize::from(form != Form::Tiny)]);
             let expected = expected(&network, &weights, &batch);
             let expected = expected.unwrap_or_else(|| panic!("{form:?} {arch}: a value near zero; take another seed"));
             let scorer = Scorer {
                 gpu: common::gpu().clone(),
                 preset: common::preset(),
-                sizes: SIZES,
-                form,
+                family: family(form, &SIZES).unwrap(),
                 seed: 0,
                 batch: batch.clone(),
                 weights: Bank::given(weights),
                 range: RANGE.to_vec(),
                 zen: None,
             };
-            let scores = scorer.score(&[arch], &croze::FORMS).unwrap().remove(0);
-            let terms = croze::terms(&scorer, &[arch], &croze::FORMS).unwrap();
+            let scores = scorer.score(&[cell.into()], &croze::FORMS).unwrap().remove(0);
+            let terms = croze::terms(&scorer, &[cell.into()], &croze::FORMS).unwrap();
             assert_eq!(terms.len(), 3);
             for ((proxy, terms), want) in terms.iter().zip(&expected) {
                 let case = format!("{form:?} {arch} {}", proxy.name());

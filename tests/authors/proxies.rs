@@ -7,11 +7,13 @@ use altiplano::graph::{Graph, Op, Role, Shape, TensorId};
 use altiplano::measure::zero_cost::passes::{Compiled, Look, Wanted};
 use altiplano::measure::zero_cost::score::{Scorer, Scores};
 use altiplano::measure::zero_cost::{Proxy, croze};
+use altiplano::nn::Norms;
 use altiplano::nn::bank::Bank;
-use altiplano::nn::nas_bench_201::{Form, Network, Norms};
+use altiplano::nn::nas_bench_201::{Form, Network, family, sizes};
+use altiplano::nn::space::Networks;
 use altiplano::nn::tensors::{Named, Values, load};
 use altiplano::reference::{self, Memory};
-use altiplano::space::nas_bench_201::{Arch, Macro};
+use altiplano::space::nas_bench_201::{Cell, Macro, NasBench201};
 use serde_json::Value;
 
 use crate::case::{json, network, tensors};
@@ -19,7 +21,7 @@ use crate::common;
 
 struct Case {
     name: String,
-    arch: Arch,
+    arch: Cell,
     scorer: Scorer,
     weights: Named,
     /// The file with the authors' scores.
@@ -33,14 +35,16 @@ fn case(path: &Path, form: Form) -> Case {
     let (arch, sizes) = network(&info, &batch["x"].dims);
     let weights = info["weights"].as_str().unwrap_or("weights.safetensors");
     let weights: Named = load(&path.join(weights)).unwrap().0;
-    assert_eq!(Form::of_tensors(weights.keys()), form);
+    // Form, channels, cells and classes are what the tensors tell.
+    let mut build = family(Form::Tiny, &Macro { channels: 1, cells: 1, classes: 1, ..sizes }).unwrap().build;
+    NasBench201.recognise(&weights, &mut build);
+    assert_eq!(build, family(form, &sizes).unwrap().build, "what the tensors tell");
     let file = if form == Form::Tiny { "proxies.json" } else { "zerocost.json" };
     let zen = path.join("zen.json");
     let scorer = Scorer {
         gpu: common::gpu().clone(),
         preset: common::preset(),
-        sizes,
-        form,
+        family: family(form, &sizes).unwrap(),
         seed: 1,
         batch,
         weights: Bank::given(weights.clone()),
@@ -67,7 +71,7 @@ fn near(case: &Case, what: &str, got: f64, want: f64, tolerance: f64) {
 fn check(case: &Case) -> Scores {
     let mut proxies = Proxy::ALL.to_vec();
     proxies.retain(|p| *p != Proxy::Zen || case.zen.is_some());
-    let scores: Scores = case.scorer.score(&[case.arch], &proxies).unwrap().remove(0);
+    let scores: Scores = case.scorer.score(&[case.arch.into()], &proxies).unwrap().remove(0);
     let published = &case.published["measures"];
     for proxy in [Proxy::GradNorm, Proxy::Snip, Proxy::Fisher, Proxy::JacobCov] {
         near(case, proxy.name(), scores[&proxy], published[proxy.name()]["score"].as_f64().unwrap(), 1e-3);
@@ -111,8 +115,7 @@ fn check(case: &Case) -> Scores {
 fn grasp(case: &Case, got: f64, want: f64) {
     let images = case.scorer.batch["y"].data.len();
     let wanted = Wanted { batch: images, hessian_products: true, codes: true, ..Wanted::default() };
-    let network = Network { form: case.scorer.form, ..Network::new(case.arch, case.scorer.sizes) };
-    let look = Look::new(&network, wanted).unwrap();
+    let look = Look::new(&*case.scorer.family.network(&case.arch.into()).unwrap(), wanted).unwrap();
     let weights = &case.weights;
     let (looks, named) = ([&look], [weights]);
     let compiled = Compiled::new(&case.scorer.gpu, case.scorer.preset, &looks, &named).unwrap();
@@ -224,7 +227,7 @@ fn the_authors_croze() {
     for (path, form) in tiny.chain(cost) {
         let case = case(&path, form);
         let published = json(&path.join("croze.json"));
-        let (_, mut lists) = croze::terms(&case.scorer, &[case.arch], &[Proxy::CrozeCompat]).unwrap().remove(0);
+        let (_, mut lists) = croze::terms(&case.scorer, &[case.arch.into()], &[Proxy::CrozeCompat]).unwrap().remove(0);
         let terms = lists.remove(0);
         let layers = published["layers"].as_array().unwrap();
         let names: Vec<&str> = layers.iter().map(|l| l["layer"].as_str().unwrap()).collect();
@@ -258,7 +261,9 @@ fn croze_by_the_paper_and_by_means() {
         let want = json(&path.join("croze_forms.json"));
         let end = |v: &Value| v.as_f64().unwrap() as f32;
         case.scorer.range = want["range"].as_array().unwrap().iter().map(|r| [end(&r[0]), end(&r[1])]).collect();
-        for (proxy, terms) in croze::terms(&case.scorer, &[case.arch], &[Proxy::Croze, Proxy::CrozeMean]).unwrap() {
+        for (proxy, terms) in
+            croze::terms(&case.scorer, &[case.arch.into()], &[Proxy::Croze, Proxy::CrozeMean]).unwrap()
+        {
             let (terms, want) = (&terms[0], &want[proxy.name()]);
             let layers = want["layers"].as_array().unwrap();
             assert_eq!(terms.len(), layers.len(), "{} {}", case.name, proxy.name());
@@ -281,17 +286,19 @@ fn croze_by_the_paper_and_by_means() {
 fn populations_and_dead_networks() {
     let path = &common::golden_cases("proxies_tiny")[0];
     let base = case(path, Form::Tiny);
-    let sizes = Macro { channels: 4, cells: 2, ..base.scorer.sizes };
+    let sizes = Macro { channels: 4, cells: 2, ..sizes(&base.scorer.family.build).unwrap() };
     for form in [Form::Tiny, Form::ZeroCostNas] {
-        let scorer = Scorer { sizes, form, weights: Bank::fresh(1), zen: None, ..base.scorer.clone() };
+        let family = family(form, &sizes).unwrap();
+        let scorer = Scorer { family, weights: Bank::fresh(1), zen: None, ..base.scorer.clone() };
         // Without a path, all skips, all of 3x3, mixed.
-        let archs: Vec<Arch> = ["000000", "111111", "333333", "421302"].map(|a| a.parse().unwrap()).to_vec();
+        let names = ["000000", "111111", "333333", "421302"];
+        let archs = names.map(|name| scorer.family.parse(name).unwrap());
         let together = scorer.score(&archs, &Proxy::ALL).unwrap();
         for (arch, together) in archs.iter().zip(&together) {
             assert_eq!(together.len(), Proxy::ALL.len());
-            assert!(together.values().all(|v| v.is_finite()), "{arch} {together:?}");
-            let alone = scorer.score(&[*arch], &Proxy::ALL).unwrap().remove(0);
-            assert_eq!(*together, alone, "{arch}: alone and in a population");
+            assert!(together.values().all(|v| v.is_finite()), "{arch:?} {together:?}");
+            let alone = scorer.score(std::slice::from_ref(arch), &Proxy::ALL).unwrap().remove(0);
+            assert_eq!(*together, alone, "{arch:?}: alone and in a population");
         }
         for proxy in [Proxy::Synflow, Proxy::GradNorm, Proxy::Zen, Proxy::L2Norm] {
             assert!(together[2][&proxy] > together[0][&proxy], "{proxy:?} {together:?}");
@@ -304,7 +311,7 @@ fn populations_and_dead_networks() {
 #[test]
 fn deep_networks_stay_in_range() {
     let base = case(&common::golden_cases("proxies_tiny")[0], Form::Tiny).scorer;
-    let arch: Arch = "333333".parse().unwrap();
+    let cell: Cell = "333333".parse().unwrap();
     for form in [Form::Tiny, Form::ZeroCostNas] {
         let sizes = |cells| Macro { channels: 16, cells, in_channels: 3, height: 8, width: 8, classes: 10 };
         let batch: Named = [("x", vec![6, 3, 8, 8]), ("y", vec![6])]
@@ -316,22 +323,21 @@ fn deep_networks_stay_in_range() {
             })
             .collect();
         let scorer = |cells| Scorer {
-            sizes: sizes(cells),
-            form,
+            family: family(form, &sizes(cells)).unwrap(),
             weights: Bank::fresh(base.seed),
             zen: None,
             batch: batch.clone(),
             ..base.clone()
         };
         let proxies = [Proxy::Synflow, Proxy::CrozeCompat, Proxy::CrozeMean];
-        let deep = scorer(5).score(&[arch], &proxies).unwrap().remove(0);
+        let deep = scorer(5).score(&[cell.into()], &proxies).unwrap().remove(0);
         println!("{form:?}: {deep:?}");
         // Gains alone make a network of five cells a stage exceed f32, whose logarithm's limit is 88.
         assert!(deep[&Proxy::Synflow] > 88.0 && deep[&Proxy::CrozeCompat] > 1e9 && deep[&Proxy::CrozeMean] > 1.0);
         let shallow = scorer(2);
-        let norms = Norms::without(form);
-        let network = Network { arch, sizes: sizes(2), form, norms };
-        let look = Look::new(&network, Wanted { batch: 1, sum_gradients: true, ..Wanted::default() }).unwrap();
+        let network = Network { cell, sizes: sizes(2), form };
+        let wanted = Wanted { batch: 1, norms: Norms::Bare, sum_gradients: true, ..Wanted::default() };
+        let look = Look::new(&network, wanted).unwrap();
         let mut weights = look.fresh(shallow.seed).unwrap();
         weights.values_mut().flat_map(|v| &mut v.data).for_each(|w| *w = w.abs());
         let ones = Values { dims: vec![1, 3, 8, 8], data: vec![1.0; 192] };
@@ -342,7 +348,7 @@ fn deep_networks_stay_in_range() {
             pairs.map(|(w, g)| (f64::from(*w) * f64::from(*g)).abs()).sum()
         };
         let want = look.layers.iter().map(layer).sum::<f64>().ln();
-        let got = shallow.score(&[arch], &[Proxy::Synflow]).unwrap()[0][&Proxy::Synflow];
+        let got = shallow.score(&[cell.into()], &[Proxy::Synflow]).unwrap()[0][&Proxy::Synflow];
         assert!((got - want).abs() < 1e-4, "{form:?}: {got} instead of {want}");
     }
 }
@@ -353,11 +359,12 @@ fn deep_networks_stay_in_range() {
 fn padding_adds_nothing() {
     let base = case(&common::golden_cases("proxies_tiny")[0], Form::Tiny).scorer;
     let images = base.batch["y"].data.len();
-    let sizes = Macro { channels: 6, cells: 1, ..base.sizes };
-    let arch: Arch = "342312".parse().unwrap();
+    let sizes = Macro { channels: 6, cells: 1, ..sizes(&base.family.build).unwrap() };
+    let cell: Cell = "342312".parse().unwrap();
     for form in [Form::Tiny, Form::ZeroCostNas] {
-        let scorer = Scorer { sizes, form, weights: Bank::fresh(3), zen: None, ..base.clone() };
-        let network = Network { form, ..Network::new(arch, sizes) };
+        let family = family(form, &sizes).unwrap();
+        let scorer = Scorer { family, weights: Bank::fresh(3), zen: None, ..base.clone() };
+        let network = Network { form, ..Network::new(cell, sizes) };
         let wanted = Wanted { batch: images, loss_gradients: true, ..Wanted::default() };
         let look = Look::new(&network, wanted).unwrap();
         let weights = look.fresh(3).unwrap();
@@ -370,7 +377,7 @@ fn padding_adds_nothing() {
             snip += products.map(f64::abs).sum::<f64>();
             norms += gradient.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
         }
-        let scores = scorer.score(&[arch], &[Proxy::Snip, Proxy::GradNorm]).unwrap().remove(0);
+        let scores = scorer.score(&[cell.into()], &[Proxy::Snip, Proxy::GradNorm]).unwrap().remove(0);
         for (proxy, want) in [(Proxy::Snip, snip), (Proxy::GradNorm, norms)] {
             let got = scores[&proxy];
             assert!((got / want - 1.0).abs() < 1e-4, "{form:?} {proxy:?}: {got} instead of {want}");
@@ -385,7 +392,7 @@ fn bad_batches_are_refused() {
     let with = |change: &dyn Fn(&mut Named)| {
         let mut batch = scorer.batch.clone();
         change(&mut batch);
-        Scorer { batch, ..scorer.clone() }.score(&[arch], &[Proxy::JacobCov]).unwrap_err().to_string()
+        Scorer { batch, ..scorer.clone() }.score(&[arch.into()], &[Proxy::JacobCov]).unwrap_err().to_string()
     };
     let one = with(&|batch| {
         let x = batch.get_mut("x").unwrap();

@@ -13,7 +13,7 @@ use altiplano::nn::Model;
 use altiplano::nn::nas_bench_201::Network;
 use altiplano::progress::{Event, Observer, silent};
 use altiplano::report::folder::{Existing, RunFolder};
-use altiplano::space::nas_bench_201::{Arch, Macro};
+use altiplano::space::nas_bench_201::{Cell, Macro};
 use altiplano::train::adversarial::Adversarial;
 use altiplano::train::feed::{Pick, Resident};
 use altiplano::train::job::{self, Saving};
@@ -45,7 +45,12 @@ impl Scene {
     }
 
     fn setting(&self) -> Setting<'_> {
-        Setting { gpu: &self.gpu, preset: Preset::for_adapter(self.gpu.report()), data: &self.resident, statistics: &self.statistics }
+        Setting {
+            gpu: &self.gpu,
+            preset: Preset::for_adapter(self.gpu.report()),
+            data: &self.resident,
+            statistics: &self.statistics,
+        }
     }
 
     /// Writes, submissions and read-backs of some work; what was set before it is sent before.
@@ -68,7 +73,7 @@ impl Scene {
 }
 
 fn models() -> Vec<Network> {
-    (0..NETWORKS).map(|i| Network::new(Arch::from_index(15_000 + 7 * i).unwrap(), SIZES)).collect()
+    (0..NETWORKS).map(|i| Network::new(Cell::from_index(15_000 + 7 * i).unwrap(), SIZES)).collect()
 }
 
 #[test]

@@ -12,7 +12,7 @@ use altiplano::kernels::Preset;
 use altiplano::nn::nas_bench_201::{Network, Supernet};
 use altiplano::nn::tensors::{Named, Values, fresh};
 use altiplano::philox::Stream;
-use altiplano::space::nas_bench_201::{Arch, Macro, SIZE};
+use altiplano::space::nas_bench_201::{Cell, Macro, SIZE};
 use altiplano::train::step::{Rates, Step, StepOptions, Update, build};
 use altiplano::train::stores::Stores;
 
@@ -41,7 +41,7 @@ fn step(probes: bool) -> Step {
 fn paths(count: usize) -> Vec<Vec<u8>> {
     let mut order: Vec<usize> = (0..SIZE).collect();
     Stream::new(8, 8, 8).shuffle(&mut order);
-    order[..count].iter().map(|i| Supernet::path(&Arch::from_index(*i).unwrap())).collect()
+    order[..count].iter().map(|i| Supernet::path(&Cell::from_index(*i).unwrap())).collect()
 }
 
 /// A plan of one instance per path, each with stores of its own, and those stores.
@@ -120,14 +120,14 @@ fn the_longest_chain_first_needs_few_dispatches() {
         update: Some(Update { clip: true, ..Update::default() }),
         gradients: false,
     };
-    let graph = |arch: Arch, cells: usize| {
+    let graph = |arch: Cell, cells: usize| {
         let sizes = Macro { channels: 16, cells, in_channels: 3, height: 32, width: 32, classes: 10 };
         Arc::new(build(&Network::new(arch, sizes), &options).unwrap().graph)
     };
     let named = |arch: &str, cells| vec![graph(arch.parse().unwrap(), cells)];
     let mut order: Vec<usize> = (0..SIZE).collect();
     Stream::new(5, 0, 5).shuffle(&mut order);
-    let fifty = order[..50].iter().map(|&i| graph(Arch::from_index(i).unwrap(), 1)).collect();
+    let fifty = order[..50].iter().map(|&i| graph(Cell::from_index(i).unwrap(), 1)).collect();
     // Of the preset `cpu` there are dispatches and bytes, of `gpu` dispatches; this one's weight gradients have more parts now.
     for (name, graphs, [cpu, gpu_preset], bytes, most) in [
         ("all 3x3, one cell", named("333333", 1), [192, 192], 46_489_456, [0.80, 0.83]),

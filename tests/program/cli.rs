@@ -364,7 +364,8 @@ fn configurations_that_cannot_be_read() {
         let all = [&["my.toml"], parts].concat();
         scratch.bad(2, &["search", "--out", "out", "--config", "my.toml"], &all);
     };
-    fails("chanels = 4", &["did you mean `channels`?"]);
+    fails("[build]\nchanels = 4", &["build.chanels", "did you mean `channels`?"]);
+    fails("sede = 4", &["did you mean `seed`?"]);
     fails("[evaluation.flatness]\ndraw = 4", &["evaluation.flatness.draw", "did you mean `draws`?"]);
     fails("[supernet\nepochs = 2", &["line 1"]);
     fails("channels = \"many\"", &["channels"]);

@@ -136,7 +136,9 @@ fn classes_go_by_their_names() {
         let row = values.data.len() / 3;
         values.data.rotate_right(row);
     }
-    metadata.insert("altiplano.class_names".into(), "c\na\nb".into());
+    let card = metadata.get_mut("altiplano.card").unwrap();
+    *card = card.replace(r#"["a","b","c"]"#, r#"["c","a","b"]"#);
+    assert!(card.contains(r#""c","a""#), "{card}");
     scratch.write("turned.safetensors", to_bytes(&other, metadata).unwrap());
     let clean = |model: &str| {
         scratch.json(&["evaluate", "--json", "--quiet", "--corruptions", "none", "--data", "abc", "--model", model])["clean"].clone()

@@ -6,6 +6,8 @@ mod common;
 #[cfg(feature = "cli")]
 mod flatnas;
 #[cfg(feature = "cli")]
+mod own_space;
+#[cfg(feature = "cli")]
 mod proxy;
 mod resume;
 mod surrogate_mlp;

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use altiplano::Error;
 use altiplano::data::{ChannelStatistics, Dataset, load};
-use altiplano::nn::nas_bench_201::Network;
+use altiplano::nn::nas_bench_201::{Form, Network, build, family};
+use altiplano::nn::space::ImageInfo;
 use altiplano::progress::{Event, silent};
 use altiplano::report::folder::{Existing, RunFolder};
 use altiplano::search::config::{Method, Preset, SearchConfig};
@@ -143,9 +144,10 @@ fn state_replaces_whatever_was_there() {
 
 /// A search of seconds.
 fn config(data: &Dataset) -> SearchConfig {
-    let mut config = SearchConfig::preset(Method::Genas, Preset::Quick, "digits", data.train.len(), (8, 8), false);
-    config.channels = 4;
-    config.cells = 1;
+    let info = ImageInfo { height: 8, width: 8, channels: 1, classes: 10 };
+    let images = (data.train.len(), &info);
+    let mut config = SearchConfig::preset(Method::Genas, Preset::Quick, &NasBench201, "digits", images, false);
+    config.build = build(Form::Tiny, &SIZES);
     config.supernet.epochs = 2;
     config.supernet.batch = 128;
     config.evaluation.images = 64;
@@ -196,7 +198,7 @@ impl Files {
 /// Runs the search in `folder` until `observer` stops it; whether it got to its end.
 fn attempt(data: &Dataset, folder: &Path, observer: &mut dyn FnMut(&Event) -> ControlFlow<()>) -> bool {
     let mut folder = RunFolder::create(folder, Existing::Resume).unwrap();
-    let space = NasBench201::new(SIZES).unwrap();
+    let space = family(Form::Tiny, &SIZES).unwrap();
     let (gpu, preset) = (common::gpu(), common::preset());
     match search(gpu, preset, &space, data, &config(data), &mut folder, &mut |event| observer(event)) {
         Ok(_) => true,
@@ -260,7 +262,7 @@ fn a_search_has_as_many_candidates_as_were_asked_for() {
         config.ask(11);
         let scratch = tempfile::tempdir().unwrap();
         let mut folder = RunFolder::create(scratch.path(), Existing::Resume).unwrap();
-        let space = NasBench201::new(SIZES).unwrap();
+        let space = family(Form::Tiny, &SIZES).unwrap();
         let (gpu, preset) = (common::gpu(), common::preset());
         let result = search(gpu, preset, &space, &data, &config, &mut folder, &mut silent()).unwrap();
         assert_eq!((result.evaluated, folder.history().unwrap().len()), (11, 11));

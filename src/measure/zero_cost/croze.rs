@@ -25,13 +25,12 @@ use serde::Serialize;
 use super::Proxy;
 use super::left::Left;
 use super::passes::{Compiled, Look, SCALE, Wanted};
-use super::range::settle;
 use super::score::Scorer;
 use crate::error::Result;
+use crate::nn::Norms;
 use crate::nn::bank::{self, Size};
-use crate::nn::nas_bench_201::{Form, Norms};
 use crate::nn::tensors::{Named, Values};
-use crate::space::nas_bench_201::Arch;
+use crate::space::Arch;
 
 /// Size of the step away from the weights, in their norm.
 const GAMMA: f64 = 2.0;
@@ -106,19 +105,18 @@ struct Pair {
 fn passes(
     scorer: &Scorer,
     archs: &[Arch],
-    norms: Norms,
     wanted: Wanted,
     absolute: bool,
     step: impl Fn(usize, f32, f32) -> f32,
 ) -> Result<Pair> {
-    let looks = scorer.looks(archs, norms, wanted)?;
+    let looks = scorer.looks(archs, wanted)?;
     let mut clean: Vec<Named> = scorer.weights(&looks)?.par_iter().map(bank::named).collect();
     let mut scales = vec![Scale::default(); archs.len()];
     if absolute {
         clean.par_iter_mut().for_each(|named| {
             named.values_mut().flat_map(|v| &mut v.data).for_each(|w| *w = w.abs());
         });
-        settle_all(scorer, archs, &looks, &mut clean, &mut scales);
+        settle_all(&looks, &mut clean, &mut scales);
     }
     let clean_scales = scales.clone();
     let (refs, named): (Vec<&Look>, Vec<&Named>) = (looks.iter().collect(), clean.iter().collect());
@@ -135,7 +133,7 @@ fn passes(
     let mut moved: Vec<Named> = looks.par_iter().zip(&clean).zip(&at_clean).map(ascended).collect();
     if absolute {
         // Weights up to three times as large in each of many layers.
-        settle_all(scorer, archs, &looks, &mut moved, &mut scales);
+        settle_all(&looks, &mut moved, &mut scales);
     }
     compiled.set_weights(&moved.iter().collect::<Vec<_>>())?;
     scales.iter().zip(&mut batches).for_each(|(scale, batch)| scale.enter(batch));
@@ -154,9 +152,9 @@ fn passes(
 }
 
 /// Brings networks into the range of `f32`.
-fn settle_all(scorer: &Scorer, archs: &[Arch], looks: &[Look], weights: &mut [Named], scales: &mut [Scale]) {
-    let networks = archs.par_iter().zip(looks).zip(weights).zip(scales);
-    networks.for_each(|(((arch, look), named), scale)| scale.settle(scorer, arch, look, named));
+fn settle_all(looks: &[Look], weights: &mut [Named], scales: &mut [Scale]) {
+    let networks = looks.par_iter().zip(weights).zip(scales);
+    networks.for_each(|((look, named), scale)| scale.settle(look, named));
 }
 
 /// By which powers of two a network was divided.
@@ -192,9 +190,10 @@ impl Scale {
     }
 
     /// Brings the network into the range of `f32`.
-    fn settle(&mut self, scorer: &Scorer, arch: &Arch, look: &Look, weights: &mut Named) {
-        let mut divided = settle(scorer, arch, &|name: &str| weights.get(name).map(Size::of));
-        let classifier = scorer.form.head()[1];
+    fn settle(&mut self, look: &Look, weights: &mut Named) {
+        let mut divided = look.scaling.settle(&|name: &str| weights.get(name).map(Size::of));
+        // The layer that gives the logits comes last.
+        let Some(classifier) = look.layers.last() else { return };
         for part in ["weight", "bias"] {
             divided.divide(&format!("{classifier}.{part}"), -LIFT_BITS);
         }
@@ -242,31 +241,6 @@ fn columns(a: &[f64], b: &[f64], rows: usize, mean: bool, map: impl Fn(f64) -> f
     if mean { sum / width.max(1) as f64 } else { sum }
 }
 
-/// The stage whose features the released code compares for a layer: cells that have begun, in units of a stage.
-fn stage_of(form: Form, cells: usize, layer: &str) -> usize {
-    let within = |name: &str| layer.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
-    let (mut index, [_, classifier]) = (0, form.head());
-    if layer == classifier {
-        return 4;
-    }
-    for stage in 0..3 {
-        if stage > 0 {
-            let [name, shortcut] = form.reduction(stage, index);
-            if within(&name) || layer == shortcut {
-                return stage;
-            }
-            index += 1;
-        }
-        for cell in 0..cells {
-            if within(&form.cell(stage, cell, index)) {
-                return (stage * cells + cell + 1) / cells;
-            }
-            index += 1;
-        }
-    }
-    0
-}
-
 /// The released code's passes.
 fn released_passes(scorer: &Scorer, archs: &[Arch]) -> Result<Pair> {
     let images = scorer.batch["y"].data.len();
@@ -276,10 +250,11 @@ fn released_passes(scorer: &Scorer, archs: &[Arch]) -> Result<Pair> {
         loss_input_gradient: true,
         features: true,
         scaled_logits: true,
+        norms: Norms::Bare,
         ..Wanted::default()
     };
     let step = |_: usize, x: f32, sign: f32| (x - EPSILON * sign).clamp(0.0, 1.0);
-    passes(scorer, archs, Norms::without(scorer.form), wanted, true, step)
+    passes(scorer, archs, wanted, true, step)
 }
 
 /// Its terms, or their size-free form.
@@ -288,17 +263,16 @@ fn released_terms(scorer: &Scorer, pair: &Pair, mean: bool) -> Vec<Vec<Term>> {
     let of_network = |(n, look): (usize, &Look)| {
         let feature = |left: &Left, stage: usize| -> Vec<f64> {
             let map = left.get(&format!("feature.{stage}")).map(Vec::as_slice).unwrap_or_default();
-            // The head's rectifier works in place, after this map was kept.
-            map.iter().map(|&v| f64::from(if stage == 3 { v.max(0.0) } else { v })).collect()
+            map.iter().map(|&v| f64::from(if look.rectified[stage] { v.max(0.0) } else { v })).collect()
         };
-        let alike: Vec<f64> = (0..5)
+        let alike: Vec<f64> = (0..look.rectified.len())
             .map(|stage| {
                 let (a, b) = (feature(&pair.at_moved[n], stage), feature(&pair.at_clean[n], stage));
                 columns(&a, &b, images, mean, |c| 1.0 + c)
             })
             .collect();
         let mut terms = vec![];
-        for layer in &look.layers {
+        for (layer, &stage) in look.layers.iter().zip(&look.stages) {
             let (weight, gradient) = (format!("{layer}.weight"), format!("grad.{layer}"));
             let Some(clean) = pair.at_clean[n].get(&gradient) else { continue };
             let rows = pair.clean[n][&weight].dims[0];
@@ -310,10 +284,9 @@ fn released_terms(scorer: &Scorer, pair: &Pair, mean: bool) -> Vec<Vec<Term>> {
             let sum: Vec<f64> = moved.iter().zip(&at_x).map(|(a, b)| a + b).collect();
             let w = of_clean.weights(layer, &pair.clean[n][&weight].data);
             let w_moved = of_moved.weights(layer, &pair.moved[n][&weight].data);
-            let stage = stage_of(scorer.form, scorer.sizes.cells, layer);
             let parameters = columns(&w_moved, &w, rows, mean, |c| 1.0 + c);
             let gradients = columns(&sum, &of_clean.gradient(layer, clean), rows, mean, f64::abs);
-            let features = alike[stage];
+            let features = alike.get(stage).copied().unwrap_or(0.0);
             let term = (parameters * gradients * features).abs();
             terms.push(Term { layer: layer.clone(), feature: Some(stage), parameters, gradients, features, term });
         }
@@ -331,7 +304,7 @@ fn reconstructed(scorer: &Scorer, archs: &[Arch]) -> Result<Vec<Vec<Term>>> {
         let [low, high] = scorer.range.get(channel).copied().unwrap_or([f32::NEG_INFINITY, f32::INFINITY]);
         (x + EPSILON * sign).max(low).min(high)
     };
-    let pair = passes(scorer, archs, Norms::All, wanted, false, step)?;
+    let pair = passes(scorer, archs, wanted, false, step)?;
     let of_network = |(n, look): (usize, &Look)| {
         let (clean, moved) = (&pair.at_clean[n], &pair.at_moved[n]);
         let mut terms = vec![];

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::left::{Block, Left, OUTPUT, Parts};
+use super::range::Scaling;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::graph::plan::{Bindings, Instance, Plan};
@@ -18,7 +19,7 @@ use crate::graph::{Graph, Init, Role, Shape, Statistics, TensorId};
 use crate::kernels::Preset;
 use crate::nn::bank::Weights;
 use crate::nn::tensors::{Named, Values, to_logical, upload, upload_by};
-use crate::nn::{Layers, Model};
+use crate::nn::{Layers, Model, Norms, Rectified};
 use crate::reference::{self, Memory};
 use crate::train::step::Rates;
 
@@ -31,6 +32,8 @@ pub(super) const SCALE: &str = "scale";
 pub struct Wanted {
     /// Images in the batch.
     pub batch: usize,
+    /// Batch norms of the network.
+    pub norms: Norms,
     /// Gradients of the mean cross-entropy by the weights of layers: `grad.<layer>`.
     pub loss_gradients: bool,
     /// Gradient of the mean cross-entropy by the images: `input`. Not together with that of the summed logits.
@@ -66,8 +69,16 @@ pub struct Look {
     pub layers: Vec<String>,
     /// Names of batch norms, in order.
     pub norms: Vec<String>,
-    /// Units per image of each rectifier, if codes were asked for.
-    pub units: Vec<usize>,
+    /// The stage of each layer, as the model counts them.
+    pub stages: Vec<usize>,
+    /// Values of the map behind the first layer, of all images.
+    pub first_map: usize,
+    /// Units per image of each rectifier, if codes were asked for, and how often the authors' measures count it.
+    pub units: Vec<(usize, f64)>,
+    /// Whether measures see each feature map rectified.
+    pub rectified: Vec<bool>,
+    /// What may be divided by powers of two.
+    pub(super) scaling: Scaling,
 }
 
 /// Weights that a network can be given.
@@ -114,21 +125,23 @@ impl Look {
     /// If shapes do not fit.
     pub fn new(model: &dyn Model, wanted: Wanted) -> Result<Self> {
         let mut layers = Layers::new(Statistics::Batch { update: wanted.moving })?;
+        layers.norms = wanted.norms;
         let (x, y) = layers.batch(wanted.batch, model.input())?;
-        let logits = model.forward(&mut layers, x)?;
+        let logits = model.forward(&mut layers, x)?.logits;
+        let scaling = Scaling::of(layers.builder.graph(), x, logits);
         let anatomy = layers.anatomy.clone();
         let b = &mut layers.builder;
         let (mut reads, mut units) = (vec![], vec![]);
         let weights: Vec<TensorId> = anatomy.layers.iter().map(|l| l.weight).collect();
         let mut loss_gradients = None;
         if wanted.codes {
-            for (number, &tensor) in anatomy.rectified.iter().enumerate() {
-                units.push(b.shape(tensor).len() / wanted.batch);
+            for (number, &Rectified { tensor, counted }) in anatomy.rectified.iter().enumerate() {
+                units.push((b.shape(tensor).len() / wanted.batch, counted));
                 reads.push((format!("codes.{number}"), b.sign_codes(tensor)));
             }
         }
         if wanted.features {
-            reads.extend(anatomy.features.iter().enumerate().map(|(i, &t)| (format!("feature.{i}"), t)));
+            reads.extend(anatomy.features.iter().enumerate().map(|(i, f)| (format!("feature.{i}"), f.tensor)));
         }
         if wanted.outputs {
             reads.extend(anatomy.layers.iter().map(|l| (format!("{OUTPUT}{}", l.name), l.output)));
@@ -186,15 +199,20 @@ impl Look {
         if let Some(map) = anatomy.last_map.filter(|_| wanted.last_map) {
             reads.push(("map".into(), map));
         }
+        let first_map = anatomy.layers.first().map_or(0, |l| layers.builder.shape(l.output).len());
         for (name, tensor) in &reads {
             layers.builder.probe(*tensor, name);
         }
         Ok(Look {
             graph: Arc::new(layers.builder.finish()),
             reads,
+            first_map,
+            stages: anatomy.layers.iter().map(|l| l.stage).collect(),
             layers: anatomy.layers.into_iter().map(|l| l.name).collect(),
             norms: anatomy.norms,
             units,
+            rectified: anatomy.features.iter().map(|feature| feature.rectified).collect(),
+            scaling,
         })
     }
 

@@ -2,18 +2,19 @@
 //!
 //! Without batch norms values grow by some powers of ten in each cell, past `1e38` in deep networks. But they are
 //! homogeneous: if a layer's weights and all biases behind it are divided by a power of two, all values behind it are, to
-//! the bit, and so are products of weights and their gradients of every layer. [`settle`] does so at the stem, at reductions
-//! and at the classifier, as mean gains say. A convolution in front of a batch norm may be divided freely.
+//! the bit, and so are products of weights and their gradients of every layer.
+//!
+//! [`Scaling`] reads off a graph which tensors must be divided alike, because they are summed, pooled or rectified into each other.
+//! Such a class of tensors may be divided by any power of two, if the layers that lead into it make up for the difference; mean
+//! gains say by which. A class in front of a batch norm is divided so that the norm's epsilon counts as little as before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use super::score::Scorer;
+use crate::graph::{Graph, Op, TensorId, TermKind};
 use crate::nn::bank::Size;
-use crate::nn::nas_bench_201::Norms;
 use crate::nn::tensors::Named;
-use crate::space::nas_bench_201::{Arch, EDGES, Op};
 
-/// Means in front of a reduction's norm are left at two to this: their squares are far from the limits of `f32`, their
+/// Means in front of a norm are left at two to this: their squares are far from the limits of `f32`, their
 /// variance far from the norm's epsilon.
 const KEPT_BITS: i32 = 14;
 /// Nothing is divided below two to minus this: it is nothing beside the rest already, but its gradient is not zero.
@@ -49,99 +50,269 @@ impl Divided {
     }
 }
 
-/// A walk through the network: how large values are there, and by what they were divided.
-struct Walk<'a> {
-    sizes: &'a dyn Fn(&str) -> Option<Size>,
-    divided: Divided,
-    /// Estimated mean of the values as they are now.
-    magnitude: f64,
-    /// Values were divided by two to this.
-    power: i32,
+/// Where a class of tensors gets its values from, in the order of the graph.
+#[derive(Clone, Debug)]
+enum Link {
+    /// A layer's output: its class, that of its input, its weights and its bias.
+    Layer { from: usize, to: usize, weight: String, bias: Option<String>, output: usize, input: usize },
+    /// What a norm makes, about 1 before scale and shift.
+    Norm { to: usize, output: usize, parts: Vec<String> },
+    /// Values that are summed into another.
+    Sum { terms: Vec<usize>, output: usize },
 }
 
-impl Walk<'_> {
-    /// What a layer, not divided yet, does at most to the mean of its input, if that is positive.
-    fn gain(&self, layer: &str) -> f64 {
-        (self.sizes)(&format!("{layer}.weight")).map_or(0.0, |size| size.gain)
-    }
+/// Which tensors of a network are divided alike, and what makes up for it. A norm's coefficients stand for what it makes.
+#[derive(Clone, Debug)]
+pub(super) struct Scaling {
+    links: Vec<Link>,
+    /// The class of each tensor.
+    class: Vec<usize>,
+    /// Classes that stay as they are: images, and what is no multiple of its input.
+    fixed: Vec<bool>,
+    /// Classes in front of a norm.
+    normed: Vec<bool>,
+    images: usize,
+    logits: usize,
+}
 
-    /// Divides these layers so that the values behind them are near 1.
-    fn cut(&mut self, layers: &[&str]) {
-        let power = match self.magnitude > 0.0 && self.magnitude.is_finite() {
-            true => self.magnitude.log2().round().clamp(-100.0, 100.0) as i32,
-            false => 0,
-        };
-        for layer in layers {
-            self.divided.divide(&format!("{layer}.weight"), power);
+/// The smallest member of a tensor's class.
+fn root(class: &[usize], mut tensor: usize) -> usize {
+    while class[tensor] != tensor {
+        tensor = class[tensor];
+    }
+    tensor
+}
+
+fn join(class: &mut [usize], a: usize, b: usize) {
+    let (a, b) = (root(class, a), root(class, b));
+    class[a.max(b)] = a.min(b);
+}
+
+impl Scaling {
+    /// Of a graph that holds nothing but the way from images to logits.
+    pub fn of(graph: &Graph, images: TensorId, logits: TensorId) -> Self {
+        let at = |id: TensorId| id.0 as usize;
+        let count = graph.tensors.len();
+        let mut class: Vec<usize> = (0..count).collect();
+        for node in &graph.nodes {
+            match &node.op {
+                Op::Combine { terms, y } => {
+                    for term in terms {
+                        let from = match term.kind {
+                            TermKind::Affine { coefficients } => coefficients,
+                            _ => term.a,
+                        };
+                        join(&mut class, at(from), at(*y));
+                    }
+                }
+                Op::MaxPool { x, y, .. } | Op::GlobalAvgPool { x, y } => join(&mut class, at(*x), at(*y)),
+                _ => {}
+            }
         }
-        self.magnitude *= 2f64.powi(-power);
-        self.power += power;
-    }
-
-    /// What is added at this place without coming from before must be as small as the rest.
-    fn follow(&mut self, name: &str) {
-        let Some(Size { largest, .. }) = (self.sizes)(name) else { return };
-        let room = if largest > 0.0 { largest.log2() as i32 + MOST_BITS } else { 0 };
-        self.divided.divide(name, self.power.min(room.max(0)));
-    }
-}
-
-/// How to bring a network of positive weights of these sizes, with the batch norms of [`Norms::without`], into the range of
-/// `f32`.
-pub(super) fn settle(scorer: &Scorer, arch: &Arch, sizes: &dyn Fn(&str) -> Option<Size>) -> Divided {
-    let form = scorer.form;
-    let ([stem, _], [_, classifier]) = (form.stem(), form.head());
-    let mut walk = Walk { sizes, divided: Divided::default(), magnitude: 0.0, power: 0 };
-    walk.magnitude = walk.gain(stem);
-    walk.cut(&[stem]);
-    let mut index = 0;
-    for stage in 0..3 {
-        if stage > 0 {
-            let [name, shortcut] = form.reduction(stage, index);
-            let [a, b] = ["conv_a", "conv_b"].map(|part| format!("{name}.{part}.op.1"));
-            let through = walk.magnitude * walk.gain(&a);
-            let beside = walk.magnitude * walk.gain(&shortcut);
-            if Norms::without(form) == Norms::None {
-                walk.magnitude = through * walk.gain(&b) + beside;
-                walk.cut(&[&b, &shortcut]);
-            } else {
-                let spare = through.max(1.0).log2() as i32 - KEPT_BITS;
-                walk.divided.divide(&format!("{a}.weight"), spare.clamp(0, MOST_BITS));
-                // The norm's output is about 1, whatever comes in.
-                walk.magnitude = beside + 2f64.powi(-walk.power);
-                walk.cut(&[&shortcut]);
-                for part in ["weight", "bias"] {
-                    walk.follow(&format!("{name}.conv_b.op.2.{part}"));
+        let class: Vec<usize> = (0..count).map(|tensor| root(&class, tensor)).collect();
+        let name = |id: TensorId| graph.tensor(id).persistent.as_ref().map(|own| own.name.clone()).unwrap_or_default();
+        let (mut links, mut fixed, mut normed) = (vec![], vec![false; count], vec![false; count]);
+        fixed[class[at(images)]] = true;
+        let mut layers: HashMap<String, usize> = HashMap::new();
+        for node in &graph.nodes {
+            match &node.op {
+                Op::Conv { x, w, bias, y, .. } => {
+                    let (from, to) = (class[at(*x)], class[at(*y)]);
+                    // Weights that serve twice cannot make up for two differences.
+                    if let Some(other) = layers.insert(name(*w), to) {
+                        [other, from, to].into_iter().for_each(|class| fixed[class] = true);
+                    }
+                    let (input, output) = (at(*x), at(*y));
+                    links.push(Link::Layer { from, to, weight: name(*w), bias: bias.map(name), output, input });
+                }
+                Op::BatchNorm { x, gamma, beta, coefficients, .. } => {
+                    let output = at(*coefficients);
+                    normed[class[at(*x)]] = true;
+                    // Without a scale nothing makes up for a difference.
+                    fixed[class[output]] |= gamma.is_none();
+                    let parts = [*gamma, *beta].into_iter().flatten().map(name).collect();
+                    links.push(Link::Norm { to: class[output], output, parts });
+                }
+                Op::Combine { terms, y } => {
+                    let source = |term: &crate::graph::Term| match term.kind {
+                        TermKind::Affine { coefficients } => at(coefficients),
+                        _ => at(term.a),
+                    };
+                    links.push(Link::Sum { terms: terms.iter().map(source).collect(), output: at(*y) });
+                }
+                Op::MaxPool { x, y, .. } | Op::GlobalAvgPool { x, y } => {
+                    links.push(Link::Sum { terms: vec![at(*x)], output: at(*y) });
+                }
+                other => {
+                    let (reads, writes) = other.operands();
+                    reads.into_iter().chain(writes).for_each(|tensor| fixed[class[at(tensor)]] = true);
                 }
             }
-            index += 1;
         }
-        for cell in 0..scorer.sizes.cells {
-            let cell = form.cell(stage, cell, index);
-            for (edge, op) in arch.0.iter().enumerate() {
-                walk.follow(&format!("{}.op.1.bias", form.edge(&cell, edge, *op)));
-            }
-            walk.magnitude *= cell_gain(scorer, arch, &walk, &cell);
-            index += 1;
-        }
+        Scaling { links, class, fixed, normed, images: at(images), logits: at(logits) }
     }
-    walk.magnitude *= walk.gain(classifier);
-    walk.cut(&[classifier]);
-    walk.follow(&format!("{classifier}.bias"));
-    walk.divided.logits = walk.power;
-    walk.divided
+
+    /// How to bring the network, with positive weights of these sizes, into the range of `f32`.
+    pub fn settle(&self, sizes: &dyn Fn(&str) -> Option<Size>) -> Divided {
+        let magnitudes = self.magnitudes(sizes);
+        let powers = self.powers(&magnitudes);
+        let mut divided = Divided { logits: powers[self.class[self.logits]], tensors: BTreeMap::new() };
+        // What is added at a place without coming from before must be as small as the rest there.
+        let follow = |divided: &mut Divided, name: &str, power: i32| {
+            let Some(Size { largest, .. }) = sizes(name) else { return };
+            let room = if largest > 0.0 { largest.log2() as i32 + MOST_BITS } else { 0 };
+            divided.divide(name, power.min(room.max(0)));
+        };
+        for link in &self.links {
+            match link {
+                Link::Layer { from, to, weight, bias, .. } => {
+                    divided.divide(weight, powers[*to] - powers[*from]);
+                    bias.iter().for_each(|name| follow(&mut divided, name, powers[*to]));
+                }
+                Link::Norm { to, parts, .. } => {
+                    parts.iter().for_each(|name| follow(&mut divided, name, powers[*to]));
+                }
+                Link::Sum { .. } => {}
+            }
+        }
+        divided
+    }
+
+    /// Binary logarithms of estimated means of all tensors, for positive images near 1; minus infinity for zeros.
+    fn magnitudes(&self, sizes: &dyn Fn(&str) -> Option<Size>) -> Vec<f64> {
+        let mut magnitudes = vec![f64::NEG_INFINITY; self.class.len()];
+        magnitudes[self.images] = 0.0;
+        for link in &self.links {
+            match link {
+                Link::Layer { weight, input, output, .. } => {
+                    let gain = sizes(weight).map_or(0.0, |size| size.gain);
+                    magnitudes[*output] = magnitudes[*input] + gain.log2();
+                }
+                Link::Norm { output, .. } => magnitudes[*output] = 0.0,
+                Link::Sum { terms, output } => {
+                    let most = terms.iter().map(|&term| magnitudes[term]).fold(f64::NEG_INFINITY, f64::max);
+                    if most.is_finite() {
+                        let sum: f64 = terms.iter().map(|&term| (magnitudes[term] - most).exp2()).sum();
+                        magnitudes[*output] = most + sum.log2();
+                    }
+                }
+            }
+        }
+        magnitudes
+    }
+
+    /// By which powers of two classes are divided.
+    fn powers(&self, magnitudes: &[f64]) -> Vec<i32> {
+        let mut range = vec![(f64::INFINITY, f64::NEG_INFINITY); self.class.len()];
+        for (&class, &magnitude) in self.class.iter().zip(magnitudes).filter(|(_, magnitude)| magnitude.is_finite()) {
+            let (low, high) = &mut range[class];
+            (*low, *high) = (low.min(magnitude), high.max(magnitude));
+        }
+        let power = |(class, &(low, high)): (usize, &(f64, f64))| match () {
+            () if self.fixed[class] => Some(0),
+            () if low > high => None,
+            () if self.normed[class] => Some((high as i32 - KEPT_BITS).clamp(0, MOST_BITS)),
+            // Half of the way up, so that what lies far below and far above the middle is in range.
+            () => Some(((low + high) / 2.0).round() as i32),
+        };
+        let mut powers: Vec<Option<i32>> = range.iter().enumerate().map(power).collect();
+        // Where nothing arrives, layers stay as they are.
+        for link in &self.links {
+            if let Link::Layer { from, to, .. } = link {
+                powers[*to] = powers[*to].or(powers[*from]);
+            }
+        }
+        powers.into_iter().map(Option::unwrap_or_default).collect()
+    }
 }
 
-/// What a cell does to the mean of its input.
-fn cell_gain(scorer: &Scorer, arch: &Arch, walk: &Walk, cell: &str) -> f64 {
-    let mut nodes = [1.0, 0.0, 0.0, 0.0];
-    for (edge, &(from, to)) in EDGES.iter().enumerate() {
-        let factor = match arch.0[edge] {
-            Op::None => 0.0,
-            Op::SkipConnect | Op::AvgPool3x3 => 1.0,
-            op => walk.gain(&format!("{}.op.1", scorer.form.edge(cell, edge, op))),
-        };
-        nodes[to] += factor * nodes[from];
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{Builder, Geometry, Init, Role, Shape, Statistics, Value, Window};
+    use crate::nn::{Layers, Norms};
+    use crate::reference::{self, Memory};
+
+    /// A network with a skip, two ways that are summed, pools, biases and a norm that stays; its weights are huge.
+    fn network(layers: &mut Layers, x: TensorId) -> TensorId {
+        let three = Geometry::square(3, 1, 1);
+        let one = Geometry::square(1, 1, 0);
+        layers.norms = Norms::Bare;
+        let stem = layers.conv("stem", x, 4, three).unwrap();
+        let a = layers.conv_with("a", Value::from(stem), 4, three, true).unwrap();
+        let relu = layers.relu(Value::from(a));
+        let b = layers.conv_with("b", relu, 4, one, true).unwrap();
+        let shape = layers.builder.shape(stem);
+        let terms = [stem, b].map(|tensor| layers.builder.term(tensor.into())).to_vec();
+        let node = layers.builder.sum(shape, terms);
+        layers.keeps_norms = true;
+        let reduced = layers.relu_conv_norm("kept", node.into(), 8, Geometry::square(3, 2, 1)).unwrap();
+        layers.keeps_norms = false;
+        let window = Window { kernel: 2, stride: 2, padding: 0, count_include_pad: false };
+        let halved = layers.builder.max_pool("pool", Value::from(node), window).unwrap();
+        let short = layers.conv("short", halved, 8, one).unwrap();
+        let shape = layers.builder.shape(short);
+        let terms = vec![layers.builder.term(short.into()), layers.builder.term(reduced)];
+        let last = layers.builder.sum(shape, terms);
+        let pooled = layers.builder.global_avg_pool(last.into());
+        layers.linear("top", pooled, 3).unwrap()
     }
-    nodes[3]
+
+    #[test]
+    fn division_keeps_logits_and_brings_values_into_range() {
+        let mut layers = Layers::new(Statistics::Batch { update: false }).unwrap();
+        let (x, _) = layers.batch(2, [6, 6, 3]).unwrap();
+        let logits = network(&mut layers, x);
+        let graph = layers.builder.finish();
+        let scaling = Scaling::of(&graph, x, logits);
+        let contents = crate::graph::store::Contents::of(&graph, &[Role::Weights]).unwrap();
+        let mut weights = crate::nn::tensors::fresh(&contents, 3);
+        for (name, values) in &mut weights {
+            // The norm's scale and shift stay as small as they are beside the rest.
+            let grown = if name.starts_with("kept.op.2") { 1.0 } else { 1e9 };
+            values.data.iter_mut().for_each(|w| *w = w.abs() * grown);
+        }
+        let divided = scaling.settle(&|name| weights.get(name).map(Size::of));
+        let run = |weights: &Named| {
+            let mut memory = Memory::new(&graph);
+            for (id, info) in graph.persistent(Role::Weights) {
+                let values = crate::nn::tensors::to_logical(graph.shape(id), &weights[&info.name].data);
+                memory.set(id, values.into_iter().map(f64::from).collect()).unwrap();
+            }
+            memory.set(x, (0..graph.shape(x).len()).map(|i| 0.1 + (i % 7) as f64 / 7.0).collect()).unwrap();
+            reference::run(&graph, &[], &mut memory).unwrap();
+            memory
+        };
+        let before = run(&weights);
+        divided.apply(&mut weights);
+        let after = run(&weights);
+        let whole = before.get(logits).iter().zip(after.get(logits));
+        let factor = 2f64.powi(divided.logits);
+        assert!(divided.logits > 60, "{divided:?}");
+        for (before, after) in whole {
+            // The norm's epsilon and its scale are what they were, or nothing beside the rest.
+            assert!((factor * after / before - 1.0).abs() < 1e-6, "{before} {after}");
+        }
+        for id in graph.ids().filter(|id| graph.tensor(*id).persistent.is_none()) {
+            let largest = after.get(id).iter().fold(0.0, |most: f64, v| most.max(v.abs()));
+            // A skip beside two layers of such gains: the class spans more than a hundred bits without.
+            assert!(largest < 2f64.powi(64), "{id:?}: {largest}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_multiple_of_its_input_stays() {
+        let mut b = Builder::new();
+        let zero = Init::Constant(0.0);
+        let x = b.persistent(Role::Batch, "x", Shape::map(1, 4, 4, 4), zero, &[1, 4, 4, 4]).unwrap();
+        let w =
+            b.persistent(Role::Weights, "w", Shape::Filter { r: 1, s: 1, c: 4, k: 4, groups: 1 }, zero, &[4, 4, 1, 1]);
+        let (w, one) = (w.unwrap(), Geometry::square(1, 1, 0));
+        // The same weights twice.
+        let first = b.conv("one", Value::from(x), w, None, one).unwrap();
+        let second = b.conv("two", Value::from(first), w, None, one).unwrap();
+        let scaling = Scaling::of(&b.finish(), x, second);
+        let divided = scaling.settle(&|_| Some(Size { gain: 1e20, largest: 1e20, norm: 1e20 }));
+        assert_eq!((divided.logits, divided.of("w")), (0, 0));
+    }
 }

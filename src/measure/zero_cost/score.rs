@@ -8,18 +8,19 @@ use rayon::prelude::*;
 use super::formulas::{self, LayerGradient};
 use super::left::Left;
 use super::passes::{Compiled, Given, Look, Wanted, changed};
-use super::range::{Divided, settle};
+use super::range::Divided;
 use super::{LOWEST, Proxy};
 use crate::data::Images;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::graph::store::Store;
 use crate::kernels::Preset;
+use crate::nn::Norms;
 use crate::nn::bank::{self, Bank, Laid, Weights};
-use crate::nn::nas_bench_201::{Form, Network, Norms};
+use crate::nn::space::{Build, Family};
 use crate::nn::tensors::{Named, Values, download_wait};
 use crate::philox::Stream;
-use crate::space::nas_bench_201::{Arch, Macro, macs, params};
+use crate::space::Arch;
 use crate::train::feed::{Feed, Pick, Resident};
 use crate::train::trainer::Setting;
 
@@ -44,10 +45,8 @@ pub struct Scorer {
     pub gpu: Gpu,
     /// Tile sizes.
     pub preset: Preset,
-    /// Sizes of the network.
-    pub sizes: Macro,
-    /// Its form.
-    pub form: Form,
+    /// What makes networks of architectures.
+    pub family: Family,
     /// Seed of random numbers that are no weights.
     pub seed: u64,
     /// Images `x` (`N, C, H, W`, normalised) and labels `y`.
@@ -73,8 +72,9 @@ impl Scorer {
         }
         let has = |list: &[Proxy]| proxies.iter().any(|p| list.contains(p));
         for (scores, arch) in scores.iter_mut().zip(archs) {
-            scores.insert(Proxy::Params, params(arch, &self.sizes) as f64);
-            scores.insert(Proxy::Flops, macs(arch, &self.sizes) as f64);
+            let cost = self.family.cost(arch)?;
+            scores.insert(Proxy::Params, cost.params as f64);
+            scores.insert(Proxy::Flops, cost.macs as f64);
         }
         let wanted = Wanted {
             batch: images,
@@ -92,14 +92,14 @@ impl Scorer {
         if has(&[Proxy::L2Norm]) {
             // From end to end on one core: a network takes less time than passing it on would.
             archs.par_iter().zip(&mut scores).try_for_each(|(arch, scores)| {
-                let looks = [Look::new(&self.network(arch, Norms::All), common)?];
+                let looks = [Look::new(&*self.family.network(arch)?, common)?];
                 let weights = self.weights(&looks)?.pop().unwrap_or_default();
                 let norm = |layer: &String| Ok(tensor(&weights, layer)?.size.norm);
                 scores.insert(Proxy::L2Norm, looks[0].layers.iter().map(norm).sum::<Result<f64>>()?);
                 Ok::<(), Error>(())
             })?;
         }
-        for (proxy, norms) in [(Proxy::Synflow, Norms::without(self.form)), (Proxy::SynflowBn, Norms::All)] {
+        for (proxy, norms) in [(Proxy::Synflow, Norms::Bare), (Proxy::SynflowBn, Norms::All)] {
             if has(&[proxy]) {
                 self.synflow(archs, proxy, norms, &mut scores)?;
             }
@@ -139,7 +139,7 @@ impl Scorer {
         let [images, c, h, w] = x.dims[..] else {
             return Err(Error::shape("tensor x", "N, C, H, W", format!("{:?}", x.dims)));
         };
-        let Macro { in_channels, height, width, classes, .. } = self.sizes;
+        let Build { in_channels, image: [height, width], classes, .. } = self.family.build;
         if [c, h, w] != [in_channels, height, width] || y.data.len() != images {
             let have = format!("{:?} with {} labels", x.dims, y.data.len());
             return Err(Error::shape(
@@ -182,18 +182,21 @@ impl Scorer {
         images: usize,
         pass: impl Fn(&[Arch], &mut [Scores]) -> Result<()>,
     ) -> Result<()> {
-        let Macro { channels, height, width, .. } = self.sizes;
-        let each = 4 * images * channels * height * width;
-        let most = if self.gpu.report().is_software() { (CACHED / each.max(1)).max(1) } else { archs.len() };
+        let most = match archs.first().filter(|_| self.gpu.report().is_software()) {
+            Some(arch) => (CACHED / (4 * images * self.first_map(arch)?).max(1)).max(1),
+            None => archs.len().max(1),
+        };
         archs.chunks(most).zip(scores.chunks_mut(most)).try_for_each(|(archs, scores)| pass(archs, scores))
     }
 
-    fn network(&self, arch: &Arch, norms: Norms) -> Network {
-        Network { arch: *arch, sizes: self.sizes, form: self.form, norms }
+    /// Values of the map behind a network's first layer, for one image.
+    fn first_map(&self, arch: &Arch) -> Result<usize> {
+        let look = Look::new(&*self.family.network(arch)?, Wanted { batch: 1, ..Wanted::default() })?;
+        Ok(look.first_map)
     }
 
-    pub(super) fn looks(&self, archs: &[Arch], norms: Norms, wanted: Wanted) -> Result<Vec<Look>> {
-        archs.par_iter().map(|arch| Look::new(&self.network(arch, norms), wanted)).collect()
+    pub(super) fn looks(&self, archs: &[Arch], wanted: Wanted) -> Result<Vec<Look>> {
+        archs.par_iter().map(|arch| Look::new(&*self.family.network(arch)?, wanted)).collect()
     }
 
     /// Weights of each network.
@@ -203,7 +206,7 @@ impl Scorer {
 
     /// One forward pass, and the backward passes that share it.
     fn shared_passes(&self, archs: &[Arch], wanted: Wanted, scores: &mut [Scores]) -> Result<()> {
-        let looks = self.looks(archs, Norms::All, wanted)?;
+        let looks = self.looks(archs, wanted)?;
         let weights = self.weights(&looks)?;
         let left = self.run(&looks, &weights.iter().collect::<Vec<_>>(), &self.batch)?;
         let labels: Vec<usize> = self.batch["y"].data.iter().map(|&l| l as usize).collect();
@@ -230,19 +233,17 @@ impl Scorer {
             if let Some(jacobian) = left.get("input") {
                 let rows: Vec<&[f32]> = jacobian.chunks(jacobian.len() / wanted.batch).collect();
                 scores.insert(Proxy::JacobCov, formulas::jacob_cov(&rows));
-                scores.insert(Proxy::EpeNas, formulas::epe_nas(&rows, &labels, self.sizes.classes));
+                scores.insert(Proxy::EpeNas, formulas::epe_nas(&rows, &labels, self.family.build.classes));
             }
             if wanted.codes {
                 let mut once = vec![0.0; wanted.batch * wanted.batch];
                 let mut twice = once.clone();
-                for (number, &units) in look.units.iter().enumerate() {
-                    // All rectifiers but the last are parts of blocks.
-                    let weight = if number + 1 == look.units.len() { 1.0 } else { 2.0 };
+                for (number, &(units, counted)) in look.units.iter().enumerate() {
                     let codes = left.get(&format!("codes.{number}")).map(Vec::as_slice).unwrap_or_default();
                     let agreement = formulas::agreement(codes, wanted.batch, units);
                     for ((once, twice), agreement) in once.iter_mut().zip(&mut twice).zip(agreement) {
                         *once += agreement;
-                        *twice += weight * agreement;
+                        *twice += counted * agreement;
                     }
                 }
                 scores.insert(Proxy::Naswot, formulas::log_determinant(&once, wanted.batch));
@@ -259,16 +260,16 @@ impl Scorer {
 
     /// Sums of `|w dR/dw|` on an image of ones.
     fn synflow(&self, archs: &[Arch], proxy: Proxy, norms: Norms, scores: &mut [Scores]) -> Result<()> {
-        let looks = self.looks(archs, norms, Wanted { batch: 1, sum_gradients: true, ..Wanted::default() })?;
+        let looks = self.looks(archs, Wanted { batch: 1, norms, sum_gradients: true, ..Wanted::default() })?;
         let weights = self.weights(&looks)?;
-        let positive = |(weights, arch): (&Weights, &Arch)| {
+        let positive = |(weights, look): (&Weights, &Look)| {
             let weights = weights.clone();
             let sizes = |name: &str| weights.get(name).map(|laid| laid.size);
-            let divided = if norms == Norms::All { Divided::default() } else { settle(self, arch, &sizes) };
+            let divided = if norms == Norms::All { Divided::default() } else { look.scaling.settle(&sizes) };
             Positive { weights, divided }
         };
-        let positive: Vec<Positive> = weights.par_iter().zip(archs).map(positive).collect();
-        let Macro { in_channels, height, width, .. } = self.sizes;
+        let positive: Vec<Positive> = weights.par_iter().zip(&looks).map(positive).collect();
+        let [height, width, in_channels] = self.family.build.input();
         let ones = vec![1.0; in_channels * height * width];
         let batch = Named::from([
             ("x".to_owned(), Values { dims: vec![1, in_channels, height, width], data: ones }),
@@ -297,7 +298,7 @@ impl Scorer {
     /// Gradients of the halves of the batch.
     fn zico(&self, archs: &[Arch], images: usize, scores: &mut [Scores]) -> Result<()> {
         let half = images / 2;
-        let looks = self.looks(archs, Norms::All, Wanted { batch: half, loss_gradients: true, ..Wanted::default() })?;
+        let looks = self.looks(archs, Wanted { batch: half, loss_gradients: true, ..Wanted::default() })?;
         let weights = self.weights(&looks)?;
         let refs: Vec<&Look> = looks.iter().collect();
         let compiled = Compiled::new(&self.gpu, self.preset, &refs, &weights.iter().collect::<Vec<_>>())?;
@@ -330,8 +331,8 @@ impl Scorer {
         let given = self.zen.as_ref().and_then(|zen| zen.get("input")?.dims.first().copied());
         let images = given.unwrap_or(images);
         let wanted = Wanted { batch: images, last_map: true, moving: true, ..Wanted::default() };
-        let looks = self.looks(archs, Norms::All, wanted)?;
-        let Macro { in_channels, height, width, .. } = self.sizes;
+        let looks = self.looks(archs, wanted)?;
+        let [height, width, in_channels] = self.family.build.input();
         let dims = vec![images, in_channels, height, width];
         let normal = |purpose: u32, index: u64, length: usize| -> Vec<f32> {
             let mut stream = Stream::new(self.seed, purpose, index);
@@ -395,8 +396,8 @@ fn each(
     looks.par_iter().zip(scores).enumerate().try_for_each(|(network, (look, scores))| then(network, look, scores))
 }
 
-/// A batch of `count` training images in random order, normalised and averaged down to the network's size, and the range of
-/// normalised pixels per channel.
+/// A batch of `count` training images in random order, normalised and averaged down to `input` (rows, columns, channels), and the
+/// range of normalised pixels per channel.
 ///
 /// # Errors
 /// If there are fewer images, or the device fails.
@@ -404,7 +405,7 @@ pub fn batch_of(
     gpu: &Gpu,
     preset: Preset,
     images: &Images,
-    sizes: &Macro,
+    input: [usize; 3],
     count: usize,
     seed: u64,
 ) -> Result<(Named, Vec<[f32; 2]>)> {
@@ -415,7 +416,6 @@ pub fn batch_of(
     Stream::new(seed, IMAGES_PURPOSE, 0).shuffle(&mut order);
     let resident = Resident::new(gpu, &images.select(&order[..count]))?;
     let statistics = images.channel_statistics();
-    let input = [sizes.height, sizes.width, sizes.in_channels];
     let setting = Setting { gpu, preset, data: &resident, statistics: &statistics };
     let feed = Feed::new(&setting, input, count, 1)?;
     feed.set(0, &(0..count).map(Pick::plain).collect::<Vec<_>>())?;

@@ -9,6 +9,8 @@ use super::super::objectives::check_alpha;
 use super::super::surrogate::Kind;
 use super::super::surrogate_search::SurrogateSettings;
 use crate::error::{Error, Result};
+use crate::nn::space::{Build, ImageInfo, Networks};
+use crate::space::Space;
 use crate::train::schedule::Schedule;
 use crate::train::step::Optimizer;
 use crate::train::trainer::Recipe;
@@ -28,12 +30,8 @@ pub struct FlatnasConfig {
     pub seed: u64,
     /// Whether the released code's behaviour was asked for.
     pub compat: bool,
-    /// Channels after the stem.
-    pub channels: usize,
-    /// Cells per stage.
-    pub cells: usize,
-    /// Rows and columns that the network sees.
-    pub image: [usize; 2],
+    /// How networks are built.
+    pub build: Build,
     /// Share of the training images that trains candidates; the rest validates.
     pub train_share: f64,
     /// Generations after the initial sample. Each has `search.picks` candidates, or, without a surrogate, those of a
@@ -77,12 +75,12 @@ pub(super) struct Shares {
 }
 
 impl FlatnasConfig {
-    /// The sizes of a preset for data of images of this side.
-    pub fn preset(preset: Preset, data: &str, side: (usize, usize), compat: bool) -> Self {
+    /// The sizes of a preset in a space, for data of images of this kind.
+    pub fn preset(preset: Preset, space: &dyn Networks, data: &str, info: &ImageInfo, compat: bool) -> Self {
         let quick = preset == Preset::Quick;
-        let small = side.0.max(side.1) < 16;
-        let see = |side: usize| if quick && side > 16 { 16 } else { (side / 4 * 4).max(4) };
-        let image = [see(side.0), see(side.1)];
+        let small = info.height.max(info.width) < 16;
+        let build = space.defaults(preset.purpose(), info);
+        let image = build.image;
         let batch = if quick { 32 } else { 128 };
         let optimizer = if quick { Optimizer::Sam } else { Optimizer::Asam };
         let (epochs, final_epochs) = match (quick, small) {
@@ -114,13 +112,11 @@ impl FlatnasConfig {
         }
         FlatnasConfig {
             method: "flatnas".into(),
-            space: "nas-bench-201".into(),
+            space: space.name().to_owned(),
             data: data.into(),
             seed: 1,
             compat,
-            channels: if quick { 8 } else { 16 },
-            cells: if quick { 1 } else { 5 },
-            image,
+            build,
             train_share: 0.8,
             generations: match (quick, small) {
                 (true, true) => 2,
@@ -212,7 +208,7 @@ impl FlatnasConfig {
     ///
     /// # Errors
     /// Names what cannot be used.
-    pub fn validate(&self, images: usize) -> Result<()> {
+    pub fn validate(&self, space: &dyn Space, images: usize) -> Result<()> {
         if self.method != "flatnas" {
             return Err(Error::invalid("method", format!("is {}, expected flatnas", self.method)));
         }
@@ -243,7 +239,7 @@ impl FlatnasConfig {
         self.search.plain.validate()?;
         self.search.inner.validate()?;
         // Isomorphic architectures count as one.
-        check_evaluations(self.evaluations, self.most(), Dedupe::Canonical)?;
+        check_evaluations(space, self.evaluations, self.most(), Dedupe::Canonical)?;
         self.candidates.validate()?;
         let share = (images as f64 * self.train_share) as usize;
         if self.supernet.epochs > 0 {
@@ -263,10 +259,12 @@ pub(crate) fn limited(all: usize, most: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::space::nas_bench_201::NasBench201;
 
     #[test]
     fn as_many_as_are_asked_for_or_a_reason() {
-        let mut config = FlatnasConfig::preset(Preset::Quick, "digits", (8, 8), false);
+        let info = ImageInfo { height: 8, width: 8, channels: 1, classes: 10 };
+        let mut config = FlatnasConfig::preset(Preset::Quick, &NasBench201, "digits", &info, false);
         // 16, and 4 in each of 2 generations.
         assert_eq!(config.planned(), 24);
         for (surrogate, asked, generations) in
@@ -276,15 +274,15 @@ mod tests {
             config.generations = 2;
             config.ask(asked);
             assert_eq!((config.planned(), config.generations), (asked, generations));
-            config.validate(1_442).unwrap();
+            config.validate(&NasBench201, 1_442).unwrap();
         }
         config.search.plain.offspring = Some(2);
         config.ask(200);
         assert_eq!(config.generations, 92);
         config.ask(7_000);
-        assert!(config.validate(1_442).unwrap_err().to_string().contains("6466 differ"));
+        assert!(config.validate(&NasBench201, 1_442).unwrap_err().to_string().contains("6466 differ"));
         config.evaluations = 201;
         config.generations = 1;
-        assert!(config.validate(1_442).unwrap_err().to_string().contains("have 18"));
+        assert!(config.validate(&NasBench201, 1_442).unwrap_err().to_string().contains("have 18"));
     }
 }

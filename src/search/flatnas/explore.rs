@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::super::archive::{Archive, Entry};
 use super::super::cohort::{Candidate, Cohort, Measured};
 use super::super::config::check_reached;
+use super::super::genes;
 use super::super::surrogate::Kind;
 use super::super::surrogate_search::SurrogateSearch;
 use super::config::FlatnasConfig;
@@ -13,27 +14,29 @@ use super::result::{Explored, Step};
 use super::scores::Scores;
 use crate::error::{Error, Result};
 use crate::nn::Model;
-use crate::nn::space::NetworkSpace;
+use crate::nn::count::Cost;
+use crate::nn::space::Supernet;
 use crate::nn::tensors::Named;
 use crate::progress::{Event, Observer, tell};
 use crate::report::folder::RunFolder;
+use crate::space::Arch;
 use crate::train::trainer::Inheritance;
 
 /// A search under way.
-pub(super) struct Exploration<'a, S: NetworkSpace> {
+pub(super) struct Exploration<'a> {
     pub(super) config: &'a FlatnasConfig,
-    pub(super) scores: Scores<'a, S>,
+    pub(super) scores: Scores<'a>,
     pub(super) searcher: &'a SurrogateSearch<'a>,
     pub(super) cohort: Cohort<'a>,
     /// The supernet's weights, if candidates inherit them.
-    pub(super) supernet: Option<&'a Named>,
+    pub(super) supernet: Option<(&'a dyn Supernet, &'a Named)>,
     /// Whether it is the baseline's.
     pub(super) baseline: bool,
     /// Seconds of the run after which nothing more is proposed; 0 for no limit.
     pub(super) time: f64,
 }
 
-impl<S: NetworkSpace> Exploration<'_, S> {
+impl Exploration<'_> {
     /// Goes on from the candidates in `archive` to the end. `stage` are the shares of the run's work at begin and end.
     pub(super) fn run(
         &self,
@@ -65,7 +68,8 @@ impl<S: NetworkSpace> Exploration<'_, S> {
             proposal.notes.iter().for_each(|note| log::log!(level, "generation {generation}: {note}"));
             let norm = self.scores.norm(archive.entries().iter().filter(|e| e.generation < generation))?;
             let space = self.scores.space;
-            let mut asked = proposal.genes.iter().map(|genes| space.decode(genes)).collect::<Result<Vec<_>>>()?;
+            let decode = |genes: &Vec<u32>| genes::arch(&**space, genes);
+            let mut asked = proposal.genes.iter().map(decode).collect::<Result<Vec<_>>>()?;
             // What an earlier attempt has measured is not asked for again.
             if further && asked.is_empty() && archive.len() == before {
                 break;
@@ -81,7 +85,7 @@ impl<S: NetworkSpace> Exploration<'_, S> {
                     tell(observer, Event::Advance { done, note: format!("generation {generation}") })
                 })?;
                 for (arch, measured) in some.iter().zip(&measured) {
-                    let entry = self.entry(arch, generation, norm, measured);
+                    let entry = self.entry(arch, generation, norm, measured)?;
                     let line = serde_json::to_string(&entry).map_err(|e| Error::invalid("history", e.to_string()))?;
                     folder.append_history(&line)?;
                     archive.insert(entry)?;
@@ -113,29 +117,31 @@ impl<S: NetworkSpace> Exploration<'_, S> {
         })
     }
 
-    fn measure_wait(&self, some: &[S::Arch], between: &mut dyn FnMut(f64) -> Result<()>) -> Result<Vec<Measured>> {
+    fn measure_wait(&self, some: &[Arch], between: &mut dyn FnMut(f64) -> Result<()>) -> Result<Vec<Measured>> {
         let space = self.scores.space;
-        let networks: Vec<Box<dyn Model>> = some.iter().map(|arch| space.network(arch)).collect();
-        let names: Vec<_> = some.iter().map(|arch| move |own: &str| space.inherited(own, arch)).collect();
+        let networks = some.iter().map(|arch| space.network(arch)).collect::<Result<Vec<Box<dyn Model>>>>()?;
+        let name = |arch| move |own: &str| self.supernet.and_then(|(supernet, _)| supernet.source(own, arch));
+        let names: Vec<_> = some.iter().map(name).collect();
         let mut candidates = vec![];
         for (network, name) in networks.iter().zip(&names) {
-            let inherit = self.supernet.map(|from| Inheritance { from, name });
+            let inherit = self.supernet.map(|(_, from)| Inheritance { from, name });
             candidates.push(Candidate { model: &**network, inherit });
         }
         self.cohort.measure_wait(&candidates, between)
     }
 
-    fn entry(&self, arch: &S::Arch, generation: u64, norm: f64, measured: &Measured) -> Entry {
+    fn entry(&self, arch: &Arch, generation: u64, norm: f64, measured: &Measured) -> Result<Entry> {
         let round = |v: f64| if self.config.compat { (100.0 * v).round() / 100.0 } else { v };
         let robustness = round(measured.robustness);
-        Entry {
-            arch: arch.to_string(),
+        let Cost { params, macs } = self.scores.space.cost(arch)?;
+        Ok(Entry {
+            arch: self.scores.space.show(arch),
             generation,
             baseline: self.baseline,
             // Larger is better there.
             fitness: -self.scores.value(norm, measured.error, robustness),
-            params: self.scores.space.params(arch),
-            macs: self.scores.space.macs(arch),
+            params,
+            macs,
             measures: BTreeMap::from([
                 ("error".to_owned(), measured.error),
                 ("robustness".to_owned(), robustness),
@@ -144,6 +150,6 @@ impl<S: NetworkSpace> Exploration<'_, S> {
                 ("training_loss".to_owned(), measured.training.loss),
                 ("training_accuracy".to_owned(), measured.training.accuracy),
             ]),
-        }
+        })
     }
 }

@@ -19,6 +19,7 @@
 use super::archive::Archive;
 use super::cohort::{Cohort, CohortOptions};
 use super::finals::final_images;
+use super::genes;
 use super::objectives::constant_error;
 use super::ood::{Contestant, Judged, Trial, table};
 use super::pareto::Point;
@@ -30,10 +31,11 @@ use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::kernels;
 use crate::nn::card::ModelCard;
-use crate::nn::space::NetworkSpace;
+use crate::nn::space::{Family, Supernet};
 use crate::nn::tensors::{Named, to_bytes};
 use crate::progress::Observer;
 use crate::report::folder::RunFolder;
+use crate::space::Arch;
 use crate::train::feed::Resident;
 use crate::train::step::Optimizer;
 use crate::train::trainer::{Inheritance, Recipe, Setting};
@@ -57,16 +59,16 @@ mod scores;
 ///
 /// # Errors
 /// What the device, the disk or the data have to say; [`Error::Cancelled`] if the observer asks to stop.
-pub fn search<S: NetworkSpace>(
+pub fn search(
     gpu: &Gpu,
     preset: kernels::Preset,
-    space: &S,
+    space: &Family,
     data: &Dataset,
     config: &FlatnasConfig,
     folder: &mut RunFolder,
     observer: &mut Observer,
 ) -> Result<FlatnasResult> {
-    config.validate(data.train.len())?;
+    config.validate(&**space, data.train.len())?;
     check_limits(space, config)?;
     let parts = SplitSize::Fractions(vec![config.train_share, 1.0 - config.train_share]);
     let parts = split(&data.train, &parts, config.seed)?;
@@ -78,12 +80,14 @@ pub fn search<S: NetworkSpace>(
     let setting = Setting { gpu, preset, data: &resident, statistics: &statistics };
     let shares = config.shares();
     let supernet = if config.supernet.epochs > 0 {
-        let recipe = &config.supernet;
+        let (recipe, net) = (&config.supernet, space.needs_supernet()?);
         let job = SupernetJob { recipe, images: training, seed: config.seed, share: shares.supernet };
-        Some(supernet::train(&setting, space, &job, folder, observer)?.weights_wait(0)?)
+        let weights = supernet::train(&setting, space, &*net, &job, folder, observer)?.weights_wait(0)?;
+        Some((net, weights))
     } else {
         None
     };
+    let supernet = supernet.as_ref().map(|(net, weights)| (&**net, weights));
 
     let training = &training[..limited(training.len(), config.candidates.training_images)];
     // Released: R and E on images that trained.
@@ -99,10 +103,11 @@ pub fn search<S: NetworkSpace>(
         return Err(Error::invalid("validation", why));
     }
     let coded = Coded::new(space, config);
-    let decode = |genes: &[u32]| space.decode(genes);
+    let decode = |genes: &[u32]| genes::arch(&**space, genes);
     let features = |genes: &[u32]| decode(genes).map_or_else(|_| vec![], |arch| space.features(&arch));
     let width = 1 + usize::from(config.minimize_macs);
-    let known = |genes: &[u32]| decode(genes).map_or_else(|_| Point::failed(width), |arch| coded.known(&arch));
+    let known =
+        |genes: &[u32]| decode(genes).and_then(|arch| coded.known(&arch)).unwrap_or_else(|_| Point::failed(width));
     let searcher = SurrogateSearch::new(&coded, &features, &known, config.search, config.seed)?
         .with_device(Some((gpu.clone(), preset)));
     let plain = CohortOptions {
@@ -125,7 +130,7 @@ pub fn search<S: NetworkSpace>(
                 images: judging,
                 seed: config.seed,
             },
-            supernet: supernet.as_ref(),
+            supernet,
             baseline,
             time,
         };
@@ -142,9 +147,9 @@ pub fn search<S: NetworkSpace>(
         None => scores(1.0).front(&archive)?.best,
     };
 
-    let ending = Ending { setting: &setting, space, data, config, supernet: supernet.as_ref() };
+    let ending = Ending { setting: &setting, space, data, config, supernet };
     let (trained, weights, card) = ending.run(&found.best, &plain, shares.baseline, folder, observer)?;
-    folder.write("best.safetensors", &to_bytes(&weights, card.metadata(&statistics))?)?;
+    folder.write("best.safetensors", &to_bytes(&weights, card.metadata()?)?)?;
     let comparison = table("out of distribution: errors and R in percent points", &trained);
     folder.write("table.csv", &comparison.csv()?)?;
     folder.write("table.svg", comparison.svg().as_bytes())?;
@@ -170,15 +175,15 @@ pub fn search<S: NetworkSpace>(
 }
 
 /// What the networks at the end are trained and judged on.
-struct Ending<'a, 's, S: NetworkSpace> {
+struct Ending<'a, 's> {
     setting: &'a Setting<'s>,
-    space: &'a S,
+    space: &'a Family,
     data: &'a Dataset,
     config: &'a FlatnasConfig,
-    supernet: Option<&'a Named>,
+    supernet: Option<(&'a dyn Supernet, &'a Named)>,
 }
 
-impl<S: NetworkSpace> Ending<'_, '_, S> {
+impl Ending<'_, '_> {
     /// Trains and judges the chosen network, the baseline and the control; the weights and the card of the first.
     fn run(
         &self,
@@ -190,9 +195,10 @@ impl<S: NetworkSpace> Ending<'_, '_, S> {
     ) -> Result<(Vec<Judged>, Named, ModelCard)> {
         let Ending { setting, space, data, config, supernet } = *self;
         let (best_arch, plain_arch) = (space.parse(&best.arch)?, space.parse(&plain.arch)?);
-        let (best_network, plain_network) = (space.network(&best_arch), space.network(&plain_arch));
-        let best_name = |own: &str| space.inherited(own, &best_arch);
-        let plain_name = |own: &str| space.inherited(own, &plain_arch);
+        let (best_network, plain_network) = (space.network(&best_arch)?, space.network(&plain_arch)?);
+        let source = |own: &str, arch: &Arch| supernet.and_then(|(supernet, _)| supernet.source(own, arch));
+        let best_name = |own: &str| source(own, &best_arch);
+        let plain_name = |own: &str| source(own, &plain_arch);
         let contestant = |role: &str, found: &Found, model, name, optimizer| Contestant {
             role: role.into(),
             arch: found.arch.clone(),
@@ -200,7 +206,7 @@ impl<S: NetworkSpace> Ending<'_, '_, S> {
             params: found.params,
             macs: found.macs,
             optimizer,
-            inherit: supernet.map(|from| Inheritance { from, name }),
+            inherit: supernet.map(|(_, from)| Inheritance { from, name }),
         };
         let contestants = [
             contestant("chosen", best, &*best_network, &best_name, config.training.optimizer),
@@ -218,8 +224,7 @@ impl<S: NetworkSpace> Ending<'_, '_, S> {
             rho: config.training.rho,
         };
         let (trained, weights) = trial.run(&contestants, folder, (from, 1.0), observer)?;
-        let sizes = [config.channels, config.cells];
-        let card = ModelCard::of(&config.space, &best.arch, sizes, &*best_network, &data.train.class_names);
+        let card = ModelCard::of(space, &best_arch, &data.train.class_names, setting.statistics);
         Ok((trained, weights, card))
     }
 }

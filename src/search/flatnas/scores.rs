@@ -1,6 +1,7 @@
 //! What candidates are worth: the first objective under one `alpha_norm`, the front, its pick, and its hypervolume.
 
 use super::super::archive::{Archive, Entry};
+use super::super::genes;
 use super::super::hypervolume::{normalised, reference_point};
 use super::super::nsga2::Individual;
 use super::super::objectives::{first, rescored};
@@ -9,13 +10,13 @@ use super::super::trade_off::{Pick, high_trade_off};
 use super::coded::Coded;
 use super::result::Found;
 use crate::error::{Error, Result};
-use crate::space::Space;
+use crate::nn::space::Family;
 
 /// How candidates are scored.
 #[derive(Clone, Copy)]
-pub(super) struct Scores<'a, S: Space> {
-    pub(super) space: &'a S,
-    pub(super) coded: &'a Coded<'a, S>,
+pub(super) struct Scores<'a> {
+    pub(super) space: &'a Family,
+    pub(super) coded: &'a Coded<'a>,
     /// Weight of the error.
     pub(super) alpha: f64,
     /// Error in percent points from which on a network has learned nothing.
@@ -32,7 +33,7 @@ pub(super) struct Front {
     pub(super) best: Found,
 }
 
-impl<S: Space> Scores<'_, S> {
+impl Scores<'_> {
     pub(super) fn learned_nothing(&self, error: f64) -> bool {
         error >= self.constant
     }
@@ -52,7 +53,7 @@ impl<S: Space> Scores<'_, S> {
 
     /// All objectives of a candidate, the first one under `norm`.
     fn point(&self, entry: &Entry, norm: f64) -> Result<Point> {
-        let mut point = self.coded.known(&self.space.parse(&entry.arch)?);
+        let mut point = self.coded.known(&self.space.parse(&entry.arch)?)?;
         let (error, robustness) = (entry.measure("error"), entry.measure("robustness"));
         if self.learned_nothing(error) {
             point.violation += 1.0;
@@ -65,7 +66,7 @@ impl<S: Space> Scores<'_, S> {
     pub(super) fn individuals(&self, archive: &Archive, generation: u64) -> Result<Vec<Individual>> {
         let norm = self.norm(archive.entries().iter().filter(|e| e.generation < generation))?;
         let individual = |entry: &Entry| {
-            let genes = self.space.encode(&self.space.parse(&entry.arch)?);
+            let genes = genes::of(&self.space.parse(&entry.arch)?);
             Ok(Individual { generation: entry.generation, genes, point: self.point(entry, norm)? })
         };
         archive.entries().iter().map(individual).collect()

@@ -9,7 +9,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Arch, EDGES, Op};
+use super::{Cell, EDGES, Op};
 use crate::error::{Error, Result};
 
 /// The network around the cells.
@@ -90,7 +90,7 @@ enum Layer {
 }
 
 /// Calls `visit` for every layer of the network in order.
-fn layers(arch: &Arch, network: &Macro, visit: &mut dyn FnMut(Layer)) {
+fn layers(arch: &Cell, network: &Macro, visit: &mut dyn FnMut(Layer)) {
     let Macro { channels, cells, in_channels, mut height, mut width, classes } = *network;
     let mut c = channels;
     let mut positions = height.saturating_mul(width);
@@ -141,7 +141,7 @@ fn product<const N: usize>(factors: [usize; N]) -> u64 {
     factors.iter().fold(1, |product, f| product.saturating_mul(*f as u64))
 }
 
-fn sum(arch: &Arch, network: &Macro, count: impl Fn(Layer) -> u64) -> u64 {
+fn sum(arch: &Cell, network: &Macro, count: impl Fn(Layer) -> u64) -> u64 {
     let mut total = 0u64;
     layers(arch, network, &mut |layer| total = total.saturating_add(count(layer)));
     total
@@ -150,7 +150,7 @@ fn sum(arch: &Arch, network: &Macro, count: impl Fn(Layer) -> u64) -> u64 {
 /// Trainable parameters: convolutions without bias, batch norm with scale and shift, a classifier with bias.
 /// With 16 channels, 5 cells and colour images that is `72,656 + 65 * classes + 243,040 * n3 + 28,000 * n1`
 /// for `n3` and `n1` edges with 3x3 and 1x1 convolutions.
-pub fn params(arch: &Arch, network: &Macro) -> u64 {
+pub fn params(arch: &Cell, network: &Macro) -> u64 {
     sum(arch, network, |layer| match layer {
         Layer::Conv(k, i, o, _) => product([k, k, i, o]),
         Layer::Norm(c, _) => product([2, c]),
@@ -161,7 +161,7 @@ pub fn params(arch: &Arch, network: &Macro) -> u64 {
 
 /// Multiply-adds of the convolutions and the classifier for one image. The benchmark's API prints this
 /// number plus one per class (the classifier's bias).
-pub fn conv_macs(arch: &Arch, network: &Macro) -> u64 {
+pub fn conv_macs(arch: &Cell, network: &Macro) -> u64 {
     sum(arch, network, |layer| match layer {
         Layer::Conv(k, i, o, positions) => product([k, k, i, o, positions]),
         Layer::Linear(i, o) => product([i, o]),
@@ -177,7 +177,7 @@ pub fn conv_macs(arch: &Arch, network: &Macro) -> u64 {
 /// tables' values, which they give to the last digit on all three data sets: per `nor_conv` edge the
 /// surplus over the convolution is 3 per element, per pool edge 9, and the remaining `64 * 81` (8x8 before
 /// the average) and `64 * 25` (4x4) leave no other reading for the last term.
-pub fn macs(arch: &Arch, network: &Macro) -> u64 {
+pub fn macs(arch: &Cell, network: &Macro) -> u64 {
     let extra = sum(arch, network, |layer| match layer {
         Layer::Norm(c, positions) => product([2, c, positions]),
         Layer::Relu(c, positions) => product([c, positions]),
@@ -192,7 +192,7 @@ pub fn macs(arch: &Arch, network: &Macro) -> u64 {
 mod tests {
     use super::*;
 
-    fn arch(text: &str) -> Arch {
+    fn arch(text: &str) -> Cell {
         text.parse().unwrap()
     }
 
@@ -201,7 +201,7 @@ mod tests {
         let c10 = Macro::benchmark(32, 32, 10).unwrap();
         let c100 = Macro::benchmark(32, 32, 100).unwrap();
         let in16 = Macro::benchmark(16, 16, 120).unwrap();
-        for a in Arch::all() {
+        for a in Cell::all() {
             let [n1, n3, pool] = [Op::Conv1x1, Op::Conv3x3, Op::AvgPool3x3].map(|op| a.count(op) as u64);
             let cells = 243_040 * n3 + 28_000 * n1;
             assert_eq!(params(&a, &c10), 73_306 + cells, "{a}");

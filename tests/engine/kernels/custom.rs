@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use altiplano::error::{Error, Result};
 use altiplano::graph::{Builder, CustomCall, CustomOp, Geometry, Shape, TensorId, Value};
-use altiplano::nn::{Layers, Model};
+use altiplano::nn::{Heads, Layers, Model};
 
 /// `p = a b`, `q = a + 2 b`; as a gradient (`BACK`): `da = b dp + dq`, `db = a dp + 2 dq`.
 const TEXT: &str = "
@@ -134,7 +134,7 @@ impl Model for Outside {
         4
     }
 
-    fn forward(&self, layers: &mut Layers, x: TensorId) -> Result<TensorId> {
+    fn forward(&self, layers: &mut Layers, x: TensorId) -> Result<Heads> {
         let a = layers.conv("a", x, 6, Geometry::square(3, 1, 1))?;
         let b = layers.conv("b", x, 6, Geometry::square(1, 1, 0))?;
         let b = layers.batch_norm("norm", b, true)?;
@@ -149,6 +149,6 @@ impl Model for Outside {
             made[0]
         };
         let y = layers.builder.global_avg_pool(Value::from(y));
-        layers.linear("head", y, 4)
+        Ok(layers.linear("head", y, 4)?.into())
     }
 }

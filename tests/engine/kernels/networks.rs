@@ -8,7 +8,7 @@ use altiplano::graph::plan::{Instance, Plan};
 use altiplano::graph::{Geometry, Graph, Role, Statistics, TensorId, View, Window};
 use altiplano::kernels::Preset;
 use altiplano::nn::tensors::{Named, Values, fresh, to_logical};
-use altiplano::nn::{Layers, Model};
+use altiplano::nn::{Heads, Layers, Model};
 use altiplano::philox::Stream;
 use altiplano::reference::{Memory, run};
 use altiplano::train::step::{Rates, Step, StepOptions, build};
@@ -26,7 +26,7 @@ impl Model for Mixed {
         5
     }
 
-    fn forward(&self, layers: &mut Layers, x: TensorId) -> Result<TensorId> {
+    fn forward(&self, layers: &mut Layers, x: TensorId) -> Result<Heads> {
         let y = layers.conv("stem", x, 6, Geometry::square(3, 1, 1))?;
         let y = layers.batch_norm("stem_norm", y, true)?;
         let y = layers.builder.relu(y);
@@ -43,7 +43,7 @@ impl Model for Mixed {
         let y = layers.relu_conv_norm("block", sum.into(), 9, grouped)?;
         let y = layers.builder.materialise(y);
         let y = layers.builder.global_avg_pool(altiplano::graph::Value { tensor: y, view: View::Relu });
-        layers.linear("head", y, 5)
+        Ok(layers.linear("head", y, 5)?.into())
     }
 }
 
@@ -151,7 +151,7 @@ pub fn check_hessian(gpu: &Gpu, preset: Preset, model: &dyn Model, statistics: S
     let batch = 6;
     let mut layers = Layers::new(statistics).unwrap();
     let (x, y) = layers.batch(batch, model.input()).unwrap();
-    let logits = model.forward(&mut layers, x).unwrap();
+    let logits = model.forward(&mut layers, x).unwrap().logits;
     let weights: Vec<TensorId> = layers.anatomy.layers.iter().map(|l| l.weight).collect();
     let b = &mut layers.builder;
     let loss = b.cross_entropy(logits, y, 0.1, true, false).unwrap();
