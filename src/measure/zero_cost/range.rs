@@ -20,6 +20,9 @@ const KEPT_BITS: i32 = 14;
 /// Nothing is divided below two to minus this: it is nothing beside the rest already, but its gradient is not zero.
 const MOST_BITS: i32 = 120;
 
+/// Values are left where they are up to two to this from 1: their squares are in the range of `f32`.
+const REACH: f64 = 60.0;
+
 /// By which powers of two a network is divided.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Divided {
@@ -71,6 +74,8 @@ pub(super) struct Scaling {
     fixed: Vec<bool>,
     /// Classes in front of a norm.
     normed: Vec<bool>,
+    /// Where classes begin anew, with values near 1: the first layer on images, or the first sum of what a norm makes.
+    begins: Vec<Option<usize>>,
     images: usize,
     logits: usize,
 }
@@ -112,6 +117,7 @@ impl Scaling {
         let class: Vec<usize> = (0..count).map(|tensor| root(&class, tensor)).collect();
         let name = |id: TensorId| graph.tensor(id).persistent.as_ref().map(|own| own.name.clone()).unwrap_or_default();
         let (mut links, mut fixed, mut normed) = (vec![], vec![false; count], vec![false; count]);
+        let mut begins = vec![None; count];
         fixed[class[at(images)]] = true;
         let mut layers: HashMap<String, usize> = HashMap::new();
         for node in &graph.nodes {
@@ -123,6 +129,9 @@ impl Scaling {
                         [other, from, to].into_iter().for_each(|class| fixed[class] = true);
                     }
                     let (input, output) = (at(*x), at(*y));
+                    if from == class[at(images)] {
+                        begins[to].get_or_insert(output);
+                    }
                     links.push(Link::Layer { from, to, weight: name(*w), bias: bias.map(name), output, input });
                 }
                 Op::BatchNorm { x, gamma, beta, coefficients, .. } => {
@@ -138,6 +147,9 @@ impl Scaling {
                         TermKind::Affine { coefficients } => at(coefficients),
                         _ => at(term.a),
                     };
+                    if terms.iter().any(|term| matches!(term.kind, TermKind::Affine { .. })) {
+                        begins[class[at(*y)]].get_or_insert(at(*y));
+                    }
                     links.push(Link::Sum { terms: terms.iter().map(source).collect(), output: at(*y) });
                 }
                 Op::MaxPool { x, y, .. } | Op::GlobalAvgPool { x, y } => {
@@ -149,7 +161,7 @@ impl Scaling {
                 }
             }
         }
-        Scaling { links, class, fixed, normed, images: at(images), logits: at(logits) }
+        Scaling { links, class, fixed, normed, begins, images: at(images), logits: at(logits) }
     }
 
     /// How to bring the network, with positive weights of these sizes, into the range of `f32`.
@@ -201,26 +213,30 @@ impl Scaling {
         magnitudes
     }
 
-    /// By which powers of two classes are divided.
+    /// By which powers of two classes are divided. What comes from images or from a norm begins at 1; other classes are divided
+    /// as what they come from, so that layers stay as they are while values are in reach.
     fn powers(&self, magnitudes: &[f64]) -> Vec<i32> {
-        let mut range = vec![(f64::INFINITY, f64::NEG_INFINITY); self.class.len()];
-        for (&class, &magnitude) in self.class.iter().zip(magnitudes).filter(|(_, magnitude)| magnitude.is_finite()) {
-            let (low, high) = &mut range[class];
-            (*low, *high) = (low.min(magnitude), high.max(magnitude));
-        }
-        let power = |(class, &(low, high)): (usize, &(f64, f64))| match () {
-            () if self.fixed[class] => Some(0),
-            () if low > high => None,
-            () if self.normed[class] => Some((high as i32 - KEPT_BITS).clamp(0, MOST_BITS)),
-            // Half of the way up, so that what lies far below and far above the middle is in range.
-            () => Some(((low + high) / 2.0).round() as i32),
-        };
-        let mut powers: Vec<Option<i32>> = range.iter().enumerate().map(power).collect();
-        // Where nothing arrives, layers stay as they are.
+        let mut powers: Vec<Option<i32>> = self.fixed.iter().map(|&fixed| fixed.then_some(0)).collect();
+        // The power of the class that the first layer into a class reads from; none of a class that begins anew.
+        let mut before: Vec<Option<i32>> = vec![None; self.class.len()];
+        let near_one = |magnitude: f64| if magnitude.is_finite() { magnitude.round() as i32 } else { 0 };
         for link in &self.links {
-            if let Link::Layer { from, to, .. } = link {
-                powers[*to] = powers[*to].or(powers[*from]);
+            let Link::Layer { from, to, input, output, .. } = link else { continue };
+            let (seen, made) = (magnitudes[*input], magnitudes[*output]);
+            let power = *powers[*from].get_or_insert_with(|| match (self.begins[*from], before[*from]) {
+                (Some(first), _) => near_one(magnitudes[first]),
+                (None, Some(before)) if !seen.is_finite() || (seen - f64::from(before)).abs() <= REACH => before,
+                (None, _) => near_one(seen),
+            });
+            if self.normed[*to] && powers[*to].is_none() {
+                let above = (made - f64::from(power)).max(0.0) as i32;
+                powers[*to] = Some(power + (above - KEPT_BITS).clamp(0, MOST_BITS));
             }
+            before[*to].get_or_insert(power);
+        }
+        // What no layer reads: logits.
+        for (&class, &magnitude) in self.class.iter().zip(magnitudes) {
+            powers[class].get_or_insert(near_one(magnitude));
         }
         powers.into_iter().map(Option::unwrap_or_default).collect()
     }
