@@ -15,7 +15,7 @@ use crate::nn::space::Family;
 use crate::report::folder::atomic_write;
 use crate::report::line_plot::line_plot;
 use crate::report::score_table::Table;
-use crate::search::simulated::{Comparison, Curve, Proposer, Truth, compare, run as simulate};
+use crate::search::simulated::{Comparison, Curve, Proposer, Truth, compare, curve};
 use crate::search::surrogate::Kind;
 use crate::search::surrogate_search::SurrogateSettings;
 use crate::space::Arch;
@@ -182,17 +182,12 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     };
     let device = device.as_ref();
     let (curves, comparisons) = match proposers {
-        [one] => {
-            let share = |seed| truth.shares(&simulate(&truth, *one, &settings, evaluations, seed, device)?);
-            let shares = seeds.clone().map(share).collect::<Result<_>>()?;
-            (vec![Curve { proposer: *one, shares }], vec![])
-        }
+        [one] => (vec![curve(&truth, *one, &settings, evaluations, seeds, device)?], vec![]),
         _ => compare(&truth, &settings, evaluations, seeds, device)?,
     };
     let done: usize = curves.iter().flat_map(|c| &c.shares).map(Vec::len).sum();
     let seconds = start.elapsed().as_secs_f64();
-    let last = proposers[proposers.len() - 1];
-    let front = truth.front(&simulate(&truth, last, &settings, evaluations, first, device)?)?;
+    let front = truth.front(curves.last().map_or(&[], |curve| &curve.first[..]))?;
     let found = |(arch, objectives): (Arch, Vec<f64>)| Found {
         arch: space.show(&arch),
         value: truth.most() - objectives[0],

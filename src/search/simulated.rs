@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use rayon::prelude::*;
 use serde::Serialize;
 
 use super::genes::{self, Genotypes};
@@ -216,6 +217,9 @@ pub struct Curve {
     pub proposer: Proposer,
     /// One per seed; the share after each evaluation.
     pub shares: Vec<Vec<f64>>,
+    /// What the first seed's search evaluated.
+    #[serde(skip)]
+    pub first: Vec<Individual>,
 }
 
 impl Curve {
@@ -253,6 +257,24 @@ pub struct Comparison {
     pub high: f64,
 }
 
+/// The curve of one kind over some seeds, which run on all cores.
+///
+/// # Errors
+/// As [`run`].
+pub fn curve(
+    truth: &Truth,
+    proposer: Proposer,
+    settings: &SurrogateSettings,
+    evaluations: usize,
+    seeds: std::ops::Range<u64>,
+    device: Option<&(Gpu, Preset)>,
+) -> Result<Curve> {
+    let one = |seed: u64| run(truth, proposer, settings, evaluations, seed, device);
+    let runs: Vec<Vec<Individual>> = seeds.into_par_iter().map(one).collect::<Result<_>>()?;
+    let shares = runs.par_iter().map(|run| truth.shares(run)).collect::<Result<_>>()?;
+    Ok(Curve { proposer, shares, first: runs.into_iter().next().unwrap_or_default() })
+}
+
 /// Curves of all three kinds over `seeds` seeds from `seed` on, and the surrogate's against the others.
 ///
 /// # Errors
@@ -264,11 +286,8 @@ pub fn compare(
     seeds: std::ops::Range<u64>,
     device: Option<&(Gpu, Preset)>,
 ) -> Result<(Vec<Curve>, Vec<Comparison>)> {
-    let curve = |proposer: Proposer| -> Result<Curve> {
-        let one = |seed: u64| truth.shares(&run(truth, proposer, settings, evaluations, seed, device)?);
-        Ok(Curve { proposer, shares: seeds.clone().map(one).collect::<Result<_>>()? })
-    };
-    let curves = [Proposer::Random, Proposer::Nsga2, Proposer::Surrogate].map(curve);
+    let curves = [Proposer::Random, Proposer::Nsga2, Proposer::Surrogate]
+        .map(|proposer| curve(truth, proposer, settings, evaluations, seeds.clone(), device));
     let curves: Vec<Curve> = curves.into_iter().collect::<Result<_>>()?;
     let against = |a: &Curve, b: &Curve| {
         let differences: Vec<f64> = a.finals().iter().zip(b.finals()).map(|(a, b)| a - b).collect();

@@ -2,6 +2,8 @@
 //! tree sees all samples and a random subset of the features, of a size drawn uniformly from one to all of
 //! them; the prediction is the mean over all trees.
 
+use rayon::prelude::*;
+
 use super::{Kind, Samples, Surrogate};
 use crate::error::{Error, Result};
 use crate::search::genes::below;
@@ -51,20 +53,10 @@ impl Trees {
             return Err(Error::invalid("surrogate trees", why));
         }
         let levels: Vec<Levels> = (0..features).map(|feature| Levels::of(&samples.column(feature))).collect();
-        let mut grower = Grower { levels: &levels, y: &samples.y, bins: Vec::new() };
-        let grown = (0..trees).map(|_| {
-            let mut subset: Vec<usize> = (0..features).collect();
-            // The first places of a random order.
-            let size = below(draw, features as u32) as usize + 1;
-            for place in 0..size {
-                let other = place + below(draw, (features - place) as u32) as usize;
-                subset.swap(place, other);
-            }
-            subset.truncate(size);
-            // Of equally good splits the first feature wins: let it not be the same one in every tree.
-            grower.grow(&subset)
-        });
-        let trees = grown.collect();
+        // Drawn one after the other, grown on all cores.
+        let subsets: Vec<Vec<usize>> = (0..trees).map(|_| subset(features, draw)).collect();
+        let grower = || Grower::new(&levels, &samples.y);
+        let trees = subsets.par_iter().map_init(grower, |grower, subset| grower.grow(subset)).collect();
         Ok(Trees { features, trees })
     }
 
@@ -74,6 +66,19 @@ impl Trees {
         }
         self.trees.iter().map(|tree| tree.value(row)).sum::<f64>() / self.trees.len() as f64
     }
+}
+
+/// Some features in random order. Of equally good splits the first feature wins: let it not be the same one in every tree.
+fn subset(features: usize, draw: &mut dyn Draw) -> Vec<usize> {
+    let mut subset: Vec<usize> = (0..features).collect();
+    // The first places of a random order.
+    let size = below(draw, features as u32) as usize + 1;
+    for place in 0..size {
+        let other = place + below(draw, (features - place) as u32) as usize;
+        subset.swap(place, other);
+    }
+    subset.truncate(size);
+    subset
 }
 
 impl Surrogate for Trees {
@@ -104,7 +109,7 @@ impl Tree {
 /// that counting replaces sorting.
 struct Levels {
     values: Vec<f64>,
-    of_sample: Vec<usize>,
+    of_sample: Vec<u32>,
 }
 
 impl Levels {
@@ -112,7 +117,7 @@ impl Levels {
         let mut values = column.to_vec();
         values.sort_by(f64::total_cmp);
         values.dedup();
-        let of_sample = column.iter().map(|value| values.partition_point(|other| other < value)).collect();
+        let of_sample = column.iter().map(|value| values.partition_point(|other| other < value) as u32).collect();
         Levels { values, of_sample }
     }
 }
@@ -131,39 +136,54 @@ impl Sum {
     }
 }
 
+/// Grows trees, one after the other; what it keeps spares allocations.
 struct Grower<'a> {
     levels: &'a [Levels],
     y: &'a [f64],
+    /// For each sample and feature of the subset the place of its level's bin.
+    places: Vec<u32>,
+    /// The first bin of each feature of the subset, and the end.
+    starts: Vec<u32>,
+    /// Sums of the levels of all features of the subset.
     bins: Vec<Sum>,
+    /// Samples, each part in one piece and in their order.
+    samples: Vec<u32>,
+    /// Those that go right, while a part is split.
+    right: Vec<u32>,
 }
 
 /// A split: rows up to this level of the feature go left.
 struct Split {
     gain: f64,
+    /// Its number in the subset.
     feature: usize,
     level: usize,
     threshold: f64,
 }
 
-impl Grower<'_> {
+impl<'a> Grower<'a> {
+    fn new(levels: &'a [Levels], y: &'a [f64]) -> Self {
+        let (places, starts, bins, samples, right) = (vec![], vec![], vec![], vec![], vec![]);
+        Grower { levels, y, places, starts, bins, samples, right }
+    }
+
     fn grow(&mut self, subset: &[usize]) -> Tree {
+        self.begin(subset);
         let mut nodes = Vec::new();
         // Parts to grow with the node that waits for its right child; a stack puts left children next.
-        let mut open: Vec<(Vec<usize>, Option<usize>)> = vec![((0..self.y.len()).collect(), None)];
+        let mut open: Vec<(std::ops::Range<usize>, Option<usize>)> = vec![(0..self.y.len(), None)];
         while let Some((part, parent)) = open.pop() {
             let own = nodes.len();
             if let Some(Node::Split { right, .. }) = parent.and_then(|parent| nodes.get_mut(parent)) {
                 *right = own;
             }
-            let mean = part.iter().map(|i| self.y[*i]).sum::<f64>() / part.len() as f64;
-            match self.best_split(&part, mean, subset) {
+            let mean = self.samples[part.clone()].iter().map(|i| self.y[*i as usize]).sum::<f64>() / part.len() as f64;
+            match self.best_split(part.clone(), mean, subset) {
                 Some(Split { feature, level, threshold, .. }) => {
-                    let of_sample = &self.levels[feature].of_sample;
-                    let (left, right): (Vec<usize>, Vec<usize>) =
-                        part.into_iter().partition(|i| of_sample[*i] <= level);
-                    nodes.push(Node::Split { feature, threshold, right: 0 });
-                    open.push((right, Some(own)));
-                    open.push((left, None));
+                    let middle = self.split(part.clone(), subset[feature], level);
+                    nodes.push(Node::Split { feature: subset[feature], threshold, right: 0 });
+                    open.push((middle..part.end, Some(own)));
+                    open.push((part.start..middle, None));
                 }
                 None => nodes.push(Node::Leaf { value: mean }),
             }
@@ -171,34 +191,106 @@ impl Grower<'_> {
         Tree { nodes }
     }
 
+    /// Lays out bins for a subset of the features, and all samples as one part.
+    fn begin(&mut self, subset: &[usize]) {
+        self.starts.clear();
+        self.starts.push(0);
+        for feature in subset {
+            let start = self.starts[self.starts.len() - 1];
+            self.starts.push(start + self.levels[*feature].values.len() as u32);
+        }
+        self.places.clear();
+        for sample in 0..self.y.len() {
+            let own = subset.iter().zip(&self.starts);
+            self.places.extend(own.map(|(feature, start)| start + self.levels[*feature].of_sample[sample]));
+        }
+        self.samples.clear();
+        self.samples.extend(0..self.y.len() as u32);
+    }
+
+    /// Puts samples of a part up to a level of a feature before the others, in their order; where the others begin.
+    fn split(&mut self, part: std::ops::Range<usize>, feature: usize, level: usize) -> usize {
+        let of_sample = &self.levels[feature].of_sample;
+        self.right.clear();
+        let mut middle = part.start;
+        for place in part.clone() {
+            let sample = self.samples[place];
+            if of_sample[sample as usize] as usize <= level {
+                self.samples[middle] = sample;
+                middle += 1;
+            } else {
+                self.right.push(sample);
+            }
+        }
+        self.samples[middle..part.end].copy_from_slice(&self.right);
+        middle
+    }
+
+    /// [`Grower::best_split`] of two samples, which most parts have in the end: features that tell them apart differ in which of
+    /// them goes left, and with it in rounding alone.
+    fn best_of_two(&self, samples: [usize; 2], mean: f64, subset: &[usize]) -> Option<Split> {
+        let [a, b] = samples.map(|sample| self.y[sample] - mean);
+        // As the sums of bins are made.
+        let all = Sum { n: 2, sum: 0.0 + a + b };
+        let gain = |left: f64| {
+            let left = Sum { n: 1, sum: 0.0 + left };
+            left.gain() + Sum { n: 1, sum: all.sum - left.sum }.gain()
+        };
+        let gains = [gain(a), gain(b)];
+        let mut best: Option<Split> = None;
+        for (feature, own) in subset.iter().enumerate() {
+            let Levels { values, of_sample } = &self.levels[*own];
+            let [a, b] = samples.map(|sample| of_sample[sample] as usize);
+            if a == b {
+                continue;
+            }
+            let gain = gains[usize::from(b < a)];
+            if best.as_ref().is_none_or(|best| gain > best.gain) {
+                let level = a.min(b);
+                let threshold = f64::midpoint(values[level], values[a.max(b)]);
+                best = Some(Split { gain, feature, level, threshold });
+            }
+        }
+        best
+    }
+
     /// The split that leaves the least squared error, the first of equals, also if it takes nothing off:
     /// later ones may (as for an exclusive or). `None` when all targets or all rows are equal.
-    fn best_split(&mut self, part: &[usize], mean: f64, subset: &[usize]) -> Option<Split> {
-        if part.iter().all(|i| self.y[*i] == self.y[part[0]]) {
+    fn best_split(&mut self, part: std::ops::Range<usize>, mean: f64, subset: &[usize]) -> Option<Split> {
+        let samples = &self.samples[part];
+        let first = self.y[samples[0] as usize];
+        if samples.iter().all(|i| self.y[*i as usize] == first) {
             return None;
         }
-        let mut best: Option<Split> = None;
-        for feature in subset {
-            let levels = &self.levels[*feature];
-            self.bins.clear();
-            self.bins.resize(levels.values.len(), Sum::default());
-            let mut all = Sum::default();
-            for i in part {
-                // Around the mean, so that little cancels.
-                let value = self.y[*i] - mean;
-                for sum in [&mut self.bins[levels.of_sample[*i]], &mut all] {
-                    *sum = Sum { n: sum.n + 1, sum: sum.sum + value };
-                }
+        if let [a, b] = *samples {
+            return self.best_of_two([a as usize, b as usize], mean, subset);
+        }
+        // Sample by sample over all features, whose sums are independent: a processor adds several at a time.
+        self.bins.clear();
+        self.bins.resize(self.starts[subset.len()] as usize, Sum::default());
+        let mut all = Sum::default();
+        for sample in samples.iter().map(|i| *i as usize) {
+            // Around the mean, so that little cancels.
+            let value = self.y[sample] - mean;
+            all = Sum { n: all.n + 1, sum: all.sum + value };
+            for place in &self.places[sample * subset.len()..(sample + 1) * subset.len()] {
+                let bin = &mut self.bins[*place as usize];
+                *bin = Sum { n: bin.n + 1, sum: bin.sum + value };
             }
+        }
+        let mut best: Option<Split> = None;
+        for (feature, ends) in self.starts.windows(2).enumerate() {
+            let values = &self.levels[subset[feature]].values;
+            let bins = &self.bins[ends[0] as usize..ends[1] as usize];
             let mut left = Sum::default();
             let mut last: Option<usize> = None;
-            for (level, bin) in self.bins.iter().enumerate().filter(|(_, bin)| bin.n > 0) {
+            for (level, bin) in bins.iter().enumerate().filter(|(_, bin)| bin.n > 0) {
                 if let Some(last) = last {
                     let right = Sum { n: all.n - left.n, sum: all.sum - left.sum };
                     let gain = left.gain() + right.gain();
                     if best.as_ref().is_none_or(|best| gain > best.gain) {
-                        let threshold = f64::midpoint(levels.values[last], levels.values[level]);
-                        best = Some(Split { gain, feature: *feature, level: last, threshold });
+                        let threshold = f64::midpoint(values[last], values[level]);
+                        best = Some(Split { gain, feature, level: last, threshold });
                     }
                 }
                 left = Sum { n: left.n + bin.n, sum: left.sum + bin.sum };
@@ -226,7 +318,7 @@ mod tests {
         let samples = Samples::new(Kind::Trees, x, y).unwrap();
         let levels: Vec<Levels> = (0..samples.features).map(|i| Levels::of(&samples.column(i))).collect();
         let all: Vec<usize> = (0..samples.features).collect();
-        let tree = Grower { levels: &levels, y: &samples.y, bins: vec![] }.grow(&all);
+        let tree = Grower::new(&levels, &samples.y).grow(&all);
         Trees { features: samples.features, trees: vec![tree] }
     }
 
