@@ -36,9 +36,9 @@ impl Space for Blocks {
 
     fn parse(&self, text: &str) -> Result<Arch> {
         let block = |text: &str| {
-            let side: usize = text.trim_end_matches('+').parse().ok()?;
-            let side = SIDES.iter().position(|own| *own == side);
-            Some([side? as u8, u8::from(text.ends_with('+'))])
+            let (side, skip) = text.strip_suffix('+').map_or((text, 0), |side| (side, 1));
+            let side = SIDES.iter().position(|own| own.to_string() == side);
+            Some([side? as u8, skip])
         };
         let blocks: Option<Vec<[u8; 2]>> = text.trim().split(',').map(block).collect();
         let genes = blocks.filter(|blocks| blocks.len() == 2).map(|blocks| blocks.concat());
@@ -167,7 +167,7 @@ impl Networks for Blocks {
         }
     }
 
-    fn check(&self, build: &Build) -> Result<()> {
+    fn check_build(&self, build: &Build) -> Result<()> {
         match build.count("width")? {
             1..=1024 => Ok(()),
             width => Err(Error::invalid("build.width", format!("is {width}, expected 1 to 1024"))),

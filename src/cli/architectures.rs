@@ -19,7 +19,7 @@ pub(super) struct Choice {
     /// Architectures to score.
     #[arg(long, num_args = 1..)]
     arch: Vec<String>,
-    /// A file of architectures: one per line, or a CSV with a column `arch`, in quotes or not.
+    /// A file of architectures: one per line, or a CSV with a column `arch`, in quotes where names hold commas.
     #[arg(long)]
     pub archs: Option<PathBuf>,
     /// That many architectures at random: of the file, or of the space; one of each isomorphism class.

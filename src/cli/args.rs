@@ -6,8 +6,9 @@ use super::Global;
 use super::configuration::Source;
 use crate::data::Dataset;
 use crate::error::{Error, Result, unknown};
+use crate::nn::card::ModelCard;
 use crate::nn::space::{Build, Family, ImageInfo, Networks, Purpose};
-use crate::nn::tensors::Named;
+use crate::nn::weights::Weights;
 
 /// What the benchmark's networks see, where nothing else is said.
 const CIFAR: ImageInfo = ImageInfo { height: 32, width: 32, channels: 3, classes: 10 };
@@ -24,7 +25,7 @@ pub(crate) struct Sizes {
     /// Cells per stage.
     #[arg(long)]
     pub cells: Option<usize>,
-    /// Any option of the space's networks, such as channels=16; commas between several.
+    /// Any option of the space's networks, such as channels=16, or their form; commas between several.
     #[arg(long, value_name = "NAME=VALUE", value_delimiter = ',', value_parser = parse_option)]
     pub build: Vec<(String, toml::Value)>,
     /// Classes.
@@ -105,6 +106,10 @@ impl Sizes {
         let named = [count("channels", self.channels), count("cells", self.cells)].into_iter().flatten();
         let free = self.build.iter().map(|(name, value)| ("--build".to_owned(), name.clone(), value.clone()));
         for (option, name, value) in named.chain(free) {
+            if let ("form", Some(form)) = (name.as_str(), value.as_str()) {
+                form.clone_into(&mut build.form);
+                continue;
+            }
             if !build.options.contains_key(&name) {
                 let known: Vec<&str> = build.options.keys().map(String::as_str).collect();
                 let why = unknown(&format!("option of the space {}", space.name()), &name, &known);
@@ -123,29 +128,43 @@ impl Sizes {
     /// # Errors
     /// If they cannot be built.
     pub fn stand_alone(&self, global: &Global) -> Result<Family> {
-        self.for_tensors(global, &Named::new(), None, None)
+        self.for_weights(global, None, None, None)
     }
 
-    /// The space with networks that tensors and options describe, in a form and for images of a size, if these are known.
+    /// The space that the option names, or the one of a file's card, or the usual one.
+    ///
+    /// # Errors
+    /// If there is none of the name.
+    pub fn space_for<'a>(&self, global: &'a Global, weights: Option<&Weights>) -> Result<&'a Arc<dyn Networks>> {
+        match weights.filter(|weights| self.space.is_none() && ModelCard::is_in(weights)) {
+            Some(weights) => {
+                let known = global.registry.get(&ModelCard::read(weights)?.space);
+                known.map_err(|error| Error::file(&weights.path, None, error.to_string()))
+            }
+            None => self.space(global),
+        }
+    }
+
+    /// The space with networks that weights and options describe, in a form and for images of a size, if these are known.
     ///
     /// # Errors
     /// If they cannot be built.
-    pub fn for_tensors(
+    pub fn for_weights(
         &self,
         global: &Global,
-        tensors: &Named,
+        weights: Option<&Weights>,
         form: Option<&str>,
         input: Option<[usize; 3]>,
     ) -> Result<Family> {
-        let space = self.space(global)?;
-        let mut build = self.described(&**space, &CIFAR, tensors, form)?;
+        let space = self.space_for(global, weights)?;
+        let mut build = self.described(&**space, &CIFAR, weights, form)?;
         if let Some([height, width, channels]) = input {
             (build.image, build.in_channels) = ([height, width], channels);
         }
         Family::new(space.clone(), build)
     }
 
-    /// What the space, then tensors, then options say of a build.
+    /// What the space, then a file's card or its tensors, then options say of a build.
     ///
     /// # Errors
     /// If the space has no such option.
@@ -153,12 +172,16 @@ impl Sizes {
         &self,
         space: &dyn Networks,
         info: &ImageInfo,
-        tensors: &Named,
+        weights: Option<&Weights>,
         form: Option<&str>,
     ) -> Result<Build> {
         let mut build = space.defaults(Purpose::Published, info);
-        if !tensors.is_empty() {
-            space.recognise(tensors, &mut build);
+        if let Some(weights) = weights {
+            let card = if ModelCard::is_in(weights) { Some(ModelCard::read(weights)?) } else { None };
+            match card.filter(|card| card.space == space.name()) {
+                Some(card) => build = card.build,
+                None => space.recognise(&weights.named, &mut build),
+            }
         }
         form.iter().for_each(|form| (*form).clone_into(&mut build.form));
         self.apply(space, &mut build)?;

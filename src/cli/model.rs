@@ -76,7 +76,10 @@ impl ModelArgs {
                 let (want, have) = (format!("{own} channels"), format!("{channels} channels"));
                 return Err(Error::shape("--data", want, have));
             }
-            let model = card.model(&global.registry)?;
+            let model = card.model(&global.registry).map_err(|error| {
+                let why = format!("{error}; what it says of its network does not suit this program");
+                Error::file(&self.model, None, why)
+            })?;
             let layer = classifier(&*model)?.unwrap_or_default();
             match weights.align(&layer, &card.classes, classes) {
                 Classes::Same => {}
@@ -99,12 +102,12 @@ impl ModelArgs {
     /// The network that options and tensors describe.
     fn described(&self, global: &Global, weights: &Weights, data: &Dataset) -> Result<Box<dyn Model>> {
         let Some(arch) = &self.arch else {
-            let why = "it does not say which network it is; give --arch (and --space, --channels, --cells where its \
-                       tensors do not tell them)";
+            let why = "it does not say which network it is; give --arch (and --space, --channels, --cells or --build where \
+                       its tensors do not tell them)";
             return Err(Error::file(&self.model, None, why));
         };
         let space = self.sizes.space(global)?;
-        let build = self.sizes.described(&**space, &image_info(data), &weights.named, None)?;
+        let build = self.sizes.described(&**space, &image_info(data), Some(weights), None)?;
         let family = self.sizes.for_data(space, data, build)?;
         family.network(&family.parse(arch)?)
     }

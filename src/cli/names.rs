@@ -24,6 +24,7 @@ impl<'a> Names<'a> {
     /// If it is no name.
     pub(super) fn identify(&self, name: &str) -> Result<Identity> {
         let arch = self.space.parse(name)?;
+        self.space.check_vector(&arch)?;
         let canonical = self.space.canonical(&arch);
         let [own, class] = [&arch, &canonical].map(|arch| self.space.number(arch));
         let identity = Identity { own, class, representative: canonical == arch };

@@ -103,16 +103,18 @@ impl Settings {
 }
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
-    let space = args.sizes.space(global)?;
+    if args.sizes.space.is_some() {
+        args.sizes.space(global)?;
+    }
     let proxies = Proxy::list(&args.proxies)?;
     if args.population == 0 {
         return Err(Error::invalid("--population", "0; at least 1 architecture at a time"));
     }
     check_places(args)?;
-    let archs = args.choice.architectures(&**space, global.seed)?;
     let weights = args.weights.as_deref().map(Weights::read).transpose()?;
     weights.iter().flat_map(|weights| &weights.notes).for_each(|text| note(global, &format!("--weights: {text}")));
-    let weights = weights.map(|weights| weights.named);
+    let space = args.sizes.space_for(global, weights.as_ref())?;
+    let archs = args.choice.architectures(&**space, global.seed)?;
     let (gpu, preset) = global.gpu()?;
     let Images { batch, family, range } = batch(global, args, weights.as_ref(), &gpu, preset)?;
     let images = batch.get("x").and_then(|x| x.dims.first().copied()).unwrap_or(0);
@@ -123,11 +125,11 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         build: family.build.clone(),
         images,
         batch: fingerprint(&batch),
-        weights: weights.as_ref().map(fingerprint),
+        weights: weights.as_ref().map(|weights| fingerprint(&weights.named)),
         device: gpu.report().name.clone(),
         driver: gpu.report().driver.clone(),
     };
-    let weights = weights.map_or_else(|| Bank::fresh(global.seed), Bank::given);
+    let weights = weights.map_or_else(|| Bank::fresh(global.seed), |weights| Bank::given(weights.named));
     let scorer = Scorer { gpu, preset, family, seed: global.seed, batch, weights, range, zen: None };
     scorer.check(&proxies)?;
     let mut table = args.out.as_deref().map(|path| Table::open(path, args, &settings, &proxies)).transpose()?;
@@ -250,26 +252,25 @@ struct Images {
 fn batch(
     global: &Global,
     args: &Args,
-    weights: Option<&Named>,
+    weights: Option<&Weights>,
     gpu: &crate::gpu::Gpu,
     preset: crate::kernels::Preset,
 ) -> Result<Images> {
-    let none = Named::new();
-    let (weights, form) = (weights.unwrap_or(&none), args.network.as_deref());
+    let form = args.network.as_deref();
     if let Some(path) = &args.batch {
         let (named, _) = load(path)?;
         let x = named.get("x").ok_or_else(|| Error::file(path, None, "there is no tensor `x`"))?;
         let [_, c, h, w] = x.dims[..] else {
             return Err(Error::file(path, None, format!("`x` has axes {:?}, expected N, C, H, W", x.dims)));
         };
-        let family = args.sizes.for_tensors(global, weights, form, Some([h, w, c]))?;
+        let family = args.sizes.for_weights(global, weights, form, Some([h, w, c]))?;
         return Ok(Images { batch: named, family, range: vec![] });
     }
     let Some(name) = &args.data else {
         return Err(Error::invalid("--data", "no images; give --data, or a batch of tensors by --batch"));
     };
     let data = load_data(global, name)?;
-    let space = args.sizes.space(global)?;
+    let space = args.sizes.space_for(global, weights)?;
     let mut build = args.sizes.described(&**space, &image_info(&data), weights, form)?;
     build.image = [data.train.height, data.train.width];
     let family = args.sizes.for_data(space, &data, build)?;
@@ -300,7 +301,9 @@ impl Table {
         if args.resume && path.exists() {
             let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
             let known = std::fs::read_to_string(&beside).map_err(Error::io("read", &beside))?;
-            let known: Settings = serde_json::from_str(&known).map_err(json)?;
+            let known: Settings = serde_json::from_str(&known).map_err(|e| {
+                Error::file(&beside, None, format!("is of another version, or damaged ({e}); use another --out"))
+            })?;
             if let Some(differs) = known.difference(settings) {
                 return Err(Error::file(
                     path,

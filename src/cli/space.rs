@@ -51,6 +51,9 @@ struct Info {
     params: u64,
     macs: u64,
     representative: String,
+    /// Whether the space has no two names for one network.
+    #[serde(skip)]
+    unique: bool,
     remark: Option<String>,
 }
 
@@ -81,6 +84,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
                 params,
                 macs,
                 representative: family.show(&family.canonical(&arch)),
+                unique: family.vectors() == family.count_classes(),
                 remark: family.remark(&arch).map(str::to_owned),
             };
             global.print(&info, || info.text())
@@ -102,9 +106,10 @@ impl Info {
     fn text(&self) -> String {
         let Info { arch, build, params, macs, representative, remark, .. } = self;
         let [height, width] = build.image;
-        let same = match representative == arch {
-            true => "first of its isomorphism class".to_owned(),
-            false => format!("isomorphic to {representative}"),
+        let same = match (representative == arch, self.unique) {
+            (true, true) => "no other architecture is the same network".to_owned(),
+            (true, false) => "first of its isomorphism class".to_owned(),
+            (false, _) => format!("isomorphic to {representative}"),
         };
         format!(
             "{arch}\n{params} parameters, {macs} multiply-adds for an image of {height}x{width}, {} classes ({})\n{}",

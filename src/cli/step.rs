@@ -75,19 +75,20 @@ struct Answer {
 }
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
-    args.sizes.space(global)?;
+    if args.sizes.space.is_some() {
+        args.sizes.space(global)?;
+    }
     let mut outputs = Outputs::new(&[Some(&args.weights), Some(&args.batch)]);
     outputs.file("--out", Some(&args.out), &["safetensors"], (!args.force).then_some(FORCE))?;
     let weights = Weights::read(&args.weights)?;
     weights.notes.iter().for_each(|text| note(global, &format!("--weights: {text}")));
-    let weights = weights.named;
     let (batch, _) = load(&args.batch)?;
     let x = batch.get("x").ok_or_else(|| Error::file(&args.batch, None, "there is no tensor `x`"))?;
     let [n, c, h, w] = x.dims[..] else {
         return Err(Error::file(&args.batch, None, format!("`x` has axes {:?}, expected N, C, H, W", x.dims)));
     };
     // What the weights and the batch say goes before the benchmark's own sizes.
-    let family = args.sizes.for_tensors(global, &weights, None, Some([h, w, c]))?;
+    let family = args.sizes.for_weights(global, Some(&weights), None, Some([h, w, c]))?;
     let arch = family.parse(&args.arch)?;
     let statistics = match args.mode.as_str() {
         "train" => Statistics::Batch { update: true },
@@ -113,7 +114,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     };
     let (gpu, preset) = global.gpu()?;
     let model = family.network(&arch)?;
-    let outcome = single::run(&gpu, preset, &*model, &options, &rates, &weights, &batch)?;
+    let outcome = single::run(&gpu, preset, &*model, &options, &rates, &weights.named, &batch)?;
     if !outcome.loss.is_finite() {
         let at = "this step".into();
         return Err(Error::NotFinite { what: "the loss".into(), value: outcome.loss, at });

@@ -27,11 +27,14 @@ pub fn cost(model: &dyn Model) -> Result<Cost> {
     let graph = layers.builder.finish();
     let macs = graph.nodes.iter().map(|node| match node.op {
         Op::Conv { w, y, .. } => match (graph.shape(w), graph.shape(y)) {
-            (Shape::Filter { r, s, c, .. }, y) => (r * s * c * y.len()) as u64,
+            (Shape::Filter { r, s, c, .. }, y) => {
+                [r, s, c, y.len()].into_iter().fold(1, |product: u64, n| product.saturating_mul(n as u64))
+            }
             _ => 0,
         },
         _ => 0,
     });
     let params = graph.persistent(Role::Weights).map(|(id, _)| graph.shape(id).len() as u64);
-    Ok(Cost { params: params.sum(), macs: macs.sum() })
+    let sum = |counts: &mut dyn Iterator<Item = u64>| counts.fold(0, u64::saturating_add);
+    Ok(Cost { params: sum(&mut { params }), macs: sum(&mut { macs }) })
 }

@@ -77,7 +77,8 @@ pub struct Layers {
     pub keeps_norms: bool,
     /// Whether branches that only help training are wanted.
     pub auxiliary: bool,
-    /// The stage, as the model counts them, of what is appended now; models set it.
+    /// The stage of what is appended now; models set it. Measures compare what stage `n` leaves in the `n`-th
+    /// [`feature`](Layers::feature).
     pub stage: usize,
     /// What the network is made of, for measures that look inside.
     pub anatomy: Anatomy,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::count::Cost;
+use super::count::{Cost, cost};
 use super::space::{self, Build, Family, ImageInfo, Networks, Options, Purpose};
 use super::tensors::Named;
 use super::{Heads, Layers, Model};
@@ -193,7 +193,7 @@ impl Networks for NasBench201 {
         build(form, &Macro { channels, cells, in_channels, height, width, classes })
     }
 
-    fn check(&self, build: &Build) -> Result<()> {
+    fn check_build(&self, build: &Build) -> Result<()> {
         sizes(build)?.validate()
     }
 
@@ -202,12 +202,21 @@ impl Networks for NasBench201 {
     }
 
     fn supernet(&self, build: &Build) -> Result<Option<Box<dyn space::Supernet>>> {
-        Ok(Some(Box::new(Supernet { sizes: sizes(build)? })))
+        // The other form's cells have weights of their own for each option.
+        match build.form.parse()? {
+            Form::Tiny => Ok(Some(Box::new(Supernet { sizes: sizes(build)? }))),
+            Form::ZeroCostNas => Ok(None),
+        }
     }
 
     fn cost(&self, arch: &Arch, build: &Build) -> Result<Cost> {
         let (cell, sizes) = (Cell::try_from(arch)?, sizes(build)?);
-        Ok(Cost { params: params(&cell, &sizes), macs: macs(&cell, &sizes) })
+        let params = match build.form.parse()? {
+            Form::Tiny => params(&cell, &sizes),
+            // Biases in place of scales and shifts. Of its operations nobody has published a count; they are the benchmark's.
+            Form::ZeroCostNas => cost(&*self.network(arch, build)?)?.params,
+        };
+        Ok(Cost { params, macs: macs(&cell, &sizes) })
     }
 
     fn recognise(&self, tensors: &Named, build: &mut Build) {

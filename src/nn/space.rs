@@ -74,7 +74,7 @@ pub trait Networks: Space {
     ///
     /// # Errors
     /// What cannot be built.
-    fn check(&self, _build: &Build) -> Result<()> {
+    fn check_build(&self, _build: &Build) -> Result<()> {
         Ok(())
     }
 
@@ -109,7 +109,7 @@ pub trait Supernet: Model {
     /// The options that an architecture takes; `None` if its networks are no paths.
     fn path(&self, arch: &Arch) -> Option<Vec<u8>>;
 
-    /// What the supernet calls a weight of an architecture's network; `None` if it has no such weight.
+    /// What the supernet calls a weight of an architecture's network; `None` if it has no other name for it than the network's own.
     fn source(&self, name: &str, arch: &Arch) -> Option<String>;
 }
 
@@ -170,6 +170,15 @@ impl Family {
         if !space.forms().contains(&build.form.as_str()) {
             return Err(unknown("form", &build.form, space.forms()));
         }
+        let [height, width] = build.image;
+        let sizes = [("image height", height, 1 << 16), ("image width", width, 1 << 16)];
+        for (what, value, most) in
+            sizes.into_iter().chain([("input channels", build.in_channels, 4_096), ("classes", build.classes, 1 << 24)])
+        {
+            if value == 0 || value > most {
+                return Err(Error::invalid(what, format!("is {value}, expected 1 to {most}")));
+            }
+        }
         let images = ImageInfo {
             height: build.image[0],
             width: build.image[1],
@@ -183,8 +192,18 @@ impl Family {
                 return Err(unknown(&format!("option of the space {}", space.name()), name, &names));
             }
         }
-        space.check(&build)?;
+        space.check_build(&build)?;
         Ok(Family { space, build })
+    }
+
+    /// Reads an architecture's name.
+    ///
+    /// # Errors
+    /// What is wrong with it, or with the space that reads it.
+    pub fn parse(&self, text: &str) -> Result<Arch> {
+        let arch = self.space.parse(text)?;
+        (**self).check_vector(&arch)?;
+        Ok(arch)
     }
 
     /// The same in another form.
@@ -243,8 +262,10 @@ impl Default for Registry {
 impl Registry {
     /// The same and another space, in place of one of its name.
     pub fn with(mut self, space: impl Networks + 'static) -> Self {
-        self.0.retain(|known| known.name() != space.name());
-        self.0.push(Arc::new(space));
+        match self.0.iter_mut().find(|known| known.name() == space.name()) {
+            Some(known) => *known = Arc::new(space),
+            None => self.0.push(Arc::new(space)),
+        }
         self
     }
 

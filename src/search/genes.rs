@@ -89,7 +89,7 @@ pub fn of(arch: &Arch) -> Vec<u32> {
 /// If there are more or fewer than the space has, or one is beyond its values.
 pub fn arch(space: &dyn Space, genes: &[u32]) -> Result<Arch> {
     let arch = genes.iter().map(|&gene| u8::try_from(gene).unwrap_or(u8::MAX)).collect();
-    space.check(&arch)?;
+    space.check_vector(&arch)?;
     Ok(arch)
 }
 

@@ -181,7 +181,7 @@ impl dyn Space + '_ {
     ///
     /// # Errors
     /// If it has more or fewer genes, or one is beyond its values.
-    pub fn check(&self, arch: &Arch) -> Result<()> {
+    pub fn check_vector(&self, arch: &Arch) -> Result<()> {
         let genes = self.genes();
         let what = || format!("architecture of {}", self.name());
         if arch.len() != genes.len() {
@@ -273,7 +273,11 @@ impl dyn Space + '_ {
         Some(self.classes()?.count() as u64)
     }
 
-    fn repaired(&self, mut arch: Arch, draw: &mut dyn Draw) -> Result<Arch> {
+    /// The architecture that repairs make of a vector within its ranges; itself, if it is one.
+    ///
+    /// # Errors
+    /// If the space does not manage to.
+    pub fn repaired(&self, mut arch: Arch, draw: &mut dyn Draw) -> Result<Arch> {
         if (0..REPAIRS).any(|_| self.repair(&mut arch, draw)) {
             return Ok(arch);
         }

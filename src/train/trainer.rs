@@ -503,11 +503,16 @@ impl<'a> Trainer<'a> {
     /// If axes differ or values are not finite.
     pub fn inherit(&self, network: usize, inheritance: Inheritance) -> Result<()> {
         let mut all = self.weights_wait(network)?;
+        let mut inherited_any = false;
         for (name, values) in &mut all {
             let theirs = (inheritance.name)(name).and_then(|name| inheritance.from.get(&name));
             if let Some(inherited) = theirs.or_else(|| inheritance.from.get(name)) {
                 values.clone_from(inherited);
+                inherited_any = true;
             }
+        }
+        if !inherited_any {
+            return Err(Error::invalid("weights", "none of those to begin with is one of the network's"));
         }
         self.stores[network].load(0, &all)
     }

@@ -117,6 +117,14 @@ fn all_other_commands_take_it() {
     let flatness = ["flatness", "--quiet", "--model", "one/best.safetensors", "--data", "digits", "--images", "40"];
     let levels = json(folder, &[&flatness[..], &["--draws", "2", "--json"]].concat());
     assert_eq!(levels["images"], 40);
+    // A card says what a file is to those as well that take any file.
+    let batch = Named::from([
+        ("x".to_owned(), Values { dims: vec![2, 1, 8, 8], data: (0..128).map(|i| (i % 9) as f32 / 9.0).collect() }),
+        ("y".to_owned(), Values { dims: vec![2], data: vec![3.0, 7.0] }),
+    ]);
+    std::fs::write(folder.join("batch.safetensors"), to_bytes(&batch, BTreeMap::new()).unwrap()).unwrap();
+    let carded = ["step", "--arch", "3+,5", "--weights", "one/best.safetensors", "--batch", "batch.safetensors"];
+    let carded = json(folder, &[&carded[..], &["--out", "carded.safetensors", "--json"]].concat());
     // Its weights without its card: a file that has to be described.
     let (named, _) = altiplano::nn::tensors::load(&folder.join("one/best.safetensors")).unwrap();
     std::fs::write(folder.join("bare.safetensors"), to_bytes(&named, BTreeMap::new()).unwrap()).unwrap();
@@ -124,13 +132,11 @@ fn all_other_commands_take_it() {
     let model = ["evaluate", "--quiet", "--model", "bare.safetensors", "--data", "digits", "--images", "40"];
     let more = ["--corruptions", "fog", "--severities", "3", "--json"];
     assert_eq!(json(folder, &[&model[..], &own, &more].concat())["clean"], judged["clean"]);
-    let batch = Named::from([
-        ("x".to_owned(), Values { dims: vec![2, 1, 8, 8], data: (0..128).map(|i| (i % 9) as f32 / 9.0).collect() }),
-        ("y".to_owned(), Values { dims: vec![2], data: vec![3.0, 7.0] }),
-    ]);
-    std::fs::write(folder.join("batch.safetensors"), to_bytes(&batch, BTreeMap::new()).unwrap()).unwrap();
     let step = ["step", "--weights", "bare.safetensors", "--batch", "batch.safetensors", "--out", "step.safetensors"];
-    let step = json(folder, &[&step[..], &own, &["--mode", "train", "--optimizer", "sam", "--json"]].concat());
+    let plain = json(folder, &[&step[..], &own, &["--json"]].concat());
+    assert_eq!(plain["loss"], carded["loss"]);
+    let more = ["--mode", "train", "--optimizer", "sam", "--force", "--json"];
+    let step = json(folder, &[&step[..], &own, &more].concat());
     assert!(step["loss"].as_f64().unwrap() > 0.0);
 
     let score = ["score", "--quiet", "--space", "blocks", "--data", "digits", "--sample", "3", "--build", "width=4"];

@@ -26,7 +26,7 @@ use super::Proxy;
 use super::left::Left;
 use super::passes::{Compiled, Look, SCALE, Wanted};
 use super::score::Scorer;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::nn::Norms;
 use crate::nn::bank::{self, Size};
 use crate::nn::tensors::{Named, Values};
@@ -254,7 +254,17 @@ fn released_passes(scorer: &Scorer, archs: &[Arch]) -> Result<Pair> {
         ..Wanted::default()
     };
     let step = |_: usize, x: f32, sign: f32| (x - EPSILON * sign).clamp(0.0, 1.0);
-    passes(scorer, archs, wanted, true, step)
+    let pair = passes(scorer, archs, wanted, true, step)?;
+    for look in &pair.looks {
+        if let Some((layer, stage)) =
+            look.layers.iter().zip(&look.stages).find(|(_, stage)| **stage >= look.rectified.len())
+        {
+            let why =
+                format!("layer {layer} is of stage {stage}, of which the model leaves no feature (Layers::feature)");
+            return Err(Error::invalid("croze", why));
+        }
+    }
+    Ok(pair)
 }
 
 /// Its terms, or their size-free form.
@@ -286,7 +296,7 @@ fn released_terms(scorer: &Scorer, pair: &Pair, mean: bool) -> Vec<Vec<Term>> {
             let w_moved = of_moved.weights(layer, &pair.moved[n][&weight].data);
             let parameters = columns(&w_moved, &w, rows, mean, |c| 1.0 + c);
             let gradients = columns(&sum, &of_clean.gradient(layer, clean), rows, mean, f64::abs);
-            let features = alike.get(stage).copied().unwrap_or(0.0);
+            let features = alike[stage];
             let term = (parameters * gradients * features).abs();
             terms.push(Term { layer: layer.clone(), feature: Some(stage), parameters, gradients, features, term });
         }

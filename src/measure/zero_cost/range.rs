@@ -119,14 +119,14 @@ impl Scaling {
         let (mut links, mut fixed, mut normed) = (vec![], vec![false; count], vec![false; count]);
         let mut begins = vec![None; count];
         fixed[class[at(images)]] = true;
-        let mut layers: HashMap<String, usize> = HashMap::new();
+        let mut known: HashMap<String, [usize; 2]> = HashMap::new();
         for node in &graph.nodes {
             match &node.op {
                 Op::Conv { x, w, bias, y, .. } => {
                     let (from, to) = (class[at(*x)], class[at(*y)]);
                     // Weights that serve twice cannot make up for two differences.
-                    if let Some(other) = layers.insert(name(*w), to) {
-                        [other, from, to].into_iter().for_each(|class| fixed[class] = true);
+                    if let Some(other) = known.insert(name(*w), [from, to]) {
+                        other.into_iter().chain([from, to]).for_each(|class| fixed[class] = true);
                     }
                     let (input, output) = (at(*x), at(*y));
                     if from == class[at(images)] {
@@ -139,6 +139,11 @@ impl Scaling {
                     normed[class[at(*x)]] = true;
                     // Without a scale nothing makes up for a difference.
                     fixed[class[output]] |= gamma.is_none();
+                    for part in [*gamma, *beta].into_iter().flatten() {
+                        if let Some(other) = known.insert(name(part), [class[output]; 2]) {
+                            other.into_iter().chain([class[output]]).for_each(|class| fixed[class] = true);
+                        }
+                    }
                     let parts = [*gamma, *beta].into_iter().flatten().map(name).collect();
                     links.push(Link::Norm { to: class[output], output, parts });
                 }
@@ -324,11 +329,13 @@ mod tests {
         let w =
             b.persistent(Role::Weights, "w", Shape::Filter { r: 1, s: 1, c: 4, k: 4, groups: 1 }, zero, &[4, 4, 1, 1]);
         let (w, one) = (w.unwrap(), Geometry::square(1, 1, 0));
-        // The same weights twice.
-        let first = b.conv("one", Value::from(x), w, None, one).unwrap();
+        // The same weights twice, behind a layer of its own that nothing can make up for.
+        let stem = b.persistent(Role::Weights, "stem", b.shape(w), zero, &[4, 4, 1, 1]).unwrap();
+        let begin = b.conv("stem", Value::from(x), stem, None, one).unwrap();
+        let first = b.conv("one", Value::from(begin), w, None, one).unwrap();
         let second = b.conv("two", Value::from(first), w, None, one).unwrap();
         let scaling = Scaling::of(&b.finish(), x, second);
         let divided = scaling.settle(&|_| Some(Size { gain: 1e20, largest: 1e20, norm: 1e20 }));
-        assert_eq!((divided.logits, divided.of("w")), (0, 0));
+        assert_eq!((divided.logits, divided.of("w"), divided.of("stem")), (0, 0, 0));
     }
 }

@@ -7,8 +7,11 @@ use super::config::FlatnasConfig;
 use crate::error::{Error, Result};
 use crate::nn::count::Cost;
 use crate::nn::space::Family;
+use crate::philox::Stream;
 use crate::space::{Arch, Draw};
 
+/// Purpose word of repairs.
+const REPAIR_PURPOSE: u32 = 0x5245_5041;
 /// How often a random candidate is drawn anew when it is beyond a limit, before one beyond it is taken.
 const TRIES: usize = 1_000;
 
@@ -53,6 +56,13 @@ impl Genotypes for Coded<'_> {
         &self.options
     }
 
+    /// Bred vectors are repaired; chance in that depends on the vector alone.
+    fn admit(&self, genes: Vec<u32>) -> Option<Vec<u32>> {
+        let arch = genes::arch(&**self.space, &genes).ok()?;
+        let mut draw = Stream::new(self.space.number(&arch), REPAIR_PURPOSE, 0);
+        Some(genes::of(&self.space.repaired(arch, &mut draw).ok()?))
+    }
+
     fn key(&self, genes: &[u32]) -> String {
         genes::arch(&**self.space, genes)
             .map_or_else(|_| format!("{genes:?}"), |arch| format!("{:?}", self.space.canonical(&arch)))
@@ -84,4 +94,108 @@ pub fn check_limits(space: &Family, config: &FlatnasConfig) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::nn::Model;
+    use crate::nn::space::{Build, ImageInfo, Networks, Options, Purpose};
+    use crate::search::config::Preset;
+    use crate::search::nsga2::{Nsga2, Nsga2Settings};
+    use crate::search::pareto::Point;
+    use crate::space::testing::streams;
+    use crate::space::{Gene, Space};
+
+    /// Architectures are vectors that do not fall; `never` finds none.
+    struct Rising {
+        never: bool,
+    }
+
+    const GENES: [Gene; 4] = [Gene::category(5); 4];
+
+    impl Space for Rising {
+        fn name(&self) -> &str {
+            "rising"
+        }
+
+        fn genes(&self) -> &[Gene] {
+            &GENES
+        }
+
+        fn parse(&self, text: &str) -> Result<Arch> {
+            Ok(text.bytes().map(|byte| byte.wrapping_sub(b'0')).collect())
+        }
+
+        fn show(&self, arch: &Arch) -> String {
+            arch.iter().map(|value| char::from(b'0' + value)).collect()
+        }
+
+        fn repair(&self, arch: &mut Arch, draw: &mut dyn Draw) -> bool {
+            if let Some(at) = (1..arch.len()).find(|&at| arch[at] < arch[at - 1]) {
+                // Either of the two may give way.
+                let (from, to) = if draw.below(2) == 0 { (at, at - 1) } else { (at - 1, at) };
+                arch[to] = arch[from];
+            }
+            !self.never && arch.is_sorted()
+        }
+    }
+
+    impl Networks for Rising {
+        fn forms(&self) -> &[&str] {
+            &["none"]
+        }
+
+        fn defaults(&self, _: Purpose, info: &ImageInfo) -> Build {
+            let ImageInfo { height, width, channels, classes } = *info;
+            let (image, in_channels) = ([height, width], channels);
+            Build { form: "none".into(), image, in_channels, classes, options: Options::new() }
+        }
+
+        fn network(&self, _: &Arch, _: &Build) -> Result<Box<dyn Model>> {
+            Err(Error::invalid("rising", "has no networks"))
+        }
+
+        fn cost(&self, arch: &Arch, _: &Build) -> Result<Cost> {
+            assert!(arch.is_sorted(), "{arch:?} is no architecture");
+            Ok(Cost { params: arch.iter().map(|v| u64::from(*v)).sum(), macs: 1 })
+        }
+    }
+
+    fn family(never: bool) -> (Family, FlatnasConfig) {
+        let info = ImageInfo { height: 8, width: 8, channels: 1, classes: 10 };
+        let space = Rising { never };
+        let config = FlatnasConfig::preset(Preset::Quick, &space, "digits", &info, false);
+        let build = space.defaults(Purpose::Quick, &info);
+        (Family::new(Arc::new(space), build).unwrap(), config)
+    }
+
+    #[test]
+    fn what_is_bred_is_repaired() {
+        let (space, config) = family(false);
+        let (coded, streams) = (Coded::new(&space, &config), streams(3));
+        let nsga2 = Nsga2::new(&coded, Nsga2Settings { generations: 4, ..Nsga2Settings::default() }, &streams).unwrap();
+        let mut met = 0;
+        nsga2
+            .run(&[], &mut |all| {
+                met += all.len();
+                let point = |genes: &Vec<u32>| coded.known(&genes::arch(&*space, genes)?);
+                all.iter().map(point).collect::<Result<Vec<Point>>>()
+            })
+            .unwrap();
+        assert!(met > 50, "{met}");
+        // The same vector is repaired to the same architecture.
+        let bred = vec![4, 0, 3, 1];
+        assert_eq!(coded.admit(bred.clone()), coded.admit(bred));
+    }
+
+    #[test]
+    fn a_space_that_repairs_for_ever_is_named() {
+        let (space, config) = family(true);
+        let error = space.sample(streams(3)(0, 0).as_mut()).unwrap_err().to_string();
+        assert!(error.contains("space rising") && error.contains("1000 times"), "{error}");
+        assert_eq!(Coded::new(&space, &config).admit(vec![0; 4]), None);
+    }
 }

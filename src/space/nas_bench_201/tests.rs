@@ -152,7 +152,9 @@ fn genes_and_features() {
     }
     for bad in [&[0, 1, 2, 3, 4][..], &[0, 1, 2, 3, 4, 5], &[0; 7]] {
         let arch = Arch::from(bad.to_vec());
-        assert!(space.check(&arch).is_err() && Cell::try_from(&arch).unwrap_err().to_string().contains("six codes"));
+        assert!(
+            space.check_vector(&arch).is_err() && Cell::try_from(&arch).unwrap_err().to_string().contains("six codes")
+        );
     }
     // Three convolutions in a row, one 3x3 and two 1x1, and a skip beside them.
     let row = space.features(&space.parse("302102").unwrap());
