@@ -11,6 +11,7 @@ mod cli;
 mod correlate;
 mod corrupt;
 mod data;
+mod examples;
 mod outputs;
 mod record;
 mod score;

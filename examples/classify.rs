@@ -1,0 +1,75 @@
+//! A trained model, asked about one picture.
+//!
+//! ```text
+//! altiplano train --arch 303101 --data digits --out runs/digits
+//! cargo run --release --example classify -- runs/digits/best.safetensors picture.png
+//! ```
+
+use std::path::Path;
+
+use altiplano::error::{Error, Result};
+use altiplano::gpu::{Gpu, Options};
+use altiplano::graph::Statistics;
+use altiplano::kernels::Preset;
+use altiplano::nn::card::ModelCard;
+use altiplano::nn::space::Registry;
+use altiplano::nn::tensors::{Named, Values};
+use altiplano::nn::weights::Weights;
+use altiplano::train::single;
+use altiplano::train::step::{Rates, StepOptions};
+use image::imageops::FilterType;
+
+/// A picture as the model wants it: its size, grey or RGB, normalised, channels first.
+fn pixels(path: &Path, card: &ModelCard, [height, width, channels]: [usize; 3]) -> Result<Vec<f32>> {
+    let picture = image::open(path).map_err(|error| Error::file(path, None, error.to_string()))?;
+    let picture = picture.resize_exact(width as u32, height as u32, FilterType::Triangle);
+    let bytes = match channels {
+        1 => picture.to_luma8().into_raw(),
+        3 => picture.to_rgb8().into_raw(),
+        other => return Err(Error::invalid("model", format!("sees images of {other} channels, pictures have 1 or 3"))),
+    };
+    let normalised = |channel: usize| {
+        let (mean, std) = (card.mean[channel], card.std[channel]);
+        let own = bytes.iter().skip(channel).step_by(channels);
+        own.map(move |byte| ((f64::from(*byte) / 255.0 - mean) / std) as f32)
+    };
+    Ok((0..channels).flat_map(normalised).collect())
+}
+
+/// Probabilities of the classes, most likely first.
+fn classify(model: &Path, picture: &Path) -> Result<Vec<(String, f64)>> {
+    // The file says which network it is, how its images were normalised, and what its classes are called.
+    let weights = Weights::read(model)?;
+    let card = ModelCard::read(&weights)?;
+    let network = card.model(&Registry::default())?;
+    let input @ [height, width, channels] = network.input();
+    let x = Values { dims: vec![1, channels, height, width], data: pixels(picture, &card, input)? };
+    // The step wants a label, which decides nothing about logits.
+    let y = Values { dims: vec![1], data: vec![0.0] };
+    let batch = Named::from([("x".to_owned(), x), ("y".to_owned(), y)]);
+
+    let gpu = Gpu::open_wait(&Options::default())?;
+    let statistics = Statistics::Running;
+    let options = StepOptions { batch: 1, statistics, smoothing: 0.0, update: None, gradients: false };
+    let preset = Preset::for_adapter(gpu.report());
+    let outcome = single::run(&gpu, preset, &*network, &options, &Rates::default(), &weights.named, &batch)?;
+    let logits = &outcome.tensors["logits"].data;
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let shares: Vec<f64> = logits.iter().map(|logit| f64::from(logit - largest).exp()).collect();
+    let sum: f64 = shares.iter().sum();
+    let mut answers: Vec<(String, f64)> =
+        card.classes.into_iter().zip(shares.iter().map(|share| share / sum)).collect();
+    answers.sort_by(|a, b| b.1.total_cmp(&a.1));
+    Ok(answers)
+}
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [model, picture] = &arguments[..] else {
+        return Err(Error::invalid("arguments", "expected MODEL.safetensors PICTURE"));
+    };
+    for (class, probability) in classify(Path::new(model), Path::new(picture))?.into_iter().take(3) {
+        println!("{class} {probability:.4}");
+    }
+    Ok(())
+}

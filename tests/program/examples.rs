@@ -1,0 +1,70 @@
+//! The examples that show the library to other programs, run as programs.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use altiplano::nn::card::ModelCard;
+use altiplano::nn::tensors::{Named, Values, load, to_bytes};
+use altiplano::nn::weights::Weights;
+use assert_cmd::Command;
+
+use crate::program::{ARCH, Scratch};
+
+/// An example, which lies beside the folder of this test's program.
+fn example(name: &str) -> PathBuf {
+    let own = std::env::current_exe().unwrap();
+    let path = own.parent().and_then(Path::parent).unwrap().join("examples").join(name);
+    let path = path.with_extension(std::env::consts::EXE_EXTENSION);
+    assert!(path.exists(), "{} is not there; cargo build --release --examples makes it", path.display());
+    path
+}
+
+fn run(scratch: &Scratch, name: &str, args: &[&str]) -> (bool, String) {
+    let mut command = Command::new(example(name));
+    command.args(args).current_dir(scratch.path("")).env("XDG_RUNTIME_DIR", scratch.path(""));
+    let output = command.output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.success(), text(output.stdout) + &text(output.stderr))
+}
+
+#[test]
+fn a_model_is_asked_about_one_picture() {
+    let scratch = Scratch::new();
+    scratch.image_folder("abc", &["a", "b", "c"], 16);
+    let train =
+        ["train", "--quiet", "--data", "abc", "--arch", ARCH, "--channels", "4", "--epochs", "2", "--out", "model"];
+    scratch.good(&[&train[..], &["--batch", "16"]].concat());
+    let (good, text) = run(&scratch, "classify", &["model/best.safetensors", "abc/test/b/1.png"]);
+    assert!(good, "{text}");
+    let answers: Vec<(&str, f64)> =
+        text.lines().map(|line| line.split_once(' ').unwrap()).map(|(class, p)| (class, p.parse().unwrap())).collect();
+    assert_eq!(answers.len(), 3);
+    assert!((answers.iter().map(|(_, p)| p).sum::<f64>() - 1.0).abs() < 2e-4, "{text}");
+
+    // The same by `step` on tensors that are normalised here.
+    let card = ModelCard::read(&Weights::read(&scratch.path("model/best.safetensors")).unwrap()).unwrap();
+    let bytes = image::open(scratch.path("abc/test/b/1.png")).unwrap().to_luma8().into_raw();
+    let normal = |byte: &u8| ((f64::from(*byte) / 255.0 - card.mean[0]) / card.std[0]) as f32;
+    let x = Values { dims: vec![1, 1, 8, 8], data: bytes.iter().map(normal).collect() };
+    let batch = Named::from([("x".to_owned(), x), ("y".to_owned(), Values { dims: vec![1], data: vec![1.0] })]);
+    scratch.write("batch.safetensors", to_bytes(&batch, BTreeMap::new()).unwrap());
+    let step = ["step", "--arch", ARCH, "--weights", "model/best.safetensors", "--batch", "batch.safetensors"];
+    scratch.good(&[&step[..], &["--out", "step.safetensors"]].concat());
+    let logits = load(&scratch.path("step.safetensors")).unwrap().0["logits"].data.clone();
+    let sum: f64 = logits.iter().map(|logit| f64::from(*logit).exp()).sum();
+    for (class, probability) in answers {
+        let place = card.classes.iter().position(|own| own == class).unwrap();
+        let want = f64::from(logits[place]).exp() / sum;
+        assert!((probability - want).abs() < 1e-4, "{class}: {probability} instead of {want}");
+    }
+
+    let (good, text) = run(&scratch, "classify", &["abc/test/b/1.png", "abc/test/b/1.png"]);
+    assert!(!good && text.contains("1.png"), "{text}");
+}
+
+#[test]
+fn the_engine_shares_a_programs_device() {
+    let scratch = Scratch::new();
+    let (good, text) = run(&scratch, "share_device", &[]);
+    assert!(good && text.contains("all right") && text.contains("accuracy"), "{text}");
+}
