@@ -87,7 +87,7 @@ impl Surrogate for Trees {
     }
 
     fn predict(&self, x: &[Vec<f64>]) -> Vec<f64> {
-        x.iter().map(|row| self.value(row)).collect()
+        x.par_iter().map(|row| self.value(row)).collect()
     }
 }
 
