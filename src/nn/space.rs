@@ -171,20 +171,17 @@ impl Family {
             return Err(unknown("form", &build.form, space.forms()));
         }
         let [height, width] = build.image;
-        let sizes = [("image height", height, 1 << 16), ("image width", width, 1 << 16)];
-        for (what, value, most) in
-            sizes.into_iter().chain([("input channels", build.in_channels, 4_096), ("classes", build.classes, 1 << 24)])
-        {
+        for (what, value, most) in [
+            ("image height", height, 1 << 16),
+            ("image width", width, 1 << 16),
+            ("input channels", build.in_channels, 4_096),
+            ("classes", build.classes, 1 << 24),
+        ] {
             if value == 0 || value > most {
                 return Err(Error::invalid(what, format!("is {value}, expected 1 to {most}")));
             }
         }
-        let images = ImageInfo {
-            height: build.image[0],
-            width: build.image[1],
-            channels: build.in_channels,
-            classes: build.classes,
-        };
+        let images = ImageInfo { height, width, channels: build.in_channels, classes: build.classes };
         let known = space.defaults(Purpose::Published, &images).options;
         let names: Vec<&str> = known.keys().map(String::as_str).collect();
         for name in build.options.keys() {
