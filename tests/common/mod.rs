@@ -1,7 +1,7 @@
 //! What several test files share.
 #![allow(dead_code, reason = "each test file uses a part")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use altiplano::gpu::{Gpu, Options};
@@ -38,6 +38,15 @@ pub fn preset() -> Preset {
 /// Folder that holds `tests/golden`: the repository, or the one that `ALTIPLANO_ROOT` names where tests run without it.
 pub fn root() -> PathBuf {
     std::env::var_os("ALTIPLANO_ROOT").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from)
+}
+
+/// An example's program, which lies beside the folder of a test's program.
+pub fn example(name: &str) -> PathBuf {
+    let own = std::env::current_exe().unwrap();
+    let path = own.parent().and_then(Path::parent).unwrap().join("examples").join(name);
+    let path = path.with_extension(std::env::consts::EXE_EXTENSION);
+    assert!(path.exists(), "{} is not there; cargo build --release --examples makes it", path.display());
+    path
 }
 
 /// Folders of golden cases of a kind: those of the repository and, if `ALTIPLANO_REFERENCE` names them, the others.

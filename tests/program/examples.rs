@@ -1,23 +1,14 @@
 //! The examples that show the library to other programs, run as programs.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 use altiplano::nn::card::ModelCard;
 use altiplano::nn::tensors::{Named, Values, load, to_bytes};
 use altiplano::nn::weights::Weights;
 use assert_cmd::Command;
 
+use crate::common::example;
 use crate::program::{ARCH, Scratch};
-
-/// An example, which lies beside the folder of this test's program.
-fn example(name: &str) -> PathBuf {
-    let own = std::env::current_exe().unwrap();
-    let path = own.parent().and_then(Path::parent).unwrap().join("examples").join(name);
-    let path = path.with_extension(std::env::consts::EXE_EXTENSION);
-    assert!(path.exists(), "{} is not there; cargo build --release --examples makes it", path.display());
-    path
-}
 
 fn run(scratch: &Scratch, name: &str, args: &[&str]) -> (bool, String) {
     let mut command = Command::new(example(name));

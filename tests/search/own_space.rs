@@ -1,24 +1,17 @@
 //! A space of one's own goes through every command: `examples/own_space.rs`, whose program is this one with another space.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use altiplano::nn::tensors::{Named, Values, to_bytes};
 use assert_cmd::Command;
 use serde_json::Value;
 
-/// The example, which lies beside the folder of this test's program.
-fn example() -> PathBuf {
-    let own = std::env::current_exe().unwrap();
-    let path = own.parent().and_then(Path::parent).unwrap().join("examples/own_space");
-    let path = path.with_extension(std::env::consts::EXE_EXTENSION);
-    assert!(path.exists(), "{} is not there; cargo build --release --examples makes it", path.display());
-    path
-}
+use crate::common::example;
 
 fn command(folder: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(example());
+    let mut command = Command::new(example("own_space"));
     command.args(args).current_dir(folder).env("XDG_RUNTIME_DIR", folder).env("ALTIPLANO_CACHE", folder.join("cache"));
     command
 }
