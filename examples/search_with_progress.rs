@@ -13,8 +13,12 @@ use altiplano::kernels;
 use altiplano::nn::space::{ImageInfo, Registry};
 use altiplano::progress::Event;
 use altiplano::report::folder::{Existing, RunFolder};
-use altiplano::search::config::{Method, Preset, SearchConfig};
-use altiplano::search::run::{SearchResult, search};
+use altiplano::search::config::Preset;
+use altiplano::search::evaluate::EvaluatorConfig;
+use altiplano::search::methods::{Method, Situation};
+use altiplano::search::result::SearchResult;
+use altiplano::search::run::{Given, Task, search};
+use altiplano::search::strategy::StrategyConfig;
 
 /// Runs the search in `folder` and stops at event `stop`, if there is one.
 fn run(gpu: &Gpu, folder: &str, existing: Existing, stop: Option<usize>) -> altiplano::Result<SearchResult> {
@@ -26,20 +30,33 @@ fn run(gpu: &Gpu, folder: &str, existing: Existing, stop: Option<usize>) -> alti
     let space = registry.get("nas-bench-201")?;
 
     // A preset with a few numbers changed. The same fields stand in a run's config.toml.
-    let mut config =
-        SearchConfig::preset(Method::Genas, Preset::Quick, &**space, "digits", (images.len(), &info), false);
+    let situation = Situation {
+        preset: Preset::Quick,
+        space: &**space,
+        data: "digits",
+        images: images.len(),
+        info: &info,
+        compat: false,
+    };
+    let mut config = Method::Genas.preset(&situation);
     config.build.options.insert("channels".into(), 4.into());
-    config.supernet.epochs = 2;
-    config.evaluation.images = 96;
-    config.evaluation.flatness.draws = 2;
-    config.evolution.population = 4;
-    config.evolution.parents = 2;
-    config.evolution.mutations = 2;
-    config.evolution.crossovers = 2;
-    config.evolution.generations = 2;
+    config.evaluations = 8;
+    config.arms.truncate(1);
+    config.finals.contestants = ["flatness", "largest"].map(str::to_owned).into();
+    if let Some(supernet) = &mut config.supernet {
+        supernet.epochs = 2;
+    }
+    if let EvaluatorConfig::Shared(options) = &mut config.evaluator {
+        options.images = 96;
+        options.flatness.draws = 2;
+    }
+    if let StrategyConfig::Evolution(evolution) = &mut config.strategy {
+        (evolution.population, evolution.parents) = (4, 2);
+        (evolution.mutations, evolution.crossovers) = (2, 2);
+    }
     config.training.epochs = 2;
 
-    let space = registry.open(&config.space, config.build.clone())?;
+    let family = registry.open(&config.space, config.build.clone())?;
 
     let mut folder = RunFolder::create(folder, existing)?;
     let mut events = 0;
@@ -56,7 +73,8 @@ fn run(gpu: &Gpu, folder: &str, existing: Existing, stop: Option<usize>) -> alti
         if stop.is_some_and(|stop| events >= stop) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
     let preset = kernels::Preset::for_adapter(gpu.report());
-    search(gpu, preset, &space, &data, &config, &mut folder, &mut observer)
+    let task = Task { gpu, preset, family: &family, data: &data, config: &config, given: &Given::default() };
+    search(&task, &mut folder, &mut observer)
 }
 
 fn main() -> altiplano::Result<()> {

@@ -27,6 +27,15 @@ pub enum Event<'a> {
     },
 }
 
+/// A stage's place in the whole job, from 0 to 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Share {
+    /// What stages before it had.
+    pub from: f64,
+    /// What is done when it ends.
+    pub to: f64,
+}
+
 /// Receives events; [`ControlFlow::Break`] asks the job to stop at the next save.
 pub type Observer<'a> = dyn FnMut(&Event) -> ControlFlow<()> + 'a;
 

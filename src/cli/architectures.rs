@@ -7,8 +7,8 @@ use super::names::Names;
 use crate::error::{Error, Result};
 use crate::philox::Stream;
 use crate::report::score_table::{Row, Table};
-use crate::search::evolution::Dedupe;
-use crate::search::random::distinct;
+use crate::search::domain::Whole;
+use crate::search::strategy::random::distinct;
 use crate::space::{Arch, Space};
 
 /// Purpose word: order of architectures.
@@ -50,7 +50,7 @@ impl Choice {
             list = match (space.classes(), self.sample) {
                 (Some(classes), _) => classes.collect(),
                 // Too many to list, and so to shuffle.
-                (None, Some(count)) => distinct(space, Dedupe::Canonical, count, &|generation, slot| {
+                (None, Some(count)) => distinct(&Whole(space), count, &|generation, slot| {
                     Box::new(Stream::new(seed, SAMPLE_PURPOSE, 1 + (generation << 32 | slot)))
                 })?,
                 (None, None) => {

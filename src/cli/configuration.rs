@@ -6,23 +6,34 @@ use std::path::Path;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::Global;
-use super::inputs::{MOVABLE, Record, load_data};
+use super::inputs::{MOVABLE, Record, load_data, option};
 use super::progress::note;
+use super::{Global, earlier};
 use crate::data::{Dataset, absolute, checksum};
 use crate::error::{Error, Result, unknown};
 
 /// The file in a run's folder.
 pub(super) const FILE: &str = "config.toml";
 /// Options that decide nothing about a run.
-const INDIFFERENT: [&str; 9] =
-    ["--resume", "--strict", "--dry-run", "--out", "--device", "--checked", "--json", "--verbose", "--quiet"];
+const INDIFFERENT: [&str; 10] = [
+    "--resume",
+    "--extend",
+    "--strict",
+    "--dry-run",
+    "--out",
+    "--device",
+    "--checked",
+    "--json",
+    "--verbose",
+    "--quiet",
+];
 /// Options from which the defaults of all others follow.
 const DECISIVE: [&str; 3] = ["--preset", "--compat", "--method"];
-/// Keys of networks' sizes in files of earlier versions.
-const EARLIER: [&str; 3] = ["channels", "cells", "image"];
-/// Keys that need not stand in a configuration.
-const OPTIONAL: [&str; 5] = ["adversarial", "augmentation", "clip", "from", "images"];
+/// Keys that need not stand in a recipe, and in a configuration.
+const OF_RECIPES: [&str; 3] = ["adversarial", "augmentation", "clip"];
+const OPTIONAL: [&str; 4] = ["from", "images", "supernet_file", "warm_start"];
+/// Keys whose values are of one of several kinds: another kind has other keys, and so replaces the whole.
+const KINDS: [&str; 4] = ["schedule", "strategy", "evaluator", "objectives"];
 
 /// Where a run's configuration comes from.
 pub(super) struct Source<'a> {
@@ -33,9 +44,19 @@ pub(super) struct Source<'a> {
     pub resume: bool,
     /// The file of `--config`.
     pub file: Option<&'a Path>,
-    /// The file of `--from`, for commands that have it.
-    pub from: Option<&'a Path>,
+    /// Files that it depends on besides, by their keys, as options say where they lie now.
+    pub inputs: Vec<(&'static str, Option<&'a Path>)>,
+    /// How the run in the folder is extended, if it is.
+    pub extension: Option<Extension>,
 }
+
+/// New values of settings that say how far a run goes.
+pub(super) struct Extension {
+    pub keys: toml::Table,
+}
+
+/// Who has a key that the configuration does not, for what else is said of it.
+pub(super) type Owner<'a> = dyn Fn(&str) -> Option<String> + 'a;
 
 /// A run that may begin or go on.
 pub(super) struct Configured<C> {
@@ -70,12 +91,13 @@ pub(super) fn with_record<T: Serialize>(config: &T, record: &Record) -> Result<S
 }
 
 impl Source<'_> {
-    /// A text that stands in the configuration, `data` or `method`: what the command line says, else the file, else the
+    /// A text that stands in the configuration, such as `data` or `method`, or the kind of a part of it: what the command line says, else the file, else the
     /// option's default, which `value` is then.
     pub fn text(&self, key: &str, value: Option<&str>) -> Result<Option<String>> {
         let file = self.in_file(key)?;
-        let text = file.as_ref().and_then(|value| value.as_str());
-        Ok(text.or(value).map(str::to_owned))
+        let kind = |value: &toml::Value| value.get("kind").and_then(|kind| kind.as_str()).map(str::to_owned);
+        let text = file.as_ref().and_then(|value| value.as_str().map(str::to_owned).or_else(|| kind(value)));
+        Ok(text.or(value.map(str::to_owned)))
     }
 
     /// A switch that stands in the configuration: what the command line says, else the file.
@@ -110,7 +132,7 @@ impl Source<'_> {
             return Err(Error::invalid("--resume", why));
         }
         let mut table = read(&path)?;
-        if EARLIER.iter().any(|key| table.contains_key(*key)) {
+        if earlier::is_earlier(&table) {
             let why = "the run was begun by an earlier version, whose settings were laid out otherwise; go on with that \
                        version, or begin another run (--config takes the file)";
             return Err(Error::file(&path, None, why));
@@ -146,14 +168,18 @@ impl Source<'_> {
         })?;
         let mut moved = stored.table;
         moved.insert("data".into(), name.clone().into());
-        if let Some(from) = self.from {
-            moved.insert("from".into(), absolute(from)?.into());
+        for (key, path) in &self.inputs {
+            if let Some(path) = path {
+                moved.insert((*key).into(), absolute(path)?.into());
+            }
         }
         let record = record(&data, &moved).map_err(|error| match error {
-            Error::Io { .. } if self.from.is_none() => Error::invalid(
-                "--from",
-                format!("{error}; the run began with it, so say where it lies now with --from"),
-            ),
+            Error::Io { .. } => {
+                let options: Vec<String> = self.inputs.iter().map(|(key, _)| option(key)).collect();
+                let options = options.join(" or ");
+                let why = format!("{error}; the run began with it, so say where it lies now with {options}");
+                Error::invalid(options, why)
+            }
             other => other,
         })?;
         match &stored.record {
@@ -161,14 +187,21 @@ impl Source<'_> {
             None => note(self.global, "the run does not say what it began with; its inputs cannot be checked"),
         }
         self.check_file(&record)?;
-        let config: C = moved.try_into().map_err(|e: toml::de::Error| Error::file(&path, None, e.to_string()))?;
-        let record = Record { settings: settings(&config)?, ..record };
+        let parse = |table: toml::Table| -> Result<C> {
+            table.try_into().map_err(|e: toml::de::Error| Error::file(&path, None, e.to_string()))
+        };
+        let mut config: C = parse(moved.clone())?;
         if let Some(begun) = &stored.record {
-            begun.check_settings(&record.settings, &path)?;
+            begun.check_settings(&settings(&config)?, &path)?;
         }
-        let decides = |option: &str| {
-            let moves = MOVABLE.iter().any(|name| option == format!("--{name}"));
-            !INDIFFERENT.contains(&option) && !moves
+        if let Some(extension) = &self.extension {
+            moved.extend(extension.keys.clone());
+            config = parse(moved)?;
+        }
+        let record = Record { settings: settings(&config)?, ..record };
+        let decides = |given: &str| {
+            let moves = MOVABLE.iter().any(|key| given == option(key));
+            !INDIFFERENT.contains(&given) && !moves
         };
         if self.global.given.iter().any(|option| decides(option))
             && let Some((key, there, here)) = difference(&table(&config)?, &table(&make(&data, &name)?)?, "")
@@ -204,7 +237,7 @@ impl Source<'_> {
         let Some(Err(error)) = Record::take(&mut read(path)?, path)?.map(|meant| meant.check(record)) else {
             return Ok(());
         };
-        if !MOVABLE.iter().any(|name| self.global.was_given(&format!("--{name}"))) {
+        if !MOVABLE.iter().any(|key| self.global.was_given(&option(key))) {
             return Err(Error::file(path, None, error.to_string()));
         }
         note(self.global, &format!("{} was written for other inputs; those of the options are taken", path.display()));
@@ -213,11 +246,11 @@ impl Source<'_> {
 
     /// `default` with the values of the file put over it; an unknown key is an error that names the nearest. Where a run is gone
     /// on with, its own values stand in place of the default ones.
-    pub fn merged<T: Serialize + DeserializeOwned>(&self, default: T) -> Result<T> {
+    pub fn merged<T: Serialize + DeserializeOwned>(&self, default: T, owner: &Owner) -> Result<T> {
         let mut all = table(&default)?;
         // What the command line says stands above files, and is in `default` already.
         let said: Vec<&str> =
-            ["seed", "data", "from"].into_iter().filter(|key| self.global.was_given(&format!("--{key}"))).collect();
+            MOVABLE.into_iter().chain(["seed"]).filter(|key| self.global.was_given(&option(key))).collect();
         let without = |mut given: toml::Table| {
             said.iter().for_each(|key| drop(given.remove(*key)));
             given
@@ -233,21 +266,11 @@ impl Source<'_> {
         if let Some(file) = self.file {
             let mut given = read(file)?;
             Record::take(&mut given, file)?;
-            into_build(&mut given);
-            merge(&mut all, without(given), "").map_err(|e| Error::file(file, None, e.to_string()))?;
+            earlier::moved(&mut given, &all);
+            merge(&mut all, without(given), "", owner).map_err(|e| Error::file(file, None, e.to_string()))?;
             path = file.to_owned();
         }
         all.try_into().map_err(|e: toml::de::Error| Error::file(&path, None, e.to_string()))
-    }
-}
-
-/// Moves what earlier versions wrote outside of `build` into it.
-fn into_build(given: &mut toml::Table) {
-    let moved: Vec<_> = EARLIER.iter().filter_map(|key| Some(((*key).to_owned(), given.remove(*key)?))).collect();
-    if !moved.is_empty()
-        && let toml::Value::Table(build) = given.entry("build").or_insert_with(|| toml::Table::new().into())
-    {
-        build.extend(moved);
     }
 }
 
@@ -261,8 +284,9 @@ fn place(name: &str) -> Result<String> {
 
 /// What a configuration depends on.
 fn record(data: &Dataset, config: &toml::Table) -> Result<Record> {
-    let from = config.get("from").and_then(|path| path.as_str()).map(Path::new);
-    Record::of(data, &[("from", from)])
+    let path = |key: &&'static str| (*key, config.get(*key).and_then(|path| path.as_str()).map(Path::new));
+    // The data are known by more than one file.
+    Record::of(data, &MOVABLE.iter().filter(|key| **key != "data").map(path).collect::<Vec<_>>())
 }
 
 /// A checksum of the settings, but for where inputs lie.
@@ -282,14 +306,13 @@ pub(super) fn table<T: Serialize>(value: &T) -> Result<toml::Table> {
     toml::Table::try_from(value).map_err(|e| Error::invalid("config", e.to_string()))
 }
 
-fn merge(into: &mut toml::Table, given: toml::Table, prefix: &str) -> Result<()> {
+fn merge(into: &mut toml::Table, given: toml::Table, prefix: &str, owner: &Owner) -> Result<()> {
     for (key, value) in given {
         let name = format!("{prefix}{key}");
         let known: Vec<String> = into.keys().cloned().collect();
         match (into.get_mut(&key), value) {
-            // A schedule is one of several kinds, so it is replaced as a whole.
-            (Some(toml::Value::Table(inner)), toml::Value::Table(given)) if key != "schedule" => {
-                merge(inner, given, &format!("{name}."))?;
+            (Some(toml::Value::Table(inner)), toml::Value::Table(given)) if !is_another_kind(&key, inner, &given) => {
+                merge(inner, given, &format!("{name}."), owner)?;
             }
             // What is free of form for serde still has a kind: that of the default.
             (Some(slot), value) if prefix == "build." && !is_like(slot, &value) => {
@@ -300,14 +323,29 @@ fn merge(into: &mut toml::Table, given: toml::Table, prefix: &str) -> Result<()>
                 ));
             }
             (Some(slot), value) => *slot = value,
-            (None, value) if OPTIONAL.contains(&key.as_str()) => drop(into.insert(key, value)),
+            (None, value) if may_be_missing(&key, &known, prefix) => drop(into.insert(key, value)),
             (None, _) => {
+                if let Some(owner) = owner(&name) {
+                    let why =
+                        format!("is for --method {owner}; with what this search consists of there is no such key");
+                    return Err(Error::invalid(format!("key {name}"), why));
+                }
                 let known: Vec<&str> = known.iter().map(String::as_str).collect();
                 return Err(unknown(&format!("key {name}"), &key, &known));
             }
         }
     }
     Ok(())
+}
+
+fn may_be_missing(key: &str, known: &[String], prefix: &str) -> bool {
+    (OF_RECIPES.contains(&key) && known.iter().any(|key| key == "epochs"))
+        || (OPTIONAL.contains(&key) && prefix.is_empty())
+}
+
+/// Whether a table is of another kind than the one that it is put over.
+fn is_another_kind(key: &str, there: &toml::Table, given: &toml::Table) -> bool {
+    KINDS.contains(&key) && given.get("kind").is_some_and(|kind| there.get("kind") != Some(kind))
 }
 
 /// Whether a value is of a default's kind; whole numbers are no less than 0 where that is not.

@@ -17,7 +17,7 @@ use crate::nn::weights::differing_classes;
 pub(super) const RECORD: &str = "record";
 /// Inputs that may have been moved since a run began: they are known by their contents, and the option of the same name says
 /// where they are now.
-pub(super) const MOVABLE: [&str; 2] = ["data", "from"];
+pub(super) const MOVABLE: [&str; 4] = ["data", "from", "supernet_file", "warm_start"];
 
 /// Loads a data set and tells what a user should know of it.
 ///
@@ -30,6 +30,11 @@ pub(super) fn load_data(global: &Global, spec: &str) -> Result<Dataset> {
         data.notes.iter().for_each(|text| note(global, &format!("{spec}: {text}")));
     }
     Ok(data)
+}
+
+/// The option that says where an input lies.
+pub(super) fn option(key: &str) -> String {
+    format!("--{}", key.trim_end_matches("_file").replace('_', "-"))
 }
 
 /// What a run depended on, besides its settings.
@@ -94,7 +99,7 @@ impl Record {
             return Err(Error::invalid("--data", why));
         }
         for (what, there) in &self.inputs {
-            let option = format!("--{what}");
+            let option = option(what);
             let Some(here) = now.inputs.get(what) else {
                 return Err(Error::invalid(option, format!("was {there} when the run began, and is not given now")));
             };
@@ -107,7 +112,7 @@ impl Record {
             }
         }
         if let Some((what, here)) = now.inputs.iter().find(|(what, _)| !self.inputs.contains_key(*what)) {
-            return Err(Error::invalid(format!("--{what}"), format!("is {here}, but the run began without")));
+            return Err(Error::invalid(option(what), format!("is {here}, but the run began without")));
         }
         Ok(())
     }

@@ -7,11 +7,13 @@ mod architectures;
 mod args;
 mod baseline;
 mod bench;
+mod compare;
 mod configuration;
 mod correlate;
 mod corrupt;
 mod data;
 mod devices;
+mod earlier;
 mod evaluate;
 mod flatness;
 mod inputs;
@@ -23,9 +25,6 @@ mod progress;
 mod run;
 mod score;
 mod search;
-mod search_flatnas;
-mod search_proxy;
-mod search_truth;
 mod selftest;
 mod space;
 mod step;
@@ -97,6 +96,8 @@ enum Command {
     Space(space::Args),
     /// Search for an architecture.
     Search(Box<search::Args>),
+    /// Finished searches beside each other, seed by seed: what they found, and what they are held against.
+    Compare(compare::Args),
     /// Zero-cost proxies of untrained networks.
     Score(score::Args),
     /// Rank correlation of proxy scores with known accuracies, beside params, flops and chance.
@@ -160,6 +161,7 @@ pub fn main_with(registry: Registry) -> ExitCode {
         Command::Devices => devices::run(&global),
         Command::Space(args) => space::run(&global, &args),
         Command::Search(args) => search::run(&global, &args),
+        Command::Compare(args) => compare::run(&global, &args),
         Command::Score(args) => score::run(&global, &args),
         Command::Correlate(args) => correlate::run(&global, &args),
         Command::Train(args) => train::run(&global, &args),

@@ -15,13 +15,15 @@ use crate::data::{Dataset, Identity, absolute};
 use crate::error::{Error, Result};
 use crate::graph::Statistics;
 use crate::measure::forward::graph;
+use crate::measure::judge::{Final, JUDGED_IMAGES, Judging};
 use crate::nn::card::ModelCard;
 use crate::nn::space::{Build, Purpose};
 use crate::nn::tensors::Named;
 use crate::nn::weights::{Classes, Weights, differing_classes};
 use crate::nn::{Model, classifier};
+use crate::progress::Share;
 use crate::report::folder::{AGAIN, RunFolder, START};
-use crate::search::finals::{Final, Job, final_images, train_and_test};
+use crate::search::finals::{Contestant, Trial, final_images};
 use crate::train::feed::Resident;
 use crate::train::step::Optimizer;
 use crate::train::trainer::{Inheritance, Recipe, Setting};
@@ -212,7 +214,7 @@ impl Args {
             images: None,
             training,
         };
-        let mut config = source.merged(default)?;
+        let mut config = source.merged(default, &|_| None)?;
         name.clone_into(&mut config.data);
         space.name().clone_into(&mut config.space);
         self.arch.iter().for_each(|v| config.arch.clone_from(v));
@@ -260,7 +262,8 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         out: Some(&args.out),
         resume: args.resume,
         file: args.config.as_deref(),
-        from: args.from.as_deref(),
+        inputs: vec![("from", args.from.as_deref())],
+        extension: None,
     };
     let run = source.configuration(args.data.as_deref(), &|data, name| args.config(&source, data, name))?;
     let (config, data) = (&run.config, &run.data);
@@ -281,20 +284,31 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     let card = ModelCard::of(&space, &arch, classes, &statistics);
     let cost = space.cost(&arch)?;
     let own = |own: &str| Some(own.to_owned());
-    let job = Job {
+    let contestant = Contestant {
+        role: "trained".to_owned(),
+        arch: space.show(&arch),
         model: &*model,
-        recipe: &config.training,
-        images: &indices,
-        card: &card,
+        params: cost.params,
+        macs: cost.macs,
+        optimizer: config.training.optimizer,
         inherit: start.as_ref().map(|from| Inheritance { from, name: &own }),
-        attacks: &[],
-        stage: ("training", 0.0, 1.0),
     };
     let place = Place { global, out: &args.out, resume: args.resume, force: args.force, strict: args.strict };
     let (result, folder) = in_folder(&place, &run, &mut |gpu, preset, folder, observer| {
         let resident = Resident::new(gpu, &data.train)?;
         let setting = Setting { gpu, preset, data: &resident, statistics: &statistics };
-        let trained = train_and_test(&setting, &job, data, config.seed, folder, observer)?;
+        let trial = Trial {
+            setting: &setting,
+            data,
+            recipe: &config.training,
+            training: &indices,
+            recalibration: &[],
+            seeds: &[config.seed],
+            judging: Judging { noise: None, attacks: &[], images: JUDGED_IMAGES, seed: config.seed },
+            card: &card,
+        };
+        let whole = Share { from: 0.0, to: 1.0 };
+        let (_, trained) = trial.run(std::slice::from_ref(&contestant), folder, whole, observer)?;
         let result = TrainResult {
             method: "train",
             space: config.space.clone(),

@@ -1,5 +1,5 @@
 //! A run's folder: `config.toml`, `tiles.json`, `result.json`, `history.jsonl`, `checkpoint/`, `best.safetensors`,
-//! `report.html`, `table.csv`, `table.svg`, `train.toml`, `start.safetensors`.
+//! `report.html`, `table.csv`, `table.svg`, `train.toml`, `start.safetensors`, `supernet.safetensors`.
 //!
 //! Files are replaced whole: written under a scratch name beside the target, flushed to the disk, renamed
 //! over it, and on Unix the folder is flushed too. So after a crash or a loss of power the old contents or
@@ -27,8 +27,19 @@ pub enum Existing {
 }
 
 /// The files of a run outside of [`CHECKPOINTS`].
-const FILES: [&str; 10] =
-    [CONFIG, TILES, "result.json", HISTORY, "best.safetensors", "report.html", "table.csv", "table.svg", AGAIN, START];
+const FILES: [&str; 11] = [
+    CONFIG,
+    TILES,
+    "result.json",
+    HISTORY,
+    "best.safetensors",
+    "report.html",
+    "table.csv",
+    "table.svg",
+    AGAIN,
+    START,
+    SUPERNET,
+];
 const CONFIG: &str = "config.toml";
 /// The tiles that a run began with, which it keeps.
 pub const TILES: &str = "tiles.json";
@@ -37,6 +48,8 @@ const HISTORY: &str = "history.jsonl";
 pub const AGAIN: &str = "train.toml";
 /// The weights that this training begins with, where they are not fresh.
 pub const START: &str = "start.safetensors";
+/// A supernet's weights, which other searches may take.
+pub const SUPERNET: &str = "supernet.safetensors";
 const CHECKPOINTS: &str = "checkpoint";
 /// The checkpoint that holds the seconds that a run has taken so far.
 const SECONDS: &str = "seconds";

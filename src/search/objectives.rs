@@ -1,4 +1,5 @@
-//! FlatNAS's objectives: error and sensitivity to weight noise in one number, parameters as the other.
+//! What measures are worth: the first objective of a search, and which candidate of a front is picked. FlatNAS's objectives put error and
+//! sensitivity to weight noise into one number, with parameters as the other.
 //!
 //! `E` is the error and `R` the mean change of accuracy under weight noise, both in percent points. The
 //! first objective is `alpha E + (1 - alpha) alpha_norm R`, where `alpha_norm` makes `R` as large as `E` on
@@ -6,8 +7,157 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
+use super::archive::Entry;
+use super::front::trade_off::{Pick, high_trade_off};
 use crate::error::{Error, Result};
 use crate::report::statistics::mean;
+
+/// What was measured of a candidate, by name.
+pub type Measures = BTreeMap<String, f64>;
+
+/// Makes objectives of measures.
+pub trait Objectives {
+    /// A number that all candidates share, from those that were evaluated so far: FlatNAS's `alpha_norm`.
+    fn scale(&self, _entries: &[&Entry]) -> f64 {
+        1.0
+    }
+
+    /// What the history calls that number, if it is to hold it.
+    fn scale_name(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// The first objective, which is minimised; not a number if the evaluation failed.
+    fn first(&self, measures: &Measures, scale: f64) -> f64;
+
+    /// Whether a candidate must not be chosen, whatever its objectives: because it learned nothing.
+    fn is_barred(&self, _measures: &Measures) -> bool {
+        false
+    }
+
+    /// Whether those may be chosen all the same where there is nothing else.
+    fn lifts_bars(&self) -> bool {
+        false
+    }
+
+    /// Which of a front's rows of objectives is picked: the first of the least in the first objective.
+    fn pick(&self, front: &[&[f64]]) -> Option<usize> {
+        (0..front.len()).min_by(|&a, &b| front[a][0].total_cmp(&front[b][0]))
+    }
+}
+
+/// One measure.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Single {
+    /// Its name.
+    pub measure: String,
+    /// Whether more is better.
+    pub maximize: bool,
+    /// Error in percent points from which on a network has learned nothing, where its accuracy is measured: such a network may be as
+    /// flat as can be. On a supernet that has learned nothing itself all are so. Infinite without that rule.
+    pub constant: f64,
+}
+
+impl Objectives for Single {
+    fn first(&self, measures: &Measures, _scale: f64) -> f64 {
+        let value = measures.get(&self.measure).copied().unwrap_or(f64::NAN);
+        if self.maximize { -value } else { value }
+    }
+
+    fn is_barred(&self, measures: &Measures) -> bool {
+        measures.get("accuracy").is_some_and(|&accuracy| 100.0 * (1.0 - accuracy) >= self.constant)
+    }
+
+    fn lifts_bars(&self) -> bool {
+        true
+    }
+}
+
+/// FlatNAS's: `alpha E + (1 - alpha) alpha_norm R`, and of the front the network of highest trade-off.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ErrorAndRobustness {
+    /// Weight of the error.
+    pub alpha: f64,
+    /// Error in percent points from which on a network has learned nothing; infinite without that rule.
+    pub constant: f64,
+}
+
+impl Objectives for ErrorAndRobustness {
+    fn scale(&self, entries: &[&Entry]) -> f64 {
+        let learned = entries.iter().filter(|entry| !self.is_barred(&entry.measures));
+        let (errors, robustness): (Vec<f64>, Vec<f64>) =
+            learned.map(|entry| (entry.measure("error"), entry.measure("robustness"))).unzip();
+        alpha_norm(&errors, &robustness)
+    }
+
+    fn scale_name(&self) -> Option<&'static str> {
+        Some("alpha_norm")
+    }
+
+    fn first(&self, measures: &Measures, scale: f64) -> f64 {
+        let measure = |name: &str| measures.get(name).copied().unwrap_or(f64::NAN);
+        let (error, robustness) = (measure("error"), measure("robustness"));
+        if self.is_barred(measures) { error } else { first(self.alpha, scale, error, robustness) }
+    }
+
+    fn is_barred(&self, measures: &Measures) -> bool {
+        measures.get("error").is_some_and(|&error| error >= self.constant)
+    }
+
+    fn pick(&self, front: &[&[f64]]) -> Option<usize> {
+        high_trade_off(front, Pick::Largest(1), true).last().copied()
+    }
+}
+
+/// Which objectives, in a configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum ObjectivesConfig {
+    /// One measure to maximise.
+    Single {
+        /// Its name.
+        maximize: String,
+    },
+    /// FlatNAS's.
+    ErrorAndRobustness {
+        /// Weight of the error in the first objective, 0 to 1.
+        alpha: f64,
+        /// Whether multiply-adds are a third objective.
+        minimize_macs: bool,
+    },
+}
+
+impl ObjectivesConfig {
+    /// Whether multiply-adds are an objective.
+    pub fn minimizes_macs(&self) -> bool {
+        matches!(self, ObjectivesConfig::ErrorAndRobustness { minimize_macs: true, .. })
+    }
+
+    /// Checks the numbers.
+    ///
+    /// # Errors
+    /// Names what cannot be used.
+    pub fn validate(&self) -> Result<()> {
+        match self {
+            ObjectivesConfig::ErrorAndRobustness { alpha, .. } => check_alpha(*alpha),
+            ObjectivesConfig::Single { .. } => Ok(()),
+        }
+    }
+
+    /// The objectives; `constant` is the error in percent points from which on a network has learned nothing.
+    pub fn open(&self, constant: f64) -> Box<dyn Objectives> {
+        match self {
+            ObjectivesConfig::Single { maximize } => {
+                Box::new(Single { measure: maximize.clone(), maximize: true, constant })
+            }
+            ObjectivesConfig::ErrorAndRobustness { alpha, .. } => {
+                Box::new(ErrorAndRobustness { alpha: *alpha, constant })
+            }
+        }
+    }
+}
 
 /// The penalty of the released code on each million parameters above the limit.
 pub const RELEASED_PENALTY: f64 = 1e10;
@@ -41,20 +191,6 @@ pub fn first(alpha: f64, alpha_norm: f64, error: f64, robustness: f64) -> f64 {
     weighted(alpha, error) + weighted((1.0 - alpha) * alpha_norm, robustness)
 }
 
-/// The first objective of all candidates under their common `alpha_norm`, which comes first.
-///
-/// # Errors
-/// An `alpha` outside 0 to 1, or different numbers of the two.
-pub fn rescored(alpha: f64, errors: &[f64], robustness: &[f64]) -> Result<(f64, Vec<f64>)> {
-    check_alpha(alpha)?;
-    if errors.len() != robustness.len() {
-        let why = format!("{} errors and {} robustness values, expected as many", errors.len(), robustness.len());
-        return Err(Error::invalid("objectives", why));
-    }
-    let norm = alpha_norm(errors, robustness);
-    Ok((norm, errors.iter().zip(robustness).map(|(e, r)| first(alpha, norm, *e, *r)).collect()))
-}
-
 /// The error, in percent points, from which on a network cannot be told from one that always gives the most frequent of the
 /// `labels`: three standard errors of the binomial distribution below the error of that answer.
 ///
@@ -86,82 +222,5 @@ pub fn penalised(millions: f64, limit: f64, penalty: f64) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// Spec 7.8.
-    #[test]
-    fn first_objective_as_specified() {
-        assert!((first(0.5, 1.0, 9.34, 2.11) - 5.725).abs() < 1e-12);
-        assert_eq!(first(1.0, 3.0, 9.34, 2.11), 9.34);
-        assert_eq!(first(1.0, 3.0, 9.34, f64::NAN), 9.34);
-        assert_eq!(first(0.0, 3.0, f64::NAN, 2.0), 6.0);
-        assert!(first(0.5, 1.0, f64::NAN, 2.0).is_nan());
-    }
-
-    /// Spec 7.10.
-    #[test]
-    fn penalty_as_released() {
-        assert_eq!(penalised(4.34, 5.0, RELEASED_PENALTY), 4.34);
-        let over = penalised(5.63, 5.0, RELEASED_PENALTY);
-        assert!((over - (6.3e9 + 5.63)).abs() < 1e-3, "{over}");
-    }
-
-    #[test]
-    fn no_noise_and_no_candidates() {
-        assert_eq!(alpha_norm(&[10.0, 20.0], &[0.0, 0.0]), 1.0);
-        assert_eq!(alpha_norm(&[0.0], &[2.0]), 1.0);
-        assert_eq!(alpha_norm(&[], &[]), 1.0);
-        // A failure is left out in both.
-        assert_eq!(alpha_norm(&[10.0, f64::NAN, 90.0, 30.0], &[2.0, 9.0, f64::INFINITY, 6.0]), 5.0);
-        let (norm, values) = rescored(0.5, &[10.0, f64::NAN, 30.0], &[2.0, 9.0, 6.0]).unwrap();
-        assert!(norm == 5.0 && values[0] == 10.0 && values[1].is_nan() && values[2] == 30.0);
-    }
-
-    #[test]
-    fn constant_answers() {
-        let labels: Vec<usize> = (0..100).map(|i| i % 10).collect();
-        assert!((constant_error(&labels) - 81.0).abs() < 1e-9);
-        assert_eq!(constant_error(&[3; 20]), 0.0);
-        assert!((constant_error(&[0, 0, 0, 1]) - (25.0 - 300.0 * (0.1875f64 / 4.0).sqrt())).abs() < 1e-9);
-    }
-
-    #[test]
-    fn bad_input_is_refused() {
-        for alpha in [-0.1, 1.1, f64::NAN] {
-            assert!(check_alpha(alpha).unwrap_err().to_string().contains("expected 0"));
-        }
-        assert!(rescored(0.5, &[1.0], &[]).unwrap_err().to_string().contains("1 errors and 0"));
-    }
-
-    #[test]
-    fn violations_are_parts_of_the_limit() {
-        assert_eq!((violation(6.0, Some(5.0)), violation(5.0, Some(5.0)), violation(9.0, None)), (0.2, 0.0, 0.0));
-        assert_eq!(violation(2.0, Some(0.0)), 2.0);
-        assert!(violation(f64::INFINITY, Some(1.0)).is_infinite() && violation(f64::NAN, Some(1.0)).is_nan());
-    }
-
-    proptest! {
-        /// Spec 7.8: the scale of R does not matter, and the mean of the objective is that of E for any alpha.
-        #[test]
-        fn scale_of_robustness_does_not_matter(
-            pairs in prop::collection::vec((0.1f64..90.0, 0.01f64..30.0), 1..30),
-            alpha in 0.0f64..=1.0,
-            factor in 0.01f64..100.0,
-        ) {
-            let (errors, robustness): (Vec<f64>, Vec<f64>) = pairs.into_iter().unzip();
-            let scaled: Vec<f64> = robustness.iter().map(|r| r * factor).collect();
-            let (norm, values) = rescored(alpha, &errors, &robustness).unwrap();
-            let (_, again) = rescored(alpha, &errors, &scaled).unwrap();
-            for (a, b) in values.iter().zip(&again) {
-                prop_assert!((a - b).abs() <= 1e-9 * a.abs());
-            }
-            let n = errors.len() as f64;
-            let mean_error = errors.iter().sum::<f64>() / n;
-            prop_assert!((robustness.iter().sum::<f64>() / n * norm - mean_error).abs() < 1e-9 * mean_error);
-            prop_assert!((values.iter().sum::<f64>() / n - mean_error).abs() < 1e-9 * mean_error);
-        }
-    }
-}
+#[path = "objectives_tests.rs"]
+mod tests;

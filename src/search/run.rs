@@ -1,352 +1,420 @@
-//! A search from end to end: supernet, candidates, baselines, the final network.
+//! A search from end to end, whatever the method: a supernet if candidates share one, the arms one after the other with the same budget,
+//! then the networks that they found, trained and judged on images that nothing has seen.
+//!
+//! What is asked for in a generation depends on earlier generations alone, and what is measured of a candidate on nothing
+//! else: a run that was killed goes on to the same result. Its folder holds a line for each evaluated candidate, and the generations
+//! that were proposed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
-use super::archive::{Archive, Entry};
-use super::candidates::{Evaluator, Parent};
-use super::config::{Method, SearchConfig, check_reached};
-use super::evolution::Evolution;
-use super::finals::{Final, Job, final_images, train_and_test};
-use super::random;
-use super::supernet::{self, SupernetJob};
-use crate::data::{Dataset, SplitSize, split};
+use super::archive::Entry;
+use super::budget::Work;
+use super::config::{Arm, SearchConfig, contestant};
+use super::domain::{Bounded, draw_within, largest};
+use super::evaluate::{Evaluator, EvaluatorConfig, Ground, Parts};
+use super::finals::{Contestant, Judged, Trial, final_images, table};
+use super::methods::arms;
+use super::objectives::Measures;
+use super::result::{Explored, SearchResult, correlations};
+use super::study::{Job, Step, Study};
+use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
-use crate::graph::Role;
-use crate::kernels::Preset;
+use crate::kernels;
+use crate::measure::judge::{Final, Judging};
+use crate::nn::Model;
 use crate::nn::card::ModelCard;
-use crate::nn::count::Cost;
-use crate::nn::space::{Family, Supernet};
+use crate::nn::space::Family;
+use crate::nn::tensors::Named;
 use crate::philox::Stream;
 use crate::progress::{Event, Observer, tell};
 use crate::report::folder::RunFolder;
-use crate::report::statistics::spearman;
-use crate::space::{Arch, Draw};
+use crate::space::Arch;
 use crate::train::feed::Resident;
-use crate::train::trainer::Setting;
+use crate::train::supernet::{self, Heritage, SupernetJob};
+use crate::train::trainer::{Inheritance, Setting};
 
-/// Purpose word of the search's random numbers.
-const PROPOSE_PURPOSE: u32 = 0x5052_4F50;
-/// Generation numbers that key the random numbers of the baseline's candidates lie above all of the search's.
-const BASELINE_STREAM: u64 = 1 << 40;
+/// Purpose word of the network at random that winners are held against.
+const ANY_PURPOSE: u32 = 0x414E_594E;
 
-/// What a search by flatness or at random found; written as `result.json`.
-#[derive(Debug, Serialize)]
-pub struct SearchResult {
-    /// `random` or `genas`.
-    pub method: Method,
-    /// Name of the space.
-    pub space: String,
-    /// Name of the data set.
-    pub dataset: String,
-    /// Seed of everything.
-    pub seed: u64,
-    /// Whether the released code's behaviour was asked for.
-    pub compat: bool,
-    /// Adapter and driver.
-    pub device: String,
-    /// Whether the same seed gives the same bits on this adapter.
-    pub reproducible: bool,
-    /// Seconds since the start, those before an interruption included.
-    pub seconds: f64,
-    /// What differed when the run was gone on with, such as the driver; then it may have ended with other bits.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub changes: Vec<String>,
-    /// Candidates that the method evaluated.
-    pub evaluated: usize,
-    /// Deviations of the weight noise.
-    pub sigmas: Vec<f64>,
-    /// The best candidate.
-    pub best: Best,
-    /// Candidates that none beats in both fitness and parameters.
-    pub front: Vec<Entry>,
-    /// What to hold the result against.
-    pub baselines: Baselines,
-    /// How far flatness is more than loss.
-    pub correlations: Correlations,
-    /// The trained network.
-    #[serde(rename = "final")]
-    pub trained: Final,
+/// What a run begins with, besides its configuration.
+#[derive(Default)]
+pub struct Given {
+    /// The weights of a supernet, instead of training one.
+    pub supernet: Option<Named>,
+    /// Candidates that other runs evaluated with the same settings.
+    pub warm: Vec<Entry>,
 }
 
-/// An architecture with its figures.
-#[derive(Clone, Debug, Serialize)]
-pub struct Best {
-    /// Its name.
-    pub arch: String,
-    /// Parameters of the network.
-    pub params: u64,
-    /// Multiply-adds for one image.
-    pub macs: u64,
-    /// The search's fitness.
-    pub fitness: f64,
-    /// Everything measured on it.
-    pub measures: BTreeMap<String, f64>,
-}
-
-/// What the best is held against.
-#[derive(Debug, Serialize)]
-pub struct Baselines {
-    /// Best of as many random architectures, by the same fitness.
-    pub best_of_random: Option<Best>,
-    /// The candidate with the most parameters.
-    pub most_params: Option<Best>,
-}
-
-/// Spearman rank correlations over all candidates.
-#[derive(Debug, Serialize)]
-pub struct Correlations {
-    /// Of the fitness with the loss without noise.
-    pub fitness_loss: Option<f64>,
-    /// Of the slope alone with the loss without noise.
-    pub slope_loss: Option<f64>,
-    /// Of the fitness with parameters.
-    pub fitness_params: Option<f64>,
-    /// Candidates that they are taken over.
-    pub n: usize,
-}
-
-/// What a search must remember besides its history.
-#[derive(Default, Serialize, Deserialize)]
-struct State {
-    sigmas: Vec<f64>,
-}
-
-impl Best {
-    pub(super) fn of(entry: &Entry) -> Self {
-        Best {
-            arch: entry.arch.clone(),
-            params: entry.params,
-            macs: entry.macs,
-            fitness: entry.fitness,
-            measures: entry.measures.clone(),
-        }
-    }
+/// A search that is to be run.
+pub struct Task<'a> {
+    /// The device.
+    pub gpu: &'a Gpu,
+    /// Tile sizes.
+    pub preset: kernels::Preset,
+    /// The space, and how its networks are built.
+    pub family: &'a Family,
+    /// The data set.
+    pub data: &'a Dataset,
+    /// Everything else that decides it.
+    pub config: &'a SearchConfig,
+    /// What it begins with.
+    pub given: &'a Given,
 }
 
 /// Runs a search, or goes on with one whose folder is there.
 ///
 /// # Errors
 /// What the device, the disk or the data have to say; [`Error::Cancelled`] if the observer asks to stop.
-pub fn search(
-    gpu: &Gpu,
-    preset: Preset,
-    space: &Family,
-    data: &Dataset,
-    config: &SearchConfig,
-    folder: &mut RunFolder,
-    observer: &mut Observer,
-) -> Result<SearchResult> {
-    config.validate(&**space, data.train.len())?;
-    let mut state: State = match folder.read_checkpoint("search")? {
-        Some(bytes) => serde_json::from_slice(&bytes)
-            .map_err(|e| Error::file(folder.path().join("checkpoint"), None, format!("search state: {e}")))?,
-        None => State::default(),
-    };
-    let shares = SplitSize::Fractions(vec![config.train_share, 1.0 - config.train_share]);
-    let parts = split(&data.train, &shares, config.seed)?;
-    let [training, validation] = &parts[..] else {
-        return Err(Error::invalid("train_share", "the data cannot be split"));
-    };
+pub fn search(task: &Task, folder: &mut RunFolder, observer: &mut Observer) -> Result<SearchResult> {
+    let &Task { gpu, preset, family, data, config, given } = task;
+    config.validate(family, data.train.len())?;
     let statistics = data.train.channel_statistics();
     let resident = Resident::new(gpu, &data.train)?;
     let setting = Setting { gpu, preset, data: &resident, statistics: &statistics };
-
-    let supernet = space.needs_supernet()?;
-    let baseline = config.searches_baseline();
-    let job = SupernetJob { recipe: &config.supernet, images: training, seed: config.seed, share: 0.35 };
-    let trainer = supernet::train(&setting, space, &*supernet, &job, folder, observer)?;
-    let weights = trainer.stores(0).of(Role::Weights)?.clone();
-    drop(trainer);
-
-    let parent = Parent { model: &*supernet, weights, training_images: training, validation_images: validation };
-    let mut evaluator =
-        Evaluator::new(setting.clone(), &parent, &config.evaluation, config.evolution.population, config.seed)?;
-    let streams = |generation: u64, slot: u64| -> Box<dyn Draw> {
-        Box::new(Stream::new(config.seed, PROPOSE_PURPOSE, generation << 20 ^ slot))
-    };
-    if state.sigmas.is_empty() {
-        let probes =
-            random::distinct(&**space, config.protocol.dedupe, 8, &|_, slot| streams(BASELINE_STREAM - 1, slot))?;
-        let paths = probes.iter().map(|arch| supernet::path(&*supernet, arch)).collect::<Result<Vec<_>>>()?;
-        evaluator.find_sigmas_wait(&paths)?;
-        state.sigmas = evaluator.sigmas().to_vec();
-        save(folder, &state)?;
-    }
-    evaluator.set_sigmas(state.sigmas.clone());
-
-    // Candidates, generation by generation; what an interrupted run has measured stands in its history.
-    let (mut archive, mut others) = read_history(folder)?;
-    let mut judge = Judge { space, supernet: &*supernet, config, evaluator: &mut evaluator, folder };
-    let units = config.candidates() as u64;
-    let middle = if baseline { 0.55 } else { 0.7 };
-    tell(observer, Event::Stage { name: "evaluating candidates", units, from: 0.35, to: middle })?;
-    let evolution = Evolution::new(&**space, config.evolution, config.protocol, &streams)?;
-    for generation in 0.. {
-        let left = config.candidates().saturating_sub(archive.len());
-        // Generations may come out short; further ones make up for them where a number was asked for.
-        let further = generation >= config.evolution.generations;
-        if left == 0 || judge.is_late() || (further && config.evaluations == 0) {
-            break;
+    let parts = config.evaluator.parts(data, config.seed)?;
+    let work = Work::of(config, family, data.train.len(), data.test.len())?;
+    let mut ground = Ground { setting: &setting, family, data, seed: config.seed, supernet: None };
+    let heritage = match config.supernet() {
+        Some(recipe) => {
+            let given = given.supernet.as_ref();
+            let job = SupernetJob { recipe: &recipe, images: &parts.all, seed: config.seed, given };
+            Some(supernet::train(&setting, family, &job, folder, work.share(0), observer)?)
         }
-        let mut asked = match config.method {
-            Method::Genas => evolution.ask(&archive, generation)?,
-            Method::Random => {
-                let wanted = (generation as usize + 1) * config.evolution.population;
-                random::ask(&**space, config.protocol.dedupe, wanted, &archive, &streams)?
+        None => None,
+    };
+    ground.supernet = heritage.as_ref();
+    let mut run = Run { ground, config, parts: &parts, work: &work, folder, known: vec![], findings: BTreeMap::new() };
+    let history = run.read_history(&given.warm)?;
+    // Released code has no such rule.
+    let constant = if config.compat { f64::INFINITY } else { config.evaluator.constant_error(data, &parts)? };
+    let arms = arms(config)?;
+    let mut explored: Vec<Explored> = vec![];
+    let (mut correlation, mut archs) = (BTreeMap::new(), vec![]);
+    for (place, arm) in arms.iter().enumerate() {
+        let domain = config.domain(family, arm);
+        let own = Exploration { arm, place, arms: arms.len(), domain: &domain, constant, history: &history };
+        // Arms have as many evaluations as the first one came to.
+        let limit = explored.first().map_or(config.evaluations, |first| first.evaluated);
+        let (found, entries) = run.explore(&own, limit, observer)?;
+        if place == 0 {
+            if found.best.is_none() {
+                return Err(nobody(&found, constant));
             }
-        };
-        // What an earlier attempt has measured is not asked for again.
-        if further && asked.is_empty() && archive.entries().iter().all(|entry| entry.generation < generation) {
-            break;
+            correlation = correlations(&entries)?;
         }
-        asked.truncate(left);
-        judge.measure(&asked, (generation, false), &mut archive, observer)?;
+        archs.push(found.best.as_ref().map(|best| family.parse(&best.arch)).transpose()?);
+        explored.push(found);
     }
-    check_reached(config.evaluations, archive.len(), config.time)?;
-    if baseline {
-        tell(observer, Event::Stage { name: "evaluating as many random ones", units, from: middle, to: 0.7 })?;
-        let wanted =
-            random::distinct(&**space, config.protocol.dedupe, archive.len(), &|g, s| streams(BASELINE_STREAM + g, s))?;
-        // What the search has measured already need not be measured again.
-        let mut unknown = vec![];
-        for arch in wanted {
-            match archive.get(&space.show(&arch)) {
-                Some(entry) if !others.contains(&entry.arch) => {
-                    others.insert(Entry { generation: 0, baseline: true, ..entry.clone() })?;
-                }
-                Some(_) => {}
-                None => unknown.push(arch),
-            }
-        }
-        unknown.retain(|arch| !others.contains(&space.show(arch)));
-        judge.measure(&unknown, (0, true), &mut others, observer)?;
-    }
-    let sigmas = evaluator.sigmas().to_vec();
-    drop(evaluator);
-
-    let best = archive.best().cloned().ok_or_else(|| {
-        Error::invalid("search", "no candidate could be measured: all losses left the finite numbers")
-    })?;
-    let arch = space.parse(&best.arch)?;
-    let model = space.network(&arch)?;
-    let card = ModelCard::of(space, &arch, &data.train.class_names, &statistics);
-    let job = Job {
-        model: &*model,
-        recipe: &config.training,
-        images: &final_images(data.train.len(), None, config.seed)?,
-        card: &card,
-        inherit: None,
-        attacks: &[],
-        stage: ("training the network found", 0.7, 1.0),
-    };
-    let trained = train_and_test(&setting, &job, data, config.seed, folder, observer)?;
-    let result = SearchResult {
-        method: config.method,
-        space: config.space.clone(),
-        dataset: data.name.clone(),
-        seed: config.seed,
-        compat: config.compat,
-        device: format!("{} ({})", gpu.report().name, gpu.report().driver),
-        // A clock that ends a search is the one thing that does not repeat.
-        reproducible: config.time == 0.0,
-        seconds: folder.seconds(),
-        changes: folder.changes(),
-        evaluated: archive.len(),
-        sigmas,
-        baselines: Baselines {
-            best_of_random: others.best().map(Best::of),
-            most_params: archive.entries().iter().max_by_key(|e| e.params).map(Best::of),
-        },
-        correlations: correlations(&archive)?,
-        front: archive.front().into_iter().cloned().collect(),
-        best: Best::of(&best),
-        trained,
-    };
+    let domain = config.domain(family, &arms[0]);
+    let (finalists, trained) = run.finals(&arms, &archs, &domain, observer)?;
+    let result = run.result((explored, correlation), constant, (finalists, trained))?;
     let json = serde_json::to_vec_pretty(&result).map_err(|e| Error::invalid("result.json", e.to_string()))?;
-    folder.write("result.json", &json)?;
+    run.folder.write("result.json", &json)?;
     Ok(result)
 }
 
-fn save(folder: &RunFolder, state: &State) -> Result<()> {
-    let bytes = serde_json::to_vec(state).map_err(|e| Error::invalid("search state", e.to_string()))?;
-    folder.checkpoint("search", &bytes)
+/// Why nothing can be chosen.
+fn nobody(found: &Explored, constant: f64) -> Error {
+    let all = found.evaluated + found.given;
+    let rule = match constant.is_finite() {
+        true => format!(" (an error of {constant:.1} % or more is that of a constant answer)"),
+        false => String::new(),
+    };
+    let why = format!(
+        "none of {all} candidates can be chosen: {} could not be evaluated, {} learned nothing{rule}, {} are beyond the limits; train \
+         for longer (--supernet-epochs, --candidate-epochs, --lr) or widen the limits",
+        found.failed,
+        found.learned_nothing,
+        all - found.failed.min(all) - found.learned_nothing.min(all - found.failed.min(all)),
+    );
+    Error::invalid("search", why)
 }
 
-/// Entries of the search and of the baseline that the history holds.
-pub(super) fn read_history(folder: &RunFolder) -> Result<(Archive, Archive)> {
-    let (mut archive, mut others) = (Archive::new(), Archive::new());
-    for (number, line) in folder.history()?.iter().enumerate() {
-        let entry: Entry = serde_json::from_str(line)
-            .map_err(|e| Error::file(folder.path().join("history.jsonl"), None, format!("line {}: {e}", number + 1)))?;
-        let to = if entry.baseline { &mut others } else { &mut archive };
-        to.insert(entry)?;
-    }
-    Ok((archive, others))
+/// What an arm's checkpoint holds.
+#[derive(Default, Serialize, Deserialize)]
+struct Proposed {
+    steps: Vec<Step>,
+    /// Seconds of evaluation.
+    seconds: f64,
+    /// What the evaluator found out before it could begin.
+    findings: Option<(String, serde_json::Value)>,
 }
 
-/// Measures candidates and writes them down.
-struct Judge<'a, 'b> {
-    space: &'a Family,
-    supernet: &'a dyn Supernet,
+/// An arm that is to be explored.
+struct Exploration<'a> {
+    arm: &'a Arm,
+    /// Its place among all.
+    place: usize,
+    /// How many there are.
+    arms: usize,
+    domain: &'a Bounded<'a>,
+    constant: f64,
+    history: &'a [Entry],
+}
+
+/// A run under way.
+struct Run<'a, 'f> {
+    ground: Ground<'a>,
     config: &'a SearchConfig,
-    evaluator: &'a mut Evaluator<'b>,
-    folder: &'a mut RunFolder,
+    parts: &'a Parts,
+    work: &'a Work,
+    folder: &'f mut RunFolder,
+    /// What was measured with each of the evaluators so far, by name: arms that share one do not measure again.
+    known: Vec<(EvaluatorConfig, HashMap<String, Measures>)>,
+    findings: BTreeMap<String, serde_json::Value>,
 }
 
-impl Judge<'_, '_> {
-    fn is_late(&self) -> bool {
-        self.config.time > 0.0 && self.folder.seconds() > self.config.time
+impl<'a> Run<'a, '_> {
+    /// The lines of the history; a run that begins with candidates of others writes them down first.
+    fn read_history(&mut self, warm: &[Entry]) -> Result<Vec<Entry>> {
+        let path = self.folder.path().join("history.jsonl");
+        let read = |(number, line): (usize, &String)| {
+            serde_json::from_str::<Entry>(line)
+                .map_err(|e| Error::file(&path, None, format!("line {}: {e}", number + 1)))
+        };
+        let mut entries = self.folder.history()?.iter().enumerate().map(read).collect::<Result<Vec<_>>>()?;
+        let has_begun = entries.iter().any(|entry| !entry.given);
+        for entry in warm {
+            let is_new = entries.iter().all(|other| other.arch != entry.arch);
+            if is_new && !has_begun {
+                let entry = Entry { generation: 0, arm: self.config.arms[0].clone(), given: true, ..entry.clone() };
+                self.append(&entry)?;
+                entries.push(entry);
+            }
+        }
+        Ok(entries)
     }
 
+    fn append(&mut self, entry: &Entry) -> Result<()> {
+        let line = serde_json::to_string(entry).map_err(|e| Error::invalid("history", e.to_string()))?;
+        self.folder.append_history(&line)
+    }
+
+    /// Seconds of the run after which an arm evaluates nothing more.
+    fn is_late(&self, own: &Exploration) -> bool {
+        let share = self.config.time * (own.place + 1) as f64 / own.arms as f64;
+        self.config.time > 0.0 && self.folder.seconds() > share
+    }
+
+    /// Goes on from what the history has of an arm to its end; what it found, and its entries.
+    fn explore(&mut self, own: &Exploration, limit: usize, observer: &mut Observer) -> Result<(Explored, Vec<Entry>)> {
+        let arm = own.arm;
+        let device = Some((self.ground.setting.gpu.clone(), self.ground.setting.preset));
+        let (strategy, objectives) = (arm.strategy.open(device), arm.objectives.open(own.constant));
+        let mut study = Study::new(own.domain, strategy, objectives, self.config.seed).named(&arm.name);
+        let checkpoint = format!("arm-{}", arm.name);
+        let mut proposed: Proposed = match self.folder.read_checkpoint(&checkpoint)? {
+            Some(bytes) => serde_json::from_slice(&bytes)
+                .map_err(|e| Error::invalid("checkpoint", format!("{checkpoint}: {e}")))?,
+            None => Proposed::default(),
+        };
+        let entries: Vec<Entry> = own.history.iter().filter(|entry| entry.arm == arm.name).cloned().collect();
+        let given = entries.iter().filter(|entry| entry.given).count();
+        study.restore(entries, proposed.steps)?;
+        self.remember(arm, study.entries());
+        let share = self.work.share(own.place + 1);
+        let name = format!("evaluating candidates of arm {}", arm.name);
+        tell(observer, Event::Stage { name: &name, units: limit as u64, from: share.from, to: share.to })?;
+        let mut evaluator: Option<Box<dyn Evaluator + 'a>> = None;
+        let evaluated = |study: &Study| study.entries().len() - given;
+        // However little time there is, a candidate is needed.
+        while evaluated(&study) < limit && !(self.is_late(own) && evaluated(&study) > 0) {
+            let (begin, steps) = (self.folder.seconds(), study.steps().len());
+            let evaluator = match &mut evaluator {
+                Some(evaluator) => evaluator,
+                none => none.insert(arm.evaluator.open(self.ground, self.parts, self.folder)?),
+            };
+            let width = evaluator.width();
+            let jobs = study.ask(width.min(limit - evaluated(&study)))?;
+            if study.steps().len() > steps {
+                self.tell_notes(arm, study.steps().last());
+                proposed.steps = study.steps().to_vec();
+                proposed.findings = evaluator.findings().map(|(name, value)| (name.to_owned(), value));
+                let json = serde_json::to_vec(&proposed).map_err(|e| Error::invalid("checkpoint", e.to_string()))?;
+                self.folder.checkpoint(&checkpoint, &json)?;
+            }
+            if jobs.is_empty() {
+                break;
+            }
+            let done = evaluated(&study);
+            let measured = self.measure(&mut **evaluator, arm, &jobs, &mut |share| {
+                let done = (done as f64 + share * jobs.len() as f64) as u64;
+                tell(observer, Event::Advance { done, note: format!("generation {}", jobs[0].generation) })
+            })?;
+            for (job, measures) in jobs.iter().zip(measured) {
+                let entry = study.tell(job, measures)?.clone();
+                self.append(&entry)?;
+            }
+            proposed.seconds += self.folder.seconds() - begin;
+            let note = study.best().map(|best| format!("best {:.4}, {} parameters", best.fitness, best.params));
+            tell(observer, Event::Advance { done: evaluated(&study) as u64, note: note.unwrap_or_default() })?;
+        }
+        if own.place == 0 {
+            self.findings.extend(proposed.findings);
+        }
+        let found = Explored::of(&arm.name, &study, arm.strategy.name(), proposed.seconds);
+        Ok((found, study.entries().to_vec()))
+    }
+
+    /// Tells what a strategy could not do. Who leaves the choice to the program need not hear each time what could not be chosen;
+    /// results hold it.
+    fn tell_notes(&self, arm: &Arm, step: Option<&Step>) {
+        let adaptive = super::surrogate::Kind::Adaptive;
+        let level = match &arm.strategy {
+            super::strategy::StrategyConfig::Surrogate(settings) if settings.surrogate == adaptive => log::Level::Info,
+            _ => log::Level::Warn,
+        };
+        for step in step.into_iter() {
+            step.notes.iter().for_each(|note| log::log!(level, "generation {}: {note}", step.generation));
+        }
+    }
+
+    /// What arms with this one's evaluator have measured.
+    fn shared(&mut self, arm: &Arm) -> &mut HashMap<String, Measures> {
+        let place = match self.known.iter().position(|(config, _)| *config == arm.evaluator) {
+            Some(place) => place,
+            None => {
+                self.known.push((arm.evaluator.clone(), HashMap::new()));
+                self.known.len() - 1
+            }
+        };
+        &mut self.known[place].1
+    }
+
+    fn remember(&mut self, arm: &Arm, entries: &[Entry]) {
+        let known = entries.iter().map(|entry| (entry.arch.clone(), entry.measures.clone()));
+        self.shared(arm).extend(known);
+    }
+
+    /// Measures candidates, but those that another arm has measured with the same evaluator.
     fn measure(
         &mut self,
-        asked: &[Arch],
-        (generation, baseline): (u64, bool),
-        archive: &mut Archive,
-        observer: &mut Observer,
-    ) -> Result<()> {
-        for group in asked.chunks(self.evaluator.width()) {
-            if self.is_late() {
-                return Ok(());
-            }
-            let path = |arch: &Arch| supernet::path(self.supernet, arch);
-            let paths = group.iter().map(path).collect::<Result<Vec<_>>>()?;
-            let measured = self.evaluator.measure_wait(&paths, archive.len() as u64)?;
-            for (arch, measured) in group.iter().zip(measured) {
-                let Cost { params, macs } = self.space.cost(arch)?;
-                let entry = Entry {
-                    arch: self.space.show(arch),
-                    generation,
-                    baseline,
-                    fitness: measured.flatness,
-                    params,
-                    macs,
-                    measures: measured.figures(),
-                };
-                let line = serde_json::to_string(&entry).map_err(|e| Error::invalid("history", e.to_string()))?;
-                self.folder.append_history(&line)?;
-                archive.insert(entry)?;
-            }
-            let best = archive.best().map(|e| format!("best {:.4}, loss {:.3}", e.fitness, e.measure("loss")));
-            let done = archive.len() as u64;
-            tell(observer, Event::Advance { done, note: best.unwrap_or_default() })?;
+        evaluator: &mut dyn Evaluator,
+        arm: &Arm,
+        jobs: &[Job],
+        between: &mut dyn FnMut(f64) -> Result<()>,
+    ) -> Result<Vec<Measures>> {
+        let known = self.shared(arm);
+        let new: Vec<Job> = jobs.iter().filter(|job| !known.contains_key(&job.name)).cloned().collect();
+        if !new.is_empty() {
+            let measured = evaluator.evaluate(&new, between)?;
+            known.extend(new.iter().map(|job| job.name.clone()).zip(measured));
         }
-        Ok(())
+        Ok(jobs.iter().map(|job| known.get(&job.name).cloned().unwrap_or_default()).collect())
     }
-}
 
-fn correlations(archive: &Archive) -> Result<Correlations> {
-    let column = |name: &str| -> Vec<f64> { archive.entries().iter().map(|e| e.measure(name)).collect() };
-    let (loss, slope) = (column("loss"), column("slope"));
-    let fitness: Vec<f64> = archive.entries().iter().map(|e| e.fitness).collect();
-    let params: Vec<f64> = archive.entries().iter().map(|e| e.params as f64).collect();
-    Ok(Correlations {
-        fitness_loss: spearman(&fitness, &loss)?.value,
-        slope_loss: spearman(&slope, &loss)?.value,
-        fitness_params: spearman(&fitness, &params)?.value,
-        n: archive.len(),
-    })
+    /// Trains and judges the networks at the end; `winners` are those of the arms.
+    fn finals(
+        &mut self,
+        arms: &[Arm],
+        winners: &[Option<Arch>],
+        domain: &Bounded,
+        observer: &mut Observer,
+    ) -> Result<(Vec<Judged>, Final)> {
+        let Run { ground, config, .. } = *self;
+        let Ground { setting, family, data, seed, supernet } = ground;
+        let mut roles = vec![];
+        for text in &config.finals.contestants {
+            let (who, optimizer) = contestant(text)?;
+            let arch = match who {
+                "largest" => Some(largest(domain)?),
+                "any" => Some(draw_within(domain, &mut Stream::new(seed, ANY_PURPOSE, 0))),
+                arm => arms.iter().position(|own| own.name == arm).and_then(|place| winners[place].clone()),
+            };
+            // An arm in which nothing could be chosen has no winner.
+            roles.extend(arch.map(|arch| (who, arch, optimizer.unwrap_or(config.training.optimizer))));
+        }
+        let networks =
+            roles.iter().map(|(_, arch, _)| family.network(arch)).collect::<Result<Vec<Box<dyn Model>>>>()?;
+        // Networks at the end inherit where candidates that were trained did.
+        let heritage = supernet.filter(|_| matches!(config.evaluator, EvaluatorConfig::Trained(_)));
+        let name = |arch| move |own: &str| heritage.and_then(|heritage: &Heritage| heritage.source(own, arch));
+        let names: Vec<_> = roles.iter().map(|(_, arch, _)| name(arch)).collect();
+        let mut contestants = vec![];
+        for (((who, arch, optimizer), network), name) in roles.iter().zip(&networks).zip(&names) {
+            let cost = family.cost(arch)?;
+            contestants.push(Contestant {
+                role: (*who).to_owned(),
+                arch: family.show(arch),
+                model: &**network,
+                params: cost.params,
+                macs: cost.macs,
+                optimizer: *optimizer,
+                inherit: heritage.map(|heritage| Inheritance { from: heritage.named(), name }),
+            });
+        }
+        let Some((_, winner, _)) = roles.first() else {
+            return Err(Error::invalid("finals", "there is no contestant"));
+        };
+        let images = final_images(data.train.len(), config.finals.training_images(data.train.len()), seed)?;
+        let recalibration = match &config.evaluator {
+            EvaluatorConfig::Trained(options) => options.recalibration(&images, seed),
+            _ => vec![],
+        };
+        let attacks = config.finals.attacks()?;
+        let trial = Trial {
+            setting,
+            data,
+            recipe: &config.training,
+            training: &images,
+            recalibration: &recalibration,
+            seeds: &(0..config.finals.seeds).map(|i| seed.wrapping_add(i)).collect::<Vec<_>>(),
+            judging: Judging {
+                noise: Some(config.finals.noise),
+                attacks: &attacks,
+                images: config.finals.judged_images,
+                seed,
+            },
+            card: &ModelCard::of(family, winner, &data.train.class_names, setting.statistics),
+        };
+        let share = self.work.share(arms.len() + 1);
+        let (finalists, trained) = trial.run(&contestants, self.folder, share, observer)?;
+        let comparison = table("out of distribution: errors and R in percent points", &finalists);
+        self.folder.write("table.csv", &comparison.csv()?)?;
+        self.folder.write("table.svg", comparison.svg().as_bytes())?;
+        Ok((finalists, trained))
+    }
+
+    fn result(
+        &mut self,
+        (arms, correlations): (Vec<Explored>, BTreeMap<String, Option<f64>>),
+        constant: f64,
+        (finalists, trained): (Vec<Judged>, Final),
+    ) -> Result<SearchResult> {
+        let Run { ground, config, .. } = *self;
+        let report = ground.setting.gpu.report();
+        let first = arms.first().ok_or_else(|| Error::invalid("arms", "there is none"))?;
+        let best = first.best.clone().ok_or_else(|| Error::invalid("search", "nothing was found"))?;
+        let missing = config.evaluations.saturating_sub(first.evaluated);
+        let short = (missing > 0).then(|| match config.time > 0.0 {
+            true => format!("{} were asked for; the time was over", config.evaluations),
+            false => format!("{} were asked for; no more were found in many draws", config.evaluations),
+        });
+        Ok(SearchResult {
+            method: config.method.to_string(),
+            space: config.space.clone(),
+            dataset: ground.data.name.clone(),
+            seed: config.seed,
+            compat: config.compat,
+            device: format!("{} ({})", report.name, report.driver),
+            // A clock that ends a search is the one thing that does not repeat.
+            reproducible: config.time == 0.0,
+            seconds: self.folder.seconds(),
+            changes: self.folder.changes(),
+            evaluated: first.evaluated,
+            short,
+            best,
+            front: first.front.clone(),
+            findings: std::mem::take(&mut self.findings),
+            constant_error: constant.is_finite().then_some(constant),
+            correlations,
+            arms,
+            trained,
+            finalists,
+            config: config.clone(),
+        })
+    }
 }

@@ -7,6 +7,7 @@
 use std::ops::{Deref, DerefMut};
 
 use crate::error::{Error, Result};
+use crate::philox::Stream;
 
 pub mod nas_bench_201;
 
@@ -19,6 +20,16 @@ pub trait Draw {
     fn below(&mut self, n: u32) -> u32;
     /// Uniform over `[0, 1)`.
     fn uniform(&mut self) -> f64;
+}
+
+impl Draw for Stream {
+    fn below(&mut self, n: u32) -> u32 {
+        Stream::below(self, u64::from(n)) as u32
+    }
+
+    fn uniform(&mut self) -> f64 {
+        Stream::uniform(self)
+    }
 }
 
 /// Which genes a mutation may touch.

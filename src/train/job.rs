@@ -1,5 +1,7 @@
 //! Training to the end: epochs, saves, progress.
 
+use std::time::Instant;
+
 use crate::error::{Error, Result};
 use crate::progress::{Event, Observer, tell};
 use crate::report::folder::RunFolder;
@@ -12,9 +14,11 @@ pub struct Saving<'a> {
     pub folder: &'a RunFolder,
     /// Name of the checkpoint.
     pub name: &'a str,
-    /// Steps between saves, besides one at the end of every epoch.
-    pub every: usize,
 }
+
+/// Seconds between saves, besides those at the end of epochs. Where a save takes long there are fewer, so that they cost a twentieth of
+/// the time at most.
+const EVERY: f64 = 10.0;
 
 /// Trains until all steps are done. With `saving`, goes on from a checkpoint if there is one, to the same bits.
 /// `before_step` may choose paths. Returns the progress of every network after the last epoch.
@@ -44,6 +48,7 @@ pub fn run(
     // Steps are queued ahead of the device, but not by more than it can hold.
     let mut queued = 0;
     let mut note = String::new();
+    let (mut saved, mut cost) = (Instant::now(), 0.0f64);
     while !trainer.is_done() {
         before_step(trainer)?;
         trainer.submit_step()?;
@@ -60,10 +65,14 @@ pub fn run(
                 .unwrap_or_default();
         }
         let asked = tell(observer, Event::Advance { done: trainer.step() as u64, note: note.clone() });
+        let elapsed = saved.elapsed().as_secs_f64();
+        let is_due = elapsed > 20.0 * cost && (epoch_ends || elapsed > EVERY);
         if let Some(saving) = &saving
-            && (epoch_ends || asked.is_err() || (saving.every > 0 && trainer.step().is_multiple_of(saving.every)))
+            && (is_due || trainer.is_done() || asked.is_err())
         {
+            let begin = Instant::now();
             saving.folder.checkpoint(saving.name, &encode(&progress, &trainer.state_wait()?)?)?;
+            (saved, cost) = (Instant::now(), begin.elapsed().as_secs_f64());
         }
         asked?;
     }

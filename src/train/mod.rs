@@ -6,4 +6,5 @@ pub mod schedule;
 pub mod single;
 pub mod step;
 pub mod stores;
+pub mod supernet;
 pub mod trainer;

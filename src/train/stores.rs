@@ -65,6 +65,12 @@ impl Stores {
         self
     }
 
+    /// The stores of some roles alone; the memory of the others is given back when nothing else holds them.
+    pub fn only(mut self, roles: &[Role]) -> Self {
+        self.stores.retain(|role, _| roles.contains(role));
+        self
+    }
+
     /// The store of a role.
     ///
     /// # Errors

@@ -5,11 +5,11 @@
 use std::path::PathBuf;
 
 use altiplano::report::statistics::{kendall, pearson, spearman};
-use altiplano::search::hypervolume::hypervolume;
-use altiplano::search::pareto::{Point, crowding, front_of_rows, fronts, merits, ranks};
+use altiplano::search::front::hypervolume::hypervolume;
+use altiplano::search::front::pareto::{Point, crowding, front_of_rows, fronts, merits, ranks};
+use altiplano::search::front::trade_off::{Pick, high_trade_off, trade_offs};
 use altiplano::search::surrogate::Surrogate;
 use altiplano::search::surrogate::rbf::Rbf;
-use altiplano::search::trade_off::{Pick, high_trade_off, trade_offs};
 use serde_json::Value;
 
 use crate::common;

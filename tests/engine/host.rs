@@ -210,7 +210,7 @@ fn a_device_lost_in_the_middle_costs_what_was_not_saved() {
     let models = models();
     let train = |scene: &Scene, folder: &RunFolder, observer: &mut Observer| {
         let mut trainer = scene.trainer(&models, 0..2);
-        let saving = Saving { folder, name: "training", every: 0 };
+        let saving = Saving { folder, name: "training" };
         job::run(&mut trainer, Some(saving), ("training", 0.0, 1.0), observer, &mut |_| Ok(()))?;
         trainer.state_wait()
     };

@@ -2,7 +2,7 @@
 //! nothing half-written.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::program::{ARCH, Scratch, golden, refs, step, train};
 use altiplano::nn::tensors::{Named, load, to_bytes};
@@ -71,8 +71,9 @@ fn a_number_of_candidates_is_met_or_refused() {
         let plan = [&["search", "--dry-run", "--json"][..], &own, &[asked.as_str()]].concat();
         let plan = scratch.json(&plan);
         assert_eq!(plan["config"]["evaluations"].to_string(), asked, "{plan}");
-        let beside = if method == "genas" { 2 } else { 1 };
-        assert!(plan["candidates"].as_u64().unwrap() >= beside * asked.parse::<u64>().unwrap(), "{plan}");
+        let arms = plan["arms"].as_array().unwrap();
+        assert!(arms.len() == if method == "random" { 1 } else { 3 });
+        assert!(arms.iter().all(|arm| arm["candidates"] == asked.parse::<u64>().unwrap()), "{plan}");
         scratch.bad(2, &[&["search", "--out", "out"][..], &own, &["15626"]].concat(), &["--evaluations", "15625"]);
     }
 }
@@ -98,7 +99,7 @@ fn a_dry_run_writes_nothing() {
     let text = scratch.good(&["search", "--dry-run", "--out", "out"]);
     assert!(text.contains("supernet steps") && text.contains("GFLOP"), "{text}");
     let plan = scratch.json(&["search", "--dry-run", "--method", "random", "--evaluations", "7", "--json"]);
-    assert_eq!((&plan["config"]["method"], &plan["candidates"]), (&"random".into(), &7.into()), "{plan}");
+    assert_eq!((&plan["config"]["method"], &plan["arms"][0]["candidates"]), (&"random".into(), &7.into()), "{plan}");
     assert_eq!(scratch.files().len(), 0);
     // What it prints can be given back.
     scratch.write("all.toml", text);
@@ -165,15 +166,17 @@ fn a_training_leaves_a_model_that_is_measured_and_refined() {
     scratch.bad(2, &["flatness", "--model", &weights, "--data", "digits"], &["weights.safetensors", "give --arch"]);
 
     // A checkpoint that the disk has spoiled.
-    let path = scratch.path("out/checkpoint/training.ckpt");
+    let checkpoints = std::fs::read_dir(scratch.path("out/checkpoint")).unwrap().map(|entry| entry.unwrap().path());
+    let is_training = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with("finals-");
+    let path = checkpoints.into_iter().find(is_training).unwrap();
     let mut bytes = std::fs::read(&path).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     std::fs::write(&path, &bytes).unwrap();
     scratch.stops(2, &train(&["--resume", "--epochs", "40"]), &["training.epochs is 1 in the run and 40 by"]);
-    scratch.stops(2, &["train", "--resume", "--out", "out"], &["training.ckpt", "damaged"]);
+    scratch.stops(2, &["train", "--resume", "--out", "out"], &["checkpoint/finals-", "damaged"]);
     std::fs::write(&path, &bytes[..middle]).unwrap();
-    scratch.stops(2, &train(&["--epochs", "1", "--resume"]), &["training.ckpt", "cut or damaged"]);
+    scratch.stops(2, &train(&["--epochs", "1", "--resume"]), &["checkpoint/finals-", "cut or damaged"]);
     scratch.bad(2, &["train", "--resume", "--out", "nowhere"], &["there is no run in nowhere"]);
 }
 
@@ -366,7 +369,7 @@ fn configurations_that_cannot_be_read() {
     };
     fails("[build]\nchanels = 4", &["build.chanels", "did you mean `channels`?"]);
     fails("sede = 4", &["did you mean `seed`?"]);
-    fails("[evaluation.flatness]\ndraw = 4", &["evaluation.flatness.draw", "did you mean `draws`?"]);
+    fails("[evaluator.flatness]\ndraw = 4", &["evaluator.flatness.draw", "did you mean `draws`?"]);
     fails("[supernet\nepochs = 2", &["line 1"]);
     fails("channels = \"many\"", &["channels"]);
     fails("channels = -4", &["channels"]);

@@ -59,3 +59,22 @@ fn the_engine_shares_a_programs_device() {
     let (good, text) = run(&scratch, "share_device", &[]);
     assert!(good && text.contains("all right") && text.contains("accuracy"), "{text}");
 }
+
+#[test]
+fn a_search_is_asked_and_told_without_disk_or_device() {
+    let scratch = Scratch::new();
+    let (good, text) = run(&scratch, "ask_tell", &[]);
+    assert!(good && text.contains("resumed and whole agree: true"), "{text}");
+    assert!(!text.contains("\n0 of 60 evaluations failed") && text.contains(" of 60 evaluations failed"), "{text}");
+    // The front rises in both, within the limit.
+    let front = text.lines().filter(|line| line.starts_with("    "));
+    let front: Vec<(u64, f64)> = front
+        .map(|line| {
+            let mut parts = line.split_whitespace();
+            (parts.next().unwrap().parse().unwrap(), parts.next().unwrap().parse().unwrap())
+        })
+        .collect();
+    assert!(front.len() > 3 && front.windows(2).all(|pair| pair[0].0 <= pair[1].0 && pair[0].1 <= pair[1].1), "{text}");
+    assert!(front.iter().all(|(params, _)| *params <= 500_000));
+    assert_eq!(scratch.files().len(), 0);
+}

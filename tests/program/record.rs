@@ -15,12 +15,10 @@ fn search<'a>(out: &'a str, options: &[&'a str]) -> Vec<&'a str> {
     args
 }
 
-const SMALL: &str = "evaluation.images = 50
-evaluation.recalibration_batches = 1
-evolution.population = 4
-evolution.parents = 2
-evolution.mutations = 2
-evolution.crossovers = 2
+const SMALL: &str = "evaluator.images = 50
+evaluator.recalibration_batches = 1
+strategy.batch = 4
+finals.judged_images = 20
 ";
 
 fn config(scratch: &Scratch, run: &str) -> toml::Table {
@@ -171,7 +169,7 @@ fn messages_name_what_was_given() {
     scratch.good(&resume(&["--evaluations", "2"]));
     scratch.bad(2, &resume(&["--lr", "0.5"]), &["training.lr is"]);
     let none = ["search", "--data", "digits", "--out", "x", "--supernet-epochs", "0"];
-    scratch.bad(2, &none, &["--supernet-epochs: 0; training needs at least one"]);
+    scratch.bad(2, &none, &["--supernet-epochs: 0; candidates share the weights of a supernet"]);
     scratch.good(&short("train", &["--quiet", "--epochs", "2"]));
     scratch.good(&["train", "--quiet", "--resume", "--epochs", "2", "--out", "train"]);
     scratch.bad(
@@ -193,14 +191,71 @@ fn every_method_reads_or_refuses_the_space() {
     scratch.bad(2, &short("out", &["--config", "space.toml"]), &refused);
     // The released behaviour, asked for in the file, is more than a word.
     scratch.write("compat.toml", "compat = true\n");
-    for method in ["genas", "flatnas"] {
+    for method in ["genas", "croze", "flatnas"] {
         let dry = |options: &[&str]| {
             scratch.json(&[&["search", "--json", "--dry-run", "--method", method], options].concat())
         };
         assert_eq!(dry(&["--config", "compat.toml"]), dry(&["--compat"]), "{method}");
     }
-    let croze = ["search", "--method", "croze", "--config", "compat.toml", "--out", "out"];
-    scratch.bad(2, &croze, &["key compat", "unknown"]);
+    // Keys of one method are no others'.
+    for (method, key, owner) in [
+        ("genas", "strategy.pool = 3", "croze"),
+        ("croze", "evaluator.images = 3", "genas"),
+        ("flatnas", "objectives.maximize = \"loss\"", "genas"),
+    ] {
+        scratch.write("key.toml", key);
+        let name = format!("key {}", key.split(' ').next().unwrap());
+        scratch.bad(
+            2,
+            &["search", "--method", method, "--config", "key.toml", "--out", "x"],
+            &[&name, owner, "key.toml"],
+        );
+    }
+    scratch.write("key.toml", "strategy.kind = \"evolve\"");
+    scratch.bad(2, &["search", "--config", "key.toml", "--out", "x"], &["`evolve` is unknown"]);
+    scratch.write("key.toml", "evaluation = 3");
+    scratch.bad(2, &["search", "--config", "key.toml", "--out", "x"], &["key.toml", "evaluator"]);
+}
+
+/// As they were laid out before all methods had one configuration.
+#[test]
+fn files_of_earlier_versions_are_read() {
+    let scratch = Scratch::new();
+    let read = |method: &str, text: &str| -> Value {
+        scratch.write("old.toml", text);
+        scratch.json(&["search", "--dry-run", "--json", "--method", method, "--config", "old.toml"])["config"].clone()
+    };
+    let genas = read(
+        "genas",
+        "channels = 4\ntrain_share = 0.6\nevaluations = 0\nbaseline = false\n[evaluation]\nimages = 70\n[evaluation.flatness]\n\
+         draws = 3\n[evolution]\npopulation = 6\ngenerations = 3\nparents = 2\nmutations = 3\ncrossovers = 3\n[protocol]\nsame_parents = true\n",
+    );
+    assert_eq!((&genas["build"]["channels"], &genas["evaluations"]), (&4.into(), &18.into()));
+    assert_eq!(genas["arms"], serde_json::json!(["flatness"]));
+    let evaluator = &genas["evaluator"];
+    assert_eq!((&evaluator["images"], &evaluator["train_share"]), (&70.into(), &0.6.into()));
+    assert_eq!((&evaluator["flatness"]["draws"], &genas["strategy"]["population"]), (&3.into(), &6.into()));
+    assert_eq!(genas["strategy"]["protocol"]["same_parents"], true);
+    let flatnas = read(
+        "flatnas",
+        "alpha = 0.3\nseeds = 2\nfinal_images = 99\ngenerations = 2\nevaluations = 0\n[search]\ninitial = 12\npicks = 3\n\
+         [candidates]\nimages = 50\nsigma = 0.1\n",
+    );
+    assert_eq!((&flatnas["objectives"]["alpha"], &flatnas["evaluations"]), (&0.3.into(), &18.into()));
+    assert_eq!((&flatnas["finals"]["seeds"], &flatnas["finals"]["images"]), (&2.into(), &99.into()));
+    assert_eq!((&flatnas["evaluator"]["noise"]["sigma"], &flatnas["evaluator"]["images"]), (&0.1.into(), &50.into()));
+    let croze = read("croze", "proxy = \"synflow\"\nbatch = 4\nstrategy = \"mutate\"\nmoves = 2\nattacks = []\n");
+    assert_eq!(
+        (&croze["objectives"]["maximize"], &croze["evaluator"]["proxy"]),
+        (&"synflow".into(), &"synflow".into())
+    );
+    assert_eq!(croze["strategy"], serde_json::json!({"kind": "moves", "pool": 1, "moves": 2}));
+    assert_eq!(
+        (&croze["evaluator"]["scored_batch"], croze["finals"]["attacks"].as_array().unwrap().len()),
+        (&4.into(), 0)
+    );
+    let random = read("random", "[evolution]\npopulation = 7\nparents = 3\n");
+    assert_eq!(random["strategy"]["batch"], 7);
 }
 
 /// A script in the folder, with the environment of the program.

@@ -145,7 +145,11 @@ fn a_run_keeps_the_tiles_that_it_began_with() {
         let folder = scratch.path(what);
         let mut child = scratch.start(&train(what, EPOCHS, &[]));
         let begin = Instant::now();
-        while !folder.join("checkpoint/training.ckpt").exists() {
+        let is_training = |entry: std::io::Result<std::fs::DirEntry>| {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            name.starts_with("finals-") && name.ends_with(".ckpt")
+        };
+        while !std::fs::read_dir(folder.join("checkpoint")).is_ok_and(|mut all| all.any(is_training)) {
             assert!(begin.elapsed() < Duration::from_secs(60), "{what}: no checkpoint");
             std::thread::sleep(Duration::from_millis(2));
         }
@@ -191,7 +195,7 @@ fn a_search_keeps_its_tiles() {
     };
     assert_eq!(search("out", &[]).windowed, Tile::new(4, 4));
     let want = std::fs::read(scratch.path("out/best.safetensors")).unwrap();
-    for file in ["result.json", "best.safetensors", "checkpoint/training.ckpt", "checkpoint/supernet.ckpt"] {
+    for file in ["result.json", "best.safetensors", "history.jsonl", "checkpoint/supernet.ckpt"] {
         std::fs::remove_file(scratch.path("out").join(file)).unwrap();
     }
     scratch.tuned(Tile::new(16, 2), Tile::new(2, 4));

@@ -1,8 +1,6 @@
-//! `altiplano search --method flatnas` from outside: an interrupted search, candidates side by side, limits, and options that
-//! do not fit.
+//! `altiplano search --method flatnas` from outside: arms, inherited weights, limits, and options that do not fit.
 
 use std::path::Path;
-use std::time::Duration;
 
 use assert_cmd::Command;
 use serde_json::Value;
@@ -14,7 +12,7 @@ fn altiplano(folder: &Path, args: &[&str]) -> Command {
 }
 
 /// A search of eleven candidates of 480 images.
-const SETTINGS: &str = "final_images = 320\n[candidates]\ntraining_images = 480\nimages = 100\ntraining.epochs = 2\n[search]\ninitial = 10\n";
+const SETTINGS: &str = "finals.images = 320\n[evaluator]\ntraining_images = 480\nimages = 100\ntraining.epochs = 2\n[strategy]\ninitial = 10\n";
 const SEARCH: [&str; 20] = [
     "search",
     "--method",
@@ -43,44 +41,7 @@ fn read(path: &Path) -> Vec<u8> {
 }
 
 #[test]
-fn a_killed_search_ends_with_the_same_bits_whatever_trains_side_by_side() {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
-    let long = crate::common::long();
-    let settings = match long {
-        true => SETTINGS.to_owned(),
-        false => format!("baseline = false\n{}", SETTINGS.replace("final_images = 320", "final_images = 128")),
-    };
-    std::fs::write(folder.join("small.toml"), settings).unwrap();
-    let run = |args: &[&str]| {
-        let output = altiplano(folder, args).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    };
-    let search = |out, more: &[&'static str]| [&SEARCH[..], &["--out", out], more].concat();
-    let same = |other: &str| {
-        for file in ["history.jsonl", "best.safetensors", "table.csv", "table.svg"] {
-            let [a, b] = ["whole", other].map(|run| read(&folder.join(run).join(file)));
-            assert!(a == b, "{file} of {other} differs");
-        }
-    };
-    run(&search("whole", &[]));
-    if long {
-        run(&search("alone", &["--side-by-side", "1"]));
-        same("alone");
-    }
-    for seconds in if long { &[1.5, 4.0, 16.0][..] } else { &[8.0] } {
-        let mut command = altiplano(folder, &search("killed", &["--force", "--side-by-side", "3"]));
-        // The time-out kills.
-        let _ = command.timeout(Duration::from_secs_f64(*seconds)).output();
-        if folder.join("killed/config.toml").exists() {
-            run(&["search", "--resume", "--out", "killed"]);
-            same("killed");
-        }
-    }
-}
-
-#[test]
-fn the_pick_stands_beside_a_searched_baseline_and_a_control() {
+fn the_pick_stands_beside_the_baseline_under_both_optimisers() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     std::fs::write(folder.join("small.toml"), SETTINGS).unwrap();
@@ -90,29 +51,48 @@ fn the_pick_stands_beside_a_searched_baseline_and_a_control() {
         String::from_utf8(output.stdout).unwrap()
     };
     let text = run(&[&SEARCH[..], &["--out", "whole", "--seeds", "2"]].concat());
-    for word in ["front", "chosen", "baseline", "control", "severity 5", "±", "hypervolume"] {
+    for word in ["front", "arm flat", "arm baseline", "arm random", "severity 5", "±", "hypervolume"] {
         assert!(text.contains(word), "{word} is missing in {text}");
     }
     let result: Value = serde_json::from_slice(&read(&folder.join("whole/result.json"))).unwrap();
     assert_eq!(result["evaluated"], 11);
-    assert_eq!(result["steps"].as_array().unwrap().len(), 2);
+    let arms = result["arms"].as_array().unwrap();
+    assert!(arms.len() == 3 && arms.iter().all(|arm| arm["evaluated"] == 11));
+    assert_eq!(arms[0]["steps"].as_array().unwrap().len(), 2);
     let front = result["front"].as_array().unwrap();
     assert!(!front.is_empty() && front.iter().all(|e| e["params"].as_u64().unwrap() <= 9000));
-    let trained = result["final"].as_array().unwrap();
-    let roles: Vec<&str> = trained.iter().map(|row| row["role"].as_str().unwrap()).collect();
-    assert_eq!(roles, ["chosen", "baseline", "control"]);
-    assert_eq!(trained[1]["arch"], trained[2]["arch"]);
-    assert_eq!(trained[0]["arch"], result["best"]["arch"]);
+    // The whole of network and optimiser.
+    let trained = result["finalists"].as_array().unwrap();
+    let part = |row: &Value| (row["role"].as_str().unwrap().to_owned(), row["optimizer"].as_str().unwrap().to_owned());
+    let parts: Vec<(String, String)> = trained.iter().map(part).collect();
+    let want = [
+        ("flat", "sam"),
+        ("flat", "sgd"),
+        ("baseline", "sam"),
+        ("baseline", "sgd"),
+        ("random", "sam"),
+        ("largest", "sam"),
+    ];
+    assert_eq!(parts, want.map(|(role, optimizer)| (role.to_owned(), optimizer.to_owned())));
+    for (row, arm) in [(0, 0), (1, 0), (2, 1), (3, 1), (4, 2)] {
+        assert_eq!(trained[row]["arch"], arms[arm]["best"]["arch"], "row {row}");
+    }
     for row in trained {
         let errors = row["corrupted_error"].as_array().unwrap();
         let mean = errors.iter().map(|e| e["mean"].as_f64().unwrap()).sum::<f64>() / errors.len() as f64;
         assert!(errors.len() == 5 && (mean - row["mean_corrupted_error"]["mean"].as_f64().unwrap()).abs() < 1e-9);
-        assert!(row["clean_error"]["deviation"].as_f64().is_some());
+        assert!(row["clean_error"]["deviation"].as_f64().is_some() && row["params"].as_u64().unwrap() <= 9000);
     }
-    // The objectives follow from the history alone.
+    assert!(result["final"]["flatness"].is_number() && result["final"]["corruption_accuracy"].is_number());
+    objectives_follow_from_the_history(folder, &result);
+}
+
+/// And from it alone.
+fn objectives_follow_from_the_history(folder: &Path, result: &Value) {
     let history = String::from_utf8(read(&folder.join("whole/history.jsonl"))).unwrap();
-    let (others, entries): (Vec<Value>, Vec<Value>) =
-        history.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).partition(|e| e["baseline"] == true);
+    let lines: Vec<Value> = history.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).collect();
+    let of = |arm: &str| -> Vec<&Value> { lines.iter().filter(|entry| entry["arm"] == arm).collect() };
+    let (entries, others, random) = (of("flat"), of("baseline"), of("random"));
     let column = |name: &str| -> Vec<f64> { entries.iter().map(|e| e["measures"][name].as_f64().unwrap()).collect() };
     let (errors, robustness) = (column("error"), column("robustness"));
     let names: std::collections::BTreeSet<&str> = entries.iter().map(|e| e["arch"].as_str().unwrap()).collect();
@@ -121,23 +101,26 @@ fn the_pick_stands_beside_a_searched_baseline_and_a_control() {
     let constant = result["constant_error"].as_f64().unwrap();
     let learned = |values: &[f64]| -> f64 { values.iter().zip(&errors).filter(|v| *v.1 < constant).map(|v| v.0).sum() };
     let norm = learned(&errors) / learned(&robustness);
-    assert_eq!(result["learned_nothing"], errors.iter().filter(|e| **e >= constant).count());
-    assert!(constant > 50.0 && front.iter().all(|e| e["error"].as_f64().unwrap() < constant));
-    assert!((result["alpha_norm"].as_f64().unwrap() / norm - 1.0).abs() < 1e-9);
+    let arm = &result["arms"][0];
+    let front = result["front"].as_array().unwrap();
+    assert_eq!(arm["learned_nothing"], errors.iter().filter(|e| **e >= constant).count());
+    assert!(constant > 50.0 && front.iter().all(|e| e["measures"]["error"].as_f64().unwrap() < constant));
+    assert!((arm["scale"].as_f64().unwrap() / norm - 1.0).abs() < 1e-9);
     for found in front {
         let place = entries.iter().position(|e| e["arch"] == found["arch"]).unwrap();
         let f1 = 0.5 * errors[place] + 0.5 * norm * robustness[place];
-        assert!((found["f1"].as_f64().unwrap() - f1).abs() < 1e-9);
+        assert!((found["objectives"][0].as_f64().unwrap() - f1).abs() < 1e-9);
     }
-    // The baseline's search begins with the same networks, trains them with SGD, and minimises the error alone.
-    let baseline = &result["baseline"];
-    assert!(baseline["optimizer"] == "sgd" && baseline["alpha"] == 1.0 && baseline["evaluated"] == others.len());
-    assert_eq!(trained[1]["arch"], baseline["best"]["arch"]);
+    // The baseline begins with the same networks, trains them with SGD, and minimises the error alone.
     for (own, other) in entries.iter().zip(&others).take(10) {
         assert!(own["arch"] == other["arch"] && own["measures"]["training_loss"] != other["measures"]["training_loss"]);
     }
     for entry in &others {
         assert_eq!(entry["fitness"].as_f64().unwrap(), -entry["measures"]["error"].as_f64().unwrap());
+    }
+    // What both arms measure alike is measured once.
+    for (own, other) in entries.iter().zip(&random).take(10) {
+        assert_eq!((&own["arch"], &own["measures"]), (&other["arch"], &other["measures"]));
     }
 }
 
@@ -153,7 +136,7 @@ fn inherited_weights_help_and_change_no_bit_side_by_side() {
         ("initial = 10", "initial = 6"),
     ];
     let settings = settings.iter().fold(SETTINGS.to_owned(), |text, (from, to)| text.replace(from, to));
-    std::fs::write(folder.join("small.toml"), format!("baseline = false\n{settings}")).unwrap();
+    std::fs::write(folder.join("small.toml"), format!("arms = [\"flat\"]\n{settings}")).unwrap();
     let search = |out: &str, args: &[&str]| {
         let mut args = [&SEARCH[..], &["--lr", "0.02", "--out", out], args].concat();
         let generations = args.iter().position(|arg| *arg == "--generations").unwrap();
@@ -180,8 +163,8 @@ fn inherited_weights_help_and_change_no_bit_side_by_side() {
     assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
     assert!(read(&folder.join("again/best.safetensors")) == read(&folder.join("inherited/best.safetensors")));
     // The networks at the end inherit too: ten steps from fresh weights would leave them at 90 %.
-    let trained = result["final"].as_array().unwrap();
-    assert!(result["baseline"].is_null() && trained.len() == 3);
+    let trained = result["finalists"].as_array().unwrap();
+    assert_eq!(trained.len(), 3);
     let tested = trained.iter().map(|row| row["clean_error"]["mean"].as_f64().unwrap()).sum::<f64>() / 3.0;
     assert!(tested < 75.0, "{tested}");
     let error = |run: &str| -> f64 {
@@ -229,6 +212,9 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
         (&["--method", "flatnas", "--proxy", "croze"], "is for --method croze"),
         (&["--method", "genas", "--alpha", "0.5"], "is for --method flatnas"),
         (&["--method", "genas", "--surrogate", "gp"], "is for --method flatnas"),
+        (&["--method", "genas", "--arms", "flatness,acuracy"], "did you mean `accuracy`"),
+        (&["--method", "genas", "--strategy", "evolve"], "known: random"),
+        (&["--method", "croze", "--arms", "proxy,baseline"], "arm of --method croze"),
         (&["--method", "flatnoz"], "flatnas"),
         (&["--method", "flatnas", "--dry-run", "--max-params", "10"], "the smallest network has"),
         (&["--resume"], "there is no run in run"),
@@ -269,7 +255,10 @@ fn a_file_says_what_options_do_not() {
     assert_eq!((&file["method"], &file["seed"]), (&"flatnas".into(), &3.into()));
     assert_eq!(file["data"].as_str().unwrap(), folder.join("images").to_str().unwrap());
     let both = config(&["--config", "whole.toml", "--data", "digits", "--seed", "5", "--alpha", "0.25"]);
-    assert_eq!((&both["data"], &both["seed"], &both["alpha"]), (&"digits".into(), &5.into(), &0.25.into()));
+    assert_eq!(
+        (&both["data"], &both["seed"], &both["objectives"]["alpha"]),
+        (&"digits".into(), &5.into(), &0.25.into())
+    );
     let bad = |args: &[&str], message: &str| {
         let output = altiplano(folder, &[&["search"], args].concat()).output().unwrap();
         let error = String::from_utf8_lossy(&output.stderr);
@@ -286,7 +275,7 @@ fn a_file_says_what_options_do_not() {
     assert_eq!(config(&[&resumed[..], &["--config", "whole.toml"]].concat()), file);
     bad(
         &[&resumed[..], &["--config", "whole.toml", "--alpha", "0.9"]].concat(),
-        "alpha is 0.5 in the run and 0.9 by the options",
+        "objectives.alpha is 0.5 in the run and 0.9 by the options",
     );
     bad(&[&resumed[..], &["--method", "genas"]].concat(), "begun with flatnas");
     bad(&[&resumed[..], &["--method", "flatnas"]].concat(), " in the run and ");

@@ -2,9 +2,18 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[cfg(feature = "cli")]
+#[path = "../common/program.rs"]
+mod program;
 
 #[cfg(feature = "cli")]
+mod compare;
+#[cfg(feature = "cli")]
 mod flatnas;
+#[cfg(feature = "cli")]
+mod goes_on;
+#[cfg(feature = "cli")]
+mod killed;
 #[cfg(feature = "cli")]
 mod own_space;
 #[cfg(feature = "cli")]

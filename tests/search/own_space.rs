@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
 
 use altiplano::nn::tensors::{Named, Values, to_bytes};
 use assert_cmd::Command;
@@ -38,72 +37,8 @@ fn bad(folder: &Path, args: &[&str], parts: &[&str]) {
     }
 }
 
-/// Small searches by every method.
-fn searches() -> [Vec<&'static str>; 4] {
-    let common = ["search", "--quiet", "--space", "blocks", "--data", "digits", "--epochs", "1", "--build", "width=4"];
-    let own: [&[&str]; 4] = [
-        &["--method", "genas", "--supernet-epochs", "2", "--evaluations", "8", "--draws", "2"],
-        &["--method", "random", "--supernet-epochs", "1", "--evaluations", "8", "--draws", "2"],
-        &["--method", "croze", "--evaluations", "12", "--pool", "6", "--attacks", ""],
-        &[
-            "--method",
-            "flatnas",
-            "--evaluations",
-            "12",
-            "--initial",
-            "10",
-            "--candidate-epochs",
-            "1",
-            "--supernet-epochs",
-            "1",
-        ],
-    ];
-    own.map(|own| [&common[..], own].concat())
-}
-
 #[test]
-fn methods_with_a_supernet_search_it_and_go_on_where_they_were_killed() {
-    let [genas, random, ..] = searches();
-    found_killed_and_trained_again(&[genas, random]);
-}
-
-#[test]
-fn other_methods_search_it_and_go_on_where_they_were_killed() {
-    let [.., croze, flatnas] = searches();
-    found_killed_and_trained_again(&[croze, flatnas]);
-}
-
-fn found_killed_and_trained_again(searches: &[Vec<&str>]) {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
-    let read = |run: &str, file: &str| std::fs::read(folder.join(run).join(file)).unwrap();
-    for search in searches {
-        let method = search[11];
-        let whole = format!("{method}-whole");
-        good(folder, &[&search[..], &["--out", &whole]].concat());
-        let result: Value = serde_json::from_slice(&read(&whole, "result.json")).unwrap();
-        assert_eq!((&result["method"], &result["space"]), (&Value::from(method), &Value::from("blocks")));
-        let history = String::from_utf8(read(&whole, "history.jsonl")).unwrap();
-        let names: Vec<Value> = history.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        assert!(names.len() >= 8 && names.iter().all(|entry| entry["arch"].as_str().unwrap().contains(',')));
-        // The time-out kills.
-        let _ =
-            command(folder, &[&search[..], &["--out", method]].concat()).timeout(Duration::from_millis(700)).output();
-        if folder.join(method).join("config.toml").exists() {
-            good(folder, &["search", "--quiet", "--resume", "--out", method]);
-            for file in ["history.jsonl", "best.safetensors"] {
-                assert!(read(&whole, file) == read(method, file), "{method}: {file} differs after a kill");
-            }
-        }
-        // What it printed trains the network once more.
-        let again = format!("{method}-again");
-        good(folder, &["train", "--quiet", "--config", &format!("{whole}/train.toml"), "--out", &again]);
-        assert!(read(&whole, "best.safetensors") == read(&again, "best.safetensors"), "{method}: trained again");
-    }
-}
-
-#[test]
-fn all_other_commands_take_it() {
+fn all_commands_take_it() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let list = json(folder, &["space", "list", "--json"]);

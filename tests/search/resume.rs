@@ -8,10 +8,14 @@ use altiplano::Error;
 use altiplano::data::{ChannelStatistics, Dataset, load};
 use altiplano::nn::nas_bench_201::{Form, Network, build, family};
 use altiplano::nn::space::ImageInfo;
-use altiplano::progress::{Event, silent};
+use altiplano::progress::{Event, Observer, silent};
 use altiplano::report::folder::{Existing, RunFolder};
-use altiplano::search::config::{Method, Preset, SearchConfig};
-use altiplano::search::run::search;
+use altiplano::search::config::{Preset, SearchConfig};
+use altiplano::search::evaluate::EvaluatorConfig;
+use altiplano::search::methods::{Method, Situation};
+use altiplano::search::result::SearchResult;
+use altiplano::search::run::{Given, Task, search};
+use altiplano::search::strategy::StrategyConfig;
 use altiplano::space::nas_bench_201::{Macro, NasBench201};
 use altiplano::train::feed::Resident;
 use altiplano::train::job::{self, Saving};
@@ -54,7 +58,7 @@ impl Digits {
 }
 
 fn saving(folder: &RunFolder) -> Option<Saving<'_>> {
-    Some(Saving { folder, name: "training", every: 0 })
+    Some(Saving { folder, name: "training" })
 }
 
 /// State and progress after all steps without interruption.
@@ -143,25 +147,27 @@ fn state_replaces_whatever_was_there() {
 }
 
 /// A search of seconds.
-fn config(data: &Dataset) -> SearchConfig {
+fn config(data: &Dataset, method: Method) -> SearchConfig {
     let info = ImageInfo { height: 8, width: 8, channels: 1, classes: 10 };
-    let images = (data.train.len(), &info);
-    let mut config = SearchConfig::preset(Method::Genas, Preset::Quick, &NasBench201, "digits", images, false);
+    let (preset, space, images) = (Preset::Quick, &NasBench201, data.train.len());
+    let mut config = method.preset(&Situation { preset, space, data: "digits", images, info: &info, compat: false });
     config.build = build(Form::Tiny, &SIZES);
-    config.supernet.epochs = 2;
-    config.supernet.batch = 128;
-    config.evaluation.images = 64;
-    config.evaluation.batch = 32;
-    config.evaluation.recalibration_batches = 2;
-    config.evaluation.flatness.draws = 2;
-    config.evolution.population = 4;
-    config.evolution.generations = 2;
-    config.evolution.parents = 2;
-    config.evolution.mutations = 2;
-    config.evolution.crossovers = 1;
-    config.training.epochs = 1;
-    config.training.batch = 128;
-    config.baseline = true;
+    config.evaluations = 8;
+    config.arms.truncate(2);
+    config.finals.contestants = config.contestants_of_arms();
+    config.finals.judged_images = 20;
+    config.finals.noise.draws = 2;
+    let supernet = config.supernet.as_mut().unwrap();
+    (supernet.epochs, supernet.batch) = (2, 128);
+    let EvaluatorConfig::Shared(options) = &mut config.evaluator else { panic!("no supernet") };
+    (options.images, options.batch, options.recalibration_batches) = (64, 32, 2);
+    options.side_by_side = 4;
+    options.flatness.draws = 2;
+    if let StrategyConfig::Evolution(evolution) = &mut config.strategy {
+        (evolution.population, evolution.parents) = (4, 2);
+        (evolution.mutations, evolution.crossovers) = (2, 1);
+    }
+    (config.training.epochs, config.training.batch) = (1, 128);
     config
 }
 
@@ -181,6 +187,7 @@ impl Files {
         let mut result: serde_json::Value =
             serde_json::from_slice(&std::fs::read(folder.join("result.json")).unwrap()).unwrap();
         assert!(result.as_object_mut().unwrap().remove("seconds").is_some());
+        result["arms"].as_array_mut().unwrap().iter_mut().for_each(|arm| arm["seconds"] = 0.into());
         let text = std::fs::read_to_string(folder.join("history.jsonl")).unwrap();
         let history: BTreeSet<String> = text.lines().map(str::to_owned).collect();
         assert_eq!(history.len(), text.lines().count(), "the history has a line twice");
@@ -195,12 +202,21 @@ impl Files {
     }
 }
 
+fn run(
+    data: &Dataset,
+    config: &SearchConfig,
+    folder: &mut RunFolder,
+    observer: &mut Observer,
+) -> altiplano::Result<SearchResult> {
+    let family = family(Form::Tiny, &SIZES).unwrap();
+    let (gpu, preset) = (common::gpu(), common::preset());
+    search(&Task { gpu, preset, family: &family, data, config, given: &Given::default() }, folder, observer)
+}
+
 /// Runs the search in `folder` until `observer` stops it; whether it got to its end.
 fn attempt(data: &Dataset, folder: &Path, observer: &mut dyn FnMut(&Event) -> ControlFlow<()>) -> bool {
     let mut folder = RunFolder::create(folder, Existing::Resume).unwrap();
-    let space = family(Form::Tiny, &SIZES).unwrap();
-    let (gpu, preset) = (common::gpu(), common::preset());
-    match search(gpu, preset, &space, data, &config(data), &mut folder, &mut |event| observer(event)) {
+    match run(data, &config(data, Method::Genas), &mut folder, &mut |event| observer(event)) {
         Ok(_) => true,
         Err(Error::Cancelled) => false,
         Err(other) => panic!("{other}"),
@@ -226,11 +242,16 @@ fn search_stopped_at_every_event() {
     loop {
         // Once at the beginning of each stage, and after each unit of work.
         let mut stopped_at = String::new();
+        let mut testing = false;
         let done = attempt(&data, scratch.path(), &mut |event| {
             assert!(stopped_at.is_empty(), "an event after the stop: {event:?}");
             let stop = match event {
-                Event::Stage { name, .. } => stages.insert((*name).to_owned()),
-                Event::Advance { .. } => true,
+                Event::Stage { name, .. } => {
+                    testing = *name == "testing";
+                    stages.insert((*name).to_owned())
+                }
+                // Testing is not saved: whoever stops it begins it again.
+                Event::Advance { .. } => !testing || stages.insert("within the test".to_owned()),
             };
             if stop {
                 stopped_at = format!("{event:?}");
@@ -244,7 +265,7 @@ fn search_stopped_at_every_event() {
         stops += 1;
         assert!(stops < 200, "no end after {stops} stops, the last one at {stopped_at}");
     }
-    // 16 steps of the supernet, 2 + 1 groups of candidates, 11 steps of the last training, 4 stages.
+    // 16 steps of the supernet, 2 + 1 groups of candidates twice, 11 steps of the last training, 6 stages.
     assert!(stops >= 30, "only {stops} stops");
     println!("{stops} stops");
     Files::read(scratch.path()).same("stopped at every event", &want);
@@ -257,15 +278,14 @@ fn search_stopped_at_every_event() {
 fn a_search_has_as_many_candidates_as_were_asked_for() {
     let data = load("digits").unwrap();
     for method in [Method::Random, Method::Genas] {
-        let mut config = SearchConfig { method, baseline: false, ..config(&data) };
-        // Two generations have 8.
-        config.ask(11);
+        let mut config = SearchConfig { evaluations: 11, ..config(&data, method) };
+        config.arms.truncate(1);
+        config.finals.contestants.truncate(1);
         let scratch = tempfile::tempdir().unwrap();
         let mut folder = RunFolder::create(scratch.path(), Existing::Resume).unwrap();
-        let space = family(Form::Tiny, &SIZES).unwrap();
-        let (gpu, preset) = (common::gpu(), common::preset());
-        let result = search(gpu, preset, &space, &data, &config, &mut folder, &mut silent()).unwrap();
+        let result = run(&data, &config, &mut folder, &mut silent()).unwrap();
         assert_eq!((result.evaluated, folder.history().unwrap().len()), (11, 11));
+        assert!(result.short.is_none());
     }
 }
 
@@ -278,7 +298,7 @@ fn search_with_part_of_its_history() {
     let lines: Vec<&str> = text.lines().collect();
     let all = [0, lines.len() - 1, 3, 1, 5];
     for keep in all.into_iter().take(if crate::common::long() { 5 } else { 3 }) {
-        for file in ["result.json", "best.safetensors", "checkpoint/training.ckpt"] {
+        for file in ["result.json", "best.safetensors"] {
             std::fs::remove_file(scratch.path().join(file)).unwrap();
         }
         let mut part: String = lines[..keep].iter().map(|line| format!("{line}\n")).collect();
@@ -286,96 +306,5 @@ fn search_with_part_of_its_history() {
         std::fs::write(scratch.path().join("history.jsonl"), part).unwrap();
         assert!(attempt(&data, scratch.path(), &mut silent()));
         Files::read(scratch.path()).same(&format!("{keep} lines and a half"), &want);
-    }
-}
-
-/// Kills need a process.
-#[cfg(feature = "cli")]
-mod killed {
-    use std::path::Path;
-    use std::process::{Child, Command, Stdio};
-    use std::time::{Duration, Instant};
-
-    use altiplano::data::load;
-    use altiplano::philox::Stream;
-
-    use super::{Files, config};
-
-    /// Starts `altiplano search` on `folder`, whether there is a run in it or not.
-    fn start(config: &Path, folder: &Path) -> Child {
-        let runtime = config.parent().unwrap();
-        Command::new(env!("CARGO_BIN_EXE_altiplano"))
-            .args(["search", "--quiet", "--data", "digits", "--config"])
-            .arg(config)
-            .arg("--out")
-            .arg(folder)
-            // What was killed before it began leaves no run.
-            .arg(if folder.join("config.toml").exists() { "--resume" } else { "--force" })
-            .env("XDG_RUNTIME_DIR", runtime)
-            .env("ALTIPLANO_CACHE", runtime.join("cache"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap()
-    }
-
-    /// Waits for the end, at most so long; `None` if it was killed then.
-    fn end_or_kill(mut child: Child, after: Duration) -> Option<()> {
-        let start = Instant::now();
-        while start.elapsed() < after {
-            if child.try_wait().unwrap().is_some() {
-                let output = child.wait_with_output().unwrap();
-                assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-                return Some(());
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        child.kill().unwrap();
-        child.wait().unwrap();
-        None
-    }
-
-    #[test]
-    fn search_killed_at_random_times() {
-        let long = crate::common::long();
-        let (most_kills, seconds) = if long { (20, 120) } else { (4, 15) };
-        let scratch = tempfile::tempdir().unwrap();
-        let data = load("digits").unwrap();
-        let mut small = config(&data);
-        small.supernet.epochs = if long { 8 } else { 3 };
-        small.supernet.batch = 64;
-        small.evolution.generations = if long { 4 } else { 2 };
-        small.training.epochs = if long { 8 } else { 3 };
-        small.training.batch = 64;
-        let toml = scratch.path().join("small.toml");
-        std::fs::write(&toml, toml::to_string(&small).unwrap()).unwrap();
-        let begin = Instant::now();
-        let left_alone = scratch.path().join("left-alone");
-        end_or_kill(start(&toml, &left_alone), Duration::from_secs(300)).unwrap();
-        let (took, want) = (begin.elapsed(), Files::read(&left_alone));
-        let cap = took + Duration::from_secs(seconds);
-        println!("{:.1} s without interruption", took.as_secs_f64());
-        let mut random = Stream::new(1, 0x4B49_4C4C, 0);
-        let (mut kills, mut rounds) = (0, 0);
-        // Where a machine is fast, one round ends before it was killed often enough.
-        while kills < most_kills && (rounds == 0 || begin.elapsed() < cap) {
-            let folder = scratch.path().join(format!("killed-{rounds}"));
-            loop {
-                // Soon after the start, or when something has been done since the last checkpoint.
-                let wait = match kills < most_kills && begin.elapsed() < cap {
-                    true => took.mul_f64(0.03 + 0.35 * random.uniform()),
-                    false => 4 * took + Duration::from_secs(60),
-                };
-                if end_or_kill(start(&toml, &folder), wait).is_some() {
-                    break;
-                }
-                assert!(wait < 2 * took, "did not end in {:.0} s", wait.as_secs_f64());
-                kills += 1;
-            }
-            rounds += 1;
-            Files::read(&folder).same(&format!("after {kills} kills"), &want);
-        }
-        println!("{kills} kills in {rounds} rounds, {:.0} s", begin.elapsed().as_secs_f64());
-        assert!(kills >= most_kills / 4, "only {kills} kills");
     }
 }

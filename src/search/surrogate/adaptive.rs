@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{Fit, Kind, Samples, Surrogate};
 use crate::error::{Error, Result};
 use crate::report::statistics::{kendall, mean};
-use crate::search::genes::below;
+use crate::search::strategy::genes::below;
 use crate::space::Draw;
 
 /// Below so many samples there are five folds, from them on ten.

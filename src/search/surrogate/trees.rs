@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::{Kind, Samples, Surrogate};
 use crate::error::{Error, Result};
-use crate::search::genes::below;
+use crate::search::strategy::genes::below;
 use crate::space::Draw;
 
 /// How many trees an ensemble has unless told otherwise. MSuNAS grows 5,000, at ten times the cost; the mean of

@@ -1,0 +1,363 @@
+//! `altiplano compare`: finished searches beside each other, seed by seed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::Global;
+use super::place::{FORCE, Outputs};
+use crate::error::{Error, Result};
+use crate::report::folder::atomic_write;
+use crate::report::line_plot::line_plot;
+use crate::report::paired::Paired;
+use crate::report::statistics::{mean, quantile};
+use crate::report::table::Table;
+use crate::search::archive::Entry;
+use crate::search::config::SearchConfig;
+use crate::search::objectives::{Measures, ObjectivesConfig};
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// Folders of finished searches. Those that differ in nothing but their seed are taken together.
+    #[arg(required = true)]
+    runs: Vec<PathBuf>,
+    /// Also write the comparison of the networks as a table (CSV).
+    #[arg(long)]
+    csv: Option<PathBuf>,
+    /// Draw the best so far over evaluations (SVG), of the arms of searches that differ in their seed alone.
+    #[arg(long)]
+    plot: Option<PathBuf>,
+    /// Replace files that are there.
+    #[arg(long)]
+    force: bool,
+}
+
+/// What is read of a result; more may stand there.
+#[derive(Deserialize)]
+struct Read {
+    method: String,
+    space: String,
+    dataset: String,
+    seed: u64,
+    arms: Vec<ReadArm>,
+    finalists: Vec<Finalist>,
+    config: SearchConfig,
+}
+
+#[derive(Deserialize)]
+struct ReadArm {
+    arm: String,
+    scale: f64,
+    seconds: f64,
+}
+
+#[derive(Deserialize)]
+struct Finalist {
+    role: String,
+    optimizer: String,
+    params: u64,
+    clean_error: Mean,
+    mean_corrupted_error: Option<Mean>,
+}
+
+#[derive(Deserialize)]
+struct Mean {
+    mean: f64,
+}
+
+/// A finished search.
+struct Run {
+    read: Read,
+    history: Vec<Entry>,
+}
+
+/// Searches that differ in their seed alone.
+#[derive(Serialize)]
+struct Group {
+    /// What they have in common.
+    name: String,
+    seeds: Vec<u64>,
+    /// Networks that were trained at the end, the search's own first.
+    networks: Vec<Row>,
+    /// The best so far of each arm.
+    arms: Vec<Curve>,
+}
+
+/// A network of each search, over the searches.
+#[derive(Serialize)]
+struct Row {
+    network: String,
+    params: f64,
+    /// Mean errors, percent points.
+    clean_error: f64,
+    corrupted_error: Option<f64>,
+    /// By how many points the search's own network errs less, seed by seed.
+    clean_gain: Option<Paired>,
+    corrupted_gain: Option<Paired>,
+}
+
+#[derive(Serialize)]
+struct Curve {
+    arm: String,
+    seconds: f64,
+    /// Lower quartile, median and upper quartile of the best so far after each evaluation, by the objective of the search itself.
+    best: Vec<[f64; 3]>,
+}
+
+/// One group's own networks against another's, seed by seed.
+#[derive(Serialize)]
+struct Pair {
+    group: String,
+    against: String,
+    clean_gain: Option<Paired>,
+    corrupted_gain: Option<Paired>,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    groups: Vec<Group>,
+    pairs: Vec<Pair>,
+}
+
+/// Reads a run.
+fn read(folder: &Path) -> Result<Run> {
+    let path = folder.join("result.json");
+    if !path.exists() {
+        return Err(Error::file(folder, None, "holds no result.json: it is no search that was finished"));
+    }
+    let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
+    let read: Read = serde_json::from_slice(&bytes)
+        .map_err(|e| Error::file(&path, None, format!("{e}; expected the result of a search by this version")))?;
+    let path = folder.join("history.jsonl");
+    let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+    let entry = |(number, line): (usize, &str)| {
+        serde_json::from_str(line).map_err(|e| Error::file(&path, None, format!("line {}: {e}", number + 1)))
+    };
+    Ok(Run { history: text.lines().enumerate().map(entry).collect::<Result<_>>()?, read })
+}
+
+/// Runs by what they have in common, each group by seed.
+fn grouped(folders: &[PathBuf]) -> Result<Vec<(String, Vec<Run>)>> {
+    let mut groups: Vec<(SearchConfig, String, Vec<Run>)> = vec![];
+    for folder in folders {
+        let run = read(folder)?;
+        let own = &run.read;
+        // Where data lie does not matter, nor do inputs that belong to a seed.
+        let common = SearchConfig {
+            seed: 0,
+            data: own.dataset.clone(),
+            supernet_file: None,
+            warm_start: None,
+            ..own.config.clone()
+        };
+        match groups.iter_mut().find(|(config, ..)| *config == common) {
+            Some((.., runs)) => {
+                if runs.iter().any(|other| other.read.seed == own.seed) {
+                    let why = format!("there is a run with these settings and seed {} already", own.seed);
+                    return Err(Error::file(folder, None, why));
+                }
+                runs.push(run);
+            }
+            None => groups.push((common, format!("{} on {} ({})", own.method, own.dataset, own.space), vec![run])),
+        }
+    }
+    let names: Vec<String> = groups.iter().map(|(_, name, _)| name.clone()).collect();
+    let mut all = vec![];
+    for (place, (_, name, mut runs)) in groups.into_iter().enumerate() {
+        runs.sort_by_key(|run| run.read.seed);
+        // Settings that differ elsewhere are told by a number.
+        let same = names.iter().filter(|other| **other == name).count();
+        let number = 1 + names[..place].iter().filter(|other| **other == name).count();
+        all.push((if same > 1 { format!("{name}, settings {number}") } else { name }, runs));
+    }
+    Ok(all)
+}
+
+impl Finalist {
+    fn label(&self, usual: &str) -> String {
+        if self.optimizer == usual { self.role.clone() } else { format!("{}:{}", self.role, self.optimizer) }
+    }
+
+    fn corrupted(&self) -> f64 {
+        self.mean_corrupted_error.as_ref().map_or(f64::NAN, |error| error.mean)
+    }
+}
+
+impl Run {
+    fn labels(&self) -> Vec<String> {
+        let usual = self.read.config.training.optimizer.to_string().to_lowercase();
+        self.read.finalists.iter().map(|finalist| finalist.label(&usual)).collect()
+    }
+
+    fn finalist(&self, label: &str) -> Option<&Finalist> {
+        self.labels().iter().position(|own| own == label).and_then(|place| self.read.finalists.get(place))
+    }
+
+    /// The best so far of an arm, by the objective of the search itself.
+    fn best_so_far(&self, arm: &str) -> Vec<f64> {
+        let scale = self.read.arms.first().map_or(1.0, |arm| arm.scale);
+        let measure = |measures: &Measures, name: &str| measures.get(name).copied().unwrap_or(f64::NAN);
+        let value = |entry: &Entry| match &self.read.config.objectives {
+            ObjectivesConfig::Single { maximize } => measure(&entry.measures, maximize),
+            ObjectivesConfig::ErrorAndRobustness { alpha, .. } => {
+                let robustness = measure(&entry.measures, "robustness");
+                -(alpha * measure(&entry.measures, "error") + (1.0 - alpha) * scale * robustness)
+            }
+        };
+        let mut best = f64::NAN;
+        let own = self.history.iter().filter(|entry| entry.arm == arm && !entry.given);
+        // The maximum with NaN is the other.
+        own.map(|entry| {
+            best = best.max(value(entry));
+            best
+        })
+        .collect()
+    }
+}
+
+/// Gains of one network over another, seed by seed: by how many points it errs less.
+fn gains(pairs: &[(&Finalist, &Finalist)]) -> (Option<Paired>, Option<Paired>) {
+    let of = |error: &dyn Fn(&Finalist) -> f64| {
+        Paired::of(&pairs.iter().map(|(own, other)| error(other) - error(own)).collect::<Vec<_>>())
+    };
+    (of(&|finalist| finalist.clean_error.mean), of(&Finalist::corrupted))
+}
+
+fn group(name: String, runs: &[Run]) -> Group {
+    let mut labels: Vec<String> = vec![];
+    for label in runs.iter().flat_map(Run::labels) {
+        if !labels.contains(&label) {
+            labels.push(label);
+        }
+    }
+    let row = |label: &String| {
+        let all: Vec<&Finalist> = runs.iter().filter_map(|run| run.finalist(label)).collect();
+        let column = |value: &dyn Fn(&Finalist) -> f64| mean(&all.iter().map(|own| value(own)).collect::<Vec<_>>());
+        let pairs = runs.iter().filter_map(|run| Some((run.read.finalists.first()?, run.finalist(label)?)));
+        let (clean_gain, corrupted_gain) = match labels.first() == Some(label) {
+            true => (None, None),
+            false => gains(&pairs.collect::<Vec<_>>()),
+        };
+        Row {
+            network: label.clone(),
+            params: column(&|own| own.params as f64).unwrap_or(f64::NAN),
+            clean_error: column(&|own| own.clean_error.mean).unwrap_or(f64::NAN),
+            corrupted_error: column(&Finalist::corrupted).filter(|error| error.is_finite()),
+            clean_gain,
+            corrupted_gain,
+        }
+    };
+    let networks = labels.iter().map(row).collect();
+    let names: BTreeSet<&str> = runs.iter().flat_map(|run| &run.read.arms).map(|arm| arm.arm.as_str()).collect();
+    let measures_own = |arm: &&str| runs.iter().all(|run| run.best_so_far(arm).iter().any(|value| value.is_finite()));
+    let curve = |arm: &str| {
+        let curves: Vec<Vec<f64>> = runs.iter().map(|run| run.best_so_far(arm)).collect();
+        let longest = curves.iter().map(Vec::len).max().unwrap_or(0);
+        let at = |n: usize| -> [f64; 3] {
+            let values: Vec<f64> = curves.iter().filter_map(|curve| curve.get(n).or(curve.last()).copied()).collect();
+            [0.25, 0.5, 0.75].map(|q| quantile(&values, q).unwrap_or(f64::NAN))
+        };
+        let seconds = runs.iter().flat_map(|run| &run.read.arms).filter(|own| own.arm == arm).map(|own| own.seconds);
+        let seconds = mean(&seconds.collect::<Vec<_>>()).unwrap_or(f64::NAN);
+        Curve { arm: arm.to_owned(), seconds, best: (0..longest).map(at).collect() }
+    };
+    let arms = names.into_iter().filter(measures_own).map(curve).collect();
+    Group { name, seeds: runs.iter().map(|run| run.read.seed).collect(), networks, arms }
+}
+
+/// The first networks of two groups against each other, over the seeds that both have.
+fn pair(one: &(String, Vec<Run>), other: &(String, Vec<Run>)) -> Pair {
+    let by_seed: BTreeMap<u64, &Run> = other.1.iter().map(|run| (run.read.seed, run)).collect();
+    let pairs = one
+        .1
+        .iter()
+        .filter_map(|run| Some((run.read.finalists.first()?, by_seed.get(&run.read.seed)?.read.finalists.first()?)));
+    let (clean_gain, corrupted_gain) = gains(&pairs.collect::<Vec<_>>());
+    Pair { group: one.0.clone(), against: other.0.clone(), clean_gain, corrupted_gain }
+}
+
+/// The networks of all groups as a table.
+fn table(groups: &[Group]) -> Table {
+    let header = [
+        "search",
+        "searches",
+        "network",
+        "parameters",
+        "clean error",
+        "corrupted error",
+        "gain over it, clean",
+        "gain over it, corrupted",
+    ];
+    let gain = |gain: &Option<Paired>| gain.as_ref().map_or("-".to_owned(), Paired::to_string);
+    let row = |group: &Group, row: &Row| {
+        vec![
+            group.name.clone(),
+            group.seeds.len().to_string(),
+            row.network.clone(),
+            format!("{:.0}", row.params),
+            format!("{:.2}", row.clean_error),
+            row.corrupted_error.map_or("-".to_owned(), |error| format!("{error:.2}")),
+            gain(&row.clean_gain),
+            gain(&row.corrupted_gain),
+        ]
+    };
+    let rows = groups.iter().flat_map(|group| group.networks.iter().map(|own| row(group, own)).collect::<Vec<_>>());
+    Table { title: String::new(), header: header.map(str::to_owned).into(), rows: rows.collect() }
+}
+
+fn text(answer: &Answer) -> String {
+    let mut text = table(&answer.groups).text();
+    text += "errors in percent points, means over searches; a gain is by how many points the search's own network, the first of its \
+             search, errs less than this one, seed by seed (bounds at 95 %: exact below 20 searches, and none below six)\n";
+    for pair in &answer.pairs {
+        let gain = |gain: &Option<Paired>| match gain {
+            Some(gain) => format!("{gain} points over {} seeds", gain.pairs),
+            None => "no seed in common".to_owned(),
+        };
+        text += &format!(
+            "{} against {}: clean {}, corrupted {}\n",
+            pair.group,
+            pair.against,
+            gain(&pair.clean_gain),
+            gain(&pair.corrupted_gain)
+        );
+    }
+    text
+}
+
+/// Compares the searches of some folders.
+///
+/// # Errors
+/// If one is no finished search.
+pub(super) fn of(global: &Global, folders: &[PathBuf]) -> Result<()> {
+    run(global, &Args { runs: folders.to_vec(), csv: None, plot: None, force: false })
+}
+
+pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
+    let inputs: Vec<Option<&Path>> = args.runs.iter().map(|path| Some(path.as_path())).collect();
+    let mut outputs = Outputs::new(&inputs);
+    let replace = (!args.force).then_some(FORCE);
+    outputs.file("--csv", args.csv.as_deref(), &["csv"], replace)?;
+    outputs.file("--plot", args.plot.as_deref(), &["svg"], replace)?;
+    let runs = grouped(&args.runs)?;
+    if args.plot.is_some() && runs.len() > 1 {
+        let why = format!("draws searches that differ in their seed alone; these are of {} kinds", runs.len());
+        return Err(Error::invalid("--plot", why));
+    }
+    let mut pairs = vec![];
+    for (place, own) in runs.iter().enumerate() {
+        pairs.extend(runs[..place].iter().map(|other| pair(own, other)));
+    }
+    let groups = runs.into_iter().map(|(name, runs)| group(name, &runs)).collect();
+    let answer = Answer { groups, pairs };
+    if let Some(path) = &args.csv {
+        atomic_write(path, &table(&answer.groups).csv()?)?;
+    }
+    if let (Some(path), Some(group)) = (&args.plot, answer.groups.first()) {
+        let lines: Vec<_> = group.arms.iter().map(|arm| (arm.arm.clone(), arm.best.clone())).collect();
+        let title = format!("{}, {} searches", group.name, group.seeds.len());
+        atomic_write(path, line_plot(&title, "evaluations", "best so far", &lines, 1).as_bytes())?;
+    }
+    global.print(&answer, || text(&answer))
+}

@@ -1,0 +1,118 @@
+//! Files of settings that earlier versions wrote: where their keys are now.
+
+use toml::{Table, Value};
+
+/// Old keys and new ones, in tables with dots. A whole table goes into what is there of the new one.
+const MOVED: [(&str, &str); 23] = [
+    ("channels", "build.channels"),
+    ("cells", "build.cells"),
+    ("image", "build.image"),
+    ("candidates.sigma", "evaluator.noise.sigma"),
+    ("candidates.draws", "evaluator.noise.draws"),
+    ("candidates.batch", "evaluator.noise.batch"),
+    ("candidates", "evaluator"),
+    ("evaluation", "evaluator"),
+    ("evolution", "strategy"),
+    ("search", "strategy"),
+    ("protocol", "strategy.protocol"),
+    ("pool", "strategy.pool"),
+    ("moves", "strategy.moves"),
+    ("train_share", "evaluator.train_share"),
+    ("proxy", "evaluator.proxy"),
+    ("network", "evaluator.network"),
+    ("batch", "evaluator.scored_batch"),
+    ("alpha", "objectives.alpha"),
+    ("minimize_macs", "objectives.minimize_macs"),
+    ("seeds", "finals.seeds"),
+    ("final_images", "finals.images"),
+    ("attacks", "finals.attacks"),
+    ("baseline", "arms"),
+];
+
+/// Whether settings were laid out as earlier versions did.
+pub(super) fn is_earlier(settings: &Table) -> bool {
+    MOVED.iter().any(|(old, _)| settings.contains_key(*old))
+}
+
+/// Moves what stands where earlier versions had it; `default` are settings of today.
+pub(super) fn moved(given: &mut Table, default: &Table) {
+    if !is_earlier(given) {
+        return;
+    }
+    evaluations(given);
+    // Candidates at random had the sizes of an evolution, of which one counted.
+    let kind = default.get("strategy").and_then(|strategy| strategy.get("kind")).and_then(Value::as_str);
+    if kind == Some("random") {
+        let population = take(given, "evolution.population");
+        population.into_iter().for_each(|population| put(given, "strategy.batch", population));
+        ["evolution", "protocol"].iter().for_each(|key| drop(given.remove(*key)));
+    }
+    if let Some(Value::String(strategy)) = given.get("strategy") {
+        let kind = if strategy == "random" { "random" } else { "moves" };
+        let pool = (strategy == "mutate").then(|| ("pool".to_owned(), Value::from(1)));
+        let table = std::iter::once(("kind".to_owned(), kind.into())).chain(pool).collect();
+        given.insert("strategy".to_owned(), Value::Table(table));
+    }
+    if let Some(proxy) = given.get("proxy").cloned() {
+        put(given, "objectives.maximize", proxy);
+    }
+    for (old, new) in MOVED {
+        let Some(value) = take(given, old) else { continue };
+        match (old, value.as_bool()) {
+            // Without a baseline a search stood alone.
+            ("baseline", Some(true)) => {}
+            ("baseline", _) => {
+                let first = default.get("arms").and_then(|arms| arms.get(0)).cloned();
+                put(given, new, Value::Array(first.into_iter().collect()));
+            }
+            _ => put(given, new, value),
+        }
+    }
+}
+
+/// Puts the number of evaluations in place of that of generations.
+fn evaluations(given: &mut Table) {
+    let number = |given: &Table, key: &str| {
+        let mut parts = key.split('.');
+        let first = parts.next().and_then(|first| given.get(first));
+        parts.fold(first, |value, part| value.and_then(|value| value.get(part))).and_then(Value::as_integer)
+    };
+    let genas = number(given, "evolution.population").zip(number(given, "evolution.generations"));
+    let flatnas = number(given, "search.initial").zip(number(given, "search.picks")).zip(number(given, "generations"));
+    let all = genas.map(|(population, generations)| population.saturating_mul(generations)).or_else(|| {
+        flatnas.map(|((initial, picks), generations)| initial.saturating_add(picks.saturating_mul(generations)))
+    });
+    take(given, "generations");
+    take(given, "evolution.generations");
+    // 0 stood for all that the generations had.
+    if number(given, "evaluations") == Some(0) {
+        given.remove("evaluations");
+    }
+    if let (Some(all), false) = (all, given.contains_key("evaluations")) {
+        given.insert("evaluations".to_owned(), all.into());
+    }
+}
+
+fn take(from: &mut Table, key: &str) -> Option<Value> {
+    match key.split_once('.') {
+        Some((table, rest)) => take(from.get_mut(table)?.as_table_mut()?, rest),
+        None => from.remove(key),
+    }
+}
+
+fn put(into: &mut Table, key: &str, value: Value) {
+    let (first, rest) = key.split_once('.').map_or((key, None), |(first, rest)| (first, Some(rest)));
+    match (rest, value) {
+        (Some(rest), value) => {
+            if let Value::Table(inner) = into.entry(first).or_insert_with(|| Table::new().into()) {
+                put(inner, rest, value);
+            }
+        }
+        (None, Value::Table(all)) if into.get(first).is_some_and(Value::is_table) => {
+            if let Some(Value::Table(inner)) = into.get_mut(first) {
+                inner.extend(all);
+            }
+        }
+        (None, value) => drop(into.insert(first.to_owned(), value)),
+    }
+}

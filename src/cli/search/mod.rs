@@ -1,0 +1,263 @@
+//! `altiplano search`
+
+mod options;
+mod text;
+mod truth;
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::Global;
+use super::args::image_info;
+use super::configuration::{Configured, Extension, FILE, Source, to_toml};
+use super::progress::{duration, note};
+use super::run::{Place, in_folder};
+use super::train::keep_training;
+use crate::data::{Dataset, absolute};
+use crate::error::{Error, Result};
+use crate::nn::space::Family;
+use crate::nn::weights::Weights;
+use crate::report::folder::RunFolder;
+use crate::search::archive::Entry;
+use crate::search::budget::Work;
+use crate::search::config::{Preset, SearchConfig};
+use crate::search::methods::{Method, Situation};
+use crate::search::result::SearchResult;
+use crate::search::run::{Given, Task, search};
+use crate::search::strategy::StrategyConfig;
+use crate::search::surrogate::Kind;
+
+pub(super) use options::Args;
+
+impl Args {
+    /// Where the run's configuration comes from.
+    fn source<'a>(&'a self, global: &'a Global) -> Source<'a> {
+        let extension = self.extend.then(|| Extension {
+            keys: [
+                ("evaluations", self.evaluations.map(|v| toml::Value::from(v as i64))),
+                ("time", self.time.map(Into::into)),
+            ]
+            .into_iter()
+            .filter_map(|(key, value)| Some((key.to_owned(), value?)))
+            .collect(),
+        });
+        Source {
+            global,
+            out: self.out.as_deref(),
+            resume: self.resume || self.extend,
+            file: self.config.as_deref(),
+            inputs: vec![("supernet_file", self.supernet.as_deref()), ("warm_start", self.warm_start.as_deref())],
+            extension,
+        }
+    }
+
+    /// The run's folder.
+    fn place<'a>(&'a self, global: &'a Global) -> Result<Place<'a>> {
+        let Args { out, resume, extend, force, strict, .. } = self;
+        let out = out.as_deref().ok_or_else(|| Error::invalid("--out", "is needed: a folder for the results"))?;
+        Ok(Place { global, out, resume: *resume || *extend, force: *force, strict: *strict })
+    }
+
+    /// The configuration of a new run.
+    fn configured(&self, global: &Global, data: &Dataset, name: &str, method: Method) -> Result<SearchConfig> {
+        let source = self.source(global);
+        let space = self.sizes.space_of(&source)?;
+        let situation = Situation {
+            preset: self.preset.parse::<Preset>()?,
+            space: &**space,
+            data: name,
+            images: data.train.len(),
+            info: &image_info(data),
+            compat: source.switch("compat", self.compat)?,
+        };
+        let mut config = method.preset(&situation);
+        if let Some(name) = source.text("strategy", self.strategy.as_deref())? {
+            config.strategy = StrategyConfig::named(&name)?;
+        }
+        config.seed = global.seed;
+        let usual = config.finals.contestants.clone();
+        config = source.merged(config, &|key| options::owner(key, &situation).map(|method| method.to_string()))?;
+        name.clone_into(&mut config.data);
+        space.name().clone_into(&mut config.space);
+        config = self.apply(config, &situation)?;
+        for (path, key) in [(&self.supernet, &mut config.supernet_file), (&self.warm_start, &mut config.warm_start)] {
+            if let Some(path) = path {
+                *key = Some(absolute(path)?);
+            }
+        }
+        if config.finals.contestants == usual {
+            config.finals.contestants = config.contestants_of_arms();
+        }
+        self.apply_training(&mut config)?;
+        let family = self.sizes.for_data(space, data, config.build)?;
+        config.build = family.build.clone();
+        self.apply_generations(global, &mut config, &family)?;
+        config.validate(&family, data.train.len())?;
+        Ok(config)
+    }
+
+    /// The options of training hold for candidates too, but the epochs, which are few there.
+    fn apply_training(&self, config: &mut SearchConfig) -> Result<()> {
+        self.training.apply(&mut config.training)?;
+        if let crate::search::evaluate::EvaluatorConfig::Trained(options) = &mut config.evaluator {
+            let epochs = options.training.epochs;
+            self.training.apply(&mut options.training)?;
+            options.training.epochs = epochs;
+        }
+        Ok(())
+    }
+
+    /// Evaluations by generations, and what a surrogate needs.
+    fn apply_generations(&self, global: &Global, config: &mut SearchConfig, family: &Family) -> Result<()> {
+        let StrategyConfig::Surrogate(settings) = config.strategy else { return Ok(()) };
+        if let Some(generations) = self.generations {
+            let most = 1 << 20;
+            if generations > most {
+                return Err(Error::invalid("--generations", format!("is {generations}, expected at most {most}")));
+            }
+            let all = settings.initial.saturating_add(settings.each().saturating_mul(generations as usize));
+            config.evaluations = if self.evaluations.is_some() { all.min(config.evaluations) } else { all };
+        }
+        // A model of fewer samples than it has coefficients would fall back to another in every generation.
+        let features = family.features(&family.smallest()).len();
+        if config.evaluations > settings.initial {
+            settings.surrogate.check_samples(settings.initial, features)?;
+        }
+        if settings.surrogate == Kind::None && global.was_given("--picks") {
+            let why = "is for surrogates; without one a generation is a population (--population)";
+            return Err(Error::invalid("--picks", why));
+        }
+        Ok(())
+    }
+}
+
+/// The method of the run that is to be gone on with, or else the one that was asked for.
+fn method(global: &Global, args: &Args) -> Result<Method> {
+    let source = args.source(global);
+    let asked = source.text("method", Some(&args.method))?.unwrap_or_default();
+    let Some(stored) = source.begun_with("method")? else {
+        return match (asked.parse::<Method>(), &args.config) {
+            (Err(why), Some(path)) if !global.was_given("--method") => Err(Error::file(path, None, why.to_string())),
+            (found, _) => found,
+        };
+    };
+    let begun = stored.unwrap_or_else(|| asked.clone());
+    if global.was_given("--method") && asked != begun {
+        return Err(Error::invalid("--method", format!("is {asked}, but the run was begun with {begun}")));
+    }
+    begun.parse()
+}
+
+pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
+    if args.truth.is_some() {
+        return truth::run(global, args);
+    }
+    if let Some(option) = ["--maximize", "--minimize", "--plot"].into_iter().find(|option| global.was_given(option)) {
+        return Err(Error::invalid(option, "is for searches in a table; give one with --truth"));
+    }
+    if args.extend && args.evaluations.is_none() && args.time.is_none() {
+        return Err(Error::invalid("--extend", "to what? Give --evaluations or --time"));
+    }
+    if let (Some(count), Some(out)) = (args.search_seeds, &args.out) {
+        return several(global, args, out, count);
+    }
+    if let Some((result, folder, again)) = one(global, args)? {
+        global.print(&result, || text::found(&result, &folder, &again))?;
+    }
+    Ok(())
+}
+
+/// Searches once, or with `--dry-run` says what that would take; the result, its folder, and the command that trains the network again.
+fn one(global: &Global, args: &Args) -> Result<Option<(SearchResult, RunFolder, String)>> {
+    let method = method(global, args)?;
+    let make = |data: &Dataset, name: &str| args.configured(global, data, name, method);
+    let run = args.source(global).configuration(Some(&args.data), &make)?;
+    let Configured { config, data, .. } = &run;
+    let family = global.registry.open(&config.space, config.build.clone())?;
+    if args.dry_run {
+        let work = Work::of(config, &family, data.train.len(), data.test.len())?;
+        return dry_run(global, config, &work).map(|()| None);
+    }
+    let given = given(config, &family)?;
+    let (result, folder) = in_folder(&args.place(global)?, &run, &mut |gpu, preset, folder, observer| {
+        search(&Task { gpu, preset, family: &family, data, config, given: &given }, folder, observer)
+    })?;
+    let images = config.finals.training_images(data.train.len());
+    let again = keep_training(&run, &result.best.arch, images, &folder)?;
+    Ok(Some((result, folder, again)))
+}
+
+/// Searches with several seeds, each in a folder of its own, and compares what was found.
+fn several(global: &Global, args: &Args, out: &Path, count: u64) -> Result<()> {
+    let beyond = || format!("{} and {count} seeds from there are beyond the largest number", global.seed);
+    let end = global.seed.checked_add(count).ok_or_else(|| Error::invalid("--seed", beyond()))?;
+    let mut folders = vec![];
+    for seed in global.seed..end {
+        let folder = out.join(format!("seed-{seed}"));
+        let (begun, done) = (folder.join(FILE).exists(), folder.join("result.json").exists());
+        let own = Global { seed, given: [&global.given[..], &["--seed".to_owned()]].concat(), ..global.clone() };
+        if args.force || !done {
+            note(global, &format!("search {} of {count}, with seed {seed}", seed - global.seed + 1));
+            let resume = begun && !args.force;
+            let mut search = args.clone();
+            (search.out, search.resume) = (Some(folder.clone()), resume);
+            one(&own, &search)?;
+        }
+        folders.push(folder);
+    }
+    super::compare::of(global, &folders)
+}
+
+/// Reads what a run begins with.
+fn given(config: &SearchConfig, family: &Family) -> Result<Given> {
+    let mut given = Given::default();
+    if let Some(path) = &config.supernet_file {
+        given.supernet = Some(Weights::read(Path::new(path))?.named);
+    }
+    if let Some(path) = &config.warm_start {
+        let path = Path::new(path);
+        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+        for (number, line) in text.lines().enumerate() {
+            let fail = |why: String| Error::file(path, None, format!("line {}: {why}", number + 1));
+            let entry: Entry = serde_json::from_str(line).map_err(|e| fail(e.to_string()))?;
+            family.parse(&entry.arch).map_err(|e| fail(e.to_string()))?;
+            given.warm.push(entry);
+        }
+        // Of a run with several arms, those of the search itself.
+        let own = given.warm.first().map(|entry| entry.arm.clone()).unwrap_or_default();
+        given.warm.retain(|entry| entry.arm == own);
+        if given.warm.is_empty() {
+            return Err(Error::file(path, None, "holds no candidate"));
+        }
+    }
+    Ok(given)
+}
+
+#[derive(Serialize)]
+struct Plan<'a> {
+    config: &'a SearchConfig,
+    #[serde(flatten)]
+    work: &'a Work,
+}
+
+/// Prints the numbers and what they cost.
+fn dry_run(global: &Global, config: &SearchConfig, work: &Work) -> Result<()> {
+    let toml = to_toml(config)?;
+    global.print(&Plan { config, work }, || {
+        let arm = |arm: &crate::search::budget::ArmWork| {
+            format!("# arm {}: {} candidates of {:.0} forward images each\n", arm.arm, arm.candidates, arm.images_per_candidate)
+        };
+        format!(
+            "{toml}\n# {} supernet steps\n{}# {} networks of {} training steps at the end\n# about {:.0} GFLOP: {} at 10 GFLOP/s (a \
+             software adapter), {} at 1 TFLOP/s",
+            work.supernet_steps,
+            work.arms.iter().map(arm).collect::<String>(),
+            work.networks,
+            work.training_steps,
+            work.gflop,
+            duration(work.seconds_at_10_gflops),
+            duration(work.seconds_at_1000_gflops),
+        )
+    })
+}

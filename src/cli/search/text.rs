@@ -1,0 +1,107 @@
+//! What a search found, in lines: one printer for all methods.
+
+use super::super::progress::duration;
+use crate::report::folder::RunFolder;
+use crate::search::finals::{files, table};
+use crate::search::result::{Explored, Found, SearchResult};
+
+/// What the user reads at the end.
+pub(super) fn found(result: &SearchResult, folder: &RunFolder, again: &str) -> String {
+    let best = &result.best;
+    let arms: String = result.arms.iter().map(arm).collect();
+    let front = if result.front.len() > 1 { front(result) } else { String::new() };
+    let files: String = files(folder).iter().map(|file| format!("    {}\n", file.display())).collect();
+    let short = result.short.as_ref().map_or(String::new(), |why| format!(" ({why})"));
+    let trained = &result.trained;
+    let adversarial = match result.config.training.adversarial {
+        Some(a) => format!(", on images moved by PGD-{} of {:.3}/255", a.steps, 255.0 * a.eps),
+        None => String::new(),
+    };
+    format!(
+        "found {}\n    fitness {}, {} parameters, {} multiply-adds, best of {} candidates{short}\n    {}\n{arms}{}{front}trained {} epochs \
+         with {}{adversarial}: {:.2} % of {} test images right (loss {:.4})\n{}trained side by side, tested on images that the search \
+         never saw (errors and R in percent points):\n{}{}files:\n{files}train it again:\n    {again}\n{} in all",
+        best.arch,
+        number(best.fitness),
+        best.params,
+        best.macs,
+        result.evaluated,
+        measures(best),
+        correlations(result),
+        trained.epochs,
+        trained.optimizer,
+        100.0 * trained.clean_accuracy,
+        trained.test_images,
+        trained.clean_loss,
+        trained.lines(),
+        table("", &result.finalists).text(),
+        warnings(result),
+        duration(result.seconds),
+    )
+}
+
+/// A number with as many digits as tell it apart.
+fn number(value: f64) -> String {
+    match value.abs() {
+        size if size >= 1e6 || (size < 1e-3 && size > 0.0) => format!("{value:.4e}"),
+        size if size >= 100.0 => format!("{value:.2}"),
+        _ => format!("{value:.4}"),
+    }
+}
+
+fn measures(found: &Found) -> String {
+    found.measures.iter().map(|(name, value)| format!("{name} {}", number(*value))).collect::<Vec<_>>().join(", ")
+}
+
+/// A search, or what it is held against, in a line or two.
+fn arm(arm: &Explored) -> String {
+    let left_out = [(arm.failed, "could not be evaluated"), (arm.learned_nothing, "learned nothing")];
+    let left_out: String = left_out.iter().filter(|(n, _)| *n > 0).map(|(n, why)| format!(" ({n} {why})")).collect();
+    let given = if arm.given > 0 { format!(" after {} of another run", arm.given) } else { String::new() };
+    let mut surrogates: Vec<&str> = arm.steps.iter().map(|step| step.surrogate.as_str()).collect();
+    surrogates.retain(|name| !name.is_empty());
+    let by = if surrogates.is_empty() { String::new() } else { format!(", proposed by {}", surrogates.join(", ")) };
+    let volumes: Vec<f64> = arm.steps.iter().filter_map(|step| step.hypervolume).collect();
+    let volume = match (volumes.first(), volumes.last()) {
+        (Some(first), Some(last)) => format!("; hypervolume of the front from {first:.4} to {last:.4}"),
+        _ => String::new(),
+    };
+    let best = match &arm.best {
+        Some(best) => format!("fitness {}, {} parameters, {}", number(best.fitness), best.params, best.arch),
+        None => "nothing that can be chosen".to_owned(),
+    };
+    format!(
+        "arm {} ({}): {} candidates{given}{left_out} in {}{by}{volume}\n    {best}\n",
+        arm.arm,
+        arm.strategy,
+        arm.evaluated,
+        duration(arm.seconds)
+    )
+}
+
+fn front(result: &SearchResult) -> String {
+    let line = |found: &Found| {
+        let objectives: Vec<String> = found.objectives.iter().map(|value| number(*value)).collect();
+        format!("    {:>10}  {:>12}  {}  {}\n", found.params, found.macs, objectives.join("  "), found.arch)
+    };
+    let lines: String = result.front.iter().map(line).collect();
+    format!("front (parameters, multiply-adds, objectives):\n{lines}")
+}
+
+fn correlations(result: &SearchResult) -> String {
+    let known = result.correlations.iter().filter_map(|(name, value)| Some(format!("{name} {:.2}", (*value)?)));
+    let known: Vec<String> = known.collect();
+    if known.is_empty() {
+        return String::new();
+    }
+    format!("rank correlation of the fitness with {}\n", known.join(", "))
+}
+
+fn warnings(result: &SearchResult) -> String {
+    let constant = |error: f64| result.constant_error.is_some_and(|least| error >= least);
+    let poor = result.finalists.iter().filter(|judged| constant(judged.clean_error.mean));
+    let line = |role: &str| {
+        format!("note: {role} errs as often as a network that always gives the same answer; its R says nothing\n")
+    };
+    poor.map(|judged| line(&judged.role)).collect()
+}

@@ -1,0 +1,356 @@
+//! What trained networks are worth on test images that nothing has seen: clean, corrupted, attacked, and under weight noise.
+
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use super::attack::{Attack, Attacked, Attacker, suspicions};
+use super::corruption::{Origin, evaluate_wait, grid};
+use super::flatness::flatnas_robustness;
+use super::forward::{Forward, Score, Subject, graph, graphs};
+use super::noise::Perturbation;
+use super::side_by_side::{halving, limited};
+use crate::corrupt::{Constants, Kind, Severity};
+use crate::data::TestImages;
+use crate::error::{Error, Result};
+use crate::graph::{Noise, Role, Statistics};
+use crate::nn::Model;
+use crate::train::feed::Resident;
+use crate::train::step::Optimizer;
+use crate::train::stores::Stores;
+use crate::train::trainer::{Progress, Recipe, Setting};
+
+/// Test images that are corrupted or attacked at the end of a training; `altiplano evaluate` takes all.
+pub const JUDGED_IMAGES: usize = 200;
+/// Images per batch of clean test images.
+const BATCH: usize = 128;
+/// Bytes of activations that one population may take on adapters that share the processor's memory, and on others.
+const BUDGETS: (u64, u64) = (512 << 20, 2 << 30);
+
+/// Weight noise, as FlatNAS's `R` has it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WeightNoise {
+    /// Deviation, as a part of each weight.
+    pub sigma: f64,
+    /// Draws.
+    pub draws: usize,
+    /// Images per batch.
+    pub batch: usize,
+}
+
+impl WeightNoise {
+    /// Checks the numbers.
+    ///
+    /// # Errors
+    /// Names the one that cannot be used.
+    pub fn validate(&self) -> Result<()> {
+        for (what, value) in [("batch", self.batch), ("--draws", self.draws)] {
+            if value == 0 {
+                return Err(Error::invalid(what, "is 0, expected at least 1"));
+            }
+        }
+        if !(0.0..=10.0).contains(&self.sigma) {
+            return Err(Error::invalid("--sigma", format!("is {}, expected 0 to 10", self.sigma)));
+        }
+        Ok(())
+    }
+}
+
+/// A trained network.
+#[derive(Clone)]
+pub struct Network<'m> {
+    /// What it computes.
+    pub model: &'m dyn Model,
+    /// Its weights and statistics.
+    pub stores: Stores,
+}
+
+impl Network<'_> {
+    /// As the subject of an evaluation.
+    ///
+    /// # Errors
+    /// If it has no weights.
+    pub fn subject(&self) -> Result<Subject> {
+        let weights = self.stores.of(Role::Weights)?.clone();
+        // A network without batch norms has no statistics, and nothing asks for them.
+        let running = self.stores.of(Role::Running).unwrap_or(&weights).clone();
+        Ok(Subject { weights: (weights, 0), running: (running, 0), path: vec![] })
+    }
+}
+
+/// How networks are judged.
+#[derive(Clone, Copy)]
+pub struct Judging<'a> {
+    /// Weight noise, if they are to be disturbed.
+    pub noise: Option<WeightNoise>,
+    /// Attacks.
+    pub attacks: &'a [Attack],
+    /// Test images, the first ones, that are corrupted, attacked, and seen by disturbed networks; 0 for all.
+    pub images: usize,
+    /// Seed of corruptions, attacks and noise.
+    pub seed: u64,
+}
+
+/// What was found of a network.
+#[derive(Clone, Debug, Default)]
+pub struct Tested {
+    /// On all test images.
+    pub clean: Score,
+    /// On those that all that follows was measured on.
+    pub uncorrupted: Score,
+    /// How many these are.
+    pub images: usize,
+    /// FlatNAS's `R`, in percent points.
+    pub robustness: Option<f64>,
+    /// Mean rise of the loss under weight noise.
+    pub rise: Option<f64>,
+    /// Accuracy over the 15 main corruptions at each severity; empty for images that cannot be corrupted.
+    pub corrupted: Vec<f64>,
+    /// Mean over all of them.
+    pub corruption_accuracy: Option<f64>,
+    /// What attacks reached.
+    pub attacks: Vec<(Attack, Attacked)>,
+    /// What is suspicious about it.
+    pub suspicions: Vec<String>,
+}
+
+/// Judges networks, as many side by side as fit; waits for the results. `report` is called with the share of the work that is done.
+///
+/// # Errors
+/// If the device has no room for a single one, and what `report` returns.
+pub fn judge_wait(
+    setting: &Setting,
+    test: &TestImages,
+    networks: &[Network],
+    judging: &Judging,
+    report: &mut dyn FnMut(f64) -> Result<()>,
+) -> Result<Vec<Tested>> {
+    if test.is_empty() {
+        return Err(Error::invalid("test", "there are no test images"));
+    }
+    let images = test.reveal_for_final_evaluation();
+    let resident = Resident::new(setting.gpu, images)?;
+    let setting = Setting { data: &resident, ..setting.clone() };
+    let all: Vec<usize> = (0..images.len()).collect();
+    let some = &all[..limited(all.len(), judging.images)];
+    let clean = noisy_scores_wait(&setting, None, networks, &all, judging.seed)?;
+    let disturbed = noisy_scores_wait(&setting, judging.noise, networks, some, judging.seed)?;
+    report(0.1)?;
+    let corrupted =
+        corrupted_wait(&setting, test, networks, some, judging.seed, &mut |share| report(0.1 + 0.6 * share))?;
+    let mut tested = vec![];
+    for (place, network) in networks.iter().enumerate() {
+        let (clean, (uncorrupted, noisy)) = (clean[place].0, disturbed[place].clone());
+        let attacks = attack_wait(&setting, network, some, judging)?;
+        report(0.7 + 0.3 * (place + 1) as f64 / networks.len() as f64)?;
+        let loss = noisy.iter().map(|score| score.loss).sum::<f64>() / noisy.len().max(1) as f64;
+        tested.push(Tested {
+            clean,
+            uncorrupted,
+            images: some.len(),
+            robustness: judging.noise.map(|_| flatnas_robustness(uncorrupted, &noisy)),
+            rise: judging.noise.map(|_| loss - uncorrupted.loss),
+            corrupted: corrupted.get(place).map_or(vec![], |(severities, _)| severities.clone()),
+            corruption_accuracy: corrupted.get(place).map(|(_, mean)| *mean),
+            suspicions: suspicions(clean.accuracy, network.model.classes(), &attacks),
+            attacks,
+        });
+    }
+    Ok(tested)
+}
+
+/// The scores of trained networks on the listed images, without noise and under each of its draws; as many networks at a
+/// time as memory allows.
+///
+/// # Errors
+/// If not even one network fits.
+pub fn noisy_scores_wait(
+    setting: &Setting,
+    noise: Option<WeightNoise>,
+    networks: &[Network],
+    images: &[usize],
+    seed: u64,
+) -> Result<Vec<(Score, Vec<Score>)>> {
+    let budget = if setting.gpu.report().is_software() { BUDGETS.0 } else { BUDGETS.1 };
+    let batch = noise.map_or(BATCH, |noise| noise.batch).min(images.len()).max(1);
+    let draws = noise.map_or(0, |noise| noise.draws);
+    let scores = |range: Range<usize>| {
+        let some = &networks[range];
+        let models: Vec<&dyn Model> = some.iter().flat_map(|network| vec![network.model; draws + 1]).collect();
+        let passes = graphs(&models, batch, Statistics::Running)?;
+        let subjects = some.iter().map(Network::subject).collect::<Result<Vec<_>>>()?;
+        let mut all = vec![];
+        let sources: Vec<_> = subjects.iter().map(|subject| subject.weights.clone()).collect();
+        let maker = match noise {
+            Some(noise) => {
+                let (gpu, preset) = (setting.gpu, setting.preset);
+                let maker = Perturbation::new(gpu, preset, &sources, draws, Noise::Multiplicative)?;
+                maker.submit(seed, 0, noise.sigma)?;
+                Some(maker)
+            }
+            None => None,
+        };
+        for (place, subject) in subjects.into_iter().enumerate() {
+            all.push(subject.clone());
+            let disturbed = |draw| Some(Subject { weights: maker.as_ref()?.copy(place, draw), ..subject.clone() });
+            all.extend((0..draws).filter_map(disturbed));
+        }
+        let input = models.first().map_or([0; 3], |model| model.input());
+        let forward = Forward::of(setting, input, batch, &passes, &all)?;
+        if forward.plan().bytes() > budget && some.len() > 1 {
+            let (what, needed) = ("activations of networks side by side".to_owned(), forward.plan().bytes());
+            return Err(Error::Memory { what, needed, limit: budget, advice: String::new() });
+        }
+        let scores = forward.evaluate_wait(images)?;
+        Ok(scores.chunks(draws + 1).map(|own| (own[0], own[1..].to_vec())).collect())
+    };
+    if networks.is_empty() {
+        return Ok(vec![]);
+    }
+    halving(0..networks.len(), &mut { scores })
+}
+
+/// Mean accuracy of each network over the 15 main corruptions at each severity, and over all; none for images that cannot be corrupted.
+fn corrupted_wait(
+    setting: &Setting,
+    test: &TestImages,
+    networks: &[Network],
+    some: &[usize],
+    seed: u64,
+    report: &mut dyn FnMut(f64) -> Result<()>,
+) -> Result<Vec<(Vec<f64>, f64)>> {
+    if !matches!(test.channels(), 1 | 3) {
+        return Ok(vec![]);
+    }
+    let images = test.reveal_for_final_evaluation().select(some);
+    let constants = if images.height.max(images.width) <= 64 { Constants::Cifar } else { Constants::ImageNet };
+    let corruptions = grid(&Kind::MAIN, &Severity::ALL, constants, None);
+    halving(0..networks.len(), &mut |range| {
+        let subjects = networks[range.clone()].iter().map(|network| Ok((network.model, network.subject()?)));
+        let subjects = subjects.collect::<Result<Vec<_>>>()?;
+        let (begun, part) = (range.start as f64, range.len() as f64);
+        let mut report = |done: usize, total: usize| {
+            report((begun + part * done as f64 / total.max(1) as f64) / networks.len() as f64)
+        };
+        let scores =
+            evaluate_wait(setting, &subjects, &images, &corruptions, &Origin::Made { seed }, &mut report)?.corrupted;
+        let mean = |network: usize, severity: Option<Severity>| {
+            let counts = |own: Severity| severity.is_none_or(|severity| own == severity);
+            let own = corruptions.iter().zip(&scores).filter(|(corruption, _)| counts(corruption.severity()));
+            let own: Vec<f64> = own.map(|(_, scores)| scores[network].accuracy).collect();
+            own.iter().sum::<f64>() / own.len().max(1) as f64
+        };
+        let all = |network| (Severity::ALL.iter().map(|s| mean(network, Some(*s))).collect(), mean(network, None));
+        Ok((0..range.len()).map(all).collect())
+    })
+}
+
+/// What attacks reach on the images.
+fn attack_wait(
+    setting: &Setting,
+    network: &Network,
+    images: &[usize],
+    judging: &Judging,
+) -> Result<Vec<(Attack, Attacked)>> {
+    let run = |&attack: &Attack| {
+        let (batch, subjects) = (images.len().min(100), [network.subject()?]);
+        let attacker = Attacker::new(setting, network.model, batch, &subjects, attack, judging.seed)?;
+        let result = attacker.run_wait(images, &mut |_, _| Ok(()))?.into_iter().next();
+        Ok((attack, result.ok_or_else(|| Error::invalid("attack", "nothing was attacked"))?))
+    };
+    judging.attacks.iter().map(run).collect()
+}
+
+/// Loss and accuracy on test images, waiting for them.
+///
+/// # Errors
+/// If the device has no room.
+pub fn test_wait(setting: &Setting, model: &dyn Model, test: &TestImages, subject: Subject) -> Result<Score> {
+    let images = test.reveal_for_final_evaluation();
+    let resident = Resident::new(setting.gpu, images)?;
+    let setting = Setting { data: &resident, ..setting.clone() };
+    let batch = images.len().clamp(1, BATCH);
+    let forward_graph = graph(model, batch, Statistics::Running)?;
+    let forward = Forward::new(&setting, model.input(), batch, &forward_graph, &[subject])?;
+    let scores = forward.evaluate_wait(&(0..images.len()).collect::<Vec<_>>())?;
+    scores.first().copied().ok_or_else(|| Error::invalid("test", "nothing was evaluated"))
+}
+
+/// What became of a trained network.
+#[derive(Clone, Debug, Serialize)]
+pub struct Final {
+    /// The optimiser.
+    pub optimizer: Optimizer,
+    /// Passes over the training images.
+    pub epochs: usize,
+    /// Images that it was trained on.
+    pub training_images: usize,
+    /// Training loss and accuracy of the last epoch.
+    pub training: Progress,
+    /// Images that it was tested on.
+    pub test_images: usize,
+    /// Loss on test images.
+    pub clean_loss: f64,
+    /// Accuracy on test images.
+    pub clean_accuracy: f64,
+    /// Mean accuracy over the 15 main corruptions at five severities; none for images that are neither grey nor RGB.
+    pub corruption_accuracy: Option<f64>,
+    /// Test images that were corrupted.
+    pub corruption_images: usize,
+    /// Accuracy under attacks, on the first test images.
+    pub attacks: Vec<UnderAttack>,
+    /// What is suspicious about it: an attack that is weak, or a result that cannot be.
+    pub suspicions: Vec<String>,
+    /// Rise of the test loss under weight noise, where it was measured.
+    pub flatness: Option<f64>,
+}
+
+/// Accuracy under one attack.
+#[derive(Clone, Debug, Serialize)]
+pub struct UnderAttack {
+    /// The attack.
+    pub attack: String,
+    /// Share of images that stay right at every point that it looked at.
+    pub accuracy: f64,
+    /// Images that were attacked.
+    pub images: usize,
+}
+
+impl Final {
+    /// Of a network that was trained by a recipe on so many images.
+    pub fn new(recipe: &Recipe, training: (usize, Progress), test_images: usize, tested: &Tested) -> Self {
+        let attacked = |(attack, result): &(Attack, Attacked)| UnderAttack {
+            attack: attack.to_string(),
+            accuracy: result.accuracy,
+            images: tested.images,
+        };
+        Final {
+            optimizer: recipe.optimizer,
+            epochs: recipe.epochs,
+            training_images: training.0,
+            training: training.1,
+            test_images,
+            clean_loss: tested.clean.loss,
+            clean_accuracy: tested.clean.accuracy,
+            corruption_accuracy: tested.corruption_accuracy,
+            corruption_images: if tested.corrupted.is_empty() { 0 } else { tested.images },
+            attacks: tested.attacks.iter().map(attacked).collect(),
+            suspicions: tested.suspicions.clone(),
+            flatness: tested.rise,
+        }
+    }
+
+    /// What else than clean test images it was tested on, in lines that are set in.
+    pub fn lines(&self) -> String {
+        let corrupted = self.corruption_accuracy.map(|accuracy| {
+            let count = self.corruption_images;
+            format!("{:.2} % on {count} of them under 15 corruptions at 5 severities", 100.0 * accuracy)
+        });
+        let attacked =
+            |a: &UnderAttack| format!("{:.2} % on {} of them under {}", 100.0 * a.accuracy, a.images, a.attack);
+        let lines = corrupted.into_iter().chain(self.attacks.iter().map(attacked));
+        let lines = lines.chain(self.suspicions.iter().map(|suspicion| format!("note: {suspicion}")));
+        lines.map(|line| format!("    {line}\n")).collect()
+    }
+}

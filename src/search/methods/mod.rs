@@ -1,0 +1,165 @@
+//! The methods: for each a file with its sizes, its protocols (sound, and as its authors' released code behaves), and the arms that
+//! it is held against.
+
+use serde::{Deserialize, Serialize};
+
+use super::config::{Arm, Preset, SearchConfig};
+use super::evaluate::EvaluatorConfig;
+use super::objectives::ObjectivesConfig;
+use super::strategy::StrategyConfig;
+use super::strategy::random::Random;
+use crate::error::{Error, Result, unknown};
+use crate::nn::space::{ImageInfo, Networks};
+use crate::space::Space;
+
+pub mod croze;
+pub mod flatnas;
+pub mod genas;
+
+/// A published method, or chance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// Distinct random architectures, measured as GeNAS does.
+    Random,
+    /// Evolution by flatness on a supernet (Jeong et al. 2023).
+    Genas,
+    /// Search by a zero-cost proxy (Ha, Kim and Hwang 2023).
+    Croze,
+    /// NSGA-II and surrogates by error and robustness (Gambella et al. 2024).
+    Flatnas,
+}
+
+impl Method {
+    /// All methods.
+    pub const ALL: [Method; 4] = [Method::Genas, Method::Random, Method::Croze, Method::Flatnas];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Method::Random => "random",
+            Method::Genas => "genas",
+            Method::Croze => "croze",
+            Method::Flatnas => "flatnas",
+        }
+    }
+}
+
+impl std::fmt::Display for Method {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl std::str::FromStr for Method {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let found = Method::ALL.into_iter().find(|method| method.name() == text);
+        found.ok_or_else(|| unknown("--method", text, &Method::ALL.map(Method::name)))
+    }
+}
+
+/// What the sizes of a preset depend on.
+#[derive(Clone, Copy)]
+pub struct Situation<'a> {
+    /// How large the search is.
+    pub preset: Preset,
+    /// The space.
+    pub space: &'a dyn Networks,
+    /// The data set, as given to `--data`.
+    pub data: &'a str,
+    /// Training images.
+    pub images: usize,
+    /// What they are like.
+    pub info: &'a ImageInfo,
+    /// Whether the released code's behaviour is asked for.
+    pub compat: bool,
+}
+
+impl Situation<'_> {
+    fn is_quick(&self) -> bool {
+        self.preset == Preset::Quick
+    }
+
+    /// Whether images are as small as the bundled digits.
+    fn is_small(&self) -> bool {
+        self.info.height.max(self.info.width) < 16
+    }
+
+    /// So many evaluations, or all that the space has.
+    fn at_most(&self, evaluations: usize) -> usize {
+        let space: &dyn Space = self.space;
+        let size = space.count_classes().or(space.vectors()).map_or(usize::MAX, |size| size as usize);
+        evaluations.min(size)
+    }
+}
+
+impl Method {
+    /// The sizes of a preset.
+    pub fn preset(self, situation: &Situation) -> SearchConfig {
+        match self {
+            Method::Random | Method::Genas => genas::preset(self, situation),
+            Method::Croze => croze::preset(situation),
+            Method::Flatnas => flatnas::preset(situation),
+        }
+    }
+}
+
+/// The arms of a search: its own first, then those that it is held against, each with as many evaluations.
+///
+/// # Errors
+/// If the configuration names an arm that the method does not have.
+pub fn arms(config: &SearchConfig) -> Result<Vec<Arm>> {
+    let own = |name: &str| Arm {
+        name: name.to_owned(),
+        strategy: config.strategy,
+        evaluator: config.evaluator.clone(),
+        objectives: config.objectives.clone(),
+    };
+    let Some((first, others)) = config.arms.split_first() else {
+        return Err(Error::invalid("arms", "there is none; the first is the search itself"));
+    };
+    let mut arms = vec![own(first)];
+    for name in others {
+        if arms.iter().any(|arm| arm.name == *name) {
+            return Err(Error::invalid("arms", format!("{name} is there twice")));
+        }
+        let arm = own(name);
+        arms.push(match name.as_str() {
+            "random" => Arm { strategy: StrategyConfig::Random(beside(config)), ..arm },
+            "accuracy" if matches!(config.evaluator, EvaluatorConfig::Shared(_)) => {
+                Arm { objectives: ObjectivesConfig::Single { maximize: "accuracy".into() }, ..arm }
+            }
+            "params" => Arm {
+                evaluator: EvaluatorConfig::Cost,
+                objectives: ObjectivesConfig::Single { maximize: "params".into() },
+                ..arm
+            },
+            "baseline" if matches!(config.evaluator, EvaluatorConfig::Trained(_)) => flatnas::baseline(arm),
+            _ => return Err(no_arm(name, config)),
+        });
+    }
+    Ok(arms)
+}
+
+/// Random candidates beside a search: its own sequence, or the sample with which NSGA-II begins and what follows.
+fn beside(config: &SearchConfig) -> Random {
+    let dedupe = config.strategy.dedupe();
+    match &config.strategy {
+        StrategyConfig::Surrogate(own) => {
+            Random { batch: own.each(), dedupe, sequence: genas::BESIDE, shared: own.initial }
+        }
+        own => Random { batch: own.begins_with(), dedupe, sequence: genas::BESIDE, shared: 0 },
+    }
+}
+
+fn no_arm(name: &str, config: &SearchConfig) -> Error {
+    let mut known = vec!["random", "params"];
+    match config.evaluator {
+        EvaluatorConfig::Shared(_) => known.push("accuracy"),
+        EvaluatorConfig::Trained(_) => known.push("baseline"),
+        _ => {}
+    }
+    unknown(&format!("arm of --method {}", config.method), name, &known)
+}

@@ -1,0 +1,107 @@
+//! Training a supernet on random paths.
+
+use std::collections::BTreeMap;
+
+use super::job::{self, Saving};
+use super::stores::Stores;
+use super::trainer::{Recipe, Setting, Trainer};
+use crate::error::{Error, Result};
+use crate::graph::Role;
+use crate::graph::store::Store;
+use crate::nn::space::{Family, Supernet};
+use crate::nn::tensors::{Named, to_bytes};
+use crate::philox::Stream;
+use crate::progress::{Observer, Share};
+use crate::report::folder::{RunFolder, SUPERNET};
+use crate::space::Arch;
+
+/// Purpose word of the paths that train.
+const PATH_PURPOSE: u32 = 0x5041_5448;
+/// A trained supernet: what candidates inherit from.
+pub struct Heritage {
+    model: Box<dyn Supernet>,
+    stores: Stores,
+    /// The weights on the host.
+    named: Named,
+}
+
+impl Heritage {
+    /// The supernet.
+    pub fn model(&self) -> &dyn Supernet {
+        &*self.model
+    }
+
+    /// Its weights on the device.
+    ///
+    /// # Errors
+    /// If it has none.
+    pub fn store(&self) -> Result<&Store> {
+        self.stores.of(Role::Weights)
+    }
+
+    /// Its weights and statistics.
+    pub fn named(&self) -> &Named {
+        &self.named
+    }
+
+    /// What it calls a weight of an architecture's network.
+    pub fn source(&self, name: &str, arch: &Arch) -> Option<String> {
+        self.model.source(name, arch)
+    }
+}
+
+/// How a supernet is had.
+pub struct SupernetJob<'a> {
+    /// How it is trained.
+    pub recipe: &'a Recipe,
+    /// Images that train it.
+    pub images: &'a [usize],
+    /// Seed of weights, batches and paths.
+    pub seed: u64,
+    /// Its weights, instead of training it.
+    pub given: Option<&'a Named>,
+}
+
+/// Trains a supernet on one random path in every step, or goes on from the run's checkpoint; or takes the weights that are given.
+/// It stays in the run's folder, from where other searches may take it.
+///
+/// # Errors
+/// What training and the disk have to say, or that given weights are another supernet's.
+pub fn train(
+    setting: &Setting,
+    family: &Family,
+    job: &SupernetJob,
+    folder: &RunFolder,
+    stage: Share,
+    observer: &mut Observer,
+) -> Result<Heritage> {
+    let &SupernetJob { recipe, images, seed, given } = job;
+    let model = family.needs_supernet()?;
+    let mut trainer = Trainer::new(setting.clone(), &*model, recipe, images, &[seed], &[])?;
+    match given {
+        Some(given) => trainer.stores(0).load(0, given).map_err(|e| Error::invalid("--supernet", e.to_string()))?,
+        None => {
+            let saving = Saving { folder, name: "supernet" };
+            let mut choose = |trainer: &mut Trainer| {
+                let mut draw = Stream::new(seed, PATH_PURPOSE, trainer.step() as u64);
+                trainer.choose(&[path(&*model, &family.sample(&mut draw)?)?])
+            };
+            let stage = ("training the supernet", stage.from, stage.to);
+            job::run(&mut trainer, Some(saving), stage, observer, &mut choose)?;
+        }
+    }
+    let (stores, named) = (trainer.stores(0).clone(), trainer.weights_wait(0)?);
+    if given.is_none() {
+        folder.write(SUPERNET, &to_bytes(&named, BTreeMap::from([("format".to_owned(), "pt".to_owned())]))?)?;
+    }
+    Ok(Heritage { stores: stores.only(&[Role::Weights]), model, named })
+}
+
+/// The path of an architecture.
+///
+/// # Errors
+/// If its network is no path of the supernet.
+pub fn path(supernet: &dyn Supernet, arch: &Arch) -> Result<Vec<u8>> {
+    let none = || Error::invalid("--space", "its networks are no paths of its supernet, which this needs");
+    supernet.path(arch).ok_or_else(none)
+}
