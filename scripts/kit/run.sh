@@ -210,7 +210,7 @@ corrupt() {
     whole "$work/corrupt.json" "$altiplano" corrupt --input digits --out "$work/corrupted" --kind main --quiet --json
 }
 search() {
-    whole "$work/search.json" "$altiplano" search --method genas --data digits --preset quick --out "$work/search" \
+    whole "$work/search.json" "$altiplano" search --method genas --data digits --preset quick --arms flatness,random --out "$work/search" \
         --quiet --json
 }
 # `timeout` runs programs, not functions.

@@ -120,6 +120,11 @@ impl Source<'_> {
         Ok(stored.map(|stored| stored.table.get(key).and_then(|value| value.as_str()).map(str::to_owned)))
     }
 
+    /// The option that goes on with a run.
+    fn going_on(&self) -> &'static str {
+        if self.extension.is_some() { "--extend" } else { "--resume" }
+    }
+
     /// What the folder of a run that is gone on with says of it; `None` of a new run.
     ///
     /// # Errors
@@ -129,7 +134,7 @@ impl Source<'_> {
         let path = out.join(FILE);
         if !path.exists() {
             let why = format!("there is no run in {}: it has no {FILE}", out.display());
-            return Err(Error::invalid("--resume", why));
+            return Err(Error::invalid(self.going_on(), why));
         }
         let mut table = read(&path)?;
         if earlier::is_earlier(&table) {
@@ -195,6 +200,16 @@ impl Source<'_> {
             begun.check_settings(&settings(&config)?, &path)?;
         }
         if let Some(extension) = &self.extension {
+            for (key, new) in &extension.keys {
+                let number = |value: &toml::Value| value.as_float().or(value.as_integer().map(|value| value as f64));
+                let old = moved.get(key).and_then(number).unwrap_or_default();
+                if number(new).is_some_and(|new| new < old) {
+                    return Err(Error::invalid(
+                        "--extend",
+                        format!("{key} is {old} in the run already, and {new} is less"),
+                    ));
+                }
+            }
             moved.extend(extension.keys.clone());
             config = parse(moved)?;
         }
@@ -210,7 +225,7 @@ impl Source<'_> {
                 "{key} is {there} in the run and {here} by the options; a run goes on as it began, so leave the option out, \
                  or begin another run"
             );
-            return Err(Error::invalid("--resume", why));
+            return Err(Error::invalid(self.going_on(), why));
         }
         Ok(Configured { config, data, record, begun: stored.record })
     }
@@ -266,7 +281,12 @@ impl Source<'_> {
         if let Some(file) = self.file {
             let mut given = read(file)?;
             Record::take(&mut given, file)?;
-            earlier::moved(&mut given, &all);
+            if earlier::moved(&mut given, &all) {
+                note(
+                    self.global,
+                    &format!("{}: its keys are those of an earlier version; taken for today's", file.display()),
+                );
+            }
             merge(&mut all, without(given), "", owner).map_err(|e| Error::file(file, None, e.to_string()))?;
             path = file.to_owned();
         }

@@ -29,15 +29,26 @@ const MOVED: [(&str, &str); 23] = [
     ("baseline", "arms"),
 ];
 
+/// Those of searches by a proxy.
+const OF_PROXIES: [&str; 6] = ["proxy", "network", "batch", "pool", "moves", "attacks"];
+
 /// Whether settings were laid out as earlier versions did.
 pub(super) fn is_earlier(settings: &Table) -> bool {
     MOVED.iter().any(|(old, _)| settings.contains_key(*old))
 }
 
-/// Moves what stands where earlier versions had it; `default` are settings of today.
-pub(super) fn moved(given: &mut Table, default: &Table) {
-    if !is_earlier(given) {
-        return;
+/// Moves what stands where earlier versions had it; `default` are settings of today, whose tables say what it can be. Whether there
+/// was anything.
+pub(super) fn moved(given: &mut Table, default: &Table) -> bool {
+    let new = |key: &str| key.split('.').next().unwrap_or_default().to_owned();
+    let evaluator = default.get("evaluator");
+    let is_proxy = evaluator.and_then(|evaluator| evaluator.get("kind")).and_then(Value::as_str) == Some("proxy");
+    // Others have no such key, and never had.
+    let counts = |old: &str| !OF_PROXIES.contains(&old) || is_proxy;
+    let moved: Vec<(&str, &str)> =
+        MOVED.into_iter().filter(|(old, to)| default.contains_key(&new(to)) && counts(old)).collect();
+    if !moved.iter().any(|(old, _)| given.contains_key(&new(old)) && !default.contains_key(&new(old))) {
+        return false;
     }
     evaluations(given);
     // Candidates at random had the sizes of an evolution, of which one counted.
@@ -53,10 +64,10 @@ pub(super) fn moved(given: &mut Table, default: &Table) {
         let table = std::iter::once(("kind".to_owned(), kind.into())).chain(pool).collect();
         given.insert("strategy".to_owned(), Value::Table(table));
     }
-    if let Some(proxy) = given.get("proxy").cloned() {
+    if let Some(proxy) = given.get("proxy").filter(|_| is_proxy).cloned() {
         put(given, "objectives.maximize", proxy);
     }
-    for (old, new) in MOVED {
+    for (old, new) in moved {
         let Some(value) = take(given, old) else { continue };
         match (old, value.as_bool()) {
             // Without a baseline a search stood alone.
@@ -68,6 +79,7 @@ pub(super) fn moved(given: &mut Table, default: &Table) {
             _ => put(given, new, value),
         }
     }
+    true
 }
 
 /// Puts the number of evaluations in place of that of generations.

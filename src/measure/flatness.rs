@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::forward::Score;
 use crate::error::{Error, Result};
 
+/// Most draws of weight noise; each takes a copy of the weights.
+pub const MOST_DRAWS: usize = 4_096;
+
 /// What GeNAS's measure is made of; the released form differs in each part.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -63,6 +66,9 @@ impl FlatnessProtocol {
         }
         if self.draws == 0 {
             return Err(Error::invalid("--draws", "0; at least one draw is needed"));
+        }
+        if self.draws > MOST_DRAWS {
+            return Err(Error::invalid("--draws", format!("{}, expected at most {MOST_DRAWS}", self.draws)));
         }
         Ok(())
     }

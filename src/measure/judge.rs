@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::attack::{Attack, Attacked, Attacker, suspicions};
 use super::corruption::{Origin, evaluate_wait, grid};
-use super::flatness::flatnas_robustness;
+use super::flatness::{MOST_DRAWS, flatnas_robustness};
 use super::forward::{Forward, Score, Subject, graph, graphs};
 use super::noise::Perturbation;
 use super::side_by_side::{halving, limited};
@@ -45,9 +45,9 @@ impl WeightNoise {
     /// # Errors
     /// Names the one that cannot be used.
     pub fn validate(&self) -> Result<()> {
-        for (what, value) in [("batch", self.batch), ("--draws", self.draws)] {
-            if value == 0 {
-                return Err(Error::invalid(what, "is 0, expected at least 1"));
+        for (what, value, most) in [("noise.batch", self.batch, 1 << 20), ("--draws", self.draws, MOST_DRAWS)] {
+            if value == 0 || value > most {
+                return Err(Error::invalid(what, format!("is {value}, expected at least 1 and at most {most}")));
             }
         }
         if !(0.0..=10.0).contains(&self.sigma) {

@@ -164,6 +164,11 @@ impl RunFolder {
         atomic_write(self.path.join(name), bytes)
     }
 
+    /// Removes a file of the folder, if it is there: a result that a run which goes on is about to replace.
+    pub fn remove(&self, name: &str) -> Result<()> {
+        remove_file(&self.path.join(name))
+    }
+
     /// Stores a checkpoint under a name of letters, digits, `-` and `_`. The one before stays until the new
     /// one is durable.
     pub fn checkpoint(&self, name: &str, payload: &[u8]) -> Result<()> {

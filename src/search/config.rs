@@ -132,13 +132,16 @@ impl SearchConfig {
         Limits { params: self.max_params, macs: self.max_macs }
     }
 
-    /// The contestants at the end but those of arms that the run does not have.
-    pub fn contestants_of_arms(&self) -> Vec<String> {
-        let there = |text: &&String| {
-            let who = text.split(':').next().unwrap_or_default();
-            ["largest", "any"].contains(&who) || self.arms.iter().any(|arm| arm == who)
+    /// The contestants of the method, of whose arms `first` is its own, for the arms that the run has: its own under its name, and
+    /// none of arms that are not there.
+    pub fn contestants_of_arms(&self, first: &str) -> Vec<String> {
+        let own = |text: &String| {
+            let (who, optimizer) = text.split_at(text.find(':').unwrap_or(text.len()));
+            let who = if who == first { self.arms.first().map_or(who, String::as_str) } else { who };
+            let there = ["largest", "any"].contains(&who) || self.arms.iter().any(|arm| arm == who);
+            there.then(|| format!("{who}{optimizer}"))
         };
-        self.finals.contestants.iter().filter(there).cloned().collect()
+        self.finals.contestants.iter().filter_map(own).collect()
     }
 
     /// The recipe of the supernet, if there is one: trained by it, or read from a file.
@@ -167,7 +170,7 @@ impl SearchConfig {
     /// Names what cannot be used.
     pub fn validate(&self, family: &Family, images: usize) -> Result<()> {
         if !self.time.is_finite() || self.time < 0.0 {
-            return Err(Error::invalid("--time", "must be positive"));
+            return Err(Error::invalid("--time", format!("is {}, expected seconds from 0 (no limit) on", self.time)));
         }
         self.strategy.validate()?;
         self.objectives.validate()?;
@@ -188,6 +191,10 @@ impl SearchConfig {
             return Err(Error::invalid("--supernet-epochs", "0; candidates share the weights of a supernet"));
         }
         self.finals.validate()?;
+        if self.finals.contestants.first() != Some(&arms[0].name) {
+            let why = format!("the first must be {}, the search itself: it is the network that is kept", arms[0].name);
+            return Err(Error::invalid("finals.contestants", why));
+        }
         for contestant in &self.finals.contestants {
             check_contestant(contestant, &arms)?;
         }
@@ -225,7 +232,10 @@ impl SearchConfig {
 /// If there is no such optimiser.
 pub(super) fn contestant(text: &str) -> Result<(&str, Option<crate::train::step::Optimizer>)> {
     Ok(match text.split_once(':') {
-        Some((who, optimizer)) => (who, Some(optimizer.parse()?)),
+        Some((who, optimizer)) => {
+            let named = |error: Error| Error::invalid("finals.contestants", format!("{text}: {error}"));
+            (who, Some(optimizer.parse().map_err(named)?))
+        }
         None => (text, None),
     })
 }

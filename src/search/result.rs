@@ -187,17 +187,22 @@ pub struct SearchResult {
     pub config: SearchConfig,
 }
 
-/// Rank correlations of the fitness with whatever else is known.
-pub(super) fn correlations(entries: &[Entry]) -> Result<BTreeMap<String, Option<f64>>> {
-    let fitness: Vec<f64> = entries.iter().map(|entry| entry.fitness).collect();
+/// Rank correlations of the first objective, turned round so that more is better and under one scale, with whatever else is known of
+/// the candidates that were evaluated here and did not fail.
+pub(super) fn correlations(study: &Study) -> Result<BTreeMap<String, Option<f64>>> {
+    let all = study.entries().iter().zip(study.points());
+    let known = all.filter(|(entry, point)| !entry.given && !point.is_failed());
+    let (entries, fitness): (Vec<&Entry>, Vec<f64>) = known.map(|(entry, point)| (entry, -point.objectives[0])).unzip();
     let column = |value: &dyn Fn(&Entry) -> f64| -> Result<Option<f64>> {
-        Ok(spearman(&fitness, &entries.iter().map(value).collect::<Vec<_>>())?.value)
+        Ok(spearman(&fitness, &entries.iter().map(|entry| value(entry)).collect::<Vec<_>>())?.value)
     };
     let mut all = BTreeMap::from([
         ("params".to_owned(), column(&|entry| entry.params as f64)?),
         ("macs".to_owned(), column(&|entry| entry.macs as f64)?),
     ]);
-    for name in entries.first().into_iter().flat_map(|entry| entry.measures.keys()) {
+    let names =
+        entries.iter().flat_map(|entry| entry.measures.keys()).filter(|name| Some(name.as_str()) != study.scale_name());
+    for name in names.collect::<std::collections::BTreeSet<_>>() {
         all.insert(name.clone(), column(&|entry| entry.measure(name))?);
     }
     Ok(all)

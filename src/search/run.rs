@@ -5,7 +5,7 @@
 //! else: a run that was killed goes on to the same result. Its folder holds a line for each evaluated candidate, and the generations
 //! that were proposed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -86,8 +86,19 @@ pub fn search(task: &Task, folder: &mut RunFolder, observer: &mut Observer) -> R
         None => None,
     };
     ground.supernet = heritage.as_ref();
-    let mut run = Run { ground, config, parts: &parts, work: &work, folder, known: vec![], findings: BTreeMap::new() };
-    let history = run.read_history(&given.warm)?;
+    // What an earlier end of the run found is not what it will have found.
+    ["result.json", "table.csv", "table.svg"].iter().try_for_each(|file| folder.remove(file))?;
+    let mut run = Run {
+        ground,
+        config,
+        parts: &parts,
+        work: &work,
+        folder,
+        known: vec![],
+        findings: BTreeMap::new(),
+        spent: 0.0,
+    };
+    let history = run.read_history()?;
     // Released code has no such rule.
     let constant = if config.compat { f64::INFINITY } else { config.evaluator.constant_error(data, &parts)? };
     let arms = arms(config)?;
@@ -95,15 +106,16 @@ pub fn search(task: &Task, folder: &mut RunFolder, observer: &mut Observer) -> R
     let (mut correlation, mut archs) = (BTreeMap::new(), vec![]);
     for (place, arm) in arms.iter().enumerate() {
         let domain = config.domain(family, arm);
-        let own = Exploration { arm, place, arms: arms.len(), domain: &domain, constant, history: &history };
+        let warm = if place == 0 { &given.warm[..] } else { &[] };
+        let own = Exploration { arm, place, arms: arms.len(), domain: &domain, constant, history: &history, warm };
         // Arms have as many evaluations as the first one came to.
         let limit = explored.first().map_or(config.evaluations, |first| first.evaluated);
-        let (found, entries) = run.explore(&own, limit, observer)?;
+        let (found, correlations) = run.explore(&own, limit, observer)?;
         if place == 0 {
             if found.best.is_none() {
                 return Err(nobody(&found, constant));
             }
-            correlation = correlations(&entries)?;
+            correlation = correlations;
         }
         archs.push(found.best.as_ref().map(|best| family.parse(&best.arch)).transpose()?);
         explored.push(found);
@@ -137,8 +149,9 @@ fn nobody(found: &Explored, constant: f64) -> Error {
 #[derive(Default, Serialize, Deserialize)]
 struct Proposed {
     steps: Vec<Step>,
-    /// Seconds of evaluation.
+    /// Seconds of evaluation, and, of the first arm, those of the run before it.
     seconds: f64,
+    before: Option<f64>,
     /// What the evaluator found out before it could begin.
     findings: Option<(String, serde_json::Value)>,
 }
@@ -153,6 +166,8 @@ struct Exploration<'a> {
     domain: &'a Bounded<'a>,
     constant: f64,
     history: &'a [Entry],
+    /// Candidates of other runs to begin with.
+    warm: &'a [Entry],
 }
 
 /// A run under way.
@@ -165,25 +180,24 @@ struct Run<'a, 'f> {
     /// What was measured with each of the evaluators so far, by name: arms that share one do not measure again.
     known: Vec<(EvaluatorConfig, HashMap<String, Measures>)>,
     findings: BTreeMap<String, serde_json::Value>,
+    /// Seconds that the supernet and the arms have taken so far.
+    spent: f64,
 }
 
 impl<'a> Run<'a, '_> {
-    /// The lines of the history; a run that begins with candidates of others writes them down first.
-    fn read_history(&mut self, warm: &[Entry]) -> Result<Vec<Entry>> {
+    /// The lines of the history.
+    fn read_history(&self) -> Result<Vec<Entry>> {
         let path = self.folder.path().join("history.jsonl");
-        let read = |(number, line): (usize, &String)| {
-            serde_json::from_str::<Entry>(line)
-                .map_err(|e| Error::file(&path, None, format!("line {}: {e}", number + 1)))
-        };
-        let mut entries = self.folder.history()?.iter().enumerate().map(read).collect::<Result<Vec<_>>>()?;
-        let has_begun = entries.iter().any(|entry| !entry.given);
-        for entry in warm {
-            let is_new = entries.iter().all(|other| other.arch != entry.arch);
-            if is_new && !has_begun {
-                let entry = Entry { generation: 0, arm: self.config.arms[0].clone(), given: true, ..entry.clone() };
-                self.append(&entry)?;
-                entries.push(entry);
+        let mut seen = HashSet::new();
+        let mut entries = vec![];
+        for (number, line) in self.folder.history()?.iter().enumerate() {
+            let fail = |why: String| Error::file(&path, None, format!("line {}: {why}", number + 1));
+            let entry: Entry = serde_json::from_str(line).map_err(|e| fail(e.to_string()))?;
+            if !seen.insert((entry.arm.clone(), entry.arch.clone())) {
+                let why = format!("`{}` of arm {} is there twice; remove the line", entry.arch, entry.arm);
+                return Err(fail(why));
             }
+            entries.push(entry);
         }
         Ok(entries)
     }
@@ -193,14 +207,35 @@ impl<'a> Run<'a, '_> {
         self.folder.append_history(&line)
     }
 
-    /// Seconds of the run after which an arm evaluates nothing more.
-    fn is_late(&self, own: &Exploration) -> bool {
+    /// Whether the time is over of an arm that has taken so many seconds. What comes after the arms does not count, so that a run may
+    /// be extended.
+    fn is_late(&self, own: &Exploration, seconds: f64) -> bool {
         let share = self.config.time * (own.place + 1) as f64 / own.arms as f64;
-        self.config.time > 0.0 && self.folder.seconds() > share
+        self.config.time > 0.0 && self.spent + seconds > share
     }
 
-    /// Goes on from what the history has of an arm to its end; what it found, and its entries.
-    fn explore(&mut self, own: &Exploration, limit: usize, observer: &mut Observer) -> Result<(Explored, Vec<Entry>)> {
+    /// Begins a study with candidates of other runs, or goes on from what is there of it.
+    fn begin(&mut self, study: &mut Study, own: &Exploration, steps: Vec<Step>) -> Result<()> {
+        let entries: Vec<Entry> = own.history.iter().filter(|entry| entry.arm == own.arm.name).cloned().collect();
+        if own.warm.is_empty() || !steps.is_empty() || entries.iter().any(|entry| !entry.given) {
+            return study.restore(entries, steps);
+        }
+        study.warm_start(own.warm.iter().cloned())?;
+        for entry in study.entries() {
+            if entries.iter().all(|written| written.arch != entry.arch) {
+                self.append(entry)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on from what the history has of an arm to its end; what it found, and what its objective goes with.
+    fn explore(
+        &mut self,
+        own: &Exploration,
+        limit: usize,
+        observer: &mut Observer,
+    ) -> Result<(Explored, BTreeMap<String, Option<f64>>)> {
         let arm = own.arm;
         let device = Some((self.ground.setting.gpu.clone(), self.ground.setting.preset));
         let (strategy, objectives) = (arm.strategy.open(device), arm.objectives.open(own.constant));
@@ -211,9 +246,13 @@ impl<'a> Run<'a, '_> {
                 .map_err(|e| Error::invalid("checkpoint", format!("{checkpoint}: {e}")))?,
             None => Proposed::default(),
         };
-        let entries: Vec<Entry> = own.history.iter().filter(|entry| entry.arm == arm.name).cloned().collect();
-        let given = entries.iter().filter(|entry| entry.given).count();
-        study.restore(entries, proposed.steps)?;
+        if own.place == 0 {
+            // That of the supernet, which is there by now.
+            proposed.before = proposed.before.or(Some(self.folder.seconds()));
+            self.spent = proposed.before.unwrap_or_default();
+        }
+        self.begin(&mut study, own, std::mem::take(&mut proposed.steps))?;
+        let given = study.entries().iter().filter(|entry| entry.given).count();
         self.remember(arm, study.entries());
         let share = self.work.share(own.place + 1);
         let name = format!("evaluating candidates of arm {}", arm.name);
@@ -221,7 +260,7 @@ impl<'a> Run<'a, '_> {
         let mut evaluator: Option<Box<dyn Evaluator + 'a>> = None;
         let evaluated = |study: &Study| study.entries().len() - given;
         // However little time there is, a candidate is needed.
-        while evaluated(&study) < limit && !(self.is_late(own) && evaluated(&study) > 0) {
+        while evaluated(&study) < limit && !(self.is_late(own, proposed.seconds) && evaluated(&study) > 0) {
             let (begin, steps) = (self.folder.seconds(), study.steps().len());
             let evaluator = match &mut evaluator {
                 Some(evaluator) => evaluator,
@@ -231,8 +270,11 @@ impl<'a> Run<'a, '_> {
             let jobs = study.ask(width.min(limit - evaluated(&study)))?;
             if study.steps().len() > steps {
                 self.tell_notes(arm, study.steps().last());
-                proposed.steps = study.steps().to_vec();
                 proposed.findings = evaluator.findings().map(|(name, value)| (name.to_owned(), value));
+            }
+            // A clock that ends the search has to be kept.
+            if study.steps().len() > steps || self.config.time > 0.0 {
+                proposed.steps = study.steps().to_vec();
                 let json = serde_json::to_vec(&proposed).map_err(|e| Error::invalid("checkpoint", e.to_string()))?;
                 self.folder.checkpoint(&checkpoint, &json)?;
             }
@@ -255,8 +297,8 @@ impl<'a> Run<'a, '_> {
         if own.place == 0 {
             self.findings.extend(proposed.findings);
         }
-        let found = Explored::of(&arm.name, &study, arm.strategy.name(), proposed.seconds);
-        Ok((found, study.entries().to_vec()))
+        self.spent += proposed.seconds;
+        Ok((Explored::of(&arm.name, &study, arm.strategy.name(), proposed.seconds), correlations(&study)?))
     }
 
     /// Tells what a strategy could not do. Who leaves the choice to the program need not hear each time what could not be chosen;

@@ -172,8 +172,8 @@ impl<'a> Study<'a> {
         self.insert(job.arch.clone(), entry)
     }
 
-    /// Begins with what other searches found: it counts as a part of the first generation, which is filled up with fresh candidates
-    /// only as far as it takes. What is there twice is taken once.
+    /// Begins with what other searches measured in the same way: it counts as a part of the first generation, which is filled up with
+    /// fresh candidates only as far as it takes. What is there twice is taken once, and what is beyond the limits is not.
     ///
     /// # Errors
     /// If the study has begun, or an entry is no architecture of the space.
@@ -184,11 +184,14 @@ impl<'a> Study<'a> {
         let mut seen = HashSet::new();
         for entry in entries {
             let arch = self.parse(&entry.arch)?;
-            if let Some(arch) = self.domain.admit(arch)
+            if let Some(arch) = self.domain.admit(arch).filter(|arch| self.domain.is_within(arch))
                 && seen.insert(self.domain.key(&arch))
             {
                 let name = self.domain.space().show(&arch);
-                let entry = Entry { arch: name, generation: 0, arm: self.arm.clone(), given: true, ..entry };
+                let fitness = -self.objectives.first(&entry.measures, self.scale);
+                let Cost { params, macs } = self.domain.cost(&arch)?;
+                let own = Entry { arch: name, generation: 0, arm: self.arm.clone(), given: true, ..entry };
+                let entry = Entry { fitness, params, macs, ..own };
                 self.insert(arch, entry)?;
             }
         }
@@ -212,9 +215,18 @@ impl<'a> Study<'a> {
             let archs = step.archs.iter().map(|name| self.parse(name)).collect::<Result<Vec<_>>>()?;
             let missing = step.archs.iter().zip(archs).filter(|(name, _)| !self.names.contains(*name));
             self.queue = missing.map(|(_, arch)| arch).collect();
-            self.scale = self.scale_before(step.generation);
+            let generation = step.generation;
+            self.scale = self.scale_before(generation);
             self.steps.push(step);
             // What was proposed after it depended on these.
+            if let (Some(missing), true) = (self.queue.front(), self.entries.iter().any(|e| e.generation > generation))
+            {
+                let missing = self.domain.space().show(missing);
+                let why = format!(
+                    "lacks `{missing}` of generation {generation}, though it has later ones; put the line back"
+                );
+                return Err(Error::invalid("history", why));
+            }
             if !self.queue.is_empty() {
                 break;
             }
@@ -273,6 +285,11 @@ impl<'a> Study<'a> {
     /// The scale of the whole archive.
     pub fn scale(&self) -> f64 {
         self.scale_before(u64::MAX)
+    }
+
+    /// What measures call the number that all share, if they hold it.
+    pub fn scale_name(&self) -> Option<&'static str> {
+        self.objectives.scale_name()
     }
 
     /// How many candidates must not be chosen because they learned nothing.

@@ -78,7 +78,19 @@ fn extended_it_is_as_if_begun_so() {
         );
         scratch.bad(2, &["search", "--extend", "--out", "run"], &["--extend", "--evaluations or --time"]);
         let other = ["search", "--extend", "--evaluations", "12", "--lr", "0.3", "--out", "run"];
-        scratch.bad(2, &other, &["training.lr", "a run goes on as it began"]);
+        scratch.bad(2, &other, &["--extend", "training.lr", "a run goes on as it began"]);
+        let less = ["search", "--extend", "--evaluations", "10", "--out", "run"];
+        scratch.bad(2, &less, &["--extend", "evaluations is 11 in the run already"]);
+        let other = ["search", "--resume", "--strategy", "nsga2", "--out", "run"];
+        scratch.bad(2, &other, &["--resume", "strategy."]);
+        // A line that is missing amid the others is no stop.
+        let text = String::from_utf8(scratch.read("run/history.jsonl")).unwrap();
+        scratch.write("run/history.jsonl", text.split_once('\n').unwrap().1);
+        scratch.stops(
+            2,
+            &["search", "--quiet", "--resume", "--out", "run"],
+            &["history", "generation 0", "put the line back"],
+        );
         scratch.bad(2, &["search", "--extend", "--evaluations", "12", "--out", "none"], &["there is no run in none"]);
     }
 }
@@ -128,24 +140,97 @@ fn it_begins_with_what_another_found() {
 }
 
 #[test]
+fn what_another_measured_otherwise_is_refused() {
+    let scratch = scratch("croze");
+    scratch.good(&search("first", &CROZE, &["--evaluations", "5", "--arms", "proxy"]));
+    let warm = |out: &'static str, more: &[&'static str]| {
+        search(out, &CROZE, &[&["--warm-start", "first/history.jsonl", "--arms", "proxy"], more].concat())
+            .into_iter()
+            .map(str::to_owned)
+            .collect::<Vec<String>>()
+    };
+    let bad = |more: &[&'static str], parts: &[&str]| {
+        let args = warm("x", more);
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        scratch.bad(2, &args, &[&["first/history.jsonl"], parts].concat());
+    };
+    bad(&["--cells", "2"], &["another `build`"]);
+    bad(&["--proxy", "synflow"], &["another `evaluator`"]);
+    // Without what was decided there, lines speak for themselves.
+    let text = String::from_utf8(scratch.read("first/history.jsonl")).unwrap();
+    std::fs::remove_file(scratch.path("first/config.toml")).unwrap();
+    bad(&["--cells", "2"], &["line 1", "its networks are built otherwise"]);
+    bad(&["--proxy", "synflow"], &["line 1", "`synflow` was not measured"]);
+    let lines: Vec<&str> = text.lines().collect();
+    scratch.write("first/history.jsonl", format!("{}\n\n{}\n", lines[0], &lines[1][..20]));
+    bad(&[], &["line 3"]);
+    assert!(!scratch.path("x").exists());
+}
+
+#[test]
 fn a_supernet_serves_other_searches() {
     let scratch = scratch("genas");
     let more = ["--evaluations", "5", "--arms", "flatness"];
-    let own = &GENAS[..10];
-    scratch.good(&search("first", own, &more));
-    scratch.good(&search("second", own, &[&more[..], &["--supernet", "first/supernet.safetensors"]].concat()));
+    let own = ["--method", "genas", "--draws", "1", "--epochs", "1"];
+    let sizes = ["--channels", "4"];
+    let given = ["--supernet", "first/supernet.safetensors"];
+    scratch.good(&search("first", &own, &[&more[..], &sizes, &["--supernet-epochs", "1"]].concat()));
+    scratch.good(&search("second", &own, &[&more[..], &sizes, &given].concat()));
     assert_eq!(history(&scratch, "second"), history(&scratch, "first"));
     assert!(!scratch.path("second/checkpoint/supernet.ckpt").exists());
     scratch.good(&["search", "--quiet", "--resume", "--out", "second"]);
-    let other = [&more[..], &["--supernet", "first/best.safetensors"]].concat();
-    scratch.bad(2, &search("x", own, &other), &["--supernet"]);
-    let wider = [&GENAS[..3], &["8"], &GENAS[4..10], &more, &["--supernet", "first/supernet.safetensors"]].concat();
-    scratch.bad(2, &search("x", &wider, &[]), &["--supernet"]);
+    let both = [&more[..], &sizes, &given, &["--supernet-epochs", "1"]].concat();
+    scratch.bad(2, &search("x", &own, &both), &["--supernet"]);
+    let other = [&more[..], &sizes, &["--supernet", "first/best.safetensors"]].concat();
+    scratch.bad(2, &search("x", &own, &other), &["best.safetensors"]);
+    // Nor does what it would replace go.
+    let wider = [&more[..], &["--channels", "8"], &given].concat();
+    scratch.bad(2, &search("x", &own, &wider), &["supernet.safetensors", "of another build"]);
+    scratch.bad(2, &search("second", &own, &[&wider[..], &["--force"]].concat()), &["of another build"]);
+    assert!(scratch.path("second/result.json").exists());
+    // Candidates that were measured on it are a beginning here, and nowhere else.
+    let warm = [&more[..], &sizes, &given, &["--seed", "3", "--warm-start", "first/history.jsonl"]].concat();
+    scratch.good(&search("third", &own, &warm));
+    let apart = [&more[..], &sizes, &["--seed", "3", "--warm-start", "first/history.jsonl"]].concat();
+    scratch.bad(2, &search("x", &own, &apart), &["another `seed`"]);
     scratch.write("small.toml", "");
-    scratch.bad(
-        2,
-        &search("x", &CROZE, &["--supernet", "first/supernet.safetensors"]),
-        &["--supernet", "croze has no use"],
-    );
+    scratch.bad(2, &search("x", &CROZE, &given), &["--supernet", "croze has no use"]);
     assert!(!scratch.path("x").exists());
+}
+
+#[test]
+fn arms_are_what_their_names_say() {
+    let scratch = scratch("croze");
+    for (arms, part) in [
+        ("random", "is another arm's"),
+        ("params,random", "is another arm's"),
+        ("a b", "no name"),
+        ("proxy,", "no name"),
+        ("proxy,proxy", "twice"),
+        ("proxy,accuracy", "arm of --method croze"),
+    ] {
+        scratch.bad(2, &search("x", &CROZE, &["--arms", arms]), &["arm", part]);
+    }
+    scratch.write("small.toml", "finals.contestants = [\"largest\", \"proxy\"]");
+    scratch.bad(2, &search("x", &CROZE, &[]), &["finals.contestants", "the first must be proxy"]);
+    scratch.write("small.toml", "finals.contestants = [\"proxy\", \"proxy:sdg\"]");
+    scratch.bad(2, &search("x", &CROZE, &[]), &["finals.contestants", "proxy:sdg"]);
+    // Another name is the search's own in the finals too.
+    scratch.write("small.toml", "finals.judged_images = 20\nfinals.noise.draws = 2\n");
+    scratch.good(&search("mine", &CROZE, &["--arms", "mine", "--evaluations", "4"]));
+    let result = result(&scratch, "mine");
+    assert_eq!(
+        (&result["finalists"][0]["role"], &result["finalists"][0]["arch"]),
+        (&"mine".into(), &result["best"]["arch"])
+    );
+    // A strategy's sizes are those of so many evaluations, and its protocol what was asked for.
+    let dry = |more: &[&str]| -> Value {
+        let args = [&["search", "--dry-run", "--json", "--quiet", "--method"], more].concat();
+        scratch.json(&args)["config"]["strategy"].clone()
+    };
+    assert_eq!(dry(&["genas", "--strategy", "evolution"]), dry(&["genas"]));
+    assert_eq!(dry(&["genas", "--compat", "--strategy", "evolution"])["protocol"]["same_parents"], true);
+    let surrogate = dry(&["genas", "--strategy", "surrogate"]);
+    assert_eq!((&surrogate["initial"], &surrogate["picks"]), (&33.into(), &4.into()));
+    assert_eq!(dry(&["flatnas", "--strategy", "evolution"])["population"], 4);
 }

@@ -153,8 +153,9 @@ fn config(data: &Dataset, method: Method) -> SearchConfig {
     let mut config = method.preset(&Situation { preset, space, data: "digits", images, info: &info, compat: false });
     config.build = build(Form::Tiny, &SIZES);
     config.evaluations = 8;
+    let first = config.arms[0].clone();
     config.arms.truncate(2);
-    config.finals.contestants = config.contestants_of_arms();
+    config.finals.contestants = config.contestants_of_arms(&first);
     config.finals.judged_images = 20;
     config.finals.noise.draws = 2;
     let supernet = config.supernet.as_mut().unwrap();

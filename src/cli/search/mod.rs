@@ -10,19 +10,23 @@ use serde::Serialize;
 
 use super::Global;
 use super::args::image_info;
-use super::configuration::{Configured, Extension, FILE, Source, to_toml};
+use super::configuration::{Configured, Extension, FILE, Source, table, to_toml};
 use super::progress::{duration, note};
 use super::run::{Place, in_folder};
 use super::train::keep_training;
 use crate::data::{Dataset, absolute};
 use crate::error::{Error, Result};
+use crate::graph::store::Contents;
+use crate::graph::{Role, Statistics};
+use crate::measure::forward::graph;
 use crate::nn::space::Family;
 use crate::nn::weights::Weights;
-use crate::report::folder::RunFolder;
+use crate::report::folder::{RunFolder, SUPERNET};
 use crate::search::archive::Entry;
 use crate::search::budget::Work;
 use crate::search::config::{Preset, SearchConfig};
 use crate::search::methods::{Method, Situation};
+use crate::search::objectives::ObjectivesConfig;
 use crate::search::result::SearchResult;
 use crate::search::run::{Given, Task, search};
 use crate::search::strategy::StrategyConfig;
@@ -72,12 +76,20 @@ impl Args {
             compat: source.switch("compat", self.compat)?,
         };
         let mut config = method.preset(&situation);
-        if let Some(name) = source.text("strategy", self.strategy.as_deref())? {
-            config.strategy = StrategyConfig::named(&name)?;
+        let evaluations = self.evaluations.unwrap_or(config.evaluations);
+        let named = |name: &str| StrategyConfig::named(name, evaluations, situation.compat);
+        if let Some(name) =
+            source.text("strategy", self.strategy.as_deref())?.filter(|name| !config.strategy.is_called(name))
+        {
+            config.strategy = named(&name)?;
         }
         config.seed = global.seed;
-        let usual = config.finals.contestants.clone();
+        let (usual, first) = (config.finals.contestants.clone(), config.arms[0].clone());
         config = source.merged(config, &|key| options::owner(key, &situation).map(|method| method.to_string()))?;
+        // A run that is gone on with has a strategy of its own, which this must be.
+        if let Some(name) = self.strategy.as_ref().filter(|name| !config.strategy.is_called(name)) {
+            config.strategy = named(name)?;
+        }
         name.clone_into(&mut config.data);
         space.name().clone_into(&mut config.space);
         config = self.apply(config, &situation)?;
@@ -87,13 +99,20 @@ impl Args {
             }
         }
         if config.finals.contestants == usual {
-            config.finals.contestants = config.contestants_of_arms();
+            config.finals.contestants = config.contestants_of_arms(&first);
         }
         self.apply_training(&mut config)?;
         let family = self.sizes.for_data(space, data, config.build)?;
         config.build = family.build.clone();
         self.apply_generations(global, &mut config, &family)?;
         config.validate(&family, data.train.len())?;
+        let first = config.strategy.begins_with();
+        if config.evaluations <= first && config.strategy.name() != "random" && self.dry_run {
+            note(
+                global,
+                &format!("the first {first} candidates are random, and there are no more: the strategy chooses none"),
+            );
+        }
         Ok(config)
     }
 
@@ -197,11 +216,15 @@ fn several(global: &Global, args: &Args, out: &Path, count: u64) -> Result<()> {
         let folder = out.join(format!("seed-{seed}"));
         let (begun, done) = (folder.join(FILE).exists(), folder.join("result.json").exists());
         let own = Global { seed, given: [&global.given[..], &["--seed".to_owned()]].concat(), ..global.clone() };
-        if args.force || !done {
+        let mut search = args.clone();
+        (search.out, search.resume) = (Some(folder.clone()), begun && !args.force);
+        if search.resume && done {
+            // It must be a search with these settings.
+            let method = method(&own, &search)?;
+            let make = |data: &Dataset, name: &str| search.configured(&own, data, name, method);
+            search.source(&own).configuration(Some(&search.data), &make)?;
+        } else {
             note(global, &format!("search {} of {count}, with seed {seed}", seed - global.seed + 1));
-            let resume = begun && !args.force;
-            let mut search = args.clone();
-            (search.out, search.resume) = (Some(folder.clone()), resume);
             one(&own, &search)?;
         }
         folders.push(folder);
@@ -213,25 +236,75 @@ fn several(global: &Global, args: &Args, out: &Path, count: u64) -> Result<()> {
 fn given(config: &SearchConfig, family: &Family) -> Result<Given> {
     let mut given = Given::default();
     if let Some(path) = &config.supernet_file {
-        given.supernet = Some(Weights::read(Path::new(path))?.named);
+        let supernet = graph(&*family.needs_supernet()?, 1, Statistics::Running)?;
+        let named = Weights::read(Path::new(path))?.whole(&supernet)?;
+        let wanted = Contents::of(&supernet, &[Role::Weights, Role::Running])?.entries;
+        if let Some((name, entry)) = wanted.iter().find(|(name, entry)| named[*name].dims != entry.info.dims) {
+            let (own, theirs) = (&entry.info.dims, &named[name].dims);
+            let why = format!(
+                "tensor {name} is {theirs:?}, and {own:?} in this supernet; it is of another build or other classes"
+            );
+            return Err(Error::file(Path::new(path), None, why));
+        }
+        given.supernet = Some(named);
     }
     if let Some(path) = &config.warm_start {
-        let path = Path::new(path);
-        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-        for (number, line) in text.lines().enumerate() {
-            let fail = |why: String| Error::file(path, None, format!("line {}: {why}", number + 1));
-            let entry: Entry = serde_json::from_str(line).map_err(|e| fail(e.to_string()))?;
-            family.parse(&entry.arch).map_err(|e| fail(e.to_string()))?;
-            given.warm.push(entry);
-        }
-        // Of a run with several arms, those of the search itself.
-        let own = given.warm.first().map(|entry| entry.arm.clone()).unwrap_or_default();
-        given.warm.retain(|entry| entry.arm == own);
-        if given.warm.is_empty() {
-            return Err(Error::file(path, None, "holds no candidate"));
-        }
+        given.warm = warm(config, family, Path::new(path))?;
     }
     Ok(given)
+}
+
+/// Candidates of another run, whose networks and measures must be this one's.
+fn warm(config: &SearchConfig, family: &Family, path: &Path) -> Result<Vec<Entry>> {
+    let beside = path.with_file_name(FILE);
+    if beside.exists() {
+        let theirs = std::fs::read_to_string(&beside).map_err(Error::io("read", &beside))?;
+        let theirs: toml::Table = toml::from_str(&theirs).map_err(|e| Error::file(&beside, None, e.to_string()))?;
+        let own = table(config)?;
+        let parts = ["space", "data", "build", "evaluator", "seed", "supernet", "supernet_file"];
+        // Weights that candidates share must be the same ones.
+        let theirs_too = config.supernet_file == absolute(&path.with_file_name(SUPERNET)).ok();
+        let needed = if config.evaluator.needs_supernet() && !theirs_too { &parts[..] } else { &parts[..4] };
+        if let Some(key) = needed.iter().find(|key| own.get(**key) != theirs.get(**key)) {
+            let why = format!(
+                "was measured with another `{key}` ({}): what it says would not be this search's",
+                beside.display()
+            );
+            return Err(Error::file(path, None, why));
+        }
+    }
+    let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+    let mut all: Vec<Entry> = vec![];
+    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let fail = |why: String| Error::file(path, None, format!("line {}: {why}", number + 1));
+        let entry: Entry = serde_json::from_str(line).map_err(|e| fail(e.to_string()))?;
+        // Of a run with several arms, those of the search itself.
+        if all.first().is_some_and(|first| first.arm != entry.arm) {
+            continue;
+        }
+        let cost = family.parse(&entry.arch).and_then(|arch| family.cost(&arch)).map_err(|e| fail(e.to_string()))?;
+        if (entry.params, entry.macs) != (cost.params, cost.macs) {
+            let why = format!(
+                "{} parameters and {} multiply-adds, and {} and {} in this search: its networks are built otherwise",
+                entry.params, entry.macs, cost.params, cost.macs
+            );
+            return Err(fail(why));
+        }
+        let needed = match &config.objectives {
+            ObjectivesConfig::Single { maximize } => vec![maximize.as_str()],
+            ObjectivesConfig::ErrorAndRobustness { .. } => vec!["error", "robustness"],
+        };
+        if let Some(name) = needed.into_iter().find(|name| !entry.measures.contains_key(*name)) {
+            return Err(fail(format!(
+                "`{name}` was not measured, which this search maximises; it is of another method"
+            )));
+        }
+        all.push(entry);
+    }
+    match all.is_empty() {
+        true => Err(Error::file(path, None, "holds no candidate")),
+        false => Ok(all),
+    }
 }
 
 #[derive(Serialize)]

@@ -59,7 +59,7 @@ pub(in crate::cli) struct Args {
     /// Go on with the run in the folder, as it was begun.
     #[arg(long, conflicts_with = "force", requires = "out", help_heading = RUN)]
     pub resume: bool,
-    /// Go on with the run in the folder beyond its end, to more --evaluations or --time; as a run that was begun with these.
+    /// Go on with the run in the folder beyond its end, to more --evaluations (as if it had been begun with these) or --time.
     #[arg(long, conflicts_with_all = ["force", "resume"], requires = "out", help_heading = RUN)]
     pub extend: bool,
     /// With --resume: refuse another version, adapter, driver or tiles than the run began with.
@@ -69,7 +69,7 @@ pub(in crate::cli) struct Args {
     #[arg(long, help_heading = RUN)]
     pub force: bool,
 
-    /// random, evolution, warmup, mutate, nsga2 or surrogate, in place of the method's own.
+    /// random, evolution, moves (or warmup; mutate from a single candidate), nsga2 or surrogate, in place of the method's own.
     #[arg(long, help_heading = PARTS)]
     pub strategy: Option<String>,
     /// The search and what it is held against, by names as config.toml has them; the first is the search itself.
@@ -86,7 +86,7 @@ pub(in crate::cli) struct Args {
     /// Attacks that these networks are tested under, such as fgsm:8/255,pgd:8/255:10; an empty text for none.
     #[arg(long, help_heading = PARTS)]
     attacks: Option<String>,
-    /// Begin with the candidates of another run's history.jsonl, which was made with the same settings.
+    /// Begin with the candidates of another run's history.jsonl; networks and measures must be made as here.
     #[arg(long, value_name = "HISTORY", help_heading = PARTS)]
     pub warm_start: Option<PathBuf>,
 
@@ -94,7 +94,7 @@ pub(in crate::cli) struct Args {
     #[arg(long, help_heading = SUPERNET)]
     supernet_epochs: Option<usize>,
     /// Take a supernet's weights from a file, such as another run's supernet.safetensors, instead of training one.
-    #[arg(long, value_name = "FILE", help_heading = SUPERNET)]
+    #[arg(long, value_name = "FILE", conflicts_with = "supernet_epochs", help_heading = SUPERNET)]
     pub supernet: Option<PathBuf>,
     /// Draws of weight noise (per deviation); with flatnas too.
     #[arg(long, help_heading = SUPERNET)]

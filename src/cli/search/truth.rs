@@ -26,7 +26,9 @@ use crate::search::surrogate::Kind;
 use crate::space::Arch;
 
 /// Options that a search in a table takes.
-const TAKEN: [&str; 23] = [
+const TAKEN: [&str; 25] = [
+    "--verbose",
+    "--max-submit-ms",
     "--truth",
     "--maximize",
     "--minimize",
@@ -53,7 +55,7 @@ const TAKEN: [&str; 23] = [
 ];
 /// The strategies that stand beside each other by `all`, and all that there are.
 const ALL: [&str; 3] = ["random", "nsga2", "surrogate"];
-const KNOWN: [&str; 8] = ["random", "evolution", "genas", "moves", "croze", "nsga2", "surrogate", "flatnas"];
+const KNOWN: [&str; 9] = ["all", "random", "evolution", "genas", "moves", "croze", "nsga2", "surrogate", "flatnas"];
 
 /// A candidate of a search.
 #[derive(Serialize)]
@@ -138,14 +140,18 @@ fn contenders(global: &Global, args: &Args) -> Result<(Vec<Contender>, Surrogate
                     Evolution { population, parents, mutations: each, crossovers: each, ..Evolution::default() };
                 ("evolution", StrategyConfig::Evolution(evolution))
             }
-            "moves" | "croze" => ("moves", StrategyConfig::Moves(Moves { pool: settings.initial, ..Moves::default() })),
+            "moves" | "warmup" | "croze" => {
+                ("moves", StrategyConfig::Moves(Moves { pool: settings.initial, ..Moves::default() }))
+            }
             _ => return Err(unknown("--method", name, &KNOWN)),
         };
         Ok(Contender { name: name.to_owned(), strategy })
     };
     // The default of --method is for searches that train.
     let asked = if global.was_given("--method") { args.method.as_str() } else { "surrogate" };
-    let names: Vec<&str> = if asked == "all" { ALL.to_vec() } else { asked.split(',').map(str::trim).collect() };
+    let own = |name| if name == "all" { ALL.to_vec() } else { vec![name] };
+    let names: Vec<&str> = asked.split(',').map(str::trim).flat_map(own).collect();
+    settings.validate()?;
     let contenders = names.into_iter().map(named).collect::<Result<Vec<_>>>()?;
     for (place, own) in contenders.iter().enumerate() {
         own.strategy.validate()?;
@@ -173,6 +179,12 @@ fn seeds(global: &Global, args: &Args, evaluations: usize) -> Result<std::ops::R
 }
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
+    if global.was_given("--strategy") {
+        return Err(Error::invalid(
+            "--strategy",
+            "with --truth strategies stand in --method, with commas between them",
+        ));
+    }
     if let Some(option) = global.given.iter().find(|option| !TAKEN.contains(&option.as_str())) {
         return Err(Error::invalid(option, "is for searches that train, not for those in a table (--truth)"));
     }
@@ -182,6 +194,12 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     };
     let path = args.truth.clone().unwrap_or_default();
     let (maximize, minimize) = (need(&args.maximize, "--maximize")?, need(&args.minimize, "--minimize")?);
+    if maximize == minimize {
+        return Err(Error::invalid(
+            "--minimize",
+            format!("is {minimize}, which --maximize is too; there is nothing to weigh"),
+        ));
+    }
     let mut outputs = Outputs::new(&[Some(&path)]);
     outputs.file("--plot", args.plot.as_deref(), &["svg"], (!args.force).then_some(FORCE))?;
     let (contenders, settings) = contenders(global, args)?;

@@ -120,6 +120,22 @@ pub fn arms(config: &SearchConfig) -> Result<Vec<Arm>> {
     let Some((first, others)) = config.arms.split_first() else {
         return Err(Error::invalid("arms", "there is none; the first is the search itself"));
     };
+    // These names say what an arm does.
+    let taken = ["random", "accuracy", "params", "baseline", "largest", "any"].contains(&first.as_str());
+    if taken && first != config.method.name() {
+        return Err(Error::invalid(
+            "arms",
+            format!("{first}, the first, is the search itself; that name is another arm's"),
+        ));
+    }
+    let is_plain = |name: &&String| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        !name.is_empty() && name.len() <= 80 && name.chars().all(plain)
+    };
+    if let Some(name) = config.arms.iter().find(|name| !is_plain(name)) {
+        let why = format!("`{name}` is no name of up to 80 letters, digits, `-` and `_`");
+        return Err(Error::invalid("arms", why));
+    }
     let mut arms = vec![own(first)];
     for name in others {
         if arms.iter().any(|arm| arm.name == *name) {

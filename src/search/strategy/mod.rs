@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::domain::{Dedupe, Domain};
 use super::front::pareto::Point;
+use super::surrogate::Kind;
 use crate::error::{Error, Result, unknown};
 use crate::gpu::Gpu;
 use crate::kernels::Preset;
@@ -17,7 +18,7 @@ pub mod random;
 pub mod subset;
 pub mod surrogate;
 
-use evolution::Evolution;
+use evolution::{Evolution, EvolutionProtocol};
 use moves::Moves;
 use random::Random;
 use surrogate::SurrogateSettings;
@@ -88,23 +89,45 @@ pub enum StrategyConfig {
 
 impl StrategyConfig {
     /// Names, as on the command line: plain NSGA-II is a surrogate of kind none, and moves from a single candidate have a pool of one.
-    pub const NAMES: [&'static str; 6] = ["random", "evolution", "warmup", "mutate", "nsga2", "surrogate"];
+    pub const NAMES: [&'static str; 7] = ["random", "evolution", "moves", "warmup", "mutate", "nsga2", "surrogate"];
 
-    /// One with its usual sizes.
+    /// One with sizes for so many evaluations, of which the first generation is a part; `compat` for the protocol of released code.
     ///
     /// # Errors
     /// If there is none of the name.
-    pub fn named(name: &str) -> Result<Self> {
-        let plain = SurrogateSettings { surrogate: super::surrogate::Kind::None, ..SurrogateSettings::default() };
+    pub fn named(name: &str, evaluations: usize, compat: bool) -> Result<Self> {
+        let protocol = if compat { EvolutionProtocol::released() } else { EvolutionProtocol::sound() };
+        let population = (evaluations / 5).clamp(2, 50);
+        let mut surrogate = SurrogateSettings::default();
+        surrogate.initial = (2 * evaluations / 3).clamp(2, surrogate.initial);
+        surrogate.picks = if evaluations < 100 { 4 } else { surrogate.picks };
+        surrogate.plain.population = (surrogate.initial / 2).clamp(2, surrogate.plain.population);
+        let moves = Moves { pool: (2 * evaluations / 5).clamp(1, 50), ..Moves::default() };
         Ok(match name {
-            "random" => StrategyConfig::Random(Random::default()),
-            "evolution" => StrategyConfig::Evolution(Evolution::default()),
-            "moves" | "warmup" => StrategyConfig::Moves(Moves::default()),
-            "mutate" => StrategyConfig::Moves(Moves { pool: 1, ..Moves::default() }),
-            "nsga2" => StrategyConfig::Surrogate(plain),
-            "surrogate" => StrategyConfig::Surrogate(SurrogateSettings::default()),
+            "random" => {
+                StrategyConfig::Random(Random { batch: population, dedupe: protocol.dedupe, ..Random::default() })
+            }
+            "evolution" => {
+                let (parents, each) = (population.div_ceil(2).min(10), population / 2);
+                let usual = Evolution::default();
+                let evolution = Evolution { population, parents, mutations: each, crossovers: each, protocol, ..usual };
+                StrategyConfig::Evolution(evolution)
+            }
+            "moves" | "warmup" => StrategyConfig::Moves(moves),
+            "mutate" => StrategyConfig::Moves(Moves { pool: 1, ..moves }),
+            "nsga2" => StrategyConfig::Surrogate(SurrogateSettings { surrogate: Kind::None, ..surrogate }),
+            "surrogate" => StrategyConfig::Surrogate(surrogate),
             _ => return Err(unknown("--strategy", name, &Self::NAMES)),
         })
+    }
+
+    /// Whether a name is this strategy's.
+    pub fn is_called(&self, name: &str) -> bool {
+        match (self, name) {
+            (StrategyConfig::Moves(moves), "mutate") => moves.pool == 1,
+            (StrategyConfig::Moves(moves), "warmup") => moves.pool > 1,
+            _ => self.name() == name,
+        }
     }
 
     /// Its name.
@@ -113,7 +136,7 @@ impl StrategyConfig {
             StrategyConfig::Random(_) => "random",
             StrategyConfig::Evolution(_) => "evolution",
             StrategyConfig::Moves(_) => "moves",
-            StrategyConfig::Surrogate(settings) if settings.surrogate == super::surrogate::Kind::None => "nsga2",
+            StrategyConfig::Surrogate(settings) if settings.surrogate == Kind::None => "nsga2",
             StrategyConfig::Surrogate(_) => "surrogate",
         }
     }

@@ -48,11 +48,12 @@ impl Strategy for Moves {
         let &View { domain, seed, generation, earlier } = view;
         let space = domain.space();
         let mut seen: HashSet<Arch> = earlier.iter().map(|individual| domain.key(&individual.arch)).collect();
-        let mut parent: Option<(f64, &Arch)> = None;
+        let mut parent: Option<((bool, f64), &Arch)> = None;
         for individual in earlier {
             let value = individual.point.objectives.first().copied().unwrap_or(f64::NAN);
-            if parent.is_none_or(|(best, _)| value < best) {
-                parent = Some((value, &individual.arch));
+            let own = (individual.point.violation > 0.0, value);
+            if !value.is_nan() && parent.is_none_or(|(best, _)| own < best) {
+                parent = Some((own, &individual.arch));
             }
         }
         let mut archs = vec![];
