@@ -48,7 +48,7 @@ use crate::nn::space::Registry;
 #[derive(Parser)]
 #[command(name = "altiplano", version, about, max_term_width = 100)]
 struct Cli {
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Of all commands")]
     global: Global,
     #[command(subcommand)]
     command: Command,

@@ -24,7 +24,7 @@ pub struct Found {
     pub params: u64,
     /// Multiply-adds for one image.
     pub macs: u64,
-    /// What the search maximised, as it was seen then.
+    /// What the search maximised: the first objective turned round.
     pub fitness: f64,
     /// All objectives, which are minimised, under the scale of all candidates.
     pub objectives: Vec<f64>,
@@ -38,7 +38,7 @@ impl Found {
             arch: entry.arch.clone(),
             params: entry.params,
             macs: entry.macs,
-            fitness: entry.fitness,
+            fitness: -point.objectives[0],
             objectives: point.objectives.clone(),
             measures: entry.measures.clone(),
         }

@@ -143,6 +143,15 @@ impl Args {
         if config.evaluations > settings.initial {
             settings.surrogate.check_samples(settings.initial, features)?;
         }
+        let needed = Kind::Rbf.needs(features);
+        if settings.surrogate == Kind::Adaptive && config.evaluations < needed && !self.resume {
+            let why = format!(
+                "the surrogate is trees throughout: rbf and gp need {needed} samples and more with {features} features, and there will \
+                 be {}",
+                config.evaluations
+            );
+            note(global, &why);
+        }
         if settings.surrogate == Kind::None && global.was_given("--picks") {
             let why = "is for surrogates; without one a generation is a population (--population)";
             return Err(Error::invalid("--picks", why));
