@@ -58,7 +58,7 @@ fn run(gpu: &Gpu, folder: &str, existing: Existing, stop: Option<usize>) -> alti
 
     let family = registry.open(&config.space, config.build.clone())?;
 
-    let mut folder = RunFolder::create(folder, existing)?;
+    let folder = RunFolder::create(folder, existing)?;
     let mut events = 0;
     let mut observer = |event: &Event| {
         events += 1;
@@ -74,7 +74,7 @@ fn run(gpu: &Gpu, folder: &str, existing: Existing, stop: Option<usize>) -> alti
     };
     let preset = kernels::Preset::for_adapter(gpu.report());
     let task = Task { gpu, preset, family: &family, data: &data, config: &config, given: &Given::default() };
-    search(&task, &mut folder, &mut observer)
+    search(&task, &folder, &mut observer)
 }
 
 fn main() -> altiplano::Result<()> {

@@ -28,7 +28,7 @@ pub(super) struct Place<'a> {
 }
 
 /// What a run does once its folder is open.
-type InFolder<'a, R> = dyn FnMut(&Gpu, Preset, &mut RunFolder, &mut Observer) -> Result<R> + 'a;
+type InFolder<'a, R> = dyn FnMut(&Gpu, Preset, &RunFolder, &mut Observer) -> Result<R> + 'a;
 
 /// Runs `job` in the folder, with its tiles and its configuration written first; a run that never began leaves nothing
 /// behind.
@@ -69,7 +69,7 @@ pub(super) fn in_folder<C: Serialize, R>(
     folder.write(TILES, &record(preset)?)?;
     folder.write(FILE, with_record(&run.config, &now)?.as_bytes())?;
     let mut display = Display::new(global)?;
-    let result = job(&gpu, preset, &mut folder, &mut |event| display.event(event));
+    let result = job(&gpu, preset, &folder, &mut |event| display.event(event));
     display.finish();
     match result {
         Ok(result) => Ok((result, folder)),

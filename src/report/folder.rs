@@ -196,6 +196,11 @@ impl RunFolder {
         atomic_write(target, &seal(payload))
     }
 
+    /// Removes a checkpoint that nothing needs any more.
+    pub fn forget(&self, name: &str) -> Result<()> {
+        remove_file(&self.checkpoint_path(name)?)
+    }
+
     /// The payload of a checkpoint; `None` if there is none. Fails if it is damaged, and says how.
     pub fn read_checkpoint(&self, name: &str) -> Result<Option<Vec<u8>>> {
         let path = self.checkpoint_path(name)?;
@@ -222,7 +227,7 @@ impl RunFolder {
 
     /// Adds a line of JSON to the history, and waits until it is on the disk. If that fails, the history is
     /// left as it was.
-    pub fn append_history(&mut self, line: &str) -> Result<()> {
+    pub fn append_history(&self, line: &str) -> Result<()> {
         if line.contains('\n') || !is_json(line.as_bytes()) {
             return Err(Error::invalid("history line", "is not one line of JSON"));
         }

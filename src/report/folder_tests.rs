@@ -60,7 +60,7 @@ fn an_empty_folder_is_taken_and_a_full_one_refused() {
 
 #[test]
 fn force_removes_our_files_alone() {
-    let (_temp, mut run) = folder();
+    let (_temp, run) = folder();
     for name in FILES {
         run.write(name, b"{}").unwrap();
     }
@@ -185,7 +185,7 @@ fn every_truncation_and_every_flipped_bit_is_detected() {
 
 #[test]
 fn a_torn_history_is_cut_at_every_byte() {
-    let (_temp, mut run) = folder();
+    let (_temp, run) = folder();
     let lines = [r#"{"arch":"a","fitness":1.5}"#, r#"{"arch":"b"}"#, r#"{"arch":"caf\u00e9"}"#];
     for line in lines {
         run.append_history(line).unwrap();
@@ -195,7 +195,7 @@ fn a_torn_history_is_cut_at_every_byte() {
     assert_eq!(run.history().unwrap(), lines);
     for length in 0..=whole.len() {
         fs::write(&path, &whole[..length]).unwrap();
-        let mut opened = RunFolder::create(run.path(), Existing::Resume).unwrap();
+        let opened = RunFolder::create(run.path(), Existing::Resume).unwrap();
         let kept = whole[..length].iter().filter(|b| **b == b'\n').count();
         assert_eq!(opened.history().unwrap(), lines[..kept]);
         assert_eq!(opened.torn_bytes() as usize, length - lines[..kept].iter().map(|l| l.len() + 1).sum::<usize>());
@@ -213,7 +213,7 @@ fn a_torn_history_is_cut_at_every_byte() {
 
 #[test]
 fn history_takes_lines_of_json_alone() {
-    let (_temp, mut run) = folder();
+    let (_temp, run) = folder();
     assert!(run.append_history("{}\n{}").is_err());
     assert!(run.append_history("plain words").is_err());
     assert!(run.history().unwrap().is_empty());

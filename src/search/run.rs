@@ -68,7 +68,7 @@ pub struct Task<'a> {
 ///
 /// # Errors
 /// What the device, the disk or the data have to say; [`Error::Cancelled`] if the observer asks to stop.
-pub fn search(task: &Task, folder: &mut RunFolder, observer: &mut Observer) -> Result<SearchResult> {
+pub fn search(task: &Task, folder: &RunFolder, observer: &mut Observer) -> Result<SearchResult> {
     let &Task { gpu, preset, family, data, config, given } = task;
     config.validate(family, data.train.len())?;
     let statistics = data.train.channel_statistics();
@@ -171,12 +171,12 @@ struct Exploration<'a> {
 }
 
 /// A run under way.
-struct Run<'a, 'f> {
+struct Run<'a> {
     ground: Ground<'a>,
     config: &'a SearchConfig,
     parts: &'a Parts,
     work: &'a Work,
-    folder: &'f mut RunFolder,
+    folder: &'a RunFolder,
     /// What was measured with each of the evaluators so far, by name: arms that share one do not measure again.
     known: Vec<(EvaluatorConfig, HashMap<String, Measures>)>,
     findings: BTreeMap<String, serde_json::Value>,
@@ -184,7 +184,7 @@ struct Run<'a, 'f> {
     spent: f64,
 }
 
-impl<'a> Run<'a, '_> {
+impl<'a> Run<'a> {
     /// The lines of the history.
     fn read_history(&self) -> Result<Vec<Entry>> {
         let path = self.folder.path().join("history.jsonl");
@@ -202,7 +202,7 @@ impl<'a> Run<'a, '_> {
         Ok(entries)
     }
 
-    fn append(&mut self, entry: &Entry) -> Result<()> {
+    fn append(&self, entry: &Entry) -> Result<()> {
         let line = serde_json::to_string(entry).map_err(|e| Error::invalid("history", e.to_string()))?;
         self.folder.append_history(&line)
     }
@@ -215,7 +215,7 @@ impl<'a> Run<'a, '_> {
     }
 
     /// Begins a study with candidates of other runs, or goes on from what is there of it.
-    fn begin(&mut self, study: &mut Study, own: &Exploration, steps: Vec<Step>) -> Result<()> {
+    fn begin(&self, study: &mut Study, own: &Exploration, steps: Vec<Step>) -> Result<()> {
         let entries: Vec<Entry> = own.history.iter().filter(|entry| entry.arm == own.arm.name).cloned().collect();
         if own.warm.is_empty() || !steps.is_empty() || entries.iter().any(|entry| !entry.given) {
             return study.restore(entries, steps);

@@ -57,42 +57,45 @@ fn history(scratch: &Scratch, run: &str) -> BTreeMap<String, Vec<String>> {
 }
 
 #[test]
-fn extended_it_is_as_if_begun_so() {
-    for (method, own) in [("croze", &CROZE[..]), ("genas", &GENAS)] {
-        let scratch = scratch(method);
-        scratch.good(&search("run", own, &["--evaluations", "5"]));
-        let few = history(&scratch, "run");
-        scratch.good(&["search", "--quiet", "--extend", "--evaluations", "11", "--out", "run"]);
-        scratch.good(&search("whole", own, &["--evaluations", "11"]));
-        let (got, want) = (history(&scratch, "run"), history(&scratch, "whole"));
-        assert_eq!(got, want, "{method}");
-        assert!(few.iter().all(|(arm, lines)| lines[..] == got[arm][..5] && got[arm].len() == 11), "{method}");
-        assert!(scratch.read("run/best.safetensors") == scratch.read("whole/best.safetensors"), "{method}");
-        assert_eq!(result(&scratch, "run"), result(&scratch, "whole"), "{method}");
-        // What was extended goes on as it is now.
-        scratch.good(&["search", "--quiet", "--resume", "--out", "run"]);
-        scratch.bad(
-            2,
-            &["search", "--resume", "--evaluations", "5", "--out", "run"],
-            &["evaluations is 11 in the run"],
-        );
-        scratch.bad(2, &["search", "--extend", "--out", "run"], &["--extend", "--evaluations or --time"]);
-        let other = ["search", "--extend", "--evaluations", "12", "--lr", "0.3", "--out", "run"];
-        scratch.bad(2, &other, &["--extend", "training.lr", "a run goes on as it began"]);
-        let less = ["search", "--extend", "--evaluations", "10", "--out", "run"];
-        scratch.bad(2, &less, &["--extend", "evaluations is 11 in the run already"]);
-        let other = ["search", "--resume", "--strategy", "nsga2", "--out", "run"];
-        scratch.bad(2, &other, &["--resume", "strategy."]);
-        // A line that is missing amid the others is no stop.
-        let text = String::from_utf8(scratch.read("run/history.jsonl")).unwrap();
-        scratch.write("run/history.jsonl", text.split_once('\n').unwrap().1);
-        scratch.stops(
-            2,
-            &["search", "--quiet", "--resume", "--out", "run"],
-            &["history", "generation 0", "put the line back"],
-        );
-        scratch.bad(2, &["search", "--extend", "--evaluations", "12", "--out", "none"], &["there is no run in none"]);
-    }
+fn extended_by_moves_it_is_as_if_begun_so() {
+    extended("croze", &CROZE);
+}
+
+#[test]
+fn extended_by_evolution_it_is_as_if_begun_so() {
+    extended("genas", &GENAS);
+}
+
+fn extended(method: &str, own: &[&str]) {
+    let scratch = scratch(method);
+    scratch.good(&search("run", own, &["--evaluations", "5"]));
+    let few = history(&scratch, "run");
+    scratch.good(&["search", "--quiet", "--extend", "--evaluations", "11", "--out", "run"]);
+    scratch.good(&search("whole", own, &["--evaluations", "11"]));
+    let (got, want) = (history(&scratch, "run"), history(&scratch, "whole"));
+    assert_eq!(got, want, "{method}");
+    assert!(few.iter().all(|(arm, lines)| lines[..] == got[arm][..5] && got[arm].len() == 11), "{method}");
+    assert!(scratch.read("run/best.safetensors") == scratch.read("whole/best.safetensors"), "{method}");
+    assert_eq!(result(&scratch, "run"), result(&scratch, "whole"), "{method}");
+    // What was extended goes on as it is now.
+    scratch.good(&["search", "--quiet", "--resume", "--out", "run"]);
+    scratch.bad(2, &["search", "--resume", "--evaluations", "5", "--out", "run"], &["evaluations is 11 in the run"]);
+    scratch.bad(2, &["search", "--extend", "--out", "run"], &["--extend", "--evaluations or --time"]);
+    let other = ["search", "--extend", "--evaluations", "12", "--lr", "0.3", "--out", "run"];
+    scratch.bad(2, &other, &["--extend", "training.lr", "a run goes on as it began"]);
+    let less = ["search", "--extend", "--evaluations", "10", "--out", "run"];
+    scratch.bad(2, &less, &["--extend", "evaluations is 11 in the run already"]);
+    let other = ["search", "--resume", "--strategy", "nsga2", "--out", "run"];
+    scratch.bad(2, &other, &["--resume", "strategy."]);
+    // A line that is missing amid the others is no stop.
+    let text = String::from_utf8(scratch.read("run/history.jsonl")).unwrap();
+    scratch.write("run/history.jsonl", text.split_once('\n').unwrap().1);
+    scratch.stops(
+        2,
+        &["search", "--quiet", "--resume", "--out", "run"],
+        &["history", "generation 0", "put the line back"],
+    );
+    scratch.bad(2, &["search", "--extend", "--evaluations", "12", "--out", "none"], &["there is no run in none"]);
 }
 
 #[test]

@@ -206,7 +206,7 @@ impl Files {
 fn run(
     data: &Dataset,
     config: &SearchConfig,
-    folder: &mut RunFolder,
+    folder: &RunFolder,
     observer: &mut Observer,
 ) -> altiplano::Result<SearchResult> {
     let family = family(Form::Tiny, &SIZES).unwrap();
@@ -216,8 +216,8 @@ fn run(
 
 /// Runs the search in `folder` until `observer` stops it; whether it got to its end.
 fn attempt(data: &Dataset, folder: &Path, observer: &mut dyn FnMut(&Event) -> ControlFlow<()>) -> bool {
-    let mut folder = RunFolder::create(folder, Existing::Resume).unwrap();
-    match run(data, &config(data, Method::Genas), &mut folder, &mut |event| observer(event)) {
+    let folder = RunFolder::create(folder, Existing::Resume).unwrap();
+    match run(data, &config(data, Method::Genas), &folder, &mut |event| observer(event)) {
         Ok(_) => true,
         Err(Error::Cancelled) => false,
         Err(other) => panic!("{other}"),
@@ -283,8 +283,8 @@ fn a_search_has_as_many_candidates_as_were_asked_for() {
         config.arms.truncate(1);
         config.finals.contestants.truncate(1);
         let scratch = tempfile::tempdir().unwrap();
-        let mut folder = RunFolder::create(scratch.path(), Existing::Resume).unwrap();
-        let result = run(&data, &config, &mut folder, &mut silent()).unwrap();
+        let folder = RunFolder::create(scratch.path(), Existing::Resume).unwrap();
+        let result = run(&data, &config, &folder, &mut silent()).unwrap();
         assert_eq!((result.evaluated, folder.history().unwrap().len()), (11, 11));
         assert!(result.short.is_none());
     }
@@ -307,5 +307,59 @@ fn search_with_part_of_its_history() {
         std::fs::write(scratch.path().join("history.jsonl"), part).unwrap();
         assert!(attempt(&data, scratch.path(), &mut silent()));
         Files::read(scratch.path()).same(&format!("{keep} lines and a half"), &want);
+    }
+}
+
+/// A search that trains its candidates, three side by side.
+fn trained(data: &Dataset) -> SearchConfig {
+    let info = ImageInfo { height: 8, width: 8, channels: 1, classes: 10 };
+    let (preset, space, images) = (Preset::Quick, &NasBench201, data.train.len());
+    let situation = Situation { preset, space, data: "digits", images, info: &info, compat: false };
+    let mut config = Method::Flatnas.preset(&situation);
+    config.build = build(Form::Tiny, &SIZES);
+    config.evaluations = 6;
+    config.arms.truncate(1);
+    config.finals.contestants.truncate(1);
+    (config.finals.images, config.finals.judged_images, config.training.epochs) = (64, 10, 1);
+    let EvaluatorConfig::Trained(options) = &mut config.evaluator else { panic!("they are not trained") };
+    (options.training_images, options.images, options.side_by_side) = (320, 100, 3);
+    (options.training.epochs, options.training.lr, options.noise.draws) = (2, 0.03, 2);
+    let StrategyConfig::Surrogate(strategy) = &mut config.strategy else { panic!("no surrogate") };
+    (strategy.initial, strategy.surrogate) = (6, altiplano::search::surrogate::Kind::None);
+    config
+}
+
+#[test]
+fn candidates_go_on_amid_their_training() {
+    let data = load("digits").unwrap();
+    let config = trained(&data);
+    let attempt = |path: &Path, stop: usize| {
+        let folder = RunFolder::create(path, Existing::Resume).unwrap();
+        let mut steps = 0;
+        run(&data, &config, &folder, &mut |event| {
+            steps += usize::from(matches!(event, Event::Advance { note, .. } if note.starts_with("generation")));
+            if steps == stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })
+    };
+    let saved = |path: &Path| {
+        let files = std::fs::read_dir(path.join("checkpoint")).unwrap().map(|entry| entry.unwrap().file_name());
+        files.filter(|name| name.to_str().unwrap().starts_with("candidates-")).count()
+    };
+    let whole = tempfile::tempdir().unwrap();
+    // What learned nothing cannot be chosen; its history is there all the same.
+    let end = attempt(whole.path(), usize::MAX).map(|_| ()).map_err(|e| e.to_string());
+    let history = |path: &Path| std::fs::read_to_string(path.join("history.jsonl")).unwrap_or_default();
+    assert_eq!((history(whole.path()).lines().count(), saved(whole.path())), (6, 0));
+    // Twenty steps for three candidates: amid the first, in the second epoch of the next.
+    for stops in [&[7][..], &[3, 9, 20, 4], &[36]] {
+        let folder = tempfile::tempdir().unwrap();
+        for stop in stops {
+            let stopped = attempt(folder.path(), *stop);
+            assert!(matches!(stopped, Err(Error::Cancelled)), "{stop}");
+            assert_eq!(saved(folder.path()), 1, "stopped after {stop} steps");
+        }
+        let again = attempt(folder.path(), usize::MAX).map(|_| ()).map_err(|e| e.to_string());
+        assert_eq!(again, end, "{stops:?}");
+        assert!(history(folder.path()) == history(whole.path()) && saved(folder.path()) == 0, "{stops:?}");
     }
 }

@@ -149,11 +149,13 @@ impl EvaluatorConfig {
         &self,
         ground: Ground<'a>,
         parts: &'a Parts,
-        folder: &RunFolder,
+        folder: &'a RunFolder,
     ) -> Result<Box<dyn Evaluator + 'a>> {
         Ok(match self {
             EvaluatorConfig::Shared(options) => Box::new(shared::Shared::open(options, ground, parts, folder)?),
-            EvaluatorConfig::Trained(options) => Box::new(trained::Trained { options: options.clone(), ground, parts }),
+            EvaluatorConfig::Trained(options) => {
+                Box::new(trained::Trained { options: options.clone(), ground, parts, folder })
+            }
             EvaluatorConfig::Proxy(options) => Box::new(proxy::ByProxy::open(options, ground)?),
             EvaluatorConfig::Cost => Box::new(Costs(ground)),
         })

@@ -4,6 +4,8 @@
 //! All candidates begin from weights of one seed or of one supernet, see the same batches, and are disturbed by the same
 //! noise, so that their differences are their own. How many train side by side changes no bit.
 
+use std::ops::ControlFlow;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Evaluator, Ground, Parts, check_share};
@@ -15,10 +17,13 @@ use crate::measure::inheritance::{inherit, recalibration};
 use crate::measure::judge::{Network, WeightNoise, noisy_scores_wait};
 use crate::measure::side_by_side::{halving, limited};
 use crate::nn::Model;
+use crate::progress::Event;
+use crate::report::folder::RunFolder;
 use crate::search::objectives::Measures;
 use crate::search::strategy::check_sizes;
 use crate::search::study::Job;
 use crate::train::feed::Pick;
+use crate::train::job::{self, Saving};
 use crate::train::supernet::Heritage;
 use crate::train::trainer::{Inheritance, Member, Progress, Recipe, Trainer};
 
@@ -81,6 +86,8 @@ pub struct Trained<'a> {
     pub ground: Ground<'a>,
     /// With which images.
     pub parts: &'a Parts,
+    /// Where trainings are saved that take long.
+    pub folder: &'a RunFolder,
 }
 
 impl Evaluator for Trained<'_> {
@@ -112,22 +119,25 @@ impl Trained<'_> {
         let heirs = names.iter().enumerate().filter_map(|(network, name)| Some((network, heir(name)?)));
         let recalibration = self.options.recalibration(training, seed);
         inherit(setting, &trainer, &models, &heirs.collect::<Vec<_>>(), &recalibration)?;
-        let (total, per_epoch) = (trainer.total_steps(), trainer.steps_per_epoch());
-        let mut progress = vec![];
-        while !trainer.is_done() {
-            trainer.submit_step()?;
-            trainer.wait_for_previous()?;
-            if trainer.step().is_multiple_of(per_epoch) {
-                progress = trainer.progress_wait()?;
-            }
-            between(0.9 * trainer.step() as f64 / total as f64)?;
-        }
+        // What is saved belongs to these candidates alone, until they are measured.
+        let names: Vec<&str> = jobs.iter().map(|job| job.name.as_str()).collect();
+        let of = format!("{} {}", self.options.training.optimizer, names.join("\n"));
+        let checkpoint = format!("candidates-{:016x}", xxhash_rust::xxh3::xxh3_64(of.as_bytes()));
+        let saving = Saving { folder: self.folder, name: &checkpoint };
+        let total = trainer.total_steps() as f64;
+        let mut observer = |event: &Event| match event {
+            Event::Advance { done, .. } if between(0.9 * *done as f64 / total).is_err() => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        };
+        let stage = ("training candidates", 0.0, 1.0);
+        let progress = job::run(&mut trainer, Some(saving), stage, &mut observer, &mut |_| Ok(()))?;
         let stores = |i| trainer.stores(i).clone().only(&[Role::Weights, Role::Running]);
         let trained = models.iter().enumerate().map(|(i, &model)| Network { model, stores: stores(i) });
         let trained: Vec<Network> = trained.collect();
         drop(trainer);
         let noise = Some(self.options.noise);
         let scores = noisy_scores_wait(setting, noise, &trained, &self.parts.judging, seed)?;
+        self.folder.forget(&checkpoint)?;
         Ok(scores.into_iter().zip(progress).map(|(scores, training)| self.measures(scores, training)).collect())
     }
 
