@@ -172,3 +172,48 @@ fn the_space_ends_the_search() {
     let view = View { domain: &domain, seed: 1, generation: 0, earlier: &[] };
     assert_eq!(strategies()[0].open(None).ask(&view).unwrap().archs.len(), 4);
 }
+
+/// A dead network answers always the same and is as flat as can be: it is neither winner nor parent while others have learned.
+#[test]
+fn what_learned_nothing_is_not_chosen_while_others_have() {
+    let domain = domain();
+    // Those that begin with 4 are dead and flattest; a constant answer errs in 90 of 100 cases.
+    let run = |dead: fn(&Job) -> bool| {
+        let objective = Single { measure: "flatness".into(), maximize: true, constant: 85.0 };
+        let evolution = Evolution { population: 20, parents: 5, mutations: 20, crossovers: 0, ..Evolution::default() };
+        let mut study = Study::new(&domain, StrategyConfig::Evolution(evolution).open(None), Box::new(objective), 3);
+        for job in study.ask(20).unwrap() {
+            let (accuracy, flatness) = if dead(&job) { (0.1, 1.0) } else { (0.9, 0.01 * f64::from(job.arch[1])) };
+            let measures = [("accuracy".to_owned(), accuracy), ("flatness".to_owned(), flatness)];
+            study.tell(&job, Measures::from(measures)).unwrap();
+        }
+        let children = study.ask(20).unwrap();
+        (study.barred(), study.best().unwrap().measure("accuracy"), children)
+    };
+    let (barred, accuracy, children) = run(|job| job.arch[0] == 4);
+    assert!(barred > 0 && accuracy == 0.9, "{barred}");
+    // A gene is drawn anew with probability .1, so children of living parents seldom begin with 4, and those of dead ones nearly always.
+    let dead = children.iter().filter(|job| job.arch[0] == 4).count();
+    assert!(dead < 8, "{dead} of {} children begin like the dead", children.len());
+    // On a supernet that has learned nothing all are dead, and one is chosen all the same.
+    let (barred, accuracy, _) = run(|_| true);
+    assert_eq!((barred, accuracy), (20, 0.1));
+}
+
+/// A first candidate that fails is no place to climb from for ever.
+#[test]
+fn moves_leave_what_failed() {
+    let domain = domain();
+    let strategy = StrategyConfig::Moves(Moves { pool: 1, moves: 4 });
+    let objective = Single { measure: "value".into(), maximize: true, constant: f64::INFINITY };
+    let mut study = Study::new(&domain, strategy.open(None), Box::new(objective), 5);
+    while study.entries().len() < 60 {
+        for job in study.ask(4.min(60 - study.entries().len())).unwrap() {
+            let sum = job.arch.iter().map(|value| f64::from(*value)).sum();
+            let value = if job.number == 0 { f64::NAN } else { sum };
+            study.tell(&job, Measures::from([("value".to_owned(), value)])).unwrap();
+        }
+    }
+    // The dearest of all vectors, many moves from any other.
+    assert_eq!(study.best().unwrap().arch, "4-4-4-4");
+}

@@ -1,10 +1,9 @@
 //! Search by a zero-cost proxy, as CRoZe's authors do (Ha, Kim and Hwang 2023, section 4.3): candidates are scored untrained. Held
 //! against random candidates, and against what a count of parameters alone would have chosen, which many proxies follow.
 
-use super::{Method, Situation};
+use super::{Situation, Sizes};
 use crate::measure::zero_cost::Proxy;
 use crate::nn::space::Purpose;
-use crate::search::config::SearchConfig;
 use crate::search::evaluate::EvaluatorConfig;
 use crate::search::evaluate::proxy::ProxyOptions;
 use crate::search::finals::FinalsConfig;
@@ -15,10 +14,9 @@ use crate::train::step::Optimizer;
 use crate::train::trainer::Recipe;
 
 /// The sizes of a preset; with `compat` the released proxy.
-pub(super) fn preset(situation: &Situation) -> SearchConfig {
-    let &Situation { preset, space, data, images, info, compat } = situation;
+pub(super) fn preset(situation: &Situation, side: usize) -> Sizes {
+    let &Situation { preset, space, images, info, compat, .. } = situation;
     let quick = situation.is_quick();
-    let build = space.defaults(preset.purpose(), info);
     let epochs = match (quick, situation.is_small()) {
         (true, true) => 16,
         (true, false) => 8,
@@ -26,19 +24,10 @@ pub(super) fn preset(situation: &Situation) -> SearchConfig {
     };
     let batch = if quick && images < 4_000 { 32 } else { 64 };
     let proxy = if compat { Proxy::CrozeCompat } else { Proxy::CrozeMean };
-    SearchConfig {
-        method: Method::Croze,
-        space: space.name().to_owned(),
-        data: data.into(),
-        seed: 1,
-        compat,
-        evaluations: situation.at_most(if quick { 50 } else { 1_000 }),
-        time: 0.0,
-        max_params: 0,
-        max_macs: 0,
-        arms: ["proxy", "params", "random"].map(str::to_owned).into(),
-        training: Recipe { batch, ..Recipe::usual(Optimizer::Sgd, epochs, build.image[0]) },
-        build,
+    Sizes {
+        evaluations: if quick { 50 } else { 1_000 },
+        arms: &["proxy", "params", "random"],
+        training: Recipe { batch, ..Recipe::usual(Optimizer::Sgd, epochs, side) },
         strategy: StrategyConfig::Moves(Moves { pool: if quick { 20 } else { 50 }, moves: 5 }),
         evaluator: EvaluatorConfig::Proxy(ProxyOptions {
             proxy,
@@ -47,8 +36,6 @@ pub(super) fn preset(situation: &Situation) -> SearchConfig {
         }),
         objectives: ObjectivesConfig::Single { maximize: proxy.name().to_owned() },
         supernet: None,
-        supernet_file: None,
-        warm_start: None,
         finals: FinalsConfig {
             contestants: ["proxy", "random", "largest", "any"].map(str::to_owned).into(),
             attacks: ["fgsm:8/255", "pgd:8/255:10"].map(str::to_owned).into(),

@@ -15,9 +15,9 @@
 //!
 //! Candidates begin from fresh weights, or inherit those of a supernet that the run trains first, as the paper's do.
 
-use super::{Method, Situation};
+use super::{Situation, Sizes};
 use crate::measure::judge::WeightNoise;
-use crate::search::config::{Arm, SearchConfig};
+use crate::search::config::Arm;
 use crate::search::evaluate::EvaluatorConfig;
 use crate::search::evaluate::trained::TrainedOptions;
 use crate::search::finals::FinalsConfig;
@@ -40,11 +40,9 @@ pub(super) fn baseline(mut arm: Arm) -> Arm {
 }
 
 /// The sizes of a preset.
-pub(super) fn preset(situation: &Situation) -> SearchConfig {
-    let &Situation { preset, space, data, info, compat, .. } = situation;
+pub(super) fn preset(situation: &Situation, side: usize) -> Sizes {
+    let &Situation { preset, compat, .. } = situation;
     let (quick, small) = (situation.is_quick(), situation.is_small());
-    let build = space.defaults(preset.purpose(), info);
-    let side = build.image[0];
     let optimizer = if quick { Optimizer::Sam } else { Optimizer::Asam };
     let (epochs, final_epochs, generations) = match (quick, small) {
         (true, true) => (5, 10, 2),
@@ -72,18 +70,9 @@ pub(super) fn preset(situation: &Situation) -> SearchConfig {
         true => WeightNoise { sigma: 0.05, draws: 8, batch: 50 },
         false => WeightNoise { sigma: 0.05, draws: 20, batch: 100 },
     };
-    SearchConfig {
-        method: Method::Flatnas,
-        space: space.name().to_owned(),
-        data: data.into(),
-        seed: 1,
-        compat,
-        evaluations: situation.at_most(strategy.initial + strategy.picks * generations),
-        time: 0.0,
-        max_params: 0,
-        max_macs: 0,
-        arms: ["flat", "baseline", "random"].map(str::to_owned).into(),
-        build,
+    Sizes {
+        evaluations: strategy.initial + strategy.picks * generations,
+        arms: &["flat", "baseline", "random"],
         strategy: StrategyConfig::Surrogate(strategy),
         evaluator: EvaluatorConfig::Trained(TrainedOptions {
             train_share: 0.8,
@@ -99,8 +88,6 @@ pub(super) fn preset(situation: &Situation) -> SearchConfig {
         objectives: ObjectivesConfig::ErrorAndRobustness { alpha: 0.5, minimize_macs: quick },
         // With 0 epochs there is none. It learns on one path at a time, and so more slowly.
         supernet: Some(Recipe { optimizer: Optimizer::Sgd, rho: 0.0, lr: 0.05, ..recipe(0) }),
-        supernet_file: None,
-        warm_start: None,
         finals: FinalsConfig {
             contestants: ["flat", "flat:sgd", "baseline", "baseline:sgd", "random", "largest"]
                 .map(str::to_owned)

@@ -1,10 +1,9 @@
 //! GeNAS (Jeong et al., IJCAI 2023): evolution by the flatness of the validation loss, on a supernet; held against the same evolution
 //! by accuracy, and against as many random candidates.
 
-use super::{Method, Situation};
+use super::{Method, Situation, Sizes};
 use crate::measure::flatness::FlatnessProtocol;
 use crate::measure::forward::Averaging;
-use crate::search::config::SearchConfig;
 use crate::search::evaluate::EvaluatorConfig;
 use crate::search::evaluate::shared::SharedOptions;
 use crate::search::finals::FinalsConfig;
@@ -20,11 +19,9 @@ use crate::train::trainer::Recipe;
 pub(super) const BESIDE: u64 = 1 << 40;
 
 /// The sizes of a preset; of chance, the same with random candidates.
-pub(super) fn preset(method: Method, situation: &Situation) -> SearchConfig {
-    let &Situation { preset, space, data, images, info, compat } = situation;
+pub(super) fn preset(method: Method, situation: &Situation, side: usize) -> Sizes {
+    let &Situation { preset, images, compat, .. } = situation;
     let quick = situation.is_quick();
-    let build = space.defaults(preset.purpose(), info);
-    let side = build.image[0];
     let batch = if quick && images < 4_000 { 32 } else { 64 };
     let (supernet_epochs, training_epochs) = match (quick, situation.is_small()) {
         (true, true) => (22, 16),
@@ -37,22 +34,9 @@ pub(super) fn preset(method: Method, situation: &Situation) -> SearchConfig {
         false => Evolution { protocol, ..Evolution::default() },
     };
     let is_random = method == Method::Random;
-    SearchConfig {
-        method,
-        space: space.name().to_owned(),
-        data: data.into(),
-        seed: 1,
-        compat,
-        evaluations: situation.at_most(if quick { 50 } else { 1_000 }),
-        time: 0.0,
-        max_params: 0,
-        max_macs: 0,
-        arms: if is_random {
-            vec!["random".into()]
-        } else {
-            ["flatness", "accuracy", "random"].map(str::to_owned).into()
-        },
-        build,
+    Sizes {
+        evaluations: if quick { 50 } else { 1_000 },
+        arms: if is_random { &["random"] } else { &["flatness", "accuracy", "random"] },
         strategy: match is_random {
             true => StrategyConfig::Random(Random {
                 batch: evolution.population,
@@ -80,8 +64,6 @@ pub(super) fn preset(method: Method, situation: &Situation) -> SearchConfig {
             touch_all: compat,
             ..Recipe::usual(Optimizer::Sgd, supernet_epochs, side)
         }),
-        supernet_file: None,
-        warm_start: None,
         finals: FinalsConfig {
             contestants: match is_random {
                 true => ["random", "largest", "any"].map(str::to_owned).into(),

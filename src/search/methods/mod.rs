@@ -5,12 +5,14 @@ use serde::{Deserialize, Serialize};
 
 use super::config::{Arm, Preset, SearchConfig};
 use super::evaluate::EvaluatorConfig;
+use super::finals::FinalsConfig;
 use super::objectives::ObjectivesConfig;
 use super::strategy::StrategyConfig;
 use super::strategy::random::Random;
 use crate::error::{Error, Result, unknown};
 use crate::nn::space::{ImageInfo, Networks};
 use crate::space::Space;
+use crate::train::trainer::Recipe;
 
 pub mod croze;
 pub mod flatnas;
@@ -95,13 +97,49 @@ impl Situation<'_> {
     }
 }
 
+/// What a method says of a search; the rest is the same for all.
+struct Sizes {
+    evaluations: usize,
+    /// Names of its arms, its own first.
+    arms: &'static [&'static str],
+    strategy: StrategyConfig,
+    evaluator: EvaluatorConfig,
+    objectives: ObjectivesConfig,
+    supernet: Option<Recipe>,
+    finals: FinalsConfig,
+    training: Recipe,
+}
+
 impl Method {
     /// The sizes of a preset.
     pub fn preset(self, situation: &Situation) -> SearchConfig {
-        match self {
-            Method::Random | Method::Genas => genas::preset(self, situation),
-            Method::Croze => croze::preset(situation),
-            Method::Flatnas => flatnas::preset(situation),
+        let build = situation.space.defaults(situation.preset.purpose(), situation.info);
+        let side = build.image[0];
+        let sizes = match self {
+            Method::Random | Method::Genas => genas::preset(self, situation, side),
+            Method::Croze => croze::preset(situation, side),
+            Method::Flatnas => flatnas::preset(situation, side),
+        };
+        SearchConfig {
+            method: self,
+            space: situation.space.name().to_owned(),
+            data: situation.data.into(),
+            seed: 1,
+            compat: situation.compat,
+            evaluations: situation.at_most(sizes.evaluations),
+            time: 0.0,
+            max_params: 0,
+            max_macs: 0,
+            arms: sizes.arms.iter().map(|arm| (*arm).to_owned()).collect(),
+            build,
+            strategy: sizes.strategy,
+            evaluator: sizes.evaluator,
+            objectives: sizes.objectives,
+            supernet: sizes.supernet,
+            supernet_file: None,
+            warm_start: None,
+            finals: sizes.finals,
+            training: sizes.training,
         }
     }
 }
