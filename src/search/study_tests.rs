@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::*;
 use crate::search::front::pareto::Point;
-use crate::search::objectives::Single;
+use crate::search::objectives::{ErrorAndRobustness, Single};
 use crate::search::strategy::evolution::Evolution;
 use crate::search::strategy::moves::Moves;
 use crate::search::strategy::random::Random;
@@ -216,4 +216,28 @@ fn moves_leave_what_failed() {
     }
     // The dearest of all vectors, many moves from any other.
     assert_eq!(study.best().unwrap().arch, "4-4-4-4");
+}
+
+/// FlatNAS's `alpha_norm` of a generation is that of all before it: mean error over mean robustness.
+#[test]
+fn each_generation_has_the_scale_of_those_before_it() {
+    let domain = domain();
+    let objectives = ErrorAndRobustness { alpha: 0.5, constant: f64::INFINITY };
+    let mut study = Study::new(&domain, strategies()[1].open(None), Box::new(objectives), 2);
+    for _ in 0..2 {
+        for job in study.ask(8).unwrap() {
+            let (error, robustness) = (10.0 + job.number as f64, 1.0 + f64::from(job.arch[0]));
+            let measures = [("error".to_owned(), error), ("robustness".to_owned(), robustness)];
+            study.tell(&job, Measures::from(measures)).unwrap();
+        }
+    }
+    let (first, second) = study.entries().split_at(8);
+    let sum = |name: &str| first.iter().map(|entry| entry.measure(name)).sum::<f64>();
+    let norm = sum("error") / sum("robustness");
+    assert!(first.iter().all(|entry| entry.measure("alpha_norm") == 1.0));
+    for entry in second {
+        assert!((entry.measure("alpha_norm") / norm - 1.0).abs() < 1e-12 && norm != 1.0);
+        let value = 0.5 * entry.measure("error") + 0.5 * norm * entry.measure("robustness");
+        assert!((entry.fitness + value).abs() < 1e-9);
+    }
 }
