@@ -64,6 +64,9 @@ fn run(gpu: &Gpu, folder: &str, existing: Existing, stop: Option<usize>) -> alti
         events += 1;
         match event {
             Event::Stage { name, units, .. } => println!("    {name}: {units} units"),
+            Event::Evaluated { arch, fitness, measures, .. } => {
+                println!("        {arch}: fitness {fitness:.4} of {} measures", measures.len());
+            }
             Event::Advance { done, note } if done.is_multiple_of(33) && !note.is_empty() => {
                 println!("        {done}: {note}");
             }

@@ -1,5 +1,6 @@
 //! What long jobs tell their caller, and how the caller stops them.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use crate::error::{Error, Result};
@@ -17,6 +18,19 @@ pub enum Event<'a> {
         from: f64,
         /// Share that is done when it ends.
         to: f64,
+    },
+    /// A candidate of a search was evaluated.
+    Evaluated {
+        /// The part of the search that asked for it.
+        arm: &'a str,
+        /// Its architecture.
+        arch: &'a str,
+        /// Trainable parameters.
+        params: u64,
+        /// What the search maximises.
+        fitness: f64,
+        /// Everything that was measured of it, by name.
+        measures: &'a BTreeMap<String, f64>,
     },
     /// So many units of the stage are done.
     Advance {

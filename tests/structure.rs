@@ -35,6 +35,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "data",
             "corrupt",
             "report",
+            "progress",
             "space",
             "nn",
             "graph",

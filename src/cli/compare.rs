@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::report::folder::atomic_write;
 use crate::report::line_plot::line_plot;
 use crate::report::paired::Paired;
-use crate::report::statistics::{mean, quantile};
+use crate::report::statistics::{mean, quartiles};
 use crate::report::table::Table;
 use crate::search::archive::Entry;
 use crate::search::config::SearchConfig;
@@ -32,6 +32,11 @@ pub(super) struct Args {
     #[arg(long)]
     force: bool,
 }
+
+/// The name of the network that a search kept.
+const KEPT: &str = "kept";
+/// The name of that network at random, of several, which errs least on images kept back.
+const BEST_AT_RANDOM: &str = "the best of any";
 
 /// What is read of a result; more may stand there.
 #[derive(Deserialize)]
@@ -59,6 +64,9 @@ struct Finalist {
     params: u64,
     clean_error: Mean,
     mean_corrupted_error: Option<Mean>,
+    validation_error: Option<Mean>,
+    #[serde(default)]
+    kept: bool,
 }
 
 #[derive(Deserialize)]
@@ -78,7 +86,7 @@ struct Group {
     /// What they have in common.
     name: String,
     seeds: Vec<u64>,
-    /// Networks that were trained at the end, the search's own first.
+    /// The network that each search kept, where it had a choice; those that it trained at the end, its own first.
     networks: Vec<Row>,
     /// The best so far of each arm.
     arms: Vec<Curve>,
@@ -92,9 +100,16 @@ struct Row {
     /// Mean errors, percent points.
     clean_error: f64,
     corrupted_error: Option<f64>,
-    /// By how many points the search's own network errs less, seed by seed.
-    clean_gain: Option<Paired>,
-    corrupted_gain: Option<Paired>,
+    /// By how many points the search's own network errs less, seed by seed; and the one that was kept, where there was a choice.
+    own: Gains,
+    kept: Option<Gains>,
+}
+
+/// By how many points a network errs less than another, seed by seed.
+#[derive(Default, Serialize)]
+struct Gains {
+    clean: Option<Paired>,
+    corrupted: Option<Paired>,
 }
 
 #[derive(Serialize)]
@@ -105,13 +120,12 @@ struct Curve {
     best: Vec<[f64; 3]>,
 }
 
-/// One group's own networks against another's, seed by seed.
+/// The networks that one group kept against another's, seed by seed.
 #[derive(Serialize)]
 struct Pair {
     group: String,
     against: String,
-    clean_gain: Option<Paired>,
-    corrupted_gain: Option<Paired>,
+    gains: Gains,
 }
 
 #[derive(Serialize)]
@@ -179,6 +193,10 @@ impl Finalist {
         if self.optimizer == usual { self.role.clone() } else { format!("{}:{}", self.role, self.optimizer) }
     }
 
+    fn is_at_random(&self) -> bool {
+        self.role == "any" || self.role.starts_with("any-")
+    }
+
     fn corrupted(&self) -> f64 {
         self.mean_corrupted_error.as_ref().map_or(f64::NAN, |error| error.mean)
     }
@@ -190,8 +208,29 @@ impl Run {
         self.read.finalists.iter().map(|finalist| finalist.label(&usual)).collect()
     }
 
-    fn finalist(&self, label: &str) -> Option<&Finalist> {
-        self.labels().iter().position(|own| own == label).and_then(|place| self.read.finalists.get(place))
+    /// A network of the search by its name in the comparison.
+    fn network(&self, label: &str) -> Option<&Finalist> {
+        let finalists = &self.read.finalists;
+        match label {
+            KEPT => self.kept(),
+            BEST_AT_RANDOM => {
+                let error =
+                    |finalist: &Finalist| finalist.validation_error.as_ref().map_or(f64::NAN, |error| error.mean);
+                let random = finalists.iter().filter(|finalist| finalist.is_at_random());
+                random.min_by(|a, b| error(a).total_cmp(&error(b)))
+            }
+            label => self.labels().iter().position(|own| own == label).and_then(|place| finalists.get(place)),
+        }
+    }
+
+    /// The network that was kept: of a search that had no choice its own.
+    fn kept(&self) -> Option<&Finalist> {
+        let finalists = &self.read.finalists;
+        finalists.iter().find(|finalist| finalist.kept).or(finalists.first())
+    }
+
+    fn had_a_choice(&self) -> bool {
+        self.read.config.finals.kept_back > 0
     }
 
     /// The best so far of an arm, by the objective of the search itself.
@@ -216,111 +255,105 @@ impl Run {
     }
 }
 
-/// Gains of one network over another, seed by seed: by how many points it errs less.
-fn gains(pairs: &[(&Finalist, &Finalist)]) -> (Option<Paired>, Option<Paired>) {
+/// Gains of one network over another, a pair a seed.
+fn gains(pairs: &[(&Finalist, &Finalist)]) -> Gains {
     let of = |error: &dyn Fn(&Finalist) -> f64| {
         Paired::of(&pairs.iter().map(|(own, other)| error(other) - error(own)).collect::<Vec<_>>())
     };
-    (of(&|finalist| finalist.clean_error.mean), of(&Finalist::corrupted))
+    Gains { clean: of(&|finalist| finalist.clean_error.mean), corrupted: of(&Finalist::corrupted) }
 }
 
-fn group(name: String, runs: &[Run]) -> Group {
-    let mut labels: Vec<String> = vec![];
+/// Names of the networks of searches.
+fn labels(runs: &[Run]) -> Vec<String> {
+    let choice = runs.iter().any(Run::had_a_choice);
+    let mut labels: Vec<String> = if choice { vec![KEPT.to_owned()] } else { vec![] };
     for label in runs.iter().flat_map(Run::labels) {
         if !labels.contains(&label) {
             labels.push(label);
         }
     }
-    let row = |label: &String| {
-        let all: Vec<&Finalist> = runs.iter().filter_map(|run| run.finalist(label)).collect();
+    let several =
+        runs.iter().any(|run| run.read.finalists.iter().filter(|finalist| finalist.is_at_random()).count() > 1);
+    labels.extend((choice && several).then(|| BEST_AT_RANDOM.to_owned()));
+    labels
+}
+
+fn group(name: String, runs: &[Run]) -> Group {
+    let row = |label: String| {
+        let all: Vec<&Finalist> = runs.iter().filter_map(|run| run.network(&label)).collect();
         let column = |value: &dyn Fn(&Finalist) -> f64| mean(&all.iter().map(|own| value(own)).collect::<Vec<_>>());
-        let pairs = runs.iter().filter_map(|run| Some((run.read.finalists.first()?, run.finalist(label)?)));
-        let (clean_gain, corrupted_gain) = match labels.first() == Some(label) {
-            true => (None, None),
-            false => gains(&pairs.collect::<Vec<_>>()),
+        let over = |own: &dyn Fn(&Run) -> Option<&Finalist>| {
+            gains(&runs.iter().filter_map(|run| Some((own(run)?, run.network(&label)?))).collect::<Vec<_>>())
         };
+        let is_own = runs.iter().flat_map(|run| run.labels().into_iter().next()).any(|own| own == label);
         Row {
-            network: label.clone(),
             params: column(&|own| own.params as f64).unwrap_or(f64::NAN),
             clean_error: column(&|own| own.clean_error.mean).unwrap_or(f64::NAN),
             corrupted_error: column(&Finalist::corrupted).filter(|error| error.is_finite()),
-            clean_gain,
-            corrupted_gain,
+            own: if is_own { Gains::default() } else { over(&|run| run.read.finalists.first()) },
+            kept: (label != KEPT && runs.iter().any(Run::had_a_choice)).then(|| over(&Run::kept)),
+            network: label,
         }
     };
-    let networks = labels.iter().map(row).collect();
+    let networks = labels(runs).into_iter().map(row).collect();
     let names: BTreeSet<&str> = runs.iter().flat_map(|run| &run.read.arms).map(|arm| arm.arm.as_str()).collect();
     let measures_own = |arm: &&str| runs.iter().all(|run| run.best_so_far(arm).iter().any(|value| value.is_finite()));
     let curve = |arm: &str| {
         let curves: Vec<Vec<f64>> = runs.iter().map(|run| run.best_so_far(arm)).collect();
-        let longest = curves.iter().map(Vec::len).max().unwrap_or(0);
-        let at = |n: usize| -> [f64; 3] {
-            let values: Vec<f64> = curves.iter().filter_map(|curve| curve.get(n).or(curve.last()).copied()).collect();
-            [0.25, 0.5, 0.75].map(|q| quantile(&values, q).unwrap_or(f64::NAN))
-        };
         let seconds = runs.iter().flat_map(|run| &run.read.arms).filter(|own| own.arm == arm).map(|own| own.seconds);
         let seconds = mean(&seconds.collect::<Vec<_>>()).unwrap_or(f64::NAN);
-        Curve { arm: arm.to_owned(), seconds, best: (0..longest).map(at).collect() }
+        Curve { arm: arm.to_owned(), seconds, best: quartiles(&curves) }
     };
     let arms = names.into_iter().filter(measures_own).map(curve).collect();
     Group { name, seeds: runs.iter().map(|run| run.read.seed).collect(), networks, arms }
 }
 
-/// The first networks of two groups against each other, over the seeds that both have.
+/// The networks that two groups kept against each other, over the seeds that both have.
 fn pair(one: &(String, Vec<Run>), other: &(String, Vec<Run>)) -> Pair {
     let by_seed: BTreeMap<u64, &Run> = other.1.iter().map(|run| (run.read.seed, run)).collect();
-    let pairs = one
-        .1
-        .iter()
-        .filter_map(|run| Some((run.read.finalists.first()?, by_seed.get(&run.read.seed)?.read.finalists.first()?)));
-    let (clean_gain, corrupted_gain) = gains(&pairs.collect::<Vec<_>>());
-    Pair { group: one.0.clone(), against: other.0.clone(), clean_gain, corrupted_gain }
+    let pairs = one.1.iter().filter_map(|run| Some((run.kept()?, by_seed.get(&run.read.seed)?.kept()?)));
+    Pair { group: one.0.clone(), against: other.0.clone(), gains: gains(&pairs.collect::<Vec<_>>()) }
 }
 
 /// The networks of all groups as a table.
 fn table(groups: &[Group]) -> Table {
-    let header = [
-        "search",
-        "searches",
-        "network",
-        "parameters",
-        "clean error",
-        "corrupted error",
-        "gain over it, clean",
-        "gain over it, corrupted",
-    ];
-    let gain = |gain: &Option<Paired>| gain.as_ref().map_or("-".to_owned(), Paired::to_string);
+    let choice = groups.iter().flat_map(|group| &group.networks).any(|row| row.kept.is_some());
+    let mut header = vec!["search", "searches", "network", "parameters", "clean error", "corrupted error"];
+    header.extend(["gain of the search's own, clean", "corrupted"]);
+    header.extend(choice.then_some(["gain of the kept, clean", "corrupted"]).into_iter().flatten());
+    let shown = |gain: &Option<Paired>| gain.as_ref().map_or("-".to_owned(), Paired::to_string);
     let row = |group: &Group, row: &Row| {
-        vec![
+        let mut cells = vec![
             group.name.clone(),
             group.seeds.len().to_string(),
             row.network.clone(),
             format!("{:.0}", row.params),
             format!("{:.2}", row.clean_error),
             row.corrupted_error.map_or("-".to_owned(), |error| format!("{error:.2}")),
-            gain(&row.clean_gain),
-            gain(&row.corrupted_gain),
-        ]
+        ];
+        cells.extend([&row.own.clean, &row.own.corrupted].map(shown));
+        let none = Gains::default();
+        let kept = row.kept.as_ref().unwrap_or(&none);
+        cells.extend(choice.then(|| [&kept.clean, &kept.corrupted].map(shown)).into_iter().flatten());
+        cells
     };
     let rows = groups.iter().flat_map(|group| group.networks.iter().map(|own| row(group, own)).collect::<Vec<_>>());
-    Table { title: String::new(), header: header.map(str::to_owned).into(), rows: rows.collect() }
+    Table { title: String::new(), header: header.into_iter().map(str::to_owned).collect(), rows: rows.collect() }
 }
 
 fn text(answer: &Answer) -> String {
     let mut text = table(&answer.groups).text();
-    text += "errors in percent points, means over searches; a gain is by how many points the search's own network, the first of its \
-             search, errs less than this one, seed by seed (bounds at 95 %: exact below 20 searches, and none below six)\n";
-    for pair in &answer.pairs {
+    text += "errors in percent points, means over searches; a gain is by how many points the search's own network, or the one that it \
+             kept, errs less than this one, seed by seed (bounds at 95 %: exact below 20 searches, and none below six)\n";
+    for Pair { group, against, gains } in &answer.pairs {
         let gain = |gain: &Option<Paired>| match gain {
             Some(gain) => format!("{gain} points over {} seeds", gain.pairs),
             None => "no seed in common".to_owned(),
         };
         text += &format!(
-            "{} against {}: clean {}, corrupted {}\n",
-            pair.group,
-            pair.against,
-            gain(&pair.clean_gain),
-            gain(&pair.corrupted_gain)
+            "{group} against {against}, what each kept: clean {}, corrupted {}\n",
+            gain(&gains.clean),
+            gain(&gains.corrupted)
         );
     }
     text

@@ -62,6 +62,9 @@ impl Display {
                 self.share = (*from, *to);
                 self.show(0, "", true);
             }
+            Event::Evaluated { arm, arch, params, fitness, .. } => {
+                log::info!("arm {arm}: {arch}, fitness {fitness:.4}, {params} parameters");
+            }
             Event::Advance { done, note } => {
                 let late = self.last.elapsed().as_secs_f64() > if self.bar.is_some() { 0.25 } else { PLAIN_EVERY };
                 self.show(*done, note, late || *done >= self.units);

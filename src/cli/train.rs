@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::graph::Statistics;
 use crate::measure::forward::graph;
 use crate::measure::judge::{Final, JUDGED_IMAGES, Judging};
+use crate::measure::trial::{Contestant, Trial, training_images};
 use crate::nn::card::ModelCard;
 use crate::nn::space::{Build, Purpose};
 use crate::nn::tensors::Named;
@@ -23,7 +24,6 @@ use crate::nn::weights::{Classes, Weights, differing_classes};
 use crate::nn::{Model, classifier};
 use crate::progress::Share;
 use crate::report::folder::{AGAIN, RunFolder, START};
-use crate::search::finals::{Contestant, Trial, final_images};
 use crate::train::feed::Resident;
 use crate::train::step::Optimizer;
 use crate::train::trainer::{Inheritance, Recipe, Setting};
@@ -135,14 +135,14 @@ struct TrainConfig {
 /// What a search's settings say of the training at its end, under the same keys.
 const SHARED: [&str; 5] = ["space", "data", "seed", "build", "training"];
 
-/// Writes down how the network that a search found is trained once more, on so many images (`None` for all in their order);
+/// Writes down how the network that a search kept is trained once more, on so many images (`None` for all in their order);
 /// the command that does it, to the same bits.
 ///
 /// # Errors
 /// If it cannot be written.
 pub(super) fn keep_training<C: Serialize>(
     run: &Configured<C>,
-    arch: &str,
+    (arch, training): (&str, &Recipe),
     images: Option<usize>,
     folder: &RunFolder,
 ) -> Result<String> {
@@ -150,7 +150,7 @@ pub(super) fn keep_training<C: Serialize>(
     settings.retain(|key, _| SHARED.contains(&key));
     settings.insert("arch".into(), arch.into());
     let settings = settings.try_into().map_err(|e: toml::de::Error| Error::invalid(AGAIN, e.to_string()))?;
-    let mut config = TrainConfig { images, ..settings };
+    let mut config = TrainConfig { images, training: training.clone(), ..settings };
     let Record { inputs, classes, .. } = run.record.clone();
     let mut record = Record { inputs, classes, ..Record::default() };
     let start = folder.path().join(START);
@@ -272,7 +272,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     }
     let space = global.registry.open(&config.space, config.build.clone())?;
     let arch = space.parse(&config.arch)?;
-    let indices = final_images(data.train.len(), config.images, config.seed)?;
+    let indices = training_images(data.train.len(), config.images, config.seed)?;
     config.training.validate(indices.len())?;
     let model = space.network(&arch)?;
     // A supernet has names of its own for weights; other files have the network's names.
@@ -281,7 +281,6 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     let classes = &data.train.class_names;
     let start = config.from.as_deref().map(|path| inherited(global, path, &*model, classes, &name)).transpose()?;
     let statistics = data.train.channel_statistics();
-    let card = ModelCard::of(&space, &arch, classes, &statistics);
     let cost = space.cost(&arch)?;
     let own = |own: &str| Some(own.to_owned());
     let contestant = Contestant {
@@ -292,6 +291,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         macs: cost.macs,
         optimizer: config.training.optimizer,
         inherit: start.as_ref().map(|from| Inheritance { from, name: &own }),
+        card: ModelCard::of(&space, &arch, classes, &statistics),
     };
     let place = Place { global, out: &args.out, resume: args.resume, force: args.force, strict: args.strict };
     let (result, folder) = in_folder(&place, &run, &mut |gpu, preset, folder, observer| {
@@ -302,10 +302,10 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
             data,
             recipe: &config.training,
             training: &indices,
+            kept_back: &[],
             recalibration: &[],
             seeds: &[config.seed],
             judging: Judging { noise: None, attacks: &[], images: JUDGED_IMAGES, seed: config.seed },
-            card: &card,
         };
         let whole = Share { from: 0.0, to: 1.0 };
         let (_, trained) = trial.run(std::slice::from_ref(&contestant), folder, whole, observer)?;

@@ -83,6 +83,9 @@ impl Kind {
         main
     };
 
+    /// The four that are meant for choosing by, none of which is among [`Kind::MAIN`].
+    pub const VALIDATION: [Kind; 4] = [Kind::SpeckleNoise, Kind::GaussianBlur, Kind::Spatter, Kind::Saturate];
+
     /// The name as in the published files, such as `gaussian_noise`.
     pub const fn name(self) -> &'static str {
         match self {
@@ -237,6 +240,7 @@ mod tests {
         }
         assert_eq!(Kind::MAIN[..], Kind::ALL[..15]);
         assert_eq!(Kind::MAIN[14], Kind::JpegCompression);
+        assert_eq!(Kind::VALIDATION[..], Kind::ALL[15..]);
         let message = "gausian_noise".parse::<Kind>().unwrap_err().to_string();
         assert!(message.contains("did you mean `gaussian_noise`?"), "{message}");
         let message = "imagnet".parse::<Constants>().unwrap_err().to_string();

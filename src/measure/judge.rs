@@ -11,7 +11,7 @@ use super::forward::{Forward, Score, Subject, graph, graphs};
 use super::noise::Perturbation;
 use super::side_by_side::{halving, limited};
 use crate::corrupt::{Constants, Kind, Severity};
-use crate::data::TestImages;
+use crate::data::{Images, TestImages};
 use crate::error::{Error, Result};
 use crate::graph::{Noise, Role, Statistics};
 use crate::nn::Model;
@@ -137,8 +137,9 @@ pub fn judge_wait(
     let clean = noisy_scores_wait(&setting, None, networks, &all, judging.seed)?;
     let disturbed = noisy_scores_wait(&setting, judging.noise, networks, some, judging.seed)?;
     report(0.1)?;
-    let corrupted =
-        corrupted_wait(&setting, test, networks, some, judging.seed, &mut |share| report(0.1 + 0.6 * share))?;
+    let first = images.select(some);
+    let mut part = |share: f64| report(0.1 + 0.6 * share);
+    let corrupted = corrupted_wait(&setting, &first, &Kind::MAIN, networks, judging.seed, &mut part)?;
     let mut tested = vec![];
     for (place, network) in networks.iter().enumerate() {
         let (clean, (uncorrupted, noisy)) = (clean[place].0, disturbed[place].clone());
@@ -211,21 +212,47 @@ pub fn noisy_scores_wait(
     halving(0..networks.len(), &mut { scores })
 }
 
-/// Mean accuracy of each network over the 15 main corruptions at each severity, and over all; none for images that cannot be corrupted.
+/// Errors by which one of several networks is chosen, in percent points, on images that trained none of them: means over the corruptions
+/// that are meant for validation, none of which is among the 15 (Hendrycks and Dietterich 2019, appendix B), at five severities;
+/// without corruption for images that cannot be corrupted.
+///
+/// # Errors
+/// If the device has no room for a single one, and what `report` returns.
+pub fn validation_errors_wait(
+    setting: &Setting,
+    images: &Images,
+    networks: &[Network],
+    seed: u64,
+    report: &mut dyn FnMut(f64) -> Result<()>,
+) -> Result<Vec<f64>> {
+    let corrupted = corrupted_wait(setting, images, &Kind::VALIDATION, networks, seed, report)?;
+    let accuracies = match corrupted.is_empty() {
+        false => corrupted.into_iter().map(|(_, mean)| mean).collect(),
+        true => {
+            let resident = Resident::new(setting.gpu, images)?;
+            let setting = Setting { data: &resident, ..setting.clone() };
+            let all: Vec<usize> = (0..images.len()).collect();
+            let scores = noisy_scores_wait(&setting, None, networks, &all, seed)?;
+            scores.into_iter().map(|(clean, _)| clean.accuracy).collect::<Vec<_>>()
+        }
+    };
+    Ok(accuracies.into_iter().map(|accuracy| 100.0 * (1.0 - accuracy)).collect())
+}
+
+/// Mean accuracy of each network over corruptions at each severity, and over all; none for images that cannot be corrupted.
 fn corrupted_wait(
     setting: &Setting,
-    test: &TestImages,
+    images: &Images,
+    kinds: &[Kind],
     networks: &[Network],
-    some: &[usize],
     seed: u64,
     report: &mut dyn FnMut(f64) -> Result<()>,
 ) -> Result<Vec<(Vec<f64>, f64)>> {
-    if !matches!(test.channels(), 1 | 3) {
+    if !matches!(images.channels, 1 | 3) {
         return Ok(vec![]);
     }
-    let images = test.reveal_for_final_evaluation().select(some);
     let constants = if images.height.max(images.width) <= 64 { Constants::Cifar } else { Constants::ImageNet };
-    let corruptions = grid(&Kind::MAIN, &Severity::ALL, constants, None);
+    let corruptions = grid(kinds, &Severity::ALL, constants, None);
     halving(0..networks.len(), &mut |range| {
         let subjects = networks[range.clone()].iter().map(|network| Ok((network.model, network.subject()?)));
         let subjects = subjects.collect::<Result<Vec<_>>>()?;
@@ -234,7 +261,7 @@ fn corrupted_wait(
             report((begun + part * done as f64 / total.max(1) as f64) / networks.len() as f64)
         };
         let scores =
-            evaluate_wait(setting, &subjects, &images, &corruptions, &Origin::Made { seed }, &mut report)?.corrupted;
+            evaluate_wait(setting, &subjects, images, &corruptions, &Origin::Made { seed }, &mut report)?.corrupted;
         let mean = |network: usize, severity: Option<Severity>| {
             let counts = |own: Severity| severity.is_none_or(|severity| own == severity);
             let own = corruptions.iter().zip(&scores).filter(|(corruption, _)| counts(corruption.severity()));

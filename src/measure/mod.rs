@@ -7,9 +7,11 @@ pub mod flatness;
 pub mod forward;
 pub mod inheritance;
 pub mod judge;
+pub mod judged;
 pub mod noise;
 pub mod population;
 pub mod side_by_side;
+pub mod trial;
 pub mod zero_cost;
 
 pub use forward::{Forward, Score, Subject};

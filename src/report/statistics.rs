@@ -178,6 +178,15 @@ pub fn quantile(values: &[f64], q: f64) -> Option<f64> {
     Some(if part == 0.0 || low == high { low } else { low + part * (high - low) })
 }
 
+/// Quartiles, median in the middle, of some curves at each place; a curve that has ended stays at its last value.
+pub fn quartiles(curves: &[Vec<f64>]) -> Vec<[f64; 3]> {
+    let longest = curves.iter().map(Vec::len).max().unwrap_or(0);
+    let at = |place: usize| -> Vec<f64> {
+        curves.iter().filter_map(|curve| curve.get(place).or(curve.last()).copied()).collect()
+    };
+    (0..longest).map(at).map(|values| [0.25, 0.5, 0.75].map(|q| quantile(&values, q).unwrap_or(f64::NAN))).collect()
+}
+
 /// A sample in numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Summary {

@@ -4,13 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use super::domain::{Bounded, Dedupe, Limits};
 use super::evaluate::EvaluatorConfig;
-use super::finals::FinalsConfig;
+use super::finals::{FinalsConfig, Who, contestant};
 use super::methods::{Method, arms};
 use super::objectives::ObjectivesConfig;
 use super::strategy::StrategyConfig;
 use crate::error::{Error, Result};
-use crate::measure::judge::{JUDGED_IMAGES, WeightNoise};
-use crate::measure::side_by_side::limited;
 use crate::nn::space::{Build, Family, Purpose};
 use crate::space::Space;
 use crate::train::trainer::Recipe;
@@ -108,24 +106,6 @@ pub struct Arm {
     pub objectives: ObjectivesConfig,
 }
 
-impl FinalsConfig {
-    /// One seed, all training images, and as many test images as suit a preset.
-    pub fn usual(preset: Preset) -> Self {
-        let quick = preset == Preset::Quick;
-        FinalsConfig {
-            contestants: vec![],
-            seeds: 1,
-            images: 0,
-            judged_images: if quick { JUDGED_IMAGES } else { 0 },
-            attacks: vec![],
-            noise: match quick {
-                true => WeightNoise { sigma: 0.05, draws: 8, batch: 50 },
-                false => WeightNoise { sigma: 0.05, draws: 20, batch: 100 },
-            },
-        }
-    }
-}
-
 impl SearchConfig {
     /// The limits of networks.
     pub fn limits(&self) -> Limits {
@@ -136,10 +116,10 @@ impl SearchConfig {
     /// none of arms that are not there.
     pub fn contestants_of_arms(&self, first: &str) -> Vec<String> {
         let own = |text: &String| {
-            let (who, optimizer) = text.split_at(text.find(':').unwrap_or(text.len()));
-            let who = if who == first { self.arms.first().map_or(who, String::as_str) } else { who };
-            let there = ["largest", "any"].contains(&who) || self.arms.iter().any(|arm| arm == who);
-            there.then(|| format!("{who}{optimizer}"))
+            let (name, optimizer) = text.split_at(text.find(':').unwrap_or(text.len()));
+            let name = if name == first { self.arms.first().map_or(name, String::as_str) } else { name };
+            let there = Who::named(name).is_some() || self.arms.iter().any(|arm| arm == name);
+            there.then(|| format!("{name}{optimizer}"))
         };
         self.finals.contestants.iter().filter_map(own).collect()
     }
@@ -190,15 +170,14 @@ impl SearchConfig {
         } else if self.evaluator.needs_supernet() {
             return Err(Error::invalid("--supernet-epochs", "0; candidates share the weights of a supernet"));
         }
-        self.finals.validate()?;
+        self.finals.validate(images)?;
         if self.finals.contestants.first() != Some(&arms[0].name) {
             let why = format!("the first must be {}, the search itself: it is the network that is kept", arms[0].name);
             return Err(Error::invalid("finals.contestants", why));
         }
-        for contestant in &self.finals.contestants {
-            check_contestant(contestant, &arms)?;
-        }
-        self.training.validate(limited(images, self.finals.images))?;
+        let names: Vec<&str> = arms.iter().map(|arm| arm.name.as_str()).collect();
+        self.finals.contestants.iter().try_for_each(|text| contestant(text, &names).map(|_| ()))?;
+        self.training.validate(self.finals.training_images(images).unwrap_or(images))?;
         self.limits().check(family)
     }
 
@@ -208,7 +187,7 @@ impl SearchConfig {
             (ObjectivesConfig::Single { .. }, EvaluatorConfig::Shared(_)) => &["flatness", "accuracy"],
             (ObjectivesConfig::Single { .. }, EvaluatorConfig::Cost) => &["params", "macs"],
             (ObjectivesConfig::Single { .. }, EvaluatorConfig::Proxy(options)) => &[options.proxy.name()],
-            (ObjectivesConfig::Single { .. }, EvaluatorConfig::Trained(_)) => &["training_accuracy"],
+            (ObjectivesConfig::Single { .. }, EvaluatorConfig::Trained(_)) => &["accuracy", "training_accuracy"],
             (ObjectivesConfig::ErrorAndRobustness { .. }, EvaluatorConfig::Trained(_)) => return Ok(()),
             (ObjectivesConfig::ErrorAndRobustness { .. }, _) => {
                 return Err(Error::invalid(
@@ -223,30 +202,6 @@ impl SearchConfig {
             }
             _ => Ok(()),
         }
-    }
-}
-
-/// The arm, or other name, and the optimiser of a contestant; `None` for that of the training.
-///
-/// # Errors
-/// If there is no such optimiser.
-pub(super) fn contestant(text: &str) -> Result<(&str, Option<crate::train::step::Optimizer>)> {
-    Ok(match text.split_once(':') {
-        Some((who, optimizer)) => {
-            let named = |error: Error| Error::invalid("finals.contestants", format!("{text}: {error}"));
-            (who, Some(optimizer.parse().map_err(named)?))
-        }
-        None => (text, None),
-    })
-}
-
-fn check_contestant(text: &str, arms: &[Arm]) -> Result<()> {
-    let (who, _) = contestant(text)?;
-    let mut known: Vec<&str> = arms.iter().map(|arm| arm.name.as_str()).collect();
-    known.extend(["largest", "any"]);
-    match known.contains(&who) {
-        true => Ok(()),
-        false => Err(crate::error::unknown("finals.contestants", who, &known)),
     }
 }
 

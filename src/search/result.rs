@@ -6,13 +6,13 @@ use serde::Serialize;
 
 use super::archive::Entry;
 use super::config::SearchConfig;
-use super::finals::Judged;
 use super::front::hypervolume::{normalised, reference_point};
 use super::front::pareto::Point;
 use super::objectives::Measures;
 use super::study::{Step, Study};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::measure::judge::Final;
+use crate::measure::judged::Judged;
 use crate::report::statistics::spearman;
 
 /// A candidate with what was found of it.
@@ -178,13 +178,24 @@ pub struct SearchResult {
     pub correlations: BTreeMap<String, Option<f64>>,
     /// The search itself, and what it is held against.
     pub arms: Vec<Explored>,
-    /// The network that was picked, trained.
+    /// The network that is kept, trained: of the finalists the one that says so.
     #[serde(rename = "final")]
     pub trained: Final,
     /// This network and the others that were trained, judged on images that nothing has seen.
     pub finalists: Vec<Judged>,
     /// Every number that decided the run.
     pub config: SearchConfig,
+}
+
+impl SearchResult {
+    /// The finalist that is kept.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn kept(&self) -> Result<&Judged> {
+        let kept = self.finalists.iter().find(|finalist| finalist.kept);
+        kept.ok_or_else(|| Error::invalid("finals", "no network is kept"))
+    }
 }
 
 /// Rank correlations of the first objective, turned round so that more is better and under one scale, with whatever else is known of

@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use super::archive::Entry;
 use super::budget::Work;
-use super::config::{Arm, SearchConfig, contestant};
+use super::config::{Arm, SearchConfig};
 use super::domain::{Bounded, draw_within, largest};
 use super::evaluate::{Evaluator, EvaluatorConfig, Ground, Parts};
-use super::finals::{Contestant, Judged, Trial, final_images, table};
+use super::finals::{Who, contestant};
 use super::methods::arms;
 use super::objectives::Measures;
 use super::result::{Explored, SearchResult, correlations};
@@ -24,6 +24,8 @@ use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::kernels;
 use crate::measure::judge::{Final, Judging};
+use crate::measure::judged::{Judged, table};
+use crate::measure::trial::{Contestant, Trial, images_kept_back, training_images};
 use crate::nn::Model;
 use crate::nn::card::ModelCard;
 use crate::nn::space::Family;
@@ -287,10 +289,14 @@ impl<'a> Run<'a> {
                 tell(observer, Event::Advance { done, note: format!("generation {}", jobs[0].generation) })
             })?;
             for (job, measures) in jobs.iter().zip(measured) {
-                let entry = study.tell(job, measures)?.clone();
-                self.append(&entry)?;
+                self.append(study.tell(job, measures)?)?;
             }
             proposed.seconds += self.folder.seconds() - begin;
+            // Whoever stops the search here loses none of them.
+            for entry in study.entries().iter().rev().take(jobs.len()).rev() {
+                let Entry { arm, arch, params, fitness, measures, .. } = entry;
+                tell(observer, Event::Evaluated { arm, arch, params: *params, fitness: *fitness, measures })?;
+            }
             let note = study.best().map(|best| format!("best {:.4}, {} parameters", best.fitness, best.params));
             tell(observer, Event::Advance { done: evaluated(&study) as u64, note: note.unwrap_or_default() })?;
         }
@@ -359,15 +365,16 @@ impl<'a> Run<'a> {
         let Run { ground, config, .. } = *self;
         let Ground { setting, family, data, seed, supernet } = ground;
         let mut roles = vec![];
+        let names: Vec<&str> = arms.iter().map(|arm| arm.name.as_str()).collect();
         for text in &config.finals.contestants {
-            let (who, optimizer) = contestant(text)?;
+            let (name, who, optimizer) = contestant(text, &names)?;
             let arch = match who {
-                "largest" => Some(largest(domain)?),
-                "any" => Some(draw_within(domain, &mut Stream::new(seed, ANY_PURPOSE, 0))),
-                arm => arms.iter().position(|own| own.name == arm).and_then(|place| winners[place].clone()),
+                Who::Largest => Some(largest(domain)?),
+                Who::Random(number) => Some(draw_within(domain, &mut Stream::new(seed, ANY_PURPOSE, number))),
+                Who::Winner(place) => winners[place].clone(),
             };
             // An arm in which nothing could be chosen has no winner.
-            roles.extend(arch.map(|arch| (who, arch, optimizer.unwrap_or(config.training.optimizer))));
+            roles.extend(arch.map(|arch| (name, arch, optimizer.unwrap_or(config.training.optimizer))));
         }
         let networks =
             roles.iter().map(|(_, arch, _)| family.network(arch)).collect::<Result<Vec<Box<dyn Model>>>>()?;
@@ -386,12 +393,11 @@ impl<'a> Run<'a> {
                 macs: cost.macs,
                 optimizer: *optimizer,
                 inherit: heritage.map(|heritage| Inheritance { from: heritage.named(), name }),
+                card: ModelCard::of(family, arch, &data.train.class_names, setting.statistics),
             });
         }
-        let Some((_, winner, _)) = roles.first() else {
-            return Err(Error::invalid("finals", "there is no contestant"));
-        };
-        let images = final_images(data.train.len(), config.finals.training_images(data.train.len()), seed)?;
+        let all = data.train.len();
+        let images = training_images(all, config.finals.training_images(all), seed)?;
         let recalibration = match &config.evaluator {
             EvaluatorConfig::Trained(options) => options.recalibration(&images, seed),
             _ => vec![],
@@ -402,6 +408,7 @@ impl<'a> Run<'a> {
             data,
             recipe: &config.training,
             training: &images,
+            kept_back: &images_kept_back(all, images.len(), config.finals.kept_back, seed),
             recalibration: &recalibration,
             seeds: &(0..config.finals.seeds).map(|i| seed.wrapping_add(i)).collect::<Vec<_>>(),
             judging: Judging {
@@ -410,7 +417,6 @@ impl<'a> Run<'a> {
                 images: config.finals.judged_images,
                 seed,
             },
-            card: &ModelCard::of(family, winner, &data.train.class_names, setting.statistics),
         };
         let share = self.work.share(arms.len() + 1);
         let (finalists, trained) = trial.run(&contestants, self.folder, share, observer)?;

@@ -13,13 +13,8 @@ use super::study::Study;
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::kernels::Preset;
-use crate::philox::Stream;
-use crate::report::statistics::{median, quantile};
+use crate::report::paired::Paired;
 use crate::space::Arch;
-
-/// Purpose word of resamples.
-const RESAMPLE_PURPOSE: u32 = 0x5349_4D42;
-const RESAMPLES: usize = 2_000;
 
 /// A strategy in the comparison.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,14 +81,6 @@ pub struct Curve {
 }
 
 impl Curve {
-    /// Median and quartiles over seeds after each evaluation.
-    pub fn quartiles(&self) -> Vec<[f64; 3]> {
-        let longest = self.shares.iter().map(Vec::len).max().unwrap_or(0);
-        let at = |n: usize| -> Vec<f64> { self.shares.iter().filter_map(|s| s.get(n).or(s.last()).copied()).collect() };
-        let of = |values: &[f64], q: f64| quantile(values, q).unwrap_or(f64::NAN);
-        (0..longest).map(at).map(|v| [of(&v, 0.25), of(&v, 0.5), of(&v, 0.75)]).collect()
-    }
-
     fn finals(&self) -> Vec<f64> {
         self.shares.iter().map(|s| s.last().copied().unwrap_or(0.0)).collect()
     }
@@ -106,18 +93,9 @@ pub struct Comparison {
     pub proposer: String,
     /// The other.
     pub against: String,
-    /// Seeds with which the one ends higher.
-    pub wins: usize,
-    /// Seeds with which both end equal.
-    pub ties: usize,
-    /// Seeds.
-    pub seeds: usize,
-    /// Median over seeds of the difference.
-    pub median_difference: f64,
-    /// Its 95 % bootstrap interval.
-    pub low: f64,
-    /// Upper end.
-    pub high: f64,
+    /// By how much of the table's hypervolume the one ends higher, seed by seed.
+    #[serde(flatten)]
+    pub gain: Paired,
 }
 
 /// The curve of one strategy over some seeds, which run on all cores.
@@ -153,30 +131,16 @@ pub fn compare(
     let curves: Vec<Curve> = curves.collect::<Result<_>>()?;
     let mut comparisons = vec![];
     for (place, own) in curves.iter().enumerate().rev() {
-        comparisons.extend(curves[..place].iter().map(|other| against(own, other, seeds.start)));
+        comparisons.extend(curves[..place].iter().filter_map(|other| against(own, other)));
     }
     Ok((curves, comparisons))
 }
 
-fn against(a: &Curve, b: &Curve, seed: u64) -> Comparison {
-    let differences: Vec<f64> = a.finals().iter().zip(b.finals()).map(|(a, b)| a - b).collect();
-    let n = differences.len();
-    let mut draw = Stream::new(seed, RESAMPLE_PURPOSE, 0);
-    let mut medians: Vec<f64> = vec![];
-    for _ in 0..RESAMPLES {
-        let sample: Vec<f64> = (0..n).map(|_| differences[draw.below(n as u64) as usize]).collect();
-        medians.extend(median(&sample));
-    }
-    Comparison {
-        proposer: a.proposer.clone(),
-        against: b.proposer.clone(),
-        wins: differences.iter().filter(|d| **d > 1e-12).count(),
-        ties: differences.iter().filter(|d| d.abs() <= 1e-12).count(),
-        seeds: n,
-        median_difference: median(&differences).unwrap_or(f64::NAN),
-        low: quantile(&medians, 0.025).unwrap_or(f64::NAN),
-        high: quantile(&medians, 0.975).unwrap_or(f64::NAN),
-    }
+fn against(a: &Curve, b: &Curve) -> Option<Comparison> {
+    // Sums of the same volumes in another order are no difference.
+    let difference = |(a, b): (f64, f64)| if (a - b).abs() <= 1e-12 { 0.0 } else { a - b };
+    let gain = Paired::of(&a.finals().into_iter().zip(b.finals()).map(difference).collect::<Vec<_>>())?;
+    Some(Comparison { proposer: a.proposer.clone(), against: b.proposer.clone(), gain })
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 use std::collections::HashSet;
 
 use super::*;
+use crate::report::statistics::quartiles;
 use crate::search::domain::Domain;
 use crate::search::strategy::evolution::Evolution;
 use crate::search::strategy::moves::Moves;
@@ -69,10 +70,11 @@ fn what_can_be_learnt_is_found_sooner() {
     let space = NasBench201;
     let truth = Truth::new(&space, &rows()).unwrap();
     let (curves, comparisons) = compare(&truth, &contenders(), 60, 1..7, None).unwrap();
-    assert_eq!(curves[2].quartiles().len(), 60);
+    assert_eq!(quartiles(&curves[2].shares).len(), 60);
     assert_eq!((comparisons[0].proposer.as_str(), comparisons[0].against.as_str()), ("surrogate", "random"));
-    assert_eq!((comparisons[0].wins, comparisons[0].seeds), (6, 6), "{comparisons:?}");
-    assert!(comparisons[0].low > 0.0 && comparisons[0].low <= comparisons[0].median_difference);
+    assert_eq!((comparisons[0].gain.wins, comparisons[0].gain.pairs), (6, 6), "{comparisons:?}");
+    let [low, high] = comparisons[0].gain.bounds.unwrap();
+    assert!(low > 0.0 && low <= comparisons[0].gain.mean && comparisons[0].gain.mean <= high);
 }
 
 #[test]

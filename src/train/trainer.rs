@@ -75,6 +75,12 @@ impl Recipe {
         }
     }
 
+    /// The same with another optimiser, whose radius is the usual one.
+    pub fn with_optimizer(&self, optimizer: Optimizer) -> Self {
+        let rho = if optimizer == self.optimizer { self.rho } else { optimizer.default_rho() };
+        Recipe { optimizer, rho, ..self.clone() }
+    }
+
     /// Checks all numbers.
     ///
     /// # Errors

@@ -72,7 +72,7 @@ fn a_number_of_candidates_is_met_or_refused() {
         let plan = scratch.json(&plan);
         assert_eq!(plan["config"]["evaluations"].to_string(), asked, "{plan}");
         let arms = plan["arms"].as_array().unwrap();
-        assert!(arms.len() == if method == "random" { 1 } else { 3 });
+        assert!(arms.len() == if method == "random" { 1 } else { 4 });
         assert!(arms.iter().all(|arm| arm["candidates"] == asked.parse::<u64>().unwrap()), "{plan}");
         scratch.bad(2, &[&["search", "--out", "out"][..], &own, &["15626"]].concat(), &["--evaluations", "15625"]);
     }

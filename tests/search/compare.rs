@@ -29,7 +29,7 @@ const SEARCH: [&str; 20] = [
 
 fn scratch() -> Scratch {
     let scratch = Scratch::new();
-    scratch.write("small.toml", "finals.judged_images = 20\nfinals.noise.draws = 2\n");
+    scratch.write("small.toml", "finals.judged_images = 20\nfinals.noise.draws = 2\nfinals.kept_back = 100\n");
     scratch
 }
 
@@ -53,18 +53,35 @@ fn searches_of_several_seeds_are_compared() {
     let results: Vec<Value> = [4, 5, 6].map(result).into();
     let networks = group["networks"].as_array().unwrap();
     let names: Vec<&str> = networks.iter().map(|row| row["network"].as_str().unwrap()).collect();
-    assert_eq!(names, ["proxy", "random", "largest", "any"]);
-    for (place, row) in networks.iter().enumerate() {
-        let error = |result: &Value, place: usize| result["finalists"][place]["clean_error"]["mean"].as_f64().unwrap();
-        let mean = results.iter().map(|result| error(result, place)).sum::<f64>() / 3.0;
-        assert!((row["clean_error"].as_f64().unwrap() - mean).abs() < 1e-9, "{row}");
-        // By how much the search's own network errs less. Three pairs have no bounds.
-        if place > 0 {
-            let gain = results.iter().map(|result| error(result, place) - error(result, 0)).sum::<f64>() / 3.0;
-            let own = &row["clean_gain"];
-            assert!(
-                (own["mean"].as_f64().unwrap() - gain).abs() < 1e-9 && own["pairs"] == 3 && own["bounds"].is_null()
-            );
+    let trained = ["proxy", "random", "largest", "any", "any-2", "any-3"];
+    assert_eq!(names, [&["kept"], &trained[..], &["the best of any"]].concat());
+    // The networks of a row, one a search.
+    let finalists = |result: &Value| result["finalists"].as_array().unwrap().clone();
+    let error = |finalist: &Value, name: &str| finalist[name]["mean"].as_f64().unwrap();
+    let least = |finalists: Vec<Value>| {
+        let by = |a: &Value, b: &Value| error(a, "validation_error").total_cmp(&error(b, "validation_error"));
+        finalists.into_iter().min_by(by).unwrap()
+    };
+    let network = |result: &Value, name: &str| match name {
+        "kept" => finalists(result).into_iter().find(|own| own["kept"] == true).unwrap(),
+        "the best of any" => least(finalists(result).split_off(3)),
+        name => finalists(result).into_iter().find(|own| own["role"] == name).unwrap(),
+    };
+    let mean = |value: &dyn Fn(&Value) -> f64| results.iter().map(value).sum::<f64>() / 3.0;
+    for row in networks {
+        let name = row["network"].as_str().unwrap();
+        let clean = |result: &Value, name: &str| error(&network(result, name), "clean_error");
+        assert!((row["clean_error"].as_f64().unwrap() - mean(&|result| clean(result, name))).abs() < 1e-9, "{row}");
+        // By how much the search's own network, and the one that it kept, err less. Three pairs have no bounds.
+        for (part, whose) in [("own", "proxy"), ("kept", "kept")] {
+            let found = &row[part]["clean"];
+            if name == whose {
+                assert!(found.is_null(), "{row}");
+                continue;
+            }
+            let gain = mean(&|result| clean(result, name) - clean(result, whose));
+            assert!((found["mean"].as_f64().unwrap() - gain).abs() < 1e-9, "{row}");
+            assert!(found["pairs"] == 3 && found["bounds"].is_null(), "{row}");
         }
     }
     for arm in group["arms"].as_array().unwrap() {
@@ -84,7 +101,7 @@ fn searches_of_several_seeds_are_compared() {
     let text = scratch.good(&two);
     assert!(text.contains("croze on digits (nas-bench-201)") && text.contains("largest"), "{text}");
     let csv = String::from_utf8(scratch.read("table.csv")).unwrap();
-    assert!(csv.lines().count() == 5 && csv.starts_with("search,searches,network"), "{csv}");
+    assert!(csv.lines().count() == 9 && csv.starts_with("search,searches,network"), "{csv}");
     assert!(String::from_utf8(scratch.read("curves.svg")).unwrap().contains("2 searches"));
     scratch.bad(2, &two, &["--csv", "--force replaces it"]);
     scratch.bad(2, &["compare", "all/seed-4", "alone", "all/seed-5"], &["all/seed-5", "seed 5 already"]);
@@ -97,7 +114,7 @@ fn searches_of_several_seeds_are_compared() {
     scratch.good(&[&SEARCH[..], &["--seed", "5", "--max-params", "9000", "--out", "small"]].concat());
     let answer = scratch.json(&["compare", "alone", "small", "--json"]);
     assert_eq!(
-        (answer["groups"].as_array().unwrap().len(), &answer["pairs"][0]["clean_gain"]["pairs"]),
+        (answer["groups"].as_array().unwrap().len(), &answer["pairs"][0]["gains"]["clean"]["pairs"]),
         (2, &1.into())
     );
     scratch.bad(2, &["compare", "alone", "small", "--plot", "x.svg"], &["--plot", "2 kinds"]);

@@ -57,7 +57,7 @@ fn the_pick_stands_beside_the_baseline_under_both_optimisers() {
     let result: Value = serde_json::from_slice(&read(&folder.join("whole/result.json"))).unwrap();
     assert_eq!(result["evaluated"], 11);
     let arms = result["arms"].as_array().unwrap();
-    assert!(arms.len() == 3 && arms.iter().all(|arm| arm["evaluated"] == 11));
+    assert!(arms.len() == 4 && arms.iter().all(|arm| arm["evaluated"] == 11));
     assert_eq!(arms[0]["steps"].as_array().unwrap().len(), 2);
     let front = result["front"].as_array().unwrap();
     assert!(!front.is_empty() && front.iter().all(|e| e["params"].as_u64().unwrap() <= 9000));
@@ -71,10 +71,11 @@ fn the_pick_stands_beside_the_baseline_under_both_optimisers() {
         ("baseline", "sam"),
         ("baseline", "sgd"),
         ("random", "sam"),
+        ("random-by-accuracy", "sam"),
         ("largest", "sam"),
     ];
     assert_eq!(parts, want.map(|(role, optimizer)| (role.to_owned(), optimizer.to_owned())));
-    for (row, arm) in [(0, 0), (1, 0), (2, 1), (3, 1), (4, 2)] {
+    for (row, arm) in [(0, 0), (1, 0), (2, 1), (3, 1), (4, 2), (5, 3)] {
         assert_eq!(trained[row]["arch"], arms[arm]["best"]["arch"], "row {row}");
     }
     for row in trained {
@@ -118,6 +119,11 @@ fn objectives_follow_from_the_history(folder: &Path, result: &Value) {
     for entry in &others {
         assert_eq!(entry["fitness"].as_f64().unwrap(), -entry["measures"]["error"].as_f64().unwrap());
     }
+    // Random candidates are the same, whatever one is chosen by.
+    let by_accuracy = of("random-by-accuracy");
+    assert!(random.iter().zip(&by_accuracy).all(|(own, other)| own["measures"]["error"] == other["measures"]["error"]));
+    let best = by_accuracy.iter().map(|e| e["measures"]["accuracy"].as_f64().unwrap()).fold(0.0, f64::max);
+    assert_eq!(result["arms"][3]["best"]["fitness"], best);
     // What both arms measure alike is measured once.
     for (own, other) in entries.iter().zip(&random).take(10) {
         assert_eq!((&own["arch"], &own["measures"]), (&other["arch"], &other["measures"]));

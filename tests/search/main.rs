@@ -13,6 +13,8 @@ mod flatnas;
 #[cfg(feature = "cli")]
 mod goes_on;
 #[cfg(feature = "cli")]
+mod kept;
+#[cfg(feature = "cli")]
 mod killed;
 #[cfg(feature = "cli")]
 mod own_space;

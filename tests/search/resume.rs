@@ -251,6 +251,8 @@ fn search_stopped_at_every_event() {
                     testing = *name == "testing";
                     stages.insert((*name).to_owned())
                 }
+                // Those that were measured side by side are all in the history by then.
+                Event::Evaluated { arm, arch, .. } => stages.insert(format!("{arm} {arch}")),
                 // Testing is not saved: whoever stops it begins it again.
                 Event::Advance { .. } => !testing || stages.insert("within the test".to_owned()),
             };

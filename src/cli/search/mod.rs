@@ -191,7 +191,8 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         return several(global, args, out, count);
     }
     if let Some((result, folder, again)) = one(global, args)? {
-        global.print(&result, || text::found(&result, &folder, &again))?;
+        let kept = result.kept()?;
+        global.print(&result, || text::found((&result, kept), &folder, &again))?;
     }
     Ok(())
 }
@@ -212,7 +213,9 @@ fn one(global: &Global, args: &Args) -> Result<Option<(SearchResult, RunFolder, 
         search(&Task { gpu, preset, family: &family, data, config, given: &given }, folder, observer)
     })?;
     let images = config.finals.training_images(data.train.len());
-    let again = keep_training(&run, &result.best.arch, images, &folder)?;
+    let kept = result.kept()?;
+    let recipe = config.training.with_optimizer(kept.optimizer);
+    let again = keep_training(&run, (&kept.arch, &recipe), images, &folder)?;
     Ok(Some((result, folder, again)))
 }
 

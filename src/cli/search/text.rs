@@ -1,16 +1,15 @@
 //! What a search found, in lines: one printer for all methods.
 
 use super::super::progress::duration;
+use crate::measure::judged::{Judged, table};
 use crate::report::folder::RunFolder;
-use crate::search::finals::{files, table};
 use crate::search::result::{Explored, Found, SearchResult};
 
 /// What the user reads at the end.
-pub(super) fn found(result: &SearchResult, folder: &RunFolder, again: &str) -> String {
+pub(super) fn found((result, kept): (&SearchResult, &Judged), folder: &RunFolder, again: &str) -> String {
     let best = &result.best;
     let arms: String = result.arms.iter().map(arm).collect();
     let front = if result.front.len() > 1 { front(result) } else { String::new() };
-    let files: String = files(folder).iter().map(|file| format!("    {}\n", file.display())).collect();
     let short = result.short.as_ref().map_or(String::new(), |why| format!(" ({why})"));
     let trained = &result.trained;
     let adversarial = match result.config.training.adversarial {
@@ -18,9 +17,9 @@ pub(super) fn found(result: &SearchResult, folder: &RunFolder, again: &str) -> S
         None => String::new(),
     };
     format!(
-        "found {}\n    fitness {}, {} parameters, {} multiply-adds, best of {} candidates{short}\n    {}\n{arms}{}{front}trained {} epochs \
+        "found {}\n    fitness {}, {} parameters, {} multiply-adds, best of {} candidates{short}\n    {}\n{arms}{}{front}{} ({}) trained {} epochs \
          with {}{adversarial}: {:.2} % of {} test images right (loss {:.4})\n{}trained side by side, tested on images that the search \
-         never saw (errors and R in percent points):\n{}{}files:\n{files}train it again:\n    {again}\n{} in all",
+         never saw (errors and R in percent points):\n{}{}{}files:\n{}train it again:\n    {again}\n{} in all",
         best.arch,
         number(best.fitness),
         best.params,
@@ -28,6 +27,8 @@ pub(super) fn found(result: &SearchResult, folder: &RunFolder, again: &str) -> S
         result.evaluated,
         measures(best),
         correlations(result),
+        kept.role,
+        kept.arch,
         trained.epochs,
         trained.optimizer,
         100.0 * trained.clean_accuracy,
@@ -35,7 +36,9 @@ pub(super) fn found(result: &SearchResult, folder: &RunFolder, again: &str) -> S
         trained.clean_loss,
         trained.lines(),
         table("", &result.finalists).text(),
+        choice(result, kept),
         warnings(result),
+        files(folder),
         duration(result.seconds),
     )
 }
@@ -104,4 +107,26 @@ fn warnings(result: &SearchResult) -> String {
         format!("note: {role} errs as often as a network that always gives the same answer; its R says nothing\n")
     };
     poor.map(|judged| line(&judged.role)).collect()
+}
+
+/// Why a network is kept, where it was chosen among several.
+fn choice(result: &SearchResult, kept: &Judged) -> String {
+    let error = |judged: &Judged| judged.validation_error.map(|error| error.mean);
+    let (Some(own), Some(least)) = (result.finalists.first(), error(kept)) else { return String::new() };
+    let other = match error(own).filter(|_| !own.kept) {
+        Some(other) => format!("; {}, which the search picked, {other:.2} %", own.role),
+        None => String::new(),
+    };
+    let count = result.config.finals.kept_back;
+    let role = &kept.role;
+    format!(
+        "kept {role}: it errs least on {count} images kept back, under corruptions for validation ({least:.2} %{other})\n"
+    )
+}
+
+/// Names of the files that a run leaves for its user.
+fn files(folder: &RunFolder) -> String {
+    let names = ["result.json", "best.safetensors", "table.csv", "table.svg", "history.jsonl", "config.toml"];
+    let paths = names.map(|name| folder.path().join(name)).into_iter().filter(|path| path.exists());
+    paths.map(|path| format!("    {}\n", path.display())).collect()
 }

@@ -14,7 +14,9 @@ use crate::error::{Error, Result, unknown};
 use crate::nn::space::Family;
 use crate::report::folder::atomic_write;
 use crate::report::line_plot::line_plot;
+use crate::report::paired::Paired;
 use crate::report::score_table::Table;
+use crate::report::statistics::quartiles;
 use crate::search::evaluate::table::Truth;
 use crate::search::simulated::{Comparison, Contender, Curve, Known, compare, curve, front_of};
 use crate::search::strategy::StrategyConfig;
@@ -246,7 +248,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     if let Some(path) = &args.plot {
         let count = seeds.end - seeds.start;
         let title = format!("{} against {}, {count} seeds", answer.maximize, answer.minimize);
-        let lines: Vec<_> = answer.curves.iter().map(|c| (c.proposer.clone(), c.quartiles())).collect();
+        let lines: Vec<_> = answer.curves.iter().map(|c| (c.proposer.clone(), quartiles(&c.shares))).collect();
         let svg = line_plot(&title, "evaluations", "share of the table's hypervolume", &lines, settings.initial);
         atomic_write(path, svg.as_bytes())?;
     }
@@ -263,7 +265,7 @@ fn text(answer: &Answer) -> String {
         answer.architectures, answer.evaluations, answer.evaluations_per_second
     );
     for curve in &answer.curves {
-        let [low, middle, high] = curve.quartiles().last().copied().unwrap_or([f64::NAN; 3]);
+        let [low, middle, high] = quartiles(&curve.shares).last().copied().unwrap_or([f64::NAN; 3]);
         text += &format!(
             "{:<10} {:.4} of the table's hypervolume (median of {} seeds; quartiles {low:.4} to {high:.4})\n",
             curve.proposer,
@@ -271,10 +273,11 @@ fn text(answer: &Answer) -> String {
             curve.shares.len(),
         );
     }
-    for c in &answer.comparisons {
+    for Comparison { proposer, against, gain } in &answer.comparisons {
+        let Paired { pairs, wins, ties, mean, bounds } = gain;
+        let bounds = bounds.map_or(String::new(), |[low, high]| format!(" ({low:.4} to {high:.4})"));
         text += &format!(
-            "{} against {}: higher in {} of {} seeds, equal in {}; median difference {:.4} ({:.4} to {:.4})\n",
-            c.proposer, c.against, c.wins, c.seeds, c.ties, c.median_difference, c.low, c.high
+            "{proposer} against {against}: higher in {wins} of {pairs} seeds, equal in {ties}; mean difference {mean:.4}{bounds}\n"
         );
     }
     text += &format!("front of the first seed's search ({}, {}):\n", answer.maximize, answer.minimize);

@@ -150,6 +150,7 @@ impl Trained<'_> {
             if self.options.judges_on_training { (100.0 * robustness).round() / 100.0 } else { robustness };
         Measures::from([
             ("error".to_owned(), value(100.0 * (1.0 - clean.accuracy))),
+            ("accuracy".to_owned(), value(clean.accuracy)),
             ("robustness".to_owned(), value(robustness)),
             ("loss".to_owned(), clean.loss),
             ("training_loss".to_owned(), training.loss),

@@ -15,7 +15,7 @@ use crate::train::trainer::Recipe;
 
 /// The sizes of a preset; with `compat` the released proxy.
 pub(super) fn preset(situation: &Situation, side: usize) -> Sizes {
-    let &Situation { preset, space, images, info, compat, .. } = situation;
+    let &Situation { space, images, info, compat, .. } = situation;
     let quick = situation.is_quick();
     let epochs = match (quick, situation.is_small()) {
         (true, true) => 16,
@@ -37,9 +37,9 @@ pub(super) fn preset(situation: &Situation, side: usize) -> Sizes {
         objectives: ObjectivesConfig::Single { maximize: proxy.name().to_owned() },
         supernet: None,
         finals: FinalsConfig {
-            contestants: ["proxy", "random", "largest", "any"].map(str::to_owned).into(),
+            contestants: ["proxy", "random", "largest", "any", "any-2", "any-3"].map(str::to_owned).into(),
             attacks: ["fgsm:8/255", "pgd:8/255:10"].map(str::to_owned).into(),
-            ..FinalsConfig::usual(preset)
+            ..FinalsConfig::usual(situation)
         },
     }
 }

@@ -41,7 +41,7 @@ pub(super) fn baseline(mut arm: Arm) -> Arm {
 
 /// The sizes of a preset.
 pub(super) fn preset(situation: &Situation, side: usize) -> Sizes {
-    let &Situation { preset, compat, .. } = situation;
+    let &Situation { compat, .. } = situation;
     let (quick, small) = (situation.is_quick(), situation.is_small());
     let optimizer = if quick { Optimizer::Sam } else { Optimizer::Asam };
     let (epochs, final_epochs, generations) = match (quick, small) {
@@ -70,9 +70,10 @@ pub(super) fn preset(situation: &Situation, side: usize) -> Sizes {
         true => WeightNoise { sigma: 0.05, draws: 8, batch: 50 },
         false => WeightNoise { sigma: 0.05, draws: 20, batch: 100 },
     };
+    let contestants = ["flat", "flat:sgd", "baseline", "baseline:sgd", "random", "random-by-accuracy", "largest"];
     Sizes {
         evaluations: strategy.initial + strategy.picks * generations,
-        arms: &["flat", "baseline", "random"],
+        arms: &["flat", "baseline", "random", "random-by-accuracy"],
         strategy: StrategyConfig::Surrogate(strategy),
         evaluator: EvaluatorConfig::Trained(TrainedOptions {
             train_share: 0.8,
@@ -89,12 +90,10 @@ pub(super) fn preset(situation: &Situation, side: usize) -> Sizes {
         // With 0 epochs there is none. It learns on one path at a time, and so more slowly.
         supernet: Some(Recipe { optimizer: Optimizer::Sgd, rho: 0.0, lr: 0.05, ..recipe(0) }),
         finals: FinalsConfig {
-            contestants: ["flat", "flat:sgd", "baseline", "baseline:sgd", "random", "largest"]
-                .map(str::to_owned)
-                .into(),
+            contestants: contestants.map(str::to_owned).into(),
             images: if quick { 4_000 } else { 0 },
             noise,
-            ..FinalsConfig::usual(preset)
+            ..FinalsConfig::usual(situation)
         },
         training: recipe(final_epochs),
     }

@@ -20,7 +20,7 @@ pub(super) const BESIDE: u64 = 1 << 40;
 
 /// The sizes of a preset; of chance, the same with random candidates.
 pub(super) fn preset(method: Method, situation: &Situation, side: usize) -> Sizes {
-    let &Situation { preset, images, compat, .. } = situation;
+    let &Situation { images, compat, .. } = situation;
     let quick = situation.is_quick();
     let batch = if quick && images < 4_000 { 32 } else { 64 };
     let (supernet_epochs, training_epochs) = match (quick, situation.is_small()) {
@@ -36,7 +36,7 @@ pub(super) fn preset(method: Method, situation: &Situation, side: usize) -> Size
     let is_random = method == Method::Random;
     Sizes {
         evaluations: if quick { 50 } else { 1_000 },
-        arms: if is_random { &["random"] } else { &["flatness", "accuracy", "random"] },
+        arms: if is_random { &["random"] } else { &["flatness", "accuracy", "random", "random-by-accuracy"] },
         strategy: match is_random {
             true => StrategyConfig::Random(Random {
                 batch: evolution.population,
@@ -67,9 +67,11 @@ pub(super) fn preset(method: Method, situation: &Situation, side: usize) -> Size
         finals: FinalsConfig {
             contestants: match is_random {
                 true => ["random", "largest", "any"].map(str::to_owned).into(),
-                false => ["flatness", "accuracy", "random", "largest", "any"].map(str::to_owned).into(),
+                false => {
+                    ["flatness", "accuracy", "random", "random-by-accuracy", "largest", "any"].map(str::to_owned).into()
+                }
             },
-            ..FinalsConfig::usual(preset)
+            ..FinalsConfig::usual(situation)
         },
         training: Recipe { batch, ..Recipe::usual(Optimizer::Sam, training_epochs, side) },
     }

@@ -80,7 +80,7 @@ pub struct Situation<'a> {
 }
 
 impl Situation<'_> {
-    fn is_quick(&self) -> bool {
+    pub(super) fn is_quick(&self) -> bool {
         self.preset == Preset::Quick
     }
 
@@ -159,7 +159,8 @@ pub fn arms(config: &SearchConfig) -> Result<Vec<Arm>> {
         return Err(Error::invalid("arms", "there is none; the first is the search itself"));
     };
     // These names say what an arm does.
-    let taken = ["random", "accuracy", "params", "baseline", "largest", "any"].contains(&first.as_str());
+    let taken =
+        ["random", "random-by-accuracy", "accuracy", "params", "baseline", "largest", "any"].contains(&first.as_str());
     if taken && first != config.method.name() {
         return Err(Error::invalid(
             "arms",
@@ -179,11 +180,14 @@ pub fn arms(config: &SearchConfig) -> Result<Vec<Arm>> {
         if arms.iter().any(|arm| arm.name == *name) {
             return Err(Error::invalid("arms", format!("{name} is there twice")));
         }
-        let arm = own(name);
+        let (arm, by_accuracy) = (own(name), ObjectivesConfig::Single { maximize: "accuracy".into() });
+        let measures_accuracy = matches!(config.evaluator, EvaluatorConfig::Shared(_) | EvaluatorConfig::Trained(_));
         arms.push(match name.as_str() {
             "random" => Arm { strategy: StrategyConfig::Random(beside(config)), ..arm },
-            "accuracy" if matches!(config.evaluator, EvaluatorConfig::Shared(_)) => {
-                Arm { objectives: ObjectivesConfig::Single { maximize: "accuracy".into() }, ..arm }
+            "accuracy" if measures_accuracy => Arm { objectives: by_accuracy, ..arm },
+            // The same candidates as `random`, whose measures it shares.
+            "random-by-accuracy" if measures_accuracy => {
+                Arm { strategy: StrategyConfig::Random(beside(config)), objectives: by_accuracy, ..arm }
             }
             "params" => Arm {
                 evaluator: EvaluatorConfig::Cost,
@@ -211,8 +215,8 @@ fn beside(config: &SearchConfig) -> Random {
 fn no_arm(name: &str, config: &SearchConfig) -> Error {
     let mut known = vec!["random", "params"];
     match config.evaluator {
-        EvaluatorConfig::Shared(_) => known.push("accuracy"),
-        EvaluatorConfig::Trained(_) => known.push("baseline"),
+        EvaluatorConfig::Shared(_) => known.extend(["accuracy", "random-by-accuracy"]),
+        EvaluatorConfig::Trained(_) => known.extend(["baseline", "accuracy", "random-by-accuracy"]),
         _ => {}
     }
     unknown(&format!("arm of --method {}", config.method), name, &known)

@@ -1,0 +1,154 @@
+//! What was found of networks that were trained beside each other, over several seeds, and the table of it.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::judge::Tested;
+use super::trial::Contestant;
+use crate::corrupt::Severity;
+use crate::report::statistics::{mean, std};
+use crate::report::table::Table;
+use crate::train::step::Optimizer;
+
+/// Mean and sample deviation over seeds; the deviation of one seed is not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Spread {
+    /// Mean.
+    pub mean: f64,
+    /// Deviation.
+    pub deviation: Option<f64>,
+    /// Standard error of the mean: over seeds, or with one seed, for errors, that of so many images by the binomial distribution.
+    pub standard_error: Option<f64>,
+}
+
+impl Spread {
+    fn of(values: &[f64]) -> Self {
+        let deviation = std(values).filter(|_| values.len() > 1);
+        let standard_error = deviation.map(|deviation| deviation / (values.len() as f64).sqrt());
+        Spread { mean: mean(values).unwrap_or(f64::NAN), deviation, standard_error }
+    }
+
+    /// Of errors in percent points on so many images.
+    fn of_errors(values: &[f64], images: usize) -> Self {
+        let spread = Spread::of(values);
+        let share = spread.mean / 100.0;
+        let binomial = 100.0 * (share * (1.0 - share) / images.max(1) as f64).sqrt();
+        Spread { standard_error: spread.standard_error.or(Some(binomial)), ..spread }
+    }
+}
+
+impl std::fmt::Display for Spread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.deviation {
+            Some(deviation) => write!(f, "{:.2} ± {deviation:.2}", self.mean),
+            None => write!(f, "{:.2}", self.mean),
+        }
+    }
+}
+
+/// What was found of one contestant; errors and `R` in percent points.
+#[derive(Clone, Debug, Serialize)]
+pub struct Judged {
+    /// What it is in the comparison.
+    pub role: String,
+    /// Its architecture.
+    pub arch: String,
+    /// What trained it.
+    pub optimizer: Optimizer,
+    /// Trainable parameters.
+    pub params: u64,
+    /// Multiply-adds for one image.
+    pub macs: u64,
+    /// Seeds.
+    pub seeds: usize,
+    /// Test images, all of them.
+    pub test_images: usize,
+    /// Error on all of them.
+    pub clean_error: Spread,
+    /// How many of them, the first ones, all that follows was measured on.
+    pub judged_images: usize,
+    /// Error on these without corruption: what corrupted errors are to be compared with.
+    pub uncorrupted_error: Spread,
+    /// Mean change of accuracy under weight noise.
+    pub robustness: Spread,
+    /// Mean error over the 15 main corruptions at each severity; empty for images that cannot be corrupted.
+    pub corrupted_error: Vec<Spread>,
+    /// Mean over severities.
+    pub mean_corrupted_error: Option<Spread>,
+    /// Mean error on training images kept back, under corruptions that are not among those 15; where there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation_error: Option<Spread>,
+    /// Whether this is the network that is kept: of least error on these images, or without them the first.
+    pub kept: bool,
+    /// Error under each attack.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub attacked_error: BTreeMap<String, Spread>,
+}
+
+impl Judged {
+    /// Of a contestant as it was tested with each seed; `validation` are its errors on so many images kept back, if there are any.
+    pub(super) fn of(
+        contestant: &Contestant,
+        test_images: usize,
+        tested: &[Tested],
+        (validation, kept_back): (&[f64], usize),
+    ) -> Self {
+        let error = |accuracy: f64| 100.0 * (1.0 - accuracy);
+        let values = |value: &dyn Fn(&Tested) -> f64| tested.iter().map(value).collect::<Vec<_>>();
+        let images = tested.first().map_or(0, |tested| tested.images);
+        let column = |value: &dyn Fn(&Tested) -> f64| Spread::of_errors(&values(value), images);
+        let severities = tested.first().map_or(0, |tested| tested.corrupted.len());
+        let attacks = tested.first().map_or(0, |tested| tested.attacks.len());
+        let attacked = |i: usize| (tested[0].attacks[i].0.to_string(), column(&|t| error(t.attacks[i].1.accuracy)));
+        Judged {
+            role: contestant.role.clone(),
+            arch: contestant.arch.clone(),
+            optimizer: contestant.optimizer,
+            params: contestant.params,
+            macs: contestant.macs,
+            seeds: tested.len(),
+            test_images,
+            clean_error: Spread::of_errors(&values(&|t| error(t.clean.accuracy)), test_images),
+            judged_images: images,
+            uncorrupted_error: column(&|t| error(t.uncorrupted.accuracy)),
+            robustness: Spread::of(&values(&|t| t.robustness.unwrap_or(f64::NAN))),
+            corrupted_error: (0..severities).map(|s| column(&|t| error(t.corrupted[s]))).collect(),
+            mean_corrupted_error: (severities > 0).then(|| column(&|t| mean(&t.corrupted).map_or(f64::NAN, error))),
+            validation_error: (!validation.is_empty()).then(|| Spread::of_errors(validation, kept_back)),
+            kept: false,
+            attacked_error: (0..attacks).map(attacked).collect(),
+        }
+    }
+}
+
+/// The comparison as a table: errors and `R` in percent points. What was measured on the first test images alone says so in
+/// its column's name.
+pub fn table(title: &str, judged: &[Judged]) -> Table {
+    let images = judged.first().map_or((0, 0), |j| (j.test_images, j.judged_images));
+    let first = if images.0 == images.1 { String::new() } else { format!(" (first {})", images.1) };
+    let mut header: Vec<String> = ["network", "optimizer", "parameters", "MACs"].map(str::to_owned).to_vec();
+    header.push("clean error".to_owned());
+    header.extend((!first.is_empty()).then(|| format!("clean error{first}")));
+    header.push(format!("R{first}"));
+    let severities = judged.iter().map(|j| j.corrupted_error.len()).max().unwrap_or(0);
+    header.extend(Severity::ALL[..severities].iter().map(|severity| format!("severity {}", severity.get())));
+    header.extend((severities > 0).then(|| format!("corrupted error{first}")));
+    let attacks = judged.first().into_iter().flat_map(|judged| judged.attacked_error.keys());
+    header.extend(attacks.map(|attack| format!("error under {attack}")));
+    let is_chosen = judged.iter().any(|j| j.validation_error.is_some());
+    header.extend(is_chosen.then(|| "error on images kept back".to_owned()));
+    header.push("architecture".into());
+    let row = |j: &Judged| {
+        let mut row = vec![j.role.clone(), j.optimizer.to_string(), j.params.to_string(), j.macs.to_string()];
+        row.push(j.clean_error.to_string());
+        row.extend((!first.is_empty()).then(|| j.uncorrupted_error.to_string()));
+        row.push(j.robustness.to_string());
+        row.extend(j.corrupted_error.iter().chain(&j.mean_corrupted_error).map(Spread::to_string));
+        row.extend(j.attacked_error.values().map(Spread::to_string));
+        row.extend(j.validation_error.iter().map(|error| format!("{error}{}", if j.kept { " (kept)" } else { "" })));
+        row.push(j.arch.clone());
+        row
+    };
+    Table { title: title.to_owned(), header, rows: judged.iter().map(row).collect() }
+}

@@ -1,0 +1,112 @@
+//! Which of the networks that a search trains at its end is kept.
+
+use altiplano::data;
+use altiplano::measure::trial::{images_kept_back, training_images};
+use serde_json::Value;
+
+use crate::program::Scratch;
+
+const SEARCH: [&str; 20] = [
+    "search",
+    "--quiet",
+    "--data",
+    "digits",
+    "--config",
+    "small.toml",
+    "--method",
+    "croze",
+    "--channels",
+    "4",
+    "--pool",
+    "4",
+    "--epochs",
+    "4",
+    "--attacks",
+    "",
+    "--evaluations",
+    "6",
+    "--arms",
+    "proxy",
+];
+
+fn mean(finalist: &Value, name: &str) -> f64 {
+    finalist[name]["mean"].as_f64().unwrap()
+}
+
+#[test]
+fn the_network_is_kept_that_errs_least_on_images_kept_back() {
+    let scratch = Scratch::new();
+    let settings = |kept_back: usize| {
+        let finals = "finals.judged_images = 20\nfinals.noise.draws = 2\nfinals.contestants = [\"proxy\", \"largest\", \"any\", \"any-2:sam\"]\n";
+        format!("{finals}finals.kept_back = {kept_back}\n")
+    };
+    scratch.write("small.toml", settings(160));
+    let read = |run: &str| -> Value { serde_json::from_slice(&scratch.read(&format!("{run}/result.json"))).unwrap() };
+    // Of the first seeds at least one keeps another network than the search's own, or this would show nothing.
+    let mut others = 0;
+    for seed in ["1", "2", "3"] {
+        let run = format!("run-{seed}");
+        let text = scratch.good(&[&SEARCH[..], &["--out", &run, "--seed", seed]].concat());
+        let result = read(&run);
+        let finalists = result["finalists"].as_array().unwrap();
+        assert_eq!(finalists.len(), 4);
+        let kept: Vec<&Value> = finalists.iter().filter(|own| own["kept"] == true).collect();
+        let [kept] = kept[..] else { panic!("{} are kept", kept.len()) };
+        let least = finalists.iter().map(|own| mean(own, "validation_error")).fold(f64::INFINITY, f64::min);
+        assert_eq!(mean(kept, "validation_error"), least, "seed {seed}");
+        // The test images have no say.
+        assert_eq!(result["final"]["training_images"], 1442 - 160);
+        let accuracy = result["final"]["clean_accuracy"].as_f64().unwrap();
+        assert!((100.0 * (1.0 - accuracy) - mean(kept, "clean_error")).abs() < 1e-9);
+        assert_eq!(result["final"]["optimizer"], kept["optimizer"]);
+        assert!(text.contains(&format!("kept {}:", kept["role"].as_str().unwrap())), "{text}");
+        // What is written down is this network, and what is printed trains it again.
+        scratch.good(&[
+            "train",
+            "--quiet",
+            "--config",
+            &format!("{run}/train.toml"),
+            "--out",
+            &format!("again-{seed}"),
+        ]);
+        let best = |run: &str| scratch.read(&format!("{run}/best.safetensors"));
+        assert!(best(&run) == best(&format!("again-{seed}")), "seed {seed}");
+        others += usize::from(kept["role"] != "proxy");
+    }
+    assert!(others > 0, "each search kept its own network");
+
+    // Those images as test images of their own, under the corruptions for validation; their order, and so their noise, is another.
+    let digits = data::load("digits").unwrap().train;
+    let training = training_images(digits.len(), Some(digits.len() - 160), 1).unwrap();
+    let back = images_kept_back(digits.len(), training.len(), 160, 1);
+    assert!(back.len() == 160 && back.iter().all(|image| !training.contains(image)));
+    for (number, &image) in back.iter().enumerate() {
+        let pixels = image::GrayImage::from_raw(8, 8, digits.image(image).to_vec()).unwrap();
+        for split in ["train", "test"] {
+            let folder = scratch.path(&format!("back/{split}/{}", digits.labels[image]));
+            std::fs::create_dir_all(&folder).unwrap();
+            pixels.save(folder.join(format!("{number:03}.png"))).unwrap();
+        }
+    }
+    let kinds = "speckle_noise,gaussian_blur,spatter,saturate";
+    let evaluate = ["evaluate", "--quiet", "--model", "run-1/best.safetensors", "--data", "back", "--json"];
+    let found = scratch.json(&[&evaluate[..], &["--corruptions", kinds]].concat());
+    let errors = found["corruptions"].as_object().unwrap().values();
+    let errors: Vec<f64> = errors.flat_map(|row| row.as_array().unwrap().iter().map(|v| v.as_f64().unwrap())).collect();
+    assert_eq!(errors.len(), 20);
+    let error = 100.0 * errors.iter().sum::<f64>() / 20.0;
+    let result = read("run-1");
+    let kept = result["finalists"].as_array().unwrap().iter().find(|own| own["kept"] == true).unwrap();
+    assert!((error - mean(kept, "validation_error")).abs() < 3.0, "{error} against {kept}");
+
+    // Without such images the search's own network is kept.
+    scratch.write("small.toml", settings(0));
+    scratch.good(&[&SEARCH[..], &["--out", "own"]].concat());
+    let result = read("own");
+    let finalists = result["finalists"].as_array().unwrap();
+    assert!(finalists.iter().enumerate().all(|(place, own)| own["kept"] == (place == 0)));
+    assert!(finalists.iter().all(|own| own.get("validation_error").is_none()));
+    assert_eq!(result["final"]["training_images"], 1442);
+    scratch.write("small.toml", settings(900));
+    scratch.bad(2, &[&SEARCH[..], &["--out", "x"]].concat(), &["finals.kept_back", "900 of 1442"]);
+}
