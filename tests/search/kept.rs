@@ -20,7 +20,7 @@ const SEARCH: [&str; 20] = [
     "--pool",
     "4",
     "--epochs",
-    "4",
+    "3",
     "--attacks",
     "",
     "--evaluations",
@@ -44,7 +44,7 @@ fn the_network_is_kept_that_errs_least_on_images_kept_back() {
     let read = |run: &str| -> Value { serde_json::from_slice(&scratch.read(&format!("{run}/result.json"))).unwrap() };
     // Of the first seeds at least one keeps another network than the search's own, or this would show nothing.
     let mut others = 0;
-    for seed in ["1", "2", "3"] {
+    for seed in ["1", "2"] {
         let run = format!("run-{seed}");
         let text = scratch.good(&[&SEARCH[..], &["--out", &run, "--seed", seed]].concat());
         let result = read(&run);
@@ -91,10 +91,11 @@ fn the_network_is_kept_that_errs_least_on_images_kept_back() {
     let kinds = "speckle_noise,gaussian_blur,spatter,saturate";
     let evaluate = ["evaluate", "--quiet", "--model", "run-1/best.safetensors", "--data", "back", "--json"];
     let found = scratch.json(&[&evaluate[..], &["--corruptions", kinds]].concat());
-    let errors = found["corruptions"].as_object().unwrap().values();
-    let errors: Vec<f64> = errors.flat_map(|row| row.as_array().unwrap().iter().map(|v| v.as_f64().unwrap())).collect();
-    assert_eq!(errors.len(), 20);
-    let error = 100.0 * errors.iter().sum::<f64>() / 20.0;
+    let rows = found["corruptions"].as_object().unwrap().values();
+    let accuracies: Vec<f64> =
+        rows.flat_map(|row| row.as_array().unwrap().iter().map(|v| v.as_f64().unwrap())).collect();
+    assert_eq!(accuracies.len(), 20);
+    let error = 100.0 * (1.0 - accuracies.iter().sum::<f64>() / 20.0);
     let result = read("run-1");
     let kept = result["finalists"].as_array().unwrap().iter().find(|own| own["kept"] == true).unwrap();
     assert!((error - mean(kept, "validation_error")).abs() < 3.0, "{error} against {kept}");

@@ -27,7 +27,7 @@ fn limits_hold_in_all_arms() {
     assert!(result["correlations"]["params"].is_number());
     let finalists = result["finalists"].as_array().unwrap();
     let roles: Vec<&str> = finalists.iter().map(|row| row["role"].as_str().unwrap()).collect();
-    assert_eq!(roles, ["proxy", "random", "largest", "any"]);
+    assert_eq!(roles, ["proxy", "random", "largest", "any", "any-2", "any-3"]);
     assert!(finalists.iter().all(|row| small(row) && row["attacked_error"].as_object().unwrap().len() == 1));
     // What a count alone chooses is the largest of what it saw, and no larger than the largest of all.
     let params = |row: &serde_json::Value| row["params"].as_u64().unwrap();
