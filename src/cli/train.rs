@@ -292,6 +292,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         optimizer: config.training.optimizer,
         inherit: start.as_ref().map(|from| Inheritance { from, name: &own }),
         card: ModelCard::of(&space, &arch, classes, &statistics),
+        costs_no_search: true,
     };
     let place = Place { global, out: &args.out, resume: args.resume, force: args.force, strict: args.strict };
     let (result, folder) = in_folder(&place, &run, &mut |gpu, preset, folder, observer| {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::inheritance::inherit;
 use super::judge::{Final, Judging, Network, Tested, judge_wait, validation_errors_wait};
-use super::judged::Judged;
+use super::judged::{Judged, Spread};
 use super::side_by_side::halving;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
@@ -70,6 +70,8 @@ pub struct Contestant<'a> {
     pub inherit: Option<Inheritance<'a>>,
     /// What is written down with its weights.
     pub card: ModelCard,
+    /// Whether it is known without a search, and so is kept unless another one is better beyond doubt.
+    pub costs_no_search: bool,
 }
 
 /// How they are trained and judged.
@@ -90,6 +92,24 @@ pub struct Trial<'a> {
     pub seeds: &'a [u64],
     /// How they are judged.
     pub judging: Judging<'a>,
+}
+
+/// The contestant that is kept: without images kept back the first. With them the one of least error, but one that costs no search
+/// stays where it errs no more than a standard error above that (the rule of Breiman et al. 1984, section 3.4.3, for the choice
+/// among models that the data cannot tell apart).
+fn chosen(errors: &[Option<Spread>], costs_no_search: &[bool]) -> Option<usize> {
+    let all = || errors.iter().zip(costs_no_search).enumerate();
+    let Some(known) = all().map(|(place, (error, free))| Some((place, (*error)?, *free))).collect::<Option<Vec<_>>>()
+    else {
+        return (!errors.is_empty()).then_some(0);
+    };
+    let least = |only_free: bool| {
+        let some = known.iter().filter(|(_, _, free)| *free || !only_free);
+        some.min_by(|a, b| a.1.mean.total_cmp(&b.1.mean))
+    };
+    let (best, free) = (least(false)?, least(true));
+    let doubt = best.1.standard_error.unwrap_or(0.0);
+    Some(free.filter(|free| free.1.mean <= best.1.mean + doubt).unwrap_or(best).0)
 }
 
 /// One contestant with one seed, trained.
@@ -145,9 +165,9 @@ impl<'a> Trial<'a> {
             Judged::of(contestant, self.data.test.len(), &tested, (&errors, self.kept_back.len()))
         };
         let mut judged: Vec<Judged> = contestants.iter().enumerate().map(judged).collect();
-        let error = |i: &usize| judged[*i].validation_error.map_or(0.0, |error| error.mean);
-        // The first of the least: in doubt what was found, and not what it is held against.
-        let kept = unique.iter().copied().min_by(|a, b| error(a).total_cmp(&error(b)));
+        let errors: Vec<_> = judged.iter().map(|judged| judged.validation_error).collect();
+        let free: Vec<bool> = contestants.iter().map(|contestant| contestant.costs_no_search).collect();
+        let kept = chosen(&errors, &free).map(first);
         let Some((kept, place)) = kept.and_then(|kept| Some((kept, *own(kept).first()?))) else {
             return Err(Error::invalid("finals", "there is no contestant"));
         };
@@ -250,5 +270,26 @@ impl<'a> Trial<'a> {
             trained.push(Trained { contestant, network: Network { model, stores }, progress, weights });
         }
         Ok(trained)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_costs_no_search_is_kept_unless_another_is_better_beyond_doubt() {
+        let spread = |mean: f64| Some(Spread { mean, deviation: None, standard_error: Some(1.5) });
+        let kept = |errors: [f64; 4], free: [bool; 4]| chosen(&errors.map(spread), &free).unwrap();
+        let free = [false, false, true, false];
+        // Nobody is better by more than 1.5 points, or somebody is; what is best itself; nobody is known without a search.
+        assert_eq!(kept([9.0, 8.0, 9.4, 12.0], free), 2);
+        assert_eq!(kept([9.0, 8.0, 9.6, 12.0], free), 1);
+        assert_eq!(kept([9.0, 8.0, 7.0, 12.0], free), 2);
+        assert_eq!(kept([9.0, 9.0, 9.0, 9.0], [false; 4]), 0);
+        assert_eq!(kept([f64::NAN, 8.0, f64::NAN, 9.0], free), 1);
+        // Without images kept back the search's own is kept.
+        assert_eq!(chosen(&[None, None], &[false, true]), Some(0));
+        assert_eq!(chosen(&[], &[]), None);
     }
 }

@@ -20,8 +20,8 @@ pub struct FinalsConfig {
     pub seeds: u64,
     /// Training images, the first of a shuffle; 0 for all in their order.
     pub images: usize,
-    /// Training images kept back: the network is kept that errs least on these, under corruptions that are for validation. With 0 the
-    /// search's own is kept, whatever it is held against.
+    /// Training images kept back: the network is kept that errs least on these, under corruptions that are for validation; `largest`
+    /// unless another one errs less by more than a standard error. With 0 the search's own is kept, whatever it is held against.
     #[serde(default)]
     pub kept_back: usize,
     /// Test images, the first ones, that are corrupted, attacked, and seen by disturbed networks; 0 for all.

@@ -394,6 +394,7 @@ impl<'a> Run<'a> {
                 optimizer: *optimizer,
                 inherit: heritage.map(|heritage| Inheritance { from: heritage.named(), name }),
                 card: ModelCard::of(family, arch, &data.train.class_names, setting.statistics),
+                costs_no_search: *who == "largest",
             });
         }
         let all = data.train.len();

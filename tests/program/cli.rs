@@ -353,7 +353,7 @@ fn numbers_that_cannot_be() {
     let search = |options: &[&'static str]| [&["search", "--out", "out"], options].concat();
     scratch.bad(2, &search(&["--image", "2x2"]), &["image", "2"]);
     scratch.bad(2, &search(&["--batch", "0"]), &["--batch", "at least one"]);
-    scratch.bad(2, &search(&["--batch", "2000"]), &["--batch", "1442"]);
+    scratch.bad(2, &search(&["--batch", "2000"]), &["--batch", "1154"]);
     scratch.bad(2, &search(&["--sigmas", "0.2,0.1"]), &["--sigmas", "rising"]);
     scratch.bad(2, &search(&["--draws", "0"]), &["--draws"]);
     scratch.bad(2, &search(&["--time", "soon"]), &["--time", "20m"]);

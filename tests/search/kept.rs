@@ -52,8 +52,12 @@ fn the_network_is_kept_that_errs_least_on_images_kept_back() {
         assert_eq!(finalists.len(), 4);
         let kept: Vec<&Value> = finalists.iter().filter(|own| own["kept"] == true).collect();
         let [kept] = kept[..] else { panic!("{} are kept", kept.len()) };
-        let least = finalists.iter().map(|own| mean(own, "validation_error")).fold(f64::INFINITY, f64::min);
-        assert_eq!(mean(kept, "validation_error"), least, "seed {seed}");
+        let error = |own: &Value| mean(own, "validation_error");
+        let least = finalists.iter().min_by(|a, b| error(a).total_cmp(&error(b))).unwrap();
+        let doubt = least["validation_error"]["standard_error"].as_f64().unwrap();
+        let largest = finalists.iter().find(|own| own["role"] == "largest").unwrap();
+        let want = if error(largest) <= error(least) + doubt { largest } else { least };
+        assert_eq!(kept["role"], want["role"], "seed {seed}");
         // The test images have no say.
         assert_eq!(result["final"]["training_images"], 1442 - 160);
         let accuracy = result["final"]["clean_accuracy"].as_f64().unwrap();

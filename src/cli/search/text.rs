@@ -111,17 +111,24 @@ fn warnings(result: &SearchResult) -> String {
 
 /// Why a network is kept, where it was chosen among several.
 fn choice(result: &SearchResult, kept: &Judged) -> String {
-    let error = |judged: &Judged| judged.validation_error.map(|error| error.mean);
-    let (Some(own), Some(least)) = (result.finalists.first(), error(kept)) else { return String::new() };
-    let other = match error(own).filter(|_| !own.kept) {
-        Some(other) => format!("; {}, which the search picked, {other:.2} %", own.role),
-        None => String::new(),
+    let error = |judged: &Judged| judged.validation_error.map_or(f64::NAN, |error| error.mean);
+    let least = result.finalists.iter().min_by(|a, b| error(a).total_cmp(&error(b)));
+    let (Some(own), Some(least), true) = (result.finalists.first(), least, kept.validation_error.is_some()) else {
+        return String::new();
     };
-    let count = result.config.finals.kept_back;
-    let role = &kept.role;
-    format!(
-        "kept {role}: it errs least on {count} images kept back, under corruptions for validation ({least:.2} %{other})\n"
-    )
+    let why = match error(kept) <= error(least) {
+        true => "it errs least".to_owned(),
+        false => format!("{} errs less, but by no more than a standard error,", least.role),
+    };
+    let mut figures = format!("{:.2} %", error(kept));
+    if error(least) < error(kept) {
+        figures += &format!("; {} {:.2} %", least.role, error(least));
+    }
+    if !own.kept && own.role != least.role {
+        figures += &format!("; {}, which the search picked, {:.2} %", own.role, error(own));
+    }
+    let (role, count) = (&kept.role, result.config.finals.kept_back);
+    format!("kept {role}: {why} on {count} images kept back, under corruptions for validation ({figures})\n")
 }
 
 /// Names of the files that a run leaves for its user.
