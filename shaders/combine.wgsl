@@ -1,11 +1,12 @@
 // Sum of terms, each a function of one or two tensors:  y[i] = sum_t term_t(i).
 //   kind 0 a   1 max(a,0)   2 scale*(a - mean) + beta   3 p*a + q*(b - mean) + t   4 a where b > 0
 //        5 average over a window of a   6 its gradient (a: gradient of the pool's output)   7 factor * a[n, c]
+//        8 a, DOWN rows down, RIGHT columns to the right, 4*shift + TURN channels on; zero beyond its edges
 //   Terms are sorted into CLASSES of one kind (and window), whose code is fixed; the task says how many of each there are.
 //   Branches on data would cost a software adapter all their sides. Sides and channels are data.
 //   A lane computes POSITIONS neighbouring positions of one block of four channels, so that coefficients are loaded once.
 //   task row: y, positions, first term, C4, terms of class 0, 1, 2, 3, height, width
-//   term: a, b, coefficients, factor, slabs of a, b, coefficients, -, height and width of a
+//   term: a, b, coefficients, factor, slabs of a, b, coefficients, shift, height, width and C4 of a, channels of y
 //   grid: ceil(ceil(positions / POSITIONS) * C4 / LANES), folded; z = task
 #import task
 #import Row
@@ -59,6 +60,37 @@ fn average_grad${j}(slab: u32, image: u32, sides: vec2<i32>, full: vec2<i32>, ow
         }
     }
     return sum;
+}
+
+#end
+#if KIND@j == 8
+// Block `from` of the position that starts at `place`; zero if it is beyond the channels.
+fn block_of${j}(term: Term, place: u32, from_block: i32) -> vec4<f32> {
+    let there = from_block >= 0 && from_block < i32(term.c4);
+    return select(vec4<f32>(0.0), load(term.a_slab, term.a + place * term.c4 + u32(select(0, from_block, there))), there);
+}
+
+// What is seen of position `place` in block `block` of the output. Its channels may begin amid a block; padding stays zero.
+fn moved${j}(term: Term, place: u32, block: u32) -> vec4<f32> {
+    let from_block = i32(block) + bitcast<i32>(term.shift);
+    let low = block_of${j}(term, place, from_block);
+#if TURN@j > 0
+    let high = block_of${j}(term, place, from_block + 1);
+#end
+#if TURN@j == 0
+    let value = low;
+#end
+#if TURN@j == 1
+    let value = vec4<f32>(low.yzw, high.x);
+#end
+#if TURN@j == 2
+    let value = vec4<f32>(low.zw, high.xy);
+#end
+#if TURN@j == 3
+    let value = vec4<f32>(low.w, high.xyz);
+#end
+    let channel = vec4<u32>(4u * block) + vec4<u32>(0u, 1u, 2u, 3u);
+    return select(vec4<f32>(0.0), value, channel < vec4<u32>(term.channels));
 }
 
 #end
@@ -142,6 +174,16 @@ fn main(
 #end
 #if KIND@j == 6
         total${p} += average_grad${j}(term.a_slab, term.a + image${p} * step + block, vec2<i32>(inner), full, own${p}, c4);
+#end
+#if KIND@j == 8
+#if DOWN@j == 0 && RIGHT@j == 0
+        total${p} += moved${j}(term, position${p}, block);
+#else
+        let seen${p} = own${p} + vec2<i32>(${DOWN@j}, ${RIGHT@j});
+        let inside${p} = all(seen${p} >= vec2<i32>(0)) && all(seen${p} < vec2<i32>(i32(term.height), i32(term.width)));
+        let place${p} = (image${p} * term.height + u32(select(0, seen${p}.x, inside${p}))) * term.width + u32(select(0, seen${p}.y, inside${p}));
+        total${p} += select(vec4<f32>(0.0), moved${j}(term, place${p}, block), inside${p});
+#end
 #end
 #if KIND@j == 7
         total${p} += term.factor * load(term.a_slab, term.a + image${p} * c4 + block);

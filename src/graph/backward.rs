@@ -237,6 +237,7 @@ impl Builder {
             // Masks do not move.
             TermKind::Masked { x } => TermKind::Masked { x },
             TermKind::AvgPoolGrad(window) => TermKind::AvgPool(window),
+            TermKind::Moved { by } => TermKind::Moved { by: by.map(|step| -step) },
             TermKind::Spread { factor } => return self.spread_gradient(term, factor, dy, tape),
             TermKind::Affine { coefficients } => self.norm_gradient(term, coefficients, dy, needs, tape)?,
             TermKind::AffineGrad { coefficients, .. } => {

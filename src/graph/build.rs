@@ -280,6 +280,35 @@ impl Builder {
         y
     }
 
+    /// Maps with their channels one after another.
+    ///
+    /// # Errors
+    /// If there is none, or their images differ. `name` is for the error.
+    pub fn concatenate(&mut self, name: &str, parts: &[Value]) -> Result<TensorId> {
+        let Some(&first) = parts.first() else {
+            return Err(Error::shape(name, "maps to put side by side", "none"));
+        };
+        let [n, h, w, _] = self.seen_shape(first).nhwc();
+        let (mut terms, mut c) = (vec![], 0);
+        for &part in parts {
+            let shape = self.seen_shape(part);
+            let channels = shape.channels();
+            if shape != Shape::map(n, h, w, channels) {
+                return Err(Error::shape(name, self.seen_shape(first), shape));
+            }
+            let a = self.materialise(part);
+            terms.push(Term::new(a, TermKind::Moved { by: [0, 0, -(c as i32)] }));
+            c += channels;
+        }
+        Ok(self.sum(Shape::map(n, h, w, c), terms))
+    }
+
+    /// Images without their first `rows` and `columns`, with zeros behind what is left.
+    pub fn shifted(&mut self, x: Value, rows: usize, columns: usize) -> TensorId {
+        let x = self.materialise(x);
+        self.sum(self.shape(x), vec![Term::new(x, TermKind::Moved { by: [rows as i32, columns as i32, 0] })])
+    }
+
     /// A tensor that holds what the view shows.
     pub fn materialise(&mut self, value: Value) -> TensorId {
         if value.view == View::Plain {

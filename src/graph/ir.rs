@@ -325,6 +325,12 @@ pub enum TermKind {
         /// `1 / (H * W)`
         factor: f32,
     },
+    /// `a` at another place: so many rows down, columns to the right and channels on; zero beyond its edges. Sums of these put
+    /// maps side by side, take channels out of one, and shift images.
+    Moved {
+        /// Rows, columns, channels.
+        by: [i32; 3],
+    },
 }
 
 /// Which statistics a batch norm uses.
@@ -587,7 +593,8 @@ impl Term {
             | TermKind::Relu
             | TermKind::AvgPool(_)
             | TermKind::AvgPoolGrad(_)
-            | TermKind::Spread { .. } => vec![self.a],
+            | TermKind::Spread { .. }
+            | TermKind::Moved { .. } => vec![self.a],
         }
     }
 }

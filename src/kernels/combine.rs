@@ -5,11 +5,12 @@ use super::{Cost, Kernel, Listed, Lowering, Word, Work};
 use crate::graph::{Op, Shape, TensorId, Term, TermKind, Window, blocks};
 
 record! {
-    /// A term: operands and a factor, their slabs, the sides of a pool's operand.
+    /// A term: operands and a factor, their slabs; of a moved operand by how many blocks; the sides and blocks of the first one, and
+    /// the sum's channels.
     TermRecord as "Term" => {
         a: listed, b: maybe_listed, coefficients: maybe_listed, factor: real,
-        a_slab: slab, b_slab: maybe_slab, coefficients_slab: maybe_slab, unused: word,
-        height: count, width: count,
+        a_slab: slab, b_slab: maybe_slab, coefficients_slab: maybe_slab, shift: word,
+        height: count, width: count, c4: count, channels: count,
     }
 }
 
@@ -31,19 +32,27 @@ const MOST_CLASSES: usize = 4;
 const POSITIONS: usize = 4;
 const POSITIONS_OF_POOLS: usize = 2;
 
-/// Names of a class's constants, by its number.
+/// Names of a class's constants, by its number: of pools, and of what is moved.
 const NAMES: [[&str; 5]; MOST_CLASSES] = [
     ["KIND0", "KERNEL0", "STRIDE0", "PAD0", "INCLUDE0"],
     ["KIND1", "KERNEL1", "STRIDE1", "PAD1", "INCLUDE1"],
     ["KIND2", "KERNEL2", "STRIDE2", "PAD2", "INCLUDE2"],
     ["KIND3", "KERNEL3", "STRIDE3", "PAD3", "INCLUDE3"],
 ];
+const NAMES_MOVED: [[&str; 4]; MOST_CLASSES] = [
+    ["KIND0", "TURN0", "DOWN0", "RIGHT0"],
+    ["KIND1", "TURN1", "DOWN1", "RIGHT1"],
+    ["KIND2", "TURN2", "DOWN2", "RIGHT2"],
+    ["KIND3", "TURN3", "DOWN3", "RIGHT3"],
+];
+/// The kind of what is moved.
+const MOVED: i64 = 8;
 
 /// Kinds of terms, and what is added to them: a pool's gradient meets gradients through rectifiers, and all meet plain terms.
-const COMPANIONS: [(usize, usize); 4] = [(6, 4), (4, 0), (5, 0), (6, 0)];
+const COMPANIONS: [(i64, i64); 4] = [(6, 4), (4, 0), (5, 0), (6, 0)];
 
-/// Constants of a term's code: kind, and for pools the window.
-type Class = [usize; 5];
+/// Constants of a term's code: kind; for pools the window, for what is moved by how many channels of a block, rows and columns.
+type Class = [i64; 5];
 
 pub(super) fn lower(to: &mut Lowering, op: &Op) {
     let Op::Combine { terms, y } = op else { return };
@@ -71,7 +80,10 @@ pub(super) fn lower(to: &mut Lowering, op: &Op) {
         widen(&mut chunk);
         let position = |class: &Class| chunk.iter().position(|c| c == class).unwrap_or(0);
         own.sort_by_key(|(class, _)| position(class));
-        let places = chunk.iter().any(|class| class[0] >= 5);
+        let places = chunk.iter().any(|class| match class[0] {
+            MOVED => class[2] != 0 || class[3] != 0,
+            kind => kind >= 5,
+        });
         let per_lane = if places { POSITIONS_OF_POOLS } else { POSITIONS };
         let mut variant = Sum::KERNEL.with([
             ("LANES", lanes),
@@ -80,9 +92,10 @@ pub(super) fn lower(to: &mut Lowering, op: &Op) {
             ("POSITIONS", per_lane),
             ("PLACES", places.into()),
         ]);
-        for (class, names) in chunk.iter().zip(NAMES) {
+        for (j, class) in chunk.iter().enumerate() {
+            let names = if class[0] == MOVED { &NAMES_MOVED[j][..] } else { &NAMES[j][..] };
             for (value, name) in class.iter().zip(names) {
-                variant = variant.with(name, *value as i64);
+                variant = variant.with(name, *value);
             }
         }
         let (y, positions, c4) = (*y, shape.vec4s() / blocks(c), blocks(c));
@@ -103,7 +116,7 @@ fn listed(to: &Lowering, term: &Term, class: usize, shape: Shape) -> Listed {
     Listed {
         guard: term.guard,
         class: class as u32,
-        words: record_of(term, to.shape(term.a)),
+        words: record_of(term, to.shape(term.a), shape.channels()),
         cost: Cost { flops: 2 * shape.len() as u64, bytes },
     }
 }
@@ -111,7 +124,7 @@ fn listed(to: &Lowering, term: &Term, class: usize, shape: Shape) -> Listed {
 /// Adds classes that often come beside those of a call, where there is room: calls of one variant share a dispatch, and a
 /// class without terms costs less than a dispatch more.
 fn widen(chunk: &mut Vec<Class>) {
-    let has = |chunk: &[Class], kind: usize| chunk.iter().any(|class| class[0] == kind);
+    let has = |chunk: &[Class], kind: i64| chunk.iter().any(|class| class[0] == kind);
     for (kind, beside) in COMPANIONS {
         if has(chunk, kind) && !has(chunk, beside) && chunk.len() < MOST_CLASSES {
             chunk.push([beside, 0, 0, 0, 0]);
@@ -122,7 +135,7 @@ fn widen(chunk: &mut Vec<Class>) {
 
 fn class(term: &Term) -> Class {
     let pool = |kind, Window { kernel, stride, padding, count_include_pad }| {
-        [kind, kernel, stride, padding, usize::from(count_include_pad)]
+        [kind, kernel as i64, stride as i64, padding as i64, i64::from(count_include_pad)]
     };
     match term.kind {
         TermKind::Plain => [0; 5],
@@ -133,11 +146,14 @@ fn class(term: &Term) -> Class {
         TermKind::AvgPool(window) => pool(5, window),
         TermKind::AvgPoolGrad(window) => pool(6, window),
         TermKind::Spread { .. } => [7, 0, 0, 0, 0],
+        TermKind::Moved { by: [rows, columns, channels] } => {
+            [MOVED, channels.rem_euclid(4).into(), rows.into(), columns.into(), 0]
+        }
     }
 }
 
-/// The words of a term whose first operand has this shape.
-fn record_of(term: &Term, a: Shape) -> Vec<Word> {
+/// The words of a term whose first operand has this shape, in a sum of so many channels.
+fn record_of(term: &Term, a: Shape, channels: usize) -> Vec<Word> {
     let (b, coefficients): (Option<TensorId>, Option<TensorId>) = match term.kind {
         TermKind::Affine { coefficients } => (None, Some(coefficients)),
         TermKind::AffineGrad { x, coefficients } => (Some(x), Some(coefficients)),
@@ -145,8 +161,23 @@ fn record_of(term: &Term, a: Shape) -> Vec<Word> {
         _ => (None, None),
     };
     let factor = if let TermKind::Spread { factor } = term.kind { factor } else { 1.0 };
-    let [_, height, width, _] = a.nhwc();
+    // Rounded down, as the rest is counted up from there.
+    let shift = if let TermKind::Moved { by: [_, _, step] } = term.kind { step.div_euclid(4) as u32 } else { 0 };
+    let ([_, height, width, _], c4) = (a.nhwc(), blocks(a.channels()));
     let (a, a_slab, b_slab, coefficients_slab) = (term.a, term.a, b, coefficients);
-    let record = TermRecord { a, b, coefficients, factor, a_slab, b_slab, coefficients_slab, unused: 0, height, width };
+    let record = TermRecord {
+        a,
+        b,
+        coefficients,
+        factor,
+        a_slab,
+        b_slab,
+        coefficients_slab,
+        shift,
+        height,
+        width,
+        c4,
+        channels,
+    };
     words(&record.values())
 }

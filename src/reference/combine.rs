@@ -11,6 +11,7 @@
 //! | affine gradient | `p[c] a[i] + q[c] (x[i] - mean[c]) + t[c]` |
 //! | masked | `a[i]` if `x[i] > 0`, else zero |
 //! | spread | `factor a[n, c]` |
+//! | moved by `r, s, t` | `a` at row `h + r`, column `w + s`, channel `c + t`; zero beyond its edges |
 
 use super::{Context, View, agree, pool};
 use crate::error::Result;
@@ -54,7 +55,24 @@ fn values(cx: &Context<'_>, term: &Term, y: [usize; 4]) -> Result<Vec<f64>> {
             let copies = (0..images).flat_map(|n| (0..rows * columns).flat_map(move |_| of_image(n)));
             Ok(copies.map(|a| f64::from(factor) * a).collect())
         }
+        TermKind::Moved { by } => moved(a, y, by),
     }
+}
+
+/// `a` as it is seen from `by` away.
+fn moved(a: View<'_>, y: [usize; 4], by: [i32; 3]) -> Result<Vec<f64>> {
+    let ([images, rows, columns, channels], [_, h, w, c]) = (y, a.axes);
+    agree("moved term", [images, h, w, c], a.axes)?;
+    let at =
+        |place: usize, step: i32, side: usize| place.checked_add_signed(step as isize).filter(|&place| place < side);
+    let mut values = Vec::with_capacity(y.iter().product());
+    for place in 0..images * rows * columns * channels {
+        let (n, row) = (place / (rows * columns * channels), place / (columns * channels) % rows);
+        let (column, channel) = (place / channels % columns, place % channels);
+        let source = at(row, by[0], h).zip(at(column, by[1], w)).zip(at(channel, by[2], c));
+        values.push(source.map_or(0.0, |((i, j), k)| a.values[((n * h + i) * w + j) * c + k]));
+    }
+    Ok(values)
 }
 
 /// `max(x, 0)`, and what is no number if `x` is none, as in PyTorch.

@@ -215,6 +215,21 @@ fn sums_and_rectifiers() {
 }
 
 #[test]
+fn moved_maps() {
+    for (from, to, by) in [
+        (Shape::map(2, 3, 3, 5), Shape::map(2, 3, 3, 9), [0, 0, -3]),
+        (Shape::map(2, 3, 3, 9), Shape::map(2, 3, 3, 4), [0, 0, 3]),
+        (Shape::map(1, 4, 5, 3), Shape::map(1, 4, 5, 3), [1, 1, 0]),
+    ] {
+        let mut b = Bench::new();
+        let (x, y, dy, dx) = (b.filled(from), b.zeros(to), b.filled(to), b.zeros(from));
+        b.push(Op::Combine { terms: vec![Term::new(x, TermKind::Moved { by })], y });
+        let back = TermKind::Moved { by: by.map(|step: i32| -step) };
+        compare(&b, vec![Op::Combine { terms: vec![Term::new(dy, back)], y: dx }], y, dy, &[(x, dx)]);
+    }
+}
+
+#[test]
 fn cross_entropies() {
     for smoothing in [0.0, 0.1] {
         let (scores, points) = (Shape::map(3, 1, 1, 5), Shape::map(3, 1, 1, 2));

@@ -48,6 +48,20 @@ pub fn cases() -> Vec<Case> {
         }
     }
     cases.extend([nothing(), everything(), guarded()]);
+    for (i, channels) in [[46, 46, 41], [8, 16, 8], [5, 2, 12]].into_iter().enumerate() {
+        cases.push(side_by_side(channels, i));
+    }
+    let map = |h, w, c| Shape::map(2, h, w, c);
+    for (from, to, by) in [
+        (map(5, 7, 138), map(5, 7, 41), [0, 0, 46]),
+        (map(5, 7, 41), map(5, 7, 138), [0, 0, -46]),
+        (map(8, 8, 5), map(8, 8, 5), [1, 1, 0]),
+        (map(8, 8, 5), map(8, 8, 5), [-1, -1, 0]),
+        (map(6, 41, 9), map(4, 43, 7), [-1, 2, -3]),
+        (map(6, 3, 9), map(4, 4, 14), [1, -2, 5]),
+    ] {
+        cases.push(part(from, to, by));
+    }
     cases.push(global(Shape::map(2, 8, 4, 5), 9));
     cases.push(global(Shape::map(5, 7, 6, 41), 10).inexact());
     cases.push(global(Shape::map(3, 8, 8, 67), 11));
@@ -121,6 +135,31 @@ fn spread(shape: Shape, i: usize) -> Case {
     case
 }
 
+/// Maps side by side: channels that begin amid a block, in a sum of several classes, and beyond either end.
+fn side_by_side(channels: [usize; 3], i: usize) -> Case {
+    let mut case = Case::new(format!("maps side by side {i}"));
+    let all = Shape::map(2, 5, 41, channels.iter().sum());
+    let (mut terms, mut c) = (vec![], 0);
+    for (place, own) in channels.into_iter().enumerate() {
+        let shape = Shape::map(2, 5, 41, own);
+        let a = if place == 0 { case.shared(shape, Fill::Numbers) } else { case.input(shape, Fill::Numbers) };
+        terms.push(Term::new(a, TermKind::Moved { by: [0, 0, -c] }));
+        c += own as i32;
+    }
+    let y = case.output(all, Bound::Exact);
+    case.push(Op::Combine { terms, y });
+    case
+}
+
+/// A part of a map: other channels, other places.
+fn part(from: Shape, to: Shape, by: [i32; 3]) -> Case {
+    let mut case = Case::new(format!("part of {from} by {by:?}"));
+    let a = case.shared(from, Fill::Numbers);
+    let y = case.output(to, Bound::Exact);
+    case.push(Op::Combine { terms: vec![Term::new(a, TermKind::Moved { by })], y });
+    case.dense(0.0)
+}
+
 /// No term at all writes zeros.
 fn nothing() -> Case {
     let mut case = Case::new("no terms");
@@ -153,8 +192,9 @@ fn everything() -> Case {
         (b, TermKind::AvgPool(window(3, 1, 1, false))),
         (pooled, TermKind::AvgPoolGrad(window(2, 2, 0, false))),
         (image, TermKind::Spread { factor: 1.0 / 42.0 }),
+        (b, TermKind::Moved { by: [-1, 2, 3] }),
     ];
-    let y = case.output(shape, Bound::Sum(24));
+    let y = case.output(shape, Bound::Sum(25));
     case.push(Op::Combine { terms: terms.map(|(a, kind)| Term::new(a, kind)).into(), y });
     case.inexact()
 }
