@@ -6,9 +6,11 @@ use std::collections::BTreeSet;
 use altiplano::bench::tune::candidates;
 use altiplano::graph::{Builder, Geometry, Graph, Op, Shape, Statistics};
 use altiplano::kernels::{KERNELS, Kernel, Lowering, Preset, permutations};
-use altiplano::nn::Model;
 use altiplano::nn::nas_bench_201::{Network, Supernet};
+use altiplano::nn::{Model, darts};
 use altiplano::shader::{Record, Variant, names, validate};
+use altiplano::space::Space;
+use altiplano::space::darts::Darts;
 use altiplano::space::nas_bench_201::Macro;
 use altiplano::train::step::{Optimizer, StepOptions, Update, build};
 use naga::back::{hlsl, msl, spv};
@@ -46,7 +48,11 @@ fn graph(model: &dyn Model, optimizer: Option<Optimizer>) -> Graph {
 fn networks() -> Vec<Graph> {
     let arch = |codes: &str| Network::new(codes.parse().unwrap(), sizes(16, 1));
     let (a, b, supernet) = (arch("303141"), arch("234321"), Supernet { sizes: sizes(16, 1) });
-    let models: [&dyn Model; 3] = [&a, &b, &supernet];
+    // Channels that are no multiple of four begin amid a block where they are put side by side.
+    let sizes = darts::Sizes { channels: 6, cells: 3, norms_behind_pools: true, input: [32, 32, 3], classes: 10 };
+    let codes = Darts.parse("3,6,0,4,4,0,6,6,0,0,0,0,4,3,5,2,0,6,4,0,3,0,1,0,0,5,0,7").unwrap();
+    let cells = darts::Network { genotype: (&codes).try_into().unwrap(), sizes };
+    let models: [&dyn Model; 4] = [&a, &b, &supernet, &cells];
     let optimizers = [None, Some(Optimizer::Sgd), Some(Optimizer::Sam), Some(Optimizer::Asam)];
     models.into_iter().flat_map(|model| optimizers.map(|optimizer| graph(model, optimizer))).collect()
 }

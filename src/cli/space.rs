@@ -51,9 +51,9 @@ struct Info {
     params: u64,
     macs: u64,
     representative: String,
-    /// Whether the space has no two names for one network.
+    /// Whether the space has no two names for one network, if that is known.
     #[serde(skip)]
-    unique: bool,
+    unique: Option<bool>,
     remark: Option<String>,
 }
 
@@ -64,7 +64,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
                 let plain: &dyn Space = &**space;
                 Listed {
                     space: space.name().to_owned(),
-                    architectures: plain.vectors(),
+                    architectures: plain.count().or(plain.vectors()),
                     unique: plain.count_classes(),
                     forms: space.forms().iter().map(|form| (*form).to_owned()).collect(),
                     names: space.notation().to_owned(),
@@ -84,7 +84,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
                 params,
                 macs,
                 representative: family.show(&family.canonical(&arch)),
-                unique: family.vectors() == family.count_classes(),
+                unique: family.count_classes().map(|classes| Some(classes) == family.vectors()),
                 remark: family.remark(&arch).map(str::to_owned),
             };
             global.print(&info, || info.text())
@@ -107,8 +107,9 @@ impl Info {
         let Info { arch, build, params, macs, representative, remark, .. } = self;
         let [height, width] = build.image;
         let same = match (representative == arch, self.unique) {
-            (true, true) => "no other architecture is the same network".to_owned(),
-            (true, false) => "first of its isomorphism class".to_owned(),
+            (true, Some(true)) => "no other architecture is the same network".to_owned(),
+            (true, Some(false)) => "first of its isomorphism class".to_owned(),
+            (true, None) => String::new(),
             (false, _) => format!("isomorphic to {representative}"),
         };
         format!(
@@ -117,5 +118,7 @@ impl Info {
             build.words(),
             remark.as_ref().unwrap_or(&same)
         )
+        .trim_end()
+        .to_owned()
     }
 }

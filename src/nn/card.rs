@@ -221,7 +221,7 @@ mod tests {
             (&option("cells", -1), "expected a whole number"),
             (&option("cells", 0), "expected 1 to"),
             (&|card| card.build.form = "tyni".into(), "did you mean `tiny`?"),
-            (&|card| card.space = "darts".into(), "darts"),
+            (&|card| card.space = "mobilenet".into(), "mobilenet"),
             (&|card| card.std = vec![0.0], "above 0"),
             (&|card| card.classes.push("cow".into()), "3 classes"),
             (&|card| card.build.in_channels = 3, "do not fit"),

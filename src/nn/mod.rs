@@ -8,6 +8,7 @@
 pub mod bank;
 pub mod card;
 pub mod count;
+pub mod darts;
 pub mod nas_bench_201;
 pub mod resnet;
 pub mod space;

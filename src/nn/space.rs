@@ -14,6 +14,7 @@ use super::Model;
 use super::count::{self, Cost};
 use super::tensors::Named;
 use crate::error::{Error, Result, unknown};
+use crate::space::darts::Darts;
 use crate::space::nas_bench_201::NasBench201;
 use crate::space::{Arch, Space};
 
@@ -252,7 +253,7 @@ pub struct Registry(Vec<Arc<dyn Networks>>);
 impl Default for Registry {
     /// Those that come with the crate.
     fn default() -> Self {
-        Registry(vec![Arc::new(NasBench201)])
+        Registry(vec![Arc::new(NasBench201), Arc::new(Darts)])
     }
 }
 

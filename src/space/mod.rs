@@ -9,6 +9,7 @@ use std::ops::{Deref, DerefMut};
 use crate::error::{Error, Result};
 use crate::philox::Stream;
 
+pub mod darts;
 pub mod nas_bench_201;
 
 /// How often a vector is repaired before a space counts as broken.
@@ -81,6 +82,8 @@ pub enum GeneKind {
     Category,
     /// Steps of one quantity: a surrogate gets one number.
     Level,
+    /// How one and the same network is written down. Parsing sets it; nothing is drawn for it, and a surrogate gets nothing.
+    Notation,
 }
 
 /// One place of the vectors.
@@ -152,6 +155,11 @@ pub trait Space: Send + Sync {
         self.genes().iter().map(|_| 0).collect()
     }
 
+    /// How many architectures there are, if not all vectors are.
+    fn count(&self) -> Option<u64> {
+        None
+    }
+
     /// All canonical architectures, if they can be listed.
     fn classes(&self) -> Option<Box<dyn Iterator<Item = Arch> + '_>> {
         None
@@ -175,6 +183,7 @@ fn described(genes: &[Gene], arch: &Arch, expressed: &[bool]) -> Vec<f64> {
         let of = |value: f64| if *counts { value } else { 0.0 };
         match gene.kind {
             GeneKind::Category => row.extend((0..gene.options).map(|other| of(f64::from(u8::from(other == value))))),
+            GeneKind::Notation => {}
             GeneKind::Level => row.push(of(f64::from(value) / f64::from(gene.options.max(2) - 1))),
         }
     }
@@ -183,9 +192,12 @@ fn described(genes: &[Gene], arch: &Arch, expressed: &[bool]) -> Vec<f64> {
 
 /// What every space can do.
 impl dyn Space + '_ {
-    /// How many vectors there are, and so at most architectures; `None` beyond 64 bits.
+    /// How many vectors there are, however they are written, and so at most architectures; `None` beyond 64 bits.
     pub fn vectors(&self) -> Option<u64> {
-        self.genes().iter().try_fold(1u64, |all, gene| all.checked_mul(gene.options.into()))
+        self.genes()
+            .iter()
+            .filter(|gene| gene.kind != GeneKind::Notation)
+            .try_fold(1u64, |all, gene| all.checked_mul(gene.options.into()))
     }
 
     /// Checks a vector.
@@ -225,7 +237,8 @@ impl dyn Space + '_ {
         let first = genes.first().map_or(0, |gene| gene.part);
         let mut child = parent.clone();
         for (slot, gene) in child.iter_mut().zip(genes) {
-            if (scope == MutationScope::Whole || gene.part == first) && draw.uniform() < probability {
+            let may = scope == MutationScope::Whole || gene.part == first;
+            if may && gene.kind != GeneKind::Notation && draw.uniform() < probability {
                 *slot = value(gene, draw);
             }
         }
@@ -238,27 +251,36 @@ impl dyn Space + '_ {
     /// If the space does not manage to repair it.
     pub fn cross(&self, a: &Arch, b: &Arch, draw: &mut dyn Draw) -> Result<Arch> {
         let mut child = a.clone();
-        for (mine, theirs) in child.iter_mut().zip(b.iter()) {
-            if draw.below(2) == 1 {
+        for ((mine, theirs), gene) in child.iter_mut().zip(b.iter()).zip(self.genes()) {
+            if gene.kind != GeneKind::Notation && draw.below(2) == 1 {
                 *mine = *theirs;
             }
         }
         self.repaired(child, draw)
     }
 
-    /// A copy with another value of one gene, and of what a repair changes.
+    /// A copy with another value of one gene, and of what a repair changes; not the same one, if that can be helped.
     ///
     /// # Errors
     /// If the space does not manage to repair it.
     pub fn neighbour(&self, arch: &Arch, draw: &mut dyn Draw) -> Result<Arch> {
-        let free: Vec<usize> = (0..arch.len()).filter(|&at| self.genes()[at].options > 1).collect();
+        let counts = |at: &usize| self.genes()[*at].kind != GeneKind::Notation;
+        let free: Vec<usize> = (0..arch.len()).filter(|at| counts(at) && self.genes()[*at].options > 1).collect();
         let mut next = arch.clone();
-        if let Some(&at) = free.get(draw.below(free.len() as u32) as usize) {
-            let options = u32::from(self.genes()[at].options);
-            let shift = 1 + draw.below(options - 1) % (options - 1);
-            next[at] = ((u32::from(next[at]) + shift) % options) as u8;
+        // A repair may take back what was changed.
+        for _ in 0..REPAIRS {
+            next.clone_from(arch);
+            if let Some(&at) = free.get(draw.below(free.len() as u32) as usize) {
+                let options = u32::from(self.genes()[at].options);
+                let shift = 1 + draw.below(options - 1) % (options - 1);
+                next[at] = ((u32::from(next[at]) + shift) % options) as u8;
+            }
+            next = self.repaired(next, draw)?;
+            if (0..arch.len()).filter(counts).any(|at| next[at] != arch[at]) {
+                break;
+            }
         }
-        self.repaired(next, draw)
+        Ok(next)
     }
 
     /// In how many genes that count for either the canonical forms of two differ.
@@ -274,6 +296,7 @@ impl dyn Space + '_ {
             Some(_) => arch
                 .iter()
                 .zip(self.genes())
+                .filter(|(_, gene)| gene.kind != GeneKind::Notation)
                 .fold(0, |number, (value, gene)| number * u64::from(gene.options) + u64::from(*value)),
             None => xxhash_rust::xxh3::xxh3_64(arch),
         }
@@ -299,6 +322,9 @@ impl dyn Space + '_ {
 
 /// Uniform over a gene's values, also if the source breaks its contract.
 fn value(gene: &Gene, draw: &mut dyn Draw) -> u8 {
+    if gene.kind == GeneKind::Notation {
+        return 0;
+    }
     let options = u32::from(gene.options);
     (draw.below(options) % options.max(1)) as u8
 }

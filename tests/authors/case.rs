@@ -2,7 +2,11 @@
 
 use std::path::Path;
 
+use altiplano::nn::nas_bench_201::Network;
 use altiplano::nn::tensors::{Named, load};
+use altiplano::nn::{Model, darts};
+use altiplano::space::Space;
+use altiplano::space::darts::Darts;
 use altiplano::space::nas_bench_201::{Cell, Macro};
 use serde_json::Value;
 
@@ -22,6 +26,26 @@ pub fn network(info: &Value, images: &[usize]) -> (Cell, Macro) {
     let (channels, cells, classes) = (size("C"), size("N"), size("num_classes"));
     let sizes = Macro { channels, cells, in_channels, height, width, classes };
     (info["arch"].as_str().unwrap().parse().unwrap(), sizes)
+}
+
+/// The network of a case, of whichever space.
+pub fn model(info: &Value, images: &[usize]) -> Box<dyn Model> {
+    if info["genotype"].is_null() {
+        let (cell, sizes) = network(info, images);
+        return Box::new(Network::new(cell, sizes));
+    }
+    let size = |name: &str| info[name].as_u64().unwrap() as usize;
+    let genotype = Darts.parse(&info["genotype"].to_string()).unwrap();
+    Box::new(darts::Network {
+        genotype: (&genotype).try_into().unwrap(),
+        sizes: darts::Sizes {
+            channels: size("C"),
+            cells: size("layers"),
+            norms_behind_pools: false,
+            input: [images[2], images[3], images[1]],
+            classes: size("num_classes"),
+        },
+    })
 }
 
 pub fn norm(values: &[f32]) -> f64 {

@@ -10,5 +10,5 @@ mod corruptions;
 mod croze_f64;
 mod flatness;
 mod moo;
-mod nas_bench_201;
+mod networks;
 mod proxies;

@@ -1,0 +1,320 @@
+//! DARTS cells (Liu, Simonyan and Yang, ICLR 2019), as GeNAS searches them: a normal and a reduction cell, each of two inputs and
+//! four nodes, every node with two inputs of seven operations.
+//!
+//! An architecture is written as 28 operation codes, 14 of either cell: for each node, in order, those of its edges from all
+//! earlier nodes, 0 where there is none (`3,6,0,4,4,0,6,6,0,0,0,0,4,3,5,2,0,6,4,0,3,0,6,0,0,5,0,7`). The published
+//! notation (`Genotype(normal=[('sep_conv_3x3', 0), ...], normal_concat=[2, 3, 4, 5], reduce=...)`) is read too. It says besides in
+//! which order a node's two inputs are written, which names the tensors of networks and changes nothing else. Codes stand for
+//! the usual order, by the inputs' numbers; another one is kept in genes of its own that no search touches.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::{Arch, Draw, Gene, GeneKind, Space};
+use crate::error::{Error, Result, unknown};
+
+mod genotype;
+
+/// What an edge computes. The discriminant is the code, in the order of the authors' `PRIMITIVES`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Op {
+    /// No connection.
+    None = 0,
+    /// 3x3 maximum.
+    MaxPool3x3 = 1,
+    /// 3x3 average; padding is not counted.
+    AvgPool3x3 = 2,
+    /// The identity; with stride 2 a factorised reduction.
+    SkipConnect = 3,
+    /// Twice: ReLU, depthwise 3x3, 1x1, batch norm.
+    SepConv3x3 = 4,
+    /// The same with 5x5.
+    SepConv5x5 = 5,
+    /// ReLU, depthwise 3x3 with dilation 2, 1x1, batch norm.
+    DilConv3x3 = 6,
+    /// The same with 5x5.
+    DilConv5x5 = 7,
+}
+
+impl Op {
+    /// All operations, by code.
+    pub const ALL: [Op; 8] = [
+        Op::None,
+        Op::MaxPool3x3,
+        Op::AvgPool3x3,
+        Op::SkipConnect,
+        Op::SepConv3x3,
+        Op::SepConv5x5,
+        Op::DilConv3x3,
+        Op::DilConv5x5,
+    ];
+    /// Their names, by code.
+    pub const NAMES: [&'static str; 8] = [
+        "none",
+        "max_pool_3x3",
+        "avg_pool_3x3",
+        "skip_connect",
+        "sep_conv_3x3",
+        "sep_conv_5x5",
+        "dil_conv_3x3",
+        "dil_conv_5x5",
+    ];
+
+    /// 0 to 7.
+    pub fn code(self) -> usize {
+        self as usize
+    }
+
+    /// The authors' name.
+    pub fn name(self) -> &'static str {
+        Op::NAMES[self.code()]
+    }
+}
+
+impl FromStr for Op {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let code = Op::NAMES.iter().position(|name| *name == text);
+        code.map(|code| Op::ALL[code]).ok_or_else(|| unknown("operation", &shorten(text), &Op::NAMES))
+    }
+}
+
+/// Nodes of a cell that compute something; their numbers begin with 2, after the two inputs.
+pub const NODES: usize = 4;
+/// Edges of a cell: from all earlier nodes to each.
+pub const EDGES: usize = 14;
+/// Numbers of an architecture's code.
+pub const CODES: usize = 2 * EDGES;
+/// How many cells there are: two inputs of each node, seven operations on each.
+pub const CELLS: u64 = 1_037_664_180;
+
+/// The first edge of a node, counted from 0.
+const fn first_edge(node: usize) -> usize {
+    node * (node + 3) / 2
+}
+
+/// A cell: of each node its two inputs, an operation and the number of an earlier node, in the order in which they are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Cell(pub [[(Op, usize); 2]; NODES]);
+
+/// An architecture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Genotype {
+    /// The cell that keeps sides.
+    pub normal: Cell,
+    /// The cell that halves them.
+    pub reduce: Cell,
+}
+
+impl Genotype {
+    /// Both cells.
+    pub fn cells(&self) -> [&Cell; 2] {
+        [&self.normal, &self.reduce]
+    }
+
+    /// Whether each node's inputs are written by their numbers, so that codes say everything.
+    pub fn is_usual(&self) -> bool {
+        self.cells().iter().all(|cell| cell.0.iter().all(|inputs| inputs[0].1 < inputs[1].1))
+    }
+}
+
+impl From<&Genotype> for Arch {
+    fn from(genotype: &Genotype) -> Arch {
+        let mut genes = [0u8; CODES + 2 * NODES];
+        for (part, cell) in genotype.cells().into_iter().enumerate() {
+            for (node, inputs) in cell.0.iter().enumerate() {
+                for &(op, source) in inputs {
+                    genes[part * EDGES + first_edge(node) + source] = op.code() as u8;
+                }
+                genes[CODES + part * NODES + node] = u8::from(inputs[0].1 > inputs[1].1);
+            }
+        }
+        genes.into_iter().collect()
+    }
+}
+
+impl TryFrom<&Arch> for Genotype {
+    type Error = Error;
+
+    /// Fails for genes of which a node has another number of inputs than two.
+    fn try_from(arch: &Arch) -> Result<Self> {
+        if arch.len() != CODES + 2 * NODES || arch.iter().any(|&gene| usize::from(gene) >= Op::ALL.len()) {
+            return Err(wrong(format!("genes {:?} are no architecture", &arch[..])));
+        }
+        let cell = |part: usize| -> Result<Cell> {
+            let mut cell = Cell([[(Op::None, 0); 2]; NODES]);
+            for (node, own) in cell.0.iter_mut().enumerate() {
+                let at = part * EDGES + first_edge(node);
+                let codes = arch[at..at + node + 2].iter().map(|&code| Op::ALL[usize::from(code)]);
+                let inputs: Vec<(Op, usize)> = codes.zip(0..).filter(|(op, _)| *op != Op::None).collect();
+                let &[first, second] = &inputs[..] else {
+                    let (name, count) = (["normal", "reduction"][part], inputs.len());
+                    let why = format!(
+                        "node {} of the {name} cell has {count} inputs, expected two operations other than none (0) among its {}",
+                        node + 2,
+                        node + 2
+                    );
+                    return Err(wrong(why));
+                };
+                let turned = arch[CODES + part * NODES + node] != 0;
+                *own = if turned { [second, first] } else { [first, second] };
+            }
+            Ok(cell)
+        };
+        Ok(Genotype { normal: cell(0)?, reduce: cell(1)? })
+    }
+}
+
+/// As published: `Genotype(normal=[('sep_conv_3x3', 0), ...`.
+impl fmt::Display for Genotype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |cell: &Cell| {
+            let pair = |(op, source): &(Op, usize)| format!("('{}', {source})", op.name());
+            cell.0.iter().flatten().map(pair).collect::<Vec<_>>().join(", ")
+        };
+        let (normal, reduce) = (list(&self.normal), list(&self.reduce));
+        let all = "[2, 3, 4, 5]";
+        write!(f, "Genotype(normal=[{normal}], normal_concat={all}, reduce=[{reduce}], reduce_concat={all})")
+    }
+}
+
+fn wrong(why: String) -> Error {
+    Error::invalid("DARTS architecture", why)
+}
+
+/// At most 60 characters of something that a user gave.
+fn shorten(text: &str) -> String {
+    let mut short: String = text.chars().take(60).collect();
+    if short.len() < text.len() {
+        short.push_str("...");
+    }
+    short
+}
+
+/// The genes of 28 codes, written with anything but digits between them, or as 28 digits.
+fn parse_codes(text: &str) -> Result<Arch> {
+    let is_mark = |c: char| c.is_ascii_whitespace() || "()[],;|-".contains(c);
+    let digits = text.chars().filter(char::is_ascii_digit).count();
+    let codes: Vec<&str> = match text.split(is_mark).filter(|part| !part.is_empty()).collect::<Vec<_>>() {
+        // Without marks between them, or with one between the cells alone.
+        parts if digits == CODES && parts.len() < CODES => {
+            parts.into_iter().flat_map(|part| part.split("").filter(|digit| !digit.is_empty())).collect()
+        }
+        parts => parts,
+    };
+    if codes.len() != CODES {
+        let why = format!(
+            "`{}` has {} numbers, expected 28: 14 operation codes of the normal cell and 14 of the reduction cell, or Genotype(...)",
+            shorten(text),
+            codes.len()
+        );
+        return Err(wrong(why));
+    }
+    let code = |(at, text): (usize, &&str)| -> Result<u8> {
+        let code = text.parse::<u8>().ok().filter(|&code| usize::from(code) < Op::ALL.len());
+        code.ok_or_else(|| {
+            let known = Op::NAMES.join(", ");
+            wrong(format!("number {} is `{}`, expected an operation code 0 to 7 ({known})", at + 1, shorten(text)))
+        })
+    };
+    let codes = codes.iter().enumerate().map(code).collect::<Result<Vec<u8>>>()?;
+    Ok(codes.into_iter().chain([0; 2 * NODES]).collect())
+}
+
+/// The space.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Darts;
+
+/// Codes of both cells, then how their nodes are written.
+const GENES: [Gene; CODES + 2 * NODES] = {
+    let mut genes = [Gene::category(Op::ALL.len() as u8); CODES + 2 * NODES];
+    let mut at = 0;
+    while at < genes.len() {
+        let reduce = if at < CODES { at >= EDGES } else { at - CODES >= NODES };
+        genes[at].part = reduce as u8;
+        if at >= CODES {
+            (genes[at].options, genes[at].kind) = (2, GeneKind::Notation);
+        }
+        at += 1;
+    }
+    genes
+};
+
+impl Space for Darts {
+    fn name(&self) -> &str {
+        "darts"
+    }
+
+    fn genes(&self) -> &[Gene] {
+        &GENES
+    }
+
+    fn parse(&self, text: &str) -> Result<Arch> {
+        let text = text.trim();
+        let arch = match text.contains("normal") {
+            true => Arch::from(&genotype::parse(text)?),
+            false => parse_codes(text)?,
+        };
+        Genotype::try_from(&arch).map(|_| arch)
+    }
+
+    fn show(&self, arch: &Arch) -> String {
+        match Genotype::try_from(arch) {
+            Ok(genotype) if !genotype.is_usual() => genotype.to_string(),
+            _ => arch.iter().take(CODES).map(u8::to_string).collect::<Vec<_>>().join(","),
+        }
+    }
+
+    fn abbreviate(&self, arch: &Arch) -> String {
+        let digits: String = arch.iter().take(CODES).map(|code| char::from(b'0' + code % 10)).collect();
+        let (normal, reduce) = digits.split_at(EDGES.min(digits.len()));
+        format!("{normal}-{reduce}")
+    }
+
+    fn notation(&self) -> &str {
+        "3,6,0,4,4,0,6,6,0,0,0,0,4,3,5,2,0,6,4,0,3,0,6,0,0,5,0,7, or Genotype(normal=[('skip_connect', 0), ...], ...)"
+    }
+
+    /// As GeNAS's authors do (`check_cand`): of a node with too many inputs some are taken away, uniformly, and one with too few gets
+    /// uniform operations on uniform edges. A uniform vector becomes a uniform architecture.
+    fn repair(&self, arch: &mut Arch, draw: &mut dyn Draw) -> bool {
+        for part in 0..2 {
+            for node in 0..NODES {
+                let at = part * EDGES + first_edge(node);
+                let edges = at..at + node + 2;
+                let mut count = arch[edges.clone()].iter().filter(|code| **code != 0).count();
+                while count != 2 {
+                    let taken = count > 2;
+                    let free: Vec<usize> = edges.clone().filter(|&edge| (arch[edge] != 0) == taken).collect();
+                    let edge = free[draw.below(free.len() as u32) as usize % free.len()];
+                    arch[edge] = if taken { 0 } else { 1 + (draw.below(Op::ALL.len() as u32 - 1) % 7) as u8 };
+                    count = if taken { count - 1 } else { count + 1 };
+                }
+                arch[CODES + part * NODES + node] = 0;
+            }
+        }
+        true
+    }
+
+    fn canonical(&self, arch: &Arch) -> Arch {
+        arch.iter().take(CODES).copied().chain([0; 2 * NODES]).collect()
+    }
+
+    fn expressed(&self, _arch: &Arch) -> Vec<bool> {
+        [vec![true; CODES], vec![false; 2 * NODES]].concat()
+    }
+
+    /// Pools have no parameters.
+    fn smallest(&self) -> Arch {
+        let cell = Cell([[(Op::MaxPool3x3, 0), (Op::MaxPool3x3, 1)]; NODES]);
+        Arch::from(&Genotype { normal: cell, reduce: cell })
+    }
+
+    fn count(&self) -> Option<u64> {
+        CELLS.checked_mul(CELLS)
+    }
+}
+
+#[cfg(test)]
+mod tests;
