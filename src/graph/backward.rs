@@ -161,7 +161,9 @@ impl Builder {
                 }
                 let Some(dy) = self.gradient_of(*y, tape) else { return Ok(()) };
                 for term in terms {
-                    self.term_gradient(term, dy, needs, tape)?;
+                    // On paths where the sum is not made, its gradient is not either.
+                    let guard = if term.guard == Guard::ALWAYS { guard } else { term.guard };
+                    self.term_gradient(&Term { guard, ..*term }, dy, needs, tape)?;
                 }
             }
             Op::MaxPool { x, y, window } => {

@@ -1,22 +1,34 @@
-//! Networks of DARTS cells (Liu, Simonyan and Yang 2019; Jeong et al. 2023): the one for small images.
+//! Networks of DARTS cells (Liu, Simonyan and Yang 2019; Jeong et al. 2023): the one for small images, and the supernet of all.
 //!
 //! Tensor names are those of the authors' `NetworkCIFAR`. A cell reads the two cells before it, brings both to its channels, and
 //! joins its four nodes; two cells, a third and two thirds of the way down, halve the sides and double the channels.
 
 use std::sync::Arc;
 
-use super::space::{Build, Family, ImageInfo, Networks, Options, Purpose};
+mod supernet;
+
+pub use supernet::Supernet;
+
+use super::space::{self, Build, Family, ImageInfo, Networks, Options, Purpose};
 use super::tensors::Named;
 use super::{Heads, Layers, Model};
 use crate::error::{Error, Result};
 use crate::graph::{Geometry, Shape, TensorId, Value, Window};
 use crate::space::Arch;
-use crate::space::darts::{Cell, Darts, Genotype, NODES, Op};
+use crate::space::darts::{Cell, Darts, Genotype, Op};
 
 /// Channels of the stem's output, in those of the first cells' nodes.
 const STEM: usize = 3;
 /// The form of its authors, and that of the supernet's paths, which have norms behind pools.
 const FORMS: [&str; 2] = ["cifar", "search"];
+
+/// What brings channels together.
+const POINTWISE: Geometry = Geometry::square(1, 1, 0);
+
+/// The pools of a cell.
+const fn pool(stride: usize) -> Window {
+    Window { kernel: 3, stride, padding: 1, count_include_pad: false }
+}
 
 /// The sizes around the cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +118,11 @@ impl Networks for Darts {
         Ok(Box::new(Network { genotype: arch.try_into()?, sizes: Sizes::of(build)? }))
     }
 
+    fn supernet(&self, build: &Build) -> Result<Option<Box<dyn space::Supernet>>> {
+        let sizes = Sizes { norms_behind_pools: true, ..Sizes::of(build)? };
+        Ok(Some(Box::new(Supernet { sizes })))
+    }
+
     fn recognise(&self, tensors: &Named, build: &mut Build) {
         let axis = |name: &str, axis: usize| tensors.get(name)?.dims.get(axis).copied();
         let number = |name: &String| name.strip_prefix("cells.")?.split('.').next()?.parse::<usize>().ok();
@@ -141,35 +158,65 @@ impl Model for Network {
     }
 
     fn forward(&self, layers: &mut Layers, x: TensorId) -> Result<Heads> {
-        let Sizes { channels, cells, .. } = self.sizes;
-        layers.stage = 0;
-        let stem = layers.conv("stem.0", x, STEM * channels, Geometry::square(3, 1, 1))?;
-        let stem = layers.batch_norm("stem.1", stem, true)?;
-        let stem = layers.builder.materialise(stem);
-        layers.feature(stem, false);
-        let (mut before, mut last) = (stem, stem);
-        let (mut channels, mut was_reduction) = (channels, false);
-        for number in 0..cells {
-            let is_reduction = self.sizes.is_reduction(number);
-            if is_reduction {
-                channels *= 2;
-                layers.stage += 1;
-            }
-            let place = Place { name: format!("cells.{number}"), channels, is_reduction, was_reduction };
-            (before, last) = (last, self.cell(layers, &place, before, last)?);
-            if is_reduction {
-                layers.feature(last, false);
-            }
-            was_reduction = is_reduction;
-        }
-        layers.feature(last, false);
-        layers.anatomy.last_map = Some(last);
-        layers.stage = 4;
-        let pooled = layers.builder.global_avg_pool(last.into());
-        layers.builder.probe(pooled, "features");
-        layers.feature(pooled, false);
-        Ok(layers.linear("classifier", pooled, self.sizes.classes)?.into())
+        skeleton(layers, x, &self.sizes, &mut |layers, place, states| self.nodes(layers, place, states))
     }
+}
+
+/// Appends a cell's nodes behind its two inputs.
+type AppendNodes<'a> = dyn FnMut(&mut Layers, &Place, &mut Vec<TensorId>) -> Result<()> + 'a;
+
+/// Stem, cells that read the two before them, average, classifier.
+fn skeleton(layers: &mut Layers, x: TensorId, sizes: &Sizes, nodes: &mut AppendNodes) -> Result<Heads> {
+    layers.stage = 0;
+    let stem = layers.conv("stem.0", x, STEM * sizes.channels, Geometry::square(3, 1, 1))?;
+    let stem = layers.batch_norm("stem.1", stem, true)?;
+    let stem = layers.builder.materialise(stem);
+    layers.feature(stem, false);
+    let (mut before, mut last) = (stem, stem);
+    let (mut channels, mut was_reduction) = (sizes.channels, false);
+    for number in 0..sizes.cells {
+        let is_reduction = sizes.is_reduction(number);
+        if is_reduction {
+            channels *= 2;
+            layers.stage += 1;
+        }
+        let place = Place { name: format!("cells.{number}"), channels, is_reduction, was_reduction };
+        (before, last) = (last, cell(layers, &place, before, last, nodes)?);
+        if is_reduction {
+            layers.feature(last, false);
+        }
+        was_reduction = is_reduction;
+    }
+    layers.feature(last, false);
+    layers.anatomy.last_map = Some(last);
+    layers.stage = 4;
+    let pooled = layers.builder.global_avg_pool(last.into());
+    layers.builder.probe(pooled, "features");
+    layers.feature(pooled, false);
+    Ok(layers.linear("classifier", pooled, sizes.classes)?.into())
+}
+
+/// Brings the two cells before to one's channels, and joins its nodes.
+fn cell(
+    layers: &mut Layers,
+    place: &Place,
+    before: TensorId,
+    last: TensorId,
+    nodes: &mut AppendNodes,
+) -> Result<TensorId> {
+    let Place { name, channels, was_reduction, .. } = place;
+    let first = match was_reduction {
+        true => factorised_reduction(layers, &format!("{name}.preprocess0"), before, *channels)?,
+        false => layers.relu_conv_norm(&format!("{name}.preprocess0"), before.into(), *channels, POINTWISE)?,
+    };
+    let second = layers.relu_conv_norm(&format!("{name}.preprocess1"), last.into(), *channels, POINTWISE)?;
+    let mut states: Vec<TensorId> = vec![];
+    for input in [first, second] {
+        states.push(layers.builder.materialise(input));
+    }
+    nodes(layers, place, &mut states)?;
+    let joined: Vec<Value> = states[2..].iter().map(|&state| state.into()).collect();
+    layers.builder.concatenate(name, &joined)
 }
 
 /// Where a cell stands.
@@ -182,20 +229,10 @@ struct Place {
 }
 
 impl Network {
-    /// A cell that reads the two before it.
-    fn cell(&self, layers: &mut Layers, place: &Place, before: TensorId, last: TensorId) -> Result<TensorId> {
-        let Place { name, channels, is_reduction, was_reduction } = place;
+    /// A cell's nodes.
+    fn nodes(&self, layers: &mut Layers, place: &Place, states: &mut Vec<TensorId>) -> Result<()> {
+        let Place { name, is_reduction, .. } = place;
         let Cell(nodes) = if *is_reduction { &self.genotype.reduce } else { &self.genotype.normal };
-        let pointwise = Geometry::square(1, 1, 0);
-        let first = match was_reduction {
-            true => factorised_reduction(layers, &format!("{name}.preprocess0"), before, *channels)?,
-            false => layers.relu_conv_norm(&format!("{name}.preprocess0"), before.into(), *channels, pointwise)?,
-        };
-        let second = layers.relu_conv_norm(&format!("{name}.preprocess1"), last.into(), *channels, pointwise)?;
-        let mut states: Vec<TensorId> = vec![];
-        for input in [first, second] {
-            states.push(layers.builder.materialise(input));
-        }
         for (node, inputs) in nodes.iter().enumerate() {
             let (mut terms, mut shape) = (vec![], None);
             for (input, &(op, source)) in inputs.iter().enumerate() {
@@ -208,8 +245,7 @@ impl Network {
             let none = || Error::shape(name.as_str(), "a node with inputs", "none");
             states.push(layers.builder.sum(shape.ok_or_else(none)?, terms));
         }
-        let joined: Vec<Value> = states[states.len() - NODES..].iter().map(|&state| state.into()).collect();
-        layers.builder.concatenate(name, &joined)
+        Ok(())
     }
 
     /// What an edge computes of `x`.
@@ -217,7 +253,6 @@ impl Network {
         let Shape::Map { c, .. } = layers.builder.shape(x) else {
             return Err(Error::shape(name, "a feature map", layers.builder.shape(x)));
         };
-        let pool = Window { kernel: 3, stride, padding: 1, count_include_pad: false };
         let pooled = match op {
             Op::None => return Err(Error::invalid(name, "an input of a node has no operation")),
             Op::SkipConnect if stride == 1 => return Ok(x.into()),
@@ -226,8 +261,8 @@ impl Network {
             Op::SepConv5x5 => return separable(layers, name, x, 5, stride),
             Op::DilConv3x3 => return dilated(layers, name, x, 3, stride),
             Op::DilConv5x5 => return dilated(layers, name, x, 5, stride),
-            Op::MaxPool3x3 => Value::from(layers.builder.max_pool(name, x.into(), pool)?),
-            Op::AvgPool3x3 => layers.builder.avg_pool(name, x.into(), pool)?,
+            Op::MaxPool3x3 => Value::from(layers.builder.max_pool(name, x.into(), pool(stride))?),
+            Op::AvgPool3x3 => layers.builder.avg_pool(name, x.into(), pool(stride))?,
         };
         match self.sizes.norms_behind_pools {
             true => {

@@ -90,7 +90,7 @@ pub const CODES: usize = 2 * EDGES;
 pub const CELLS: u64 = 1_037_664_180;
 
 /// The first edge of a node, counted from 0.
-const fn first_edge(node: usize) -> usize {
+pub(crate) const fn first_edge(node: usize) -> usize {
     node * (node + 3) / 2
 }
 

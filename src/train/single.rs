@@ -38,6 +38,22 @@ pub fn run(
     weights: &Named,
     batch: &Named,
 ) -> Result<Outcome> {
+    run_path(gpu, preset, (model, &[]), options, rates, weights, batch)
+}
+
+/// The same of a supernet's path; the first option of each choice if it is empty.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_path(
+    gpu: &Gpu,
+    preset: Preset,
+    (model, path): (&dyn Model, &[u8]),
+    options: &StepOptions,
+    rates: &Rates,
+    weights: &Named,
+    batch: &Named,
+) -> Result<Outcome> {
     let get = |name: &str| batch.get(name).ok_or_else(|| Error::invalid(format!("batch tensor {name}"), "is missing"));
     let (x, y) = (get("x")?, get("y")?);
     let mut step = build(model, options)?;
@@ -47,7 +63,7 @@ pub fn run(
     stores.load(0, weights)?;
     stores.set_batch(0, x, y, model.classes())?;
     stores.set_rates(0, rates)?;
-    let path = vec![0; graph.choices.len()];
+    let path = if path.is_empty() { vec![0; graph.choices.len()] } else { path.to_vec() };
     let instance = Instance { graph: graph.clone(), bindings: stores.bindings(0), path };
     let plan = Plan::compile(gpu, vec![instance], preset)?;
     let start = std::time::Instant::now();

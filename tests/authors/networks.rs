@@ -318,6 +318,177 @@ mod nas_bench_201 {
 }
 
 mod darts {
+    use super::*;
+    use altiplano::graph::store::Contents;
+    use altiplano::measure::flatness::genas_flatness;
+    use altiplano::nn::darts::{Network, Sizes, Supernet};
+    use altiplano::nn::space::Supernet as _;
+    use altiplano::nn::tensors::fresh;
+    use altiplano::philox::Stream;
+    use altiplano::space::Space;
+    use altiplano::space::darts::Darts;
+    use altiplano::train::single::run_path;
+    use serde_json::Value;
+
+    fn rates() -> Rates {
+        Rates { statistics_momentum: 0.1, ..Rates::default() }
+    }
+
+    fn options(batch: usize, statistics: Statistics) -> StepOptions {
+        let gradients = statistics != Statistics::Running;
+        StepOptions { batch, statistics, smoothing: 0.0, update: None, gradients }
+    }
+
+    /// A supernet of the authors', and the path that they looked at.
+    fn supernet(info: &Value) -> (Supernet, Vec<u8>) {
+        let size = |name: &str| info[name].as_u64().unwrap() as usize;
+        let (channels, cells, classes) = (size("C"), size("layers"), size("num_classes"));
+        let sizes = Sizes { channels, cells, norms_behind_pools: true, input: [32, 32, 3], classes };
+        let path = info["path"].as_array().unwrap().iter().map(|code| code.as_u64().unwrap() as u8).collect();
+        (Supernet { sizes }, path)
+    }
+
+    /// Images and labels of a batch, some of those of a tensor.
+    fn some(batch: &Named, name: &str, range: std::ops::Range<usize>) -> Named {
+        let cut = |name: String| {
+            let values = &batch[&name];
+            let each = values.data.len() / values.dims[0];
+            let dims = [&[range.len()], &values.dims[1..]].concat();
+            Values { dims, data: values.data[range.start * each..range.end * each].to_vec() }
+        };
+        let prefix = name.trim_end_matches('x');
+        Named::from([("x".to_owned(), cut(format!("{prefix}x"))), ("y".to_owned(), cut(format!("{prefix}y")))])
+    }
+
+    fn for_each_supernet(test: impl Fn(&Path, &Value, &dyn Fn(&Named, &Named, Statistics) -> Outcome)) {
+        for case in common::golden_cases("darts_supernet") {
+            let info = json(&case.join("case.json"));
+            let (model, path) = supernet(&info);
+            test(&case, &info, &|weights, batch, statistics| {
+                let (gpu, options) = (common::gpu(), options(batch["x"].dims[0], statistics));
+                run_path(gpu, common::preset(), (&model, &path), &options, &rates(), weights, batch).unwrap()
+            });
+        }
+    }
+
+    #[test]
+    fn supernets_logits_gradients_and_statistics() {
+        for_each_supernet(|case, _, step| {
+            let (weights, batch, forward) =
+                (tensors(case, "weights"), tensors(case, "batch"), tensors(case, "forward"));
+            let (scalars, own) = (json(&case.join("scalars.json")), some(&batch, "x", 0..4));
+            for (statistics, mode) in [(Statistics::Running, "eval"), (BATCH, "train")] {
+                let outcome = step(&weights, &own, statistics);
+                close(mode, &outcome.tensors["logits"].data, &forward[&format!("logits_{mode}")].data, 1e-4);
+                let want = scalars[format!("ce_loss_{mode}")].as_f64().unwrap();
+                assert!((f64::from(outcome.loss) / want - 1.0).abs() < 1e-4, "loss {} {want}", outcome.loss);
+                if mode == "eval" {
+                    continue;
+                }
+                for (name, want) in tensors(case, "bn_after_train_forward") {
+                    if !name.ends_with("num_batches_tracked") {
+                        close(&name, &outcome.tensors[&format!("state.{name}")].data, &want.data, 1e-4);
+                    }
+                }
+                let gradients = tensors(case, "grads");
+                for (name, want) in &gradients {
+                    close(name, &outcome.tensors[&format!("grad.{name}")].data, &want.data, 1e-3);
+                }
+                // What is off the path has none.
+                let own = outcome.tensors.iter().filter_map(|(name, own)| Some((name.strip_prefix("grad.")?, own)));
+                let others: Vec<_> = own.filter(|(name, _)| !gradients.contains_key(*name)).collect();
+                assert!(others.len() > 500 && others.iter().all(|(_, own)| norm(&own.data) == 0.0));
+            }
+        });
+    }
+
+    /// The released measure: statistics anew from two batches, losses under noise on top of noise.
+    #[test]
+    fn supernets_flatness_with_given_noise() {
+        for_each_supernet(|case, _, step| {
+            let (mut weights, batch) = (tensors(case, "weights"), tensors(case, "batch"));
+            for (name, values) in &mut weights {
+                let reset = if name.ends_with("running_mean") { Some(0.0) } else { None };
+                let reset = if name.ends_with("running_var") { Some(1.0) } else { reset };
+                reset.iter().for_each(|value| values.data.fill(*value));
+            }
+            for range in [0..8, 8..16] {
+                let outcome = step(&weights, &some(&batch, "bn_x", range), BATCH);
+                let states = outcome.tensors.into_iter();
+                let states = states.filter_map(|(name, own)| Some((name.strip_prefix("state.")?.to_owned(), own)));
+                weights.extend(states);
+            }
+            for (name, want) in tensors(case, "bn_recalibrated") {
+                if !name.ends_with("num_batches_tracked") {
+                    close(&name, &weights[&name].data, &want.data, 1e-4);
+                }
+            }
+            let loss = |weights: &Named| {
+                let of = |range| f64::from(step(weights, &some(&batch, "val_x", range), Statistics::Running).loss);
+                (of(0..8) + of(8..16)) / 2.0
+            };
+            let (noise, scalars) = (tensors(case, "noise"), json(&case.join("scalars.json")));
+            let clean = scalars["val_loss_sigma0"].as_f64().unwrap();
+            assert!((loss(&weights) / clean - 1.0).abs() < 1e-5);
+            for want in scalars["fbs"].as_array().unwrap() {
+                let numbers =
+                    |name: &str| want[name].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect::<Vec<_>>();
+                let (sigmas, mut noisy, mut before, mut losses) = (numbers("stds"), weights.clone(), 0.0, vec![]);
+                for (level, &sigma) in sigmas.iter().enumerate() {
+                    for (name, z) in
+                        noise.iter().filter_map(|(name, z)| Some((name.strip_prefix(&format!("z{level}."))?, z)))
+                    {
+                        let moved = noisy.get_mut(name).unwrap().data.iter_mut().zip(&z.data);
+                        moved.for_each(|(w, z)| *w += ((sigma - before) * f64::from(*z)) as f32);
+                    }
+                    before = sigma;
+                    losses.push(loss(&noisy));
+                }
+                for (got, want) in losses.iter().zip(numbers("losses")) {
+                    assert!((got / want - 1.0).abs() < 1e-5, "{got} {want}");
+                }
+                let (got, want) = (genas_flatness(&sigmas, &losses, None, 1.0), want["FBS"].as_f64().unwrap());
+                assert!((got / want - 1.0).abs() < 1e-4, "{got} {want}");
+            }
+        });
+    }
+
+    /// Each path computes what its network does, with the weights that the supernet has for it.
+    #[test]
+    fn a_path_is_its_network() {
+        let sizes = Sizes { channels: 6, cells: 4, norms_behind_pools: true, input: [8, 8, 3], classes: 5 };
+        let supernet = Supernet { sizes };
+        let graph = build(&supernet, &options(6, BATCH)).unwrap().graph;
+        let shared = fresh(&Contents::of(&graph, &[Role::Weights, Role::Running]).unwrap(), 3);
+        let mut draw = Stream::new(5, 1, 0);
+        let mut number = || (draw.uniform() * 2.0 - 1.0) as f32;
+        let x = Values { dims: vec![6, 3, 8, 8], data: (0..6 * 3 * 64).map(|_| number()).collect() };
+        let y = Values { dims: vec![6], data: vec![0.0, 1.0, 2.0, 3.0, 4.0, 0.0] };
+        let batch = Named::from([("x".to_owned(), x), ("y".to_owned(), y)]);
+        let (gpu, preset) = (common::gpu(), common::preset());
+        let space: &dyn Space = &Darts;
+        for round in 0..4 {
+            let arch = space.sample(&mut Stream::new(11, 1, round)).unwrap();
+            let network = Network { genotype: (&arch).try_into().unwrap(), sizes };
+            let graph = build(&network, &options(6, BATCH)).unwrap().graph;
+            let contents = Contents::of(&graph, &[Role::Weights, Role::Running]).unwrap();
+            let theirs = |name: &String| supernet.source(name, &arch).unwrap();
+            let weights: Named =
+                contents.entries.keys().map(|name| (name.clone(), shared[&theirs(name)].clone())).collect();
+            let options = options(6, BATCH);
+            let alone = run(gpu, preset, &network, &options, &rates(), &weights, &batch).unwrap();
+            let path = supernet.path(&arch).unwrap();
+            let along = run_path(gpu, preset, (&supernet, &path), &options, &rates(), &shared, &batch).unwrap();
+            close("logits", &along.tensors["logits"].data, &alone.tensors["logits"].data, 1e-5);
+            for (key, values) in &alone.tensors {
+                if let Some((kind, name)) = key.split_once('.').filter(|(kind, _)| ["grad", "state"].contains(kind)) {
+                    let other = &along.tensors[&format!("{kind}.{}", theirs(&name.to_owned()))];
+                    close(key, &other.data, &values.data, 1e-4);
+                }
+            }
+        }
+    }
+
     #[test]
     fn evaluation() {
         super::evaluation("darts");

@@ -13,25 +13,20 @@ use crate::common::{example, long};
 struct Space {
     program: PathBuf,
     args: &'static [&'static str],
-    /// Whether it has a supernet, whose weights candidates may inherit.
-    supernet: bool,
 }
 
 fn nas_bench_201() -> Space {
-    Space {
-        program: env!("CARGO_BIN_EXE_altiplano").into(),
-        args: &["--space", "nas-bench-201", "--channels", "4"],
-        supernet: true,
-    }
+    Space { program: env!("CARGO_BIN_EXE_altiplano").into(), args: &["--space", "nas-bench-201", "--channels", "4"] }
 }
 
 fn own() -> Space {
-    Space { program: example("own_space"), args: &["--space", "blocks", "--build", "width=4"], supernet: true }
+    Space { program: example("own_space"), args: &["--space", "blocks", "--build", "width=4"] }
 }
 
 fn darts() -> Space {
-    let args = &["--space", "darts", "--build", "channels=4,cells=3"];
-    Space { program: env!("CARGO_BIN_EXE_altiplano").into(), args, supernet: false }
+    // Its networks at the end have no norms behind pools; candidates that inherit should.
+    let args = &["--space", "darts", "--build", "form=search,channels=4,cells=3"];
+    Space { program: env!("CARGO_BIN_EXE_altiplano").into(), args }
 }
 
 /// Settings with which a search of a method takes seconds, and its arms.
@@ -79,12 +74,12 @@ fn left(folder: &Path, run: &str) -> (Vec<Vec<u8>>, Value) {
 
 /// The one body of all of these tests.
 fn killed(space: &Space, method: &str) {
+    // Their networks have many kernels, and what these searches do is done by the others as well.
+    if space.args.contains(&"darts") && ["random", "croze"].contains(&method) && !long() {
+        println!("in the long form alone");
+        return;
+    }
     let (_, settings) = METHODS.into_iter().find(|(name, _)| *name == method).unwrap();
-    // Without a supernet candidates begin from fresh weights, and need more to learn anything.
-    let fresh =
-        [("supernet.epochs = 1\n", ""), ("training.epochs = 1\n", "training.epochs = 3\n"), ("lr = 0.02", "lr = 0.1")];
-    let replaced = fresh.iter().fold(settings.to_owned(), |text, (from, to)| text.replace(from, to));
-    let settings = if space.supernet { settings.to_owned() } else { replaced };
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let finals = "[training]\nepochs = 2\n[finals.noise]\ndraws = 2\n";
@@ -146,5 +141,5 @@ macro_rules! cells {
 cells! {
     nas_bench_201 { genas, random, croze, flatnas }
     own { genas, random, croze, flatnas }
-    darts { croze, flatnas }
+    darts { genas, random, croze, flatnas }
 }

@@ -1,0 +1,167 @@
+//! All pairs of cells at once, with shared weights: what GeNAS trains (Jeong et al. 2023; the authors' `Network` of its supernet).
+//!
+//! Each of a cell's 14 edges is a choice among the eight operations, the same in all cells of a kind. Operations of an edge write the
+//! same tensors, stage by stage, since one of them runs at most: so a supernet needs the memory of one path per edge.
+
+use super::{POINTWISE, Place, Sizes, factorised_reduction, pool, skeleton};
+use crate::error::Result;
+use crate::graph::{Geometry, Guard, Op as Node, Shape, TensorId, Term, TermKind, Value, View};
+use crate::nn::space;
+use crate::nn::{Heads, Layers, Model};
+use crate::space::Arch;
+use crate::space::darts::{CODES, EDGES, Genotype, NODES, Op, first_edge};
+
+/// All architectures at once.
+#[derive(Clone, Debug)]
+pub struct Supernet {
+    /// Sizes around the cells.
+    pub sizes: Sizes,
+}
+
+impl space::Supernet for Supernet {
+    fn path(&self, arch: &Arch) -> Option<Vec<u8>> {
+        arch.get(..CODES).map(<[u8]>::to_vec)
+    }
+
+    /// A network counts a node's inputs, the supernet its edges and their operations.
+    fn source(&self, name: &str, arch: &Arch) -> Option<String> {
+        let Some((cell, rest)) = name.split_once("._ops.") else { return Some(name.to_owned()) };
+        let (input, part) = rest.split_once('.')?;
+        let (input, number) = (input.parse::<usize>().ok()?, cell.strip_prefix("cells.")?.parse::<usize>().ok()?);
+        let genotype = Genotype::try_from(arch).ok()?;
+        let kind = if self.sizes.is_reduction(number) { &genotype.reduce } else { &genotype.normal };
+        let (op, source) = kind.0.get(input / 2)?[input % 2];
+        Some(format!("{cell}._ops.{}._ops.{}.{part}", first_edge(input / 2) + source, op.code()))
+    }
+}
+
+impl Model for Supernet {
+    fn input(&self) -> [usize; 3] {
+        self.sizes.input
+    }
+
+    fn classes(&self) -> usize {
+        self.sizes.classes
+    }
+
+    fn forward(&self, layers: &mut Layers, x: TensorId) -> Result<Heads> {
+        let choices: Vec<u16> = (0..CODES).map(|_| layers.builder.choice(Op::ALL.len() as u8)).collect();
+        skeleton(layers, x, &self.sizes, &mut |layers, place, states| {
+            let choices = if place.is_reduction { &choices[EDGES..] } else { &choices[..EDGES] };
+            for node in 0..NODES {
+                let (mut terms, mut shape) = (vec![], layers.builder.shape(states[0]));
+                for source in 0..node + 2 {
+                    let edge = first_edge(node) + source;
+                    let mixed = Edge::new(layers, place, edge, choices[edge], (states[source], source))?;
+                    shape = mixed.shape;
+                    terms.extend(mixed.terms(layers)?);
+                }
+                let sum = layers.builder.sum(shape, terms);
+                states.push(sum);
+            }
+            Ok(())
+        })
+    }
+}
+
+/// An edge with all of its operations.
+struct Edge {
+    name: String,
+    choice: u16,
+    x: TensorId,
+    stride: usize,
+    /// Of what it yields.
+    shape: Shape,
+}
+
+impl Edge {
+    fn new(layers: &Layers, place: &Place, edge: usize, choice: u16, (x, source): (TensorId, usize)) -> Result<Self> {
+        let stride = if place.is_reduction && source < 2 { 2 } else { 1 };
+        let [n, h, w, c] = layers.builder.shape(x).nhwc();
+        let shape = Shape::map(n, h / stride, w / stride, c);
+        Ok(Edge { name: format!("{}._ops.{edge}", place.name), choice, x, stride, shape })
+    }
+
+    fn guard(&self, ops: &[Op]) -> Guard {
+        Guard::new(self.choice, ops.iter().fold(0, |options, op| options | 1 << op.code()))
+    }
+
+    /// What each operation adds to the node.
+    fn terms(&self, layers: &mut Layers) -> Result<Vec<Term>> {
+        let mut terms = self.separable(layers)?;
+        terms.extend(self.pools(layers)?);
+        let guard = self.guard(&[Op::SkipConnect]);
+        terms.push(match self.stride {
+            1 => Term { guard, a: self.x, kind: TermKind::Plain },
+            _ => {
+                let name = self.layer(Op::SkipConnect);
+                let c = self.shape.channels();
+                let skip = layers.within(guard, |layers| factorised_reduction(layers, &name, self.x, c))?;
+                Term { guard, ..layers.builder.term(skip) }
+            }
+        });
+        Ok(terms)
+    }
+
+    fn layer(&self, op: Op) -> String {
+        format!("{}._ops.{}", self.name, op.code())
+    }
+
+    /// Depthwise and 1x1 convolutions: all operations write one tensor before any reads it, and so on with the next.
+    fn separable(&self, layers: &mut Layers) -> Result<Vec<Term>> {
+        let all = [
+            (Op::SepConv3x3, Geometry::square(3, self.stride, 1)),
+            (Op::SepConv5x5, Geometry::square(5, self.stride, 2)),
+            (Op::DilConv3x3, Geometry { dilation: 2, ..Geometry::square(3, self.stride, 2) }),
+            (Op::DilConv5x5, Geometry { dilation: 2, ..Geometry::square(5, self.stride, 4) }),
+        ];
+        let mut terms = vec![];
+        let outputs = self.depthwise(layers, self.x, &all, 0)?;
+        let (twice, once) = outputs.split_at(2);
+        terms.extend_from_slice(once);
+        let inner = layers
+            .builder
+            .guarded(self.guard(&[Op::SepConv3x3, Op::SepConv5x5]), |builder| builder.sum(self.shape, twice.to_vec()));
+        let again = [(Op::SepConv3x3, Geometry::square(3, 1, 1)), (Op::SepConv5x5, Geometry::square(5, 1, 2))];
+        terms.extend(self.depthwise(layers, inner, &again, 4)?);
+        Ok(terms)
+    }
+
+    /// ReLU, depthwise, 1x1, norm of some operations, whose parts are counted from `first` on.
+    fn depthwise(&self, layers: &mut Layers, x: TensorId, ops: &[(Op, Geometry)], first: usize) -> Result<Vec<Term>> {
+        let c = self.shape.channels();
+        let seen = Value { tensor: x, view: View::Relu };
+        let (wide, mixed) = (layers.builder.temporary(self.shape), layers.builder.temporary(self.shape));
+        for &(op, geometry) in ops {
+            let geometry = Geometry { groups: c, ..geometry };
+            let w = layers.filter(&format!("{}.op.{}", self.layer(op), first + 1), c, c, geometry)?;
+            layers.builder.guarded(self.guard(&[op]), |builder| builder.conv_into(seen, w, None, geometry, wide));
+        }
+        for &(op, _) in ops {
+            let w = layers.filter(&format!("{}.op.{}", self.layer(op), first + 2), c, c, POINTWISE)?;
+            let wide = Value::from(wide);
+            layers.builder.guarded(self.guard(&[op]), |builder| builder.conv_into(wide, w, None, POINTWISE, mixed));
+        }
+        let norm = |&(op, _): &(Op, Geometry)| self.normed(layers, op, &format!("op.{}", first + 3), mixed);
+        ops.iter().map(norm).collect()
+    }
+
+    /// Pools, and the norms behind them.
+    fn pools(&self, layers: &mut Layers) -> Result<Vec<Term>> {
+        let (window, y) = (pool(self.stride), layers.builder.temporary(self.shape));
+        layers.builder.guarded(self.guard(&[Op::MaxPool3x3]), |builder| {
+            builder.push(Node::MaxPool { x: self.x, y, window });
+        });
+        layers.builder.guarded(self.guard(&[Op::AvgPool3x3]), |builder| {
+            builder.push(Node::Combine { terms: vec![Term::new(self.x, TermKind::AvgPool(window))], y });
+        });
+        [Op::MaxPool3x3, Op::AvgPool3x3].map(|op| self.normed(layers, op, "1", y)).into_iter().collect()
+    }
+
+    /// What an operation yields behind its norm.
+    fn normed(&self, layers: &mut Layers, op: Op, part: &str, x: TensorId) -> Result<Term> {
+        let (guard, name) = (self.guard(&[op]), format!("{}.{part}", self.layer(op)));
+        let value = layers.within(guard, |layers| layers.batch_norm(&name, x, true))?;
+        Ok(Term { guard, ..layers.builder.term(value) })
+    }
+}
