@@ -1,6 +1,7 @@
 //! What is measured on networks: loss and accuracy, batch-norm recalibration, weight noise and flatness, attacks,
 //! scores of untrained ones; and what trained ones are worth on test images.
 
+pub mod angle;
 pub mod attack;
 pub mod corruption;
 pub mod flatness;

@@ -105,10 +105,32 @@ pub trait Networks: Space {
     fn recognise(&self, _tensors: &Named, _build: &mut Build) {}
 }
 
+/// A part of an architecture's vector.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Piece {
+    /// The weights of a tensor.
+    Tensor(String),
+    /// One value, so many times: a pool.
+    Constant {
+        /// The value.
+        value: f64,
+        /// How many.
+        count: usize,
+    },
+    /// A unit matrix of so many rows: a connection that does nothing.
+    Ones(usize),
+}
+
 /// All architectures of a space at once, with shared weights.
 pub trait Supernet: Model {
     /// The options that an architecture takes; `None` if its networks are no paths.
     fn path(&self, arch: &Arch) -> Option<Vec<u8>>;
+
+    /// The parts of the vector whose turn in training is an architecture's angle, and how often each is in it; `None` where no such
+    /// vector is defined. `released` is as the authors' code has it.
+    fn direction(&self, _arch: &Arch, _released: bool) -> Option<Vec<(Piece, usize)>> {
+        None
+    }
 
     /// What the supernet calls a weight of an architecture's network; `None` if it has no other name for it than the network's own.
     fn source(&self, name: &str, arch: &Arch) -> Option<String>;

@@ -320,13 +320,14 @@ mod nas_bench_201 {
 mod darts {
     use super::*;
     use altiplano::graph::store::Contents;
+    use altiplano::measure::angle::Angle;
     use altiplano::measure::flatness::genas_flatness;
     use altiplano::nn::darts::{Network, Sizes, Supernet};
     use altiplano::nn::space::Supernet as _;
     use altiplano::nn::tensors::fresh;
     use altiplano::philox::Stream;
-    use altiplano::space::Space;
     use altiplano::space::darts::Darts;
+    use altiplano::space::{Arch, Space};
     use altiplano::train::single::run_path;
     use serde_json::Value;
 
@@ -451,6 +452,49 @@ mod darts {
                 assert!((got / want - 1.0).abs() < 1e-4, "{got} {want}");
             }
         });
+    }
+
+    #[test]
+    fn supernets_angle() {
+        for_each_supernet(|case, info, _| {
+            let (model, path) = supernet(info);
+            let arch: Arch = path.iter().copied().chain([0; 8]).collect();
+            let before = tensors(case, "weights");
+            let (mut after, scalars) = (before.clone(), json(&case.join("scalars.json")));
+            after.extend(tensors(case, "weights2_params"));
+            let angle = Angle::new(&before, &after).unwrap();
+            let (theta, length) = angle.of(&model, &arch, true).unwrap();
+            assert_eq!(length as u64, scalars["arch_vector_len"].as_u64().unwrap());
+            let want = scalars["angle_f64"].as_f64().unwrap();
+            assert!((theta - want).abs() < 1e-9, "{theta} {want}");
+            // The shift of a dilated convolution's norm in place of its scale once more is another vector of the same length.
+            let (sound, other) = angle.of(&model, &arch, false).unwrap();
+            assert!(other == length && sound != theta && (sound - theta).abs() < 0.1, "{sound} {theta}");
+            let none = Angle::new(&before, &before).unwrap();
+            assert!(none.of(&model, &arch, true).unwrap().0 < 1e-6);
+        });
+    }
+
+    /// The authors' genotypes: ways through their cells that no missing edge cuts, and how long their vectors are with 16 channels,
+    /// 8 cells and 100 classes.
+    #[test]
+    fn lengths_of_vectors_are_the_authors() {
+        let sizes = Sizes { channels: 16, cells: 8, norms_behind_pools: true, input: [32, 32, 3], classes: 100 };
+        let model = Supernet { sizes };
+        let graph = build(&model, &options(2, Statistics::Running)).unwrap().graph;
+        let weights = fresh(&Contents::of(&graph, &[Role::Weights]).unwrap(), 3);
+        let angle = Angle::new(&weights, &weights).unwrap();
+        for (code, length) in [
+            ("3,6,0,4,4,0,6,6,0,0,0,0,4,3, 5,2,0,6,4,0,3,0,6,0,0,5,0,7", 877_456),
+            ("5,4,4,4,0,4,5,0,0,4,0,0,0,4, 7,7,2,3,0,4,1,0,0,0,0,0,5,6", 534_192),
+            ("3,5,0,4,4,0,0,4,5,0,4,0,0,7, 6,3,2,0,5,0,5,0,7,0,1,1,0,0", 1_197_008),
+            ("3,5,1,4,0,0,4,0,4,0,4,0,0,5, 6,4,0,7,2,1,3,0,0,0,4,0,0,7", 628_016),
+            ("5,5,2,5,0,4,4,0,0,0,4,0,0,4, 3,3,0,3,2,3,7,0,0,3,0,0,0,4", 496_784),
+            ("5,4,6,0,5,4,0,0,7,0,7,6,0,0, 5,6,4,0,5,0,6,0,4,0,1,5,0,0", 892_720),
+        ] {
+            assert_eq!(angle.of(&model, &Darts.parse(code).unwrap(), true).unwrap().1, length, "{code}");
+        }
+        assert_eq!(graph.persistent(Role::Weights).map(|(id, _)| graph.shape(id).len()).sum::<usize>(), 2_028_244);
     }
 
     /// Each path computes what its network does, with the weights that the supernet has for it.

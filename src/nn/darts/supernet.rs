@@ -6,10 +6,10 @@
 use super::{POINTWISE, Place, Sizes, factorised_reduction, pool, skeleton};
 use crate::error::Result;
 use crate::graph::{Geometry, Guard, Op as Node, Shape, TensorId, Term, TermKind, Value, View};
-use crate::nn::space;
+use crate::nn::space::{self, Piece};
 use crate::nn::{Heads, Layers, Model};
 use crate::space::Arch;
-use crate::space::darts::{CODES, EDGES, Genotype, NODES, Op, first_edge};
+use crate::space::darts::{CODES, Cell, EDGES, Genotype, NODES, Op, first_edge};
 
 /// All architectures at once.
 #[derive(Clone, Debug)]
@@ -33,6 +33,79 @@ impl space::Supernet for Supernet {
         let (op, source) = kind.0.get(input / 2)?[input % 2];
         Some(format!("{cell}._ops.{}._ops.{}.{part}", first_edge(input / 2) + source, op.code()))
     }
+
+    /// As GeNAS's authors put it together (`get_arch_vector`): of each cell the operations on all ways from its inputs to any node, as
+    /// often as there are ways through them; and what all architectures have.
+    fn direction(&self, arch: &Arch, released: bool) -> Option<Vec<(Piece, usize)>> {
+        let genotype = Genotype::try_from(arch).ok()?;
+        let tensor = |name: String| (Piece::Tensor(name), 1);
+        let mut pieces: Vec<(Piece, usize)> =
+            ["stem.0.weight", "stem.1.weight", "stem.1.bias", "classifier.weight"].map(|n| tensor(n.into())).into();
+        let mut channels = self.sizes.channels;
+        for number in 0..self.sizes.cells {
+            let is_reduction = self.sizes.is_reduction(number);
+            channels *= if is_reduction { 2 } else { 1 };
+            let name = format!("cells.{number}");
+            let halves = number > 0 && self.sizes.is_reduction(number - 1);
+            let parts = match halves {
+                true => &["conv_1.weight", "conv_2.weight", "bn.weight", "bn.bias"][..],
+                false => &["op.1.weight", "op.2.weight", "op.2.bias"],
+            };
+            pieces.extend(parts.iter().map(|part| tensor(format!("{name}.preprocess0.{part}"))));
+            let parts = ["op.1.weight", "op.2.weight", "op.2.bias"];
+            pieces.extend(parts.map(|part| tensor(format!("{name}.preprocess1.{part}"))));
+            let cell = if is_reduction { &genotype.reduce } else { &genotype.normal };
+            for (node, source, ways) in Self::ways(cell) {
+                let op = cell.0[node].iter().find(|input| input.1 == source)?.0;
+                let layer = format!("{name}._ops.{}._ops.{}", first_edge(node) + source, op.code());
+                let stride = if is_reduction && source < 2 { 2 } else { 1 };
+                let own = Self::vector_of(&layer, op, (channels, stride), released);
+                pieces.extend(own.into_iter().map(|piece| (piece, ways)));
+            }
+        }
+        Some(pieces)
+    }
+}
+
+impl Supernet {
+    /// What operation `op` of an edge adds to the angle's vector; `c` are its channels.
+    fn vector_of(layer: &str, op: Op, (c, stride): (usize, usize), released: bool) -> Vec<Piece> {
+        let weight = |part: &str| Piece::Tensor(format!("{layer}.{part}.weight"));
+        let norm = |part: &str, twice: bool| {
+            let shift = if twice { "weight" } else { "bias" };
+            [weight(part), Piece::Tensor(format!("{layer}.{part}.{shift}"))]
+        };
+        match (op, stride) {
+            (Op::None, _) => vec![],
+            (Op::SkipConnect, 1) => vec![Piece::Ones(c)],
+            (Op::SkipConnect, _) => [vec![weight("conv_1"), weight("conv_2")], norm("bn", false).into()].concat(),
+            (Op::MaxPool3x3 | Op::AvgPool3x3, _) => {
+                [vec![Piece::Constant { value: 1.0 / 9.0, count: 9 * c }], norm("1", false).into()].concat()
+            }
+            (Op::SepConv3x3 | Op::SepConv5x5, _) => {
+                let weights = ["op.1", "op.2", "op.5", "op.6"].map(weight);
+                [&weights[..], &norm("op.3", false), &norm("op.7", false)].concat()
+            }
+            // The released code takes the norm's scale for its shift.
+            (Op::DilConv3x3 | Op::DilConv5x5, _) => {
+                [vec![weight("op.1"), weight("op.2")], norm("op.3", released).into()].concat()
+            }
+        }
+    }
+
+    /// Ways through a cell that contain an edge: those from an input to where it begins times those from where it ends to any node,
+    /// of which each is an output.
+    fn ways(cell: &Cell) -> Vec<(usize, usize, usize)> {
+        let (mut to, mut from) = ([1usize, 1, 0, 0, 0, 0], [1usize; NODES + 2]);
+        for (node, inputs) in cell.0.iter().enumerate() {
+            to[node + 2] = inputs.iter().map(|&(_, source)| to[source]).sum();
+        }
+        for (node, inputs) in cell.0.iter().enumerate().rev() {
+            inputs.iter().for_each(|&(_, source)| from[source] += from[node + 2]);
+        }
+        let edges = cell.0.iter().enumerate().flat_map(|(node, inputs)| inputs.map(|(_, source)| (node, source)));
+        edges.map(|(node, source)| (node, source, to[source] * from[node + 2])).collect()
+    }
 }
 
 impl Model for Supernet {
@@ -50,9 +123,9 @@ impl Model for Supernet {
             let choices = if place.is_reduction { &choices[EDGES..] } else { &choices[..EDGES] };
             for node in 0..NODES {
                 let (mut terms, mut shape) = (vec![], layers.builder.shape(states[0]));
-                for source in 0..node + 2 {
+                for (source, &state) in states.iter().enumerate() {
                     let edge = first_edge(node) + source;
-                    let mixed = Edge::new(layers, place, edge, choices[edge], (states[source], source))?;
+                    let mixed = Edge::new(layers, place, edge, choices[edge], (state, source))?;
                     shape = mixed.shape;
                     terms.extend(mixed.terms(layers)?);
                 }
