@@ -176,7 +176,7 @@ fn main(
         total${p} += average_grad${j}(term.a_slab, term.a + image${p} * step + block, vec2<i32>(inner), full, own${p}, c4);
 #end
 #if KIND@j == 8
-#if DOWN@j == 0 && RIGHT@j == 0
+#if APART@j == 0
         total${p} += moved${j}(term, position${p}, block);
 #else
         let seen${p} = own${p} + vec2<i32>(${DOWN@j}, ${RIGHT@j});

@@ -19,7 +19,8 @@ pub enum Event<'a> {
         /// Share that is done when it ends.
         to: f64,
     },
-    /// A candidate of a search was evaluated.
+    /// A candidate of a search was evaluated. Those that were evaluated together are all in the history before the first of them is told;
+    /// whoever stops the search amid them is not told of the rest.
     Evaluated {
         /// The part of the search that asked for it.
         arm: &'a str,

@@ -319,8 +319,8 @@ fn pair(one: &(String, Vec<Run>), other: &(String, Vec<Run>)) -> Pair {
 fn table(groups: &[Group]) -> Table {
     let choice = groups.iter().flat_map(|group| &group.networks).any(|row| row.kept.is_some());
     let mut header = vec!["search", "searches", "network", "parameters", "clean error", "corrupted error"];
-    header.extend(["gain of the search's own, clean", "corrupted"]);
-    header.extend(choice.then_some(["gain of the kept, clean", "corrupted"]).into_iter().flatten());
+    header.extend(["gain of the search's own, clean", "gain of the search's own, corrupted"]);
+    header.extend(choice.then_some(["gain of the kept, clean", "gain of the kept, corrupted"]).into_iter().flatten());
     let shown = |gain: &Option<Paired>| gain.as_ref().map_or("-".to_owned(), Paired::to_string);
     let row = |group: &Group, row: &Row| {
         let mut cells = vec![

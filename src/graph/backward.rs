@@ -162,7 +162,12 @@ impl Builder {
                 let Some(dy) = self.gradient_of(*y, tape) else { return Ok(()) };
                 for term in terms {
                     // On paths where the sum is not made, its gradient is not either.
-                    let guard = if term.guard == Guard::ALWAYS { guard } else { term.guard };
+                    let own = [guard, term.guard].map(|guard| guard != Guard::ALWAYS);
+                    if own == [true, true] && guard.choice != term.guard.choice {
+                        let why = "a sum that one choice decides has a term that another one does: no gradient here";
+                        return Err(Error::invalid("backward", why));
+                    }
+                    let guard = if own[1] { term.guard } else { guard };
                     self.term_gradient(&Term { guard, ..*term }, dy, needs, tape)?;
                 }
             }

@@ -280,7 +280,7 @@ impl Window {
     }
 }
 
-/// One summand of [`Op::Combine`]: a function of one or two tensors at the output's position.
+/// One summand of [`Op::Combine`]: a function of one or two tensors at, or around, the output's position.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Term {
     /// When it counts.

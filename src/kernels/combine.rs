@@ -39,11 +39,11 @@ const NAMES: [[&str; 5]; MOST_CLASSES] = [
     ["KIND2", "KERNEL2", "STRIDE2", "PAD2", "INCLUDE2"],
     ["KIND3", "KERNEL3", "STRIDE3", "PAD3", "INCLUDE3"],
 ];
-const NAMES_MOVED: [[&str; 4]; MOST_CLASSES] = [
-    ["KIND0", "TURN0", "DOWN0", "RIGHT0"],
-    ["KIND1", "TURN1", "DOWN1", "RIGHT1"],
-    ["KIND2", "TURN2", "DOWN2", "RIGHT2"],
-    ["KIND3", "TURN3", "DOWN3", "RIGHT3"],
+const NAMES_MOVED: [[&str; 5]; MOST_CLASSES] = [
+    ["KIND0", "TURN0", "DOWN0", "RIGHT0", "APART0"],
+    ["KIND1", "TURN1", "DOWN1", "RIGHT1", "APART1"],
+    ["KIND2", "TURN2", "DOWN2", "RIGHT2", "APART2"],
+    ["KIND3", "TURN3", "DOWN3", "RIGHT3", "APART3"],
 ];
 /// The kind of what is moved.
 const MOVED: i64 = 8;
@@ -51,16 +51,19 @@ const MOVED: i64 = 8;
 /// Kinds of terms, and what is added to them: a pool's gradient meets gradients through rectifiers, and all meet plain terms.
 const COMPANIONS: [(i64, i64); 4] = [(6, 4), (4, 0), (5, 0), (6, 0)];
 
-/// Constants of a term's code: kind; for pools the window, for what is moved by how many channels of a block, rows and columns.
+/// Constants of a term's code: kind; for pools the window, for what is moved by how many channels of a
+/// block, rows and columns, and whether its places are not those of the sum.
 type Class = [i64; 5];
 
 pub(super) fn lower(to: &mut Lowering, op: &Op) {
     let Op::Combine { terms, y } = op else { return };
-    let mut classes: Vec<Class> = terms.iter().map(class).collect();
+    let shape = to.shape(*y);
+    let sides = |shape: Shape| [shape.nhwc()[1], shape.nhwc()[2]];
+    let mut classes: Vec<Class> =
+        terms.iter().map(|term| class(term, sides(to.shape(term.a)) == sides(shape))).collect();
     let of_term = classes.clone();
     classes.sort_unstable();
     classes.dedup();
-    let shape = to.shape(*y);
     let [_, h, w, c] = shape.nhwc();
     let lanes = to.preset.lanes;
     // A sum of more classes than a row counts goes on with what the call before has written.
@@ -71,7 +74,7 @@ pub(super) fn lower(to: &mut Lowering, op: &Op) {
             of_term.iter().copied().zip(terms.iter().copied()).filter(|(class, _)| chunk.contains(class)).collect();
         if number > 0 {
             let before = Term::new(*y, TermKind::Plain);
-            let plain = class(&before);
+            let plain = class(&before, true);
             own.push((plain, before));
             if !chunk.contains(&plain) {
                 chunk.push(plain);
@@ -81,7 +84,7 @@ pub(super) fn lower(to: &mut Lowering, op: &Op) {
         let position = |class: &Class| chunk.iter().position(|c| c == class).unwrap_or(0);
         own.sort_by_key(|(class, _)| position(class));
         let places = chunk.iter().any(|class| match class[0] {
-            MOVED => class[2] != 0 || class[3] != 0,
+            MOVED => class[4] != 0,
             kind => kind >= 5,
         });
         let per_lane = if places { POSITIONS_OF_POOLS } else { POSITIONS };
@@ -133,7 +136,8 @@ fn widen(chunk: &mut Vec<Class>) {
     chunk.sort_unstable();
 }
 
-fn class(term: &Term) -> Class {
+/// The code of a term, whose first operand has the sum's sides or not.
+fn class(term: &Term, same_sides: bool) -> Class {
     let pool = |kind, Window { kernel, stride, padding, count_include_pad }| {
         [kind, kernel as i64, stride as i64, padding as i64, i64::from(count_include_pad)]
     };
@@ -147,7 +151,8 @@ fn class(term: &Term) -> Class {
         TermKind::AvgPoolGrad(window) => pool(6, window),
         TermKind::Spread { .. } => [7, 0, 0, 0, 0],
         TermKind::Moved { by: [rows, columns, channels] } => {
-            [MOVED, channels.rem_euclid(4).into(), rows.into(), columns.into(), 0]
+            let apart = !same_sides || rows != 0 || columns != 0;
+            [MOVED, channels.rem_euclid(4).into(), rows.into(), columns.into(), apart.into()]
         }
     }
 }

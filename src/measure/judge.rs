@@ -212,7 +212,7 @@ pub fn noisy_scores_wait(
     halving(0..networks.len(), &mut { scores })
 }
 
-/// Errors by which one of several networks is chosen, in percent points, on images that trained none of them: means over the corruptions
+/// Errors by which one of several networks is chosen, in percent points, on images that trained none of them here: means over the corruptions
 /// that are meant for validation, none of which is among the 15 (Hendrycks and Dietterich 2019, appendix B), at five severities;
 /// without corruption for images that cannot be corrupted.
 ///

@@ -79,7 +79,8 @@ pub struct Judged {
     /// Mean error on training images kept back, under corruptions that are not among those 15; where there are any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validation_error: Option<Spread>,
-    /// Whether this is the network that is kept: of least error on these images, or without them the first.
+    /// Whether this is the network that is kept: of least error on these images, or the largest if that errs no more than a standard
+    /// error above it; without such images the first.
     pub kept: bool,
     /// Error under each attack.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]

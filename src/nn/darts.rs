@@ -84,7 +84,7 @@ impl Networks for Darts {
             Purpose::Scoring => (16, 8),
             Purpose::Published => (36, 20),
         };
-        // Pictures of more than 16 pixels are seen at half their size in a quick run; sides are multiples of four.
+        // Pictures of more than 16 pixels are seen at 16 in a quick run; sides are multiples of four.
         let see = |side: usize| if purpose == Purpose::Quick && side > 16 { 16 } else { (side / 4 * 4).max(4) };
         let option = |name: &str, value: i64| (name.to_owned(), toml::Value::from(value));
         Build {
@@ -127,7 +127,7 @@ impl Networks for Darts {
         let axis = |name: &str, axis: usize| tensors.get(name)?.dims.get(axis).copied();
         let number = |name: &String| name.strip_prefix("cells.")?.split('.').next()?.parse::<usize>().ok();
         let channels = axis("stem.0.weight", 0).map(|stem| stem / STEM);
-        let cells = tensors.keys().filter_map(number).max().map(|last| last + 1);
+        let cells = tensors.keys().filter_map(number).max().and_then(|last| last.checked_add(1));
         for (option, told) in [("channels", channels), ("cells", cells)] {
             build.options.extend(told.map(|told| (option.to_owned(), toml::Value::from(told as i64))));
         }

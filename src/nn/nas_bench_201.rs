@@ -229,7 +229,7 @@ impl Networks for NasBench201 {
         let reductions = tensors.keys().filter(|name| name.ends_with("conv_a.op.1.weight"));
         let before = reductions.filter_map(|name| number(name, "cells.")).min();
         let last = || tensors.keys().filter_map(|name| number(name, "stack_cell1.")).max();
-        for (option, told) in [("channels", axis(&stems, 0)), ("cells", before.or_else(|| Some(last()? + 1)))] {
+        for (option, told) in [("channels", axis(&stems, 0)), ("cells", before.or_else(|| last()?.checked_add(1)))] {
             let told = told.map(|told| (option.to_owned(), toml::Value::from(told as i64)));
             build.options.extend(told);
         }

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::config::{Arm, SearchConfig};
 use super::evaluate::EvaluatorConfig;
-use super::methods::arms;
+use super::methods::{arms, twins};
 use crate::error::Result;
 use crate::measure::side_by_side::limited;
 use crate::nn::space::Family;
@@ -20,6 +20,8 @@ const SAMPLE: u32 = 128;
 const PROXY_PASSES: f64 = 12.0;
 /// Sets of test images, clean, corrupted and disturbed: 15 kinds at five severities are most of them.
 const JUDGING_PASSES: f64 = 76.0;
+/// Sets of images kept back: four kinds at five severities.
+const VALIDATION_PASSES: f64 = 20.0;
 
 /// The work of an arm.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -98,17 +100,18 @@ impl Work {
             _ => 1.0,
         };
         let own = (images as f64 * share) as usize;
-        let arms: Vec<ArmWork> = arms(config)?
-            .iter()
-            .map(|arm| ArmWork {
-                arm: arm.name.clone(),
-                candidates: config.evaluations,
-                images_per_candidate: per_candidate(arm, images),
-            })
-            .collect();
-        let finals = limited(images, config.finals.images);
+        let all = arms(config)?;
+        let twins = twins(&all);
+        let work = |(arm, twin): (&Arm, &Option<usize>)| ArmWork {
+            arm: arm.name.clone(),
+            candidates: config.evaluations,
+            images_per_candidate: if twin.is_some() { 0.0 } else { per_candidate(arm, images) },
+        };
+        let arms: Vec<ArmWork> = all.iter().zip(&twins).map(work).collect();
+        let finals = config.finals.training_images(images).unwrap_or(images);
         let networks = config.finals.contestants.len() * config.finals.seeds as usize;
         let judged = limited(test_images, config.finals.judged_images) as f64 * JUDGING_PASSES + test_images as f64;
+        let judged = judged + config.finals.kept_back as f64 * VALIDATION_PASSES;
         let trained = config.supernet().filter(|_| config.supernet_file.is_none());
         let mut parts = vec![trained.as_ref().map_or(0.0, |recipe| passes(recipe, own))];
         parts.extend(arms.iter().map(|arm| arm.candidates as f64 * arm.images_per_candidate));

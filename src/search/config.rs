@@ -172,7 +172,7 @@ impl SearchConfig {
         }
         self.finals.validate(images)?;
         if self.finals.contestants.first() != Some(&arms[0].name) {
-            let why = format!("the first must be {}, the search itself: it is the network that is kept", arms[0].name);
+            let why = format!("the first must be {}, the search itself", arms[0].name);
             return Err(Error::invalid("finals.contestants", why));
         }
         let names: Vec<&str> = arms.iter().map(|arm| arm.name.as_str()).collect();

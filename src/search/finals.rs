@@ -14,13 +14,13 @@ use crate::train::step::Optimizer;
 #[serde(deny_unknown_fields)]
 pub struct FinalsConfig {
     /// The networks: winners of arms by their names, `largest` (of all within the limits), `any` (at random; `any-2` and so on for
-    /// more of them); an optimiser other than that of the training behind a colon. The first is the search's result.
+    /// more of them); an optimiser other than that of the training behind a colon. The first is the search's own.
     pub contestants: Vec<String>,
     /// Seeds of each.
     pub seeds: u64,
-    /// Training images, the first of a shuffle; 0 for all in their order.
+    /// Training images, the first of a shuffle; 0 for all: in their order, or shuffled where some are kept back.
     pub images: usize,
-    /// Training images kept back: the network is kept that errs least on these, under corruptions that are for validation; `largest`
+    /// Training images kept back: the network is kept that errs least on these, under corruptions that are for validation (as they are, if they cannot be corrupted); `largest`
     /// unless another one errs less by more than a standard error. With 0 the search's own is kept, whatever it is held against.
     #[serde(default)]
     pub kept_back: usize,
@@ -60,7 +60,7 @@ impl FinalsConfig {
             return Err(Error::invalid("--seeds", format!("{}, expected 1 to 1000", self.seeds)));
         }
         if self.contestants.is_empty() {
-            return Err(Error::invalid("finals.contestants", "there is none; the first is the search's result"));
+            return Err(Error::invalid("finals.contestants", "there is none; the first is the search's own"));
         }
         self.noise.validate()?;
         self.attacks().map(|_| ())
@@ -76,7 +76,11 @@ impl FinalsConfig {
             contestants: vec![],
             seeds: 1,
             images: 0,
-            kept_back: if quick && !situation.compat { (situation.images / 5).min(500) } else { 0 },
+            // Of few images too few would be left on either side.
+            kept_back: match quick && !situation.compat && situation.images >= 200 {
+                true => (situation.images / 5).min(500),
+                false => 0,
+            },
             judged_images: if quick { JUDGED_IMAGES } else { 0 },
             attacks: vec![],
             noise: match quick {
@@ -102,7 +106,7 @@ impl Who {
     /// Those that are no arm's winners, by name.
     pub fn named(name: &str) -> Option<Self> {
         match name.strip_prefix("any-").map(str::parse::<u64>) {
-            Some(Ok(number)) if number > 1 => Some(Who::Random(number - 1)),
+            Some(Ok(number)) if number > 1 && name == format!("any-{number}") => Some(Who::Random(number - 1)),
             _ if name == "any" => Some(Who::Random(0)),
             _ if name == "largest" => Some(Who::Largest),
             _ => None,

@@ -165,7 +165,7 @@ pub struct SearchResult {
     /// Why these are fewer than were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub short: Option<String>,
-    /// The candidate that the search picked.
+    /// The candidate that the search picked; which network is kept, the finalists say.
     pub best: Found,
     /// Candidates within the limits that none beats in all objectives, by parameters.
     pub front: Vec<Found>,

@@ -15,7 +15,7 @@ use super::config::{Arm, SearchConfig};
 use super::domain::{Bounded, draw_within, largest};
 use super::evaluate::{Evaluator, EvaluatorConfig, Ground, Parts};
 use super::finals::{Who, contestant};
-use super::methods::arms;
+use super::methods::{arms, twins};
 use super::objectives::Measures;
 use super::result::{Explored, SearchResult, correlations};
 use super::study::{Job, Step, Study};
@@ -82,7 +82,8 @@ pub fn search(task: &Task, folder: &RunFolder, observer: &mut Observer) -> Resul
     let heritage = match config.supernet() {
         Some(recipe) => {
             let given = given.supernet.as_ref();
-            let job = SupernetJob { recipe: &recipe, images: &parts.all, seed: config.seed, given };
+            let images = supernet_images(config, data, &parts)?;
+            let job = SupernetJob { recipe: &recipe, images: &images, seed: config.seed, given };
             Some(supernet::train(&setting, family, &job, folder, work.share(0), observer)?)
         }
         None => None,
@@ -104,14 +105,19 @@ pub fn search(task: &Task, folder: &RunFolder, observer: &mut Observer) -> Resul
     // Released code has no such rule.
     let constant = if config.compat { f64::INFINITY } else { config.evaluator.constant_error(data, &parts)? };
     let arms = arms(config)?;
+    let twins = twins(&arms);
     let mut explored: Vec<Explored> = vec![];
     let (mut correlation, mut archs) = (BTreeMap::new(), vec![]);
     for (place, arm) in arms.iter().enumerate() {
         let domain = config.domain(family, arm);
         let warm = if place == 0 { &given.warm[..] } else { &[] };
-        let own = Exploration { arm, place, arms: arms.len(), domain: &domain, constant, history: &history, warm };
-        // Arms have as many evaluations as the first one came to.
-        let limit = explored.first().map_or(config.evaluations, |first| first.evaluated);
+        // Time is shared by those that measure something.
+        let busy = |twins: &[Option<usize>]| twins.iter().filter(|twin| twin.is_none()).count() as f64;
+        let until = busy(&twins[..=place]) / busy(&twins);
+        let own = Exploration { arm, place, until, domain: &domain, constant, history: &history, warm };
+        // Arms have as many evaluations as the first one came to, or the one with the same candidates.
+        let like = explored.get(twins[place].unwrap_or(0));
+        let limit = like.map_or(config.evaluations, |like| like.evaluated);
         let (found, correlations) = run.explore(&own, limit, observer)?;
         if place == 0 {
             if found.best.is_none() {
@@ -128,6 +134,18 @@ pub fn search(task: &Task, folder: &RunFolder, observer: &mut Observer) -> Resul
     let json = serde_json::to_vec_pretty(&result).map_err(|e| Error::invalid("result.json", e.to_string()))?;
     run.folder.write("result.json", &json)?;
     Ok(result)
+}
+
+/// The images that train the supernet: those that the evaluator has for it, but where networks at the end begin with its weights none of
+/// those by which one of them is chosen.
+fn supernet_images(config: &SearchConfig, data: &Dataset, parts: &Parts) -> Result<Vec<usize>> {
+    let all = data.train.len();
+    let trained = training_images(all, config.finals.training_images(all), config.seed)?.len();
+    let mut kept_back = images_kept_back(all, trained, config.finals.kept_back, config.seed);
+    kept_back.sort_unstable();
+    let inherited = matches!(config.evaluator, EvaluatorConfig::Trained(_));
+    let may = |image: &usize| !inherited || kept_back.binary_search(image).is_err();
+    Ok(parts.all.iter().copied().filter(may).collect())
 }
 
 /// Why nothing can be chosen.
@@ -163,8 +181,8 @@ struct Exploration<'a> {
     arm: &'a Arm,
     /// Its place among all.
     place: usize,
-    /// How many there are.
-    arms: usize,
+    /// The share of the time that may be over at its end.
+    until: f64,
     domain: &'a Bounded<'a>,
     constant: f64,
     history: &'a [Entry],
@@ -212,8 +230,7 @@ impl<'a> Run<'a> {
     /// Whether the time is over of an arm that has taken so many seconds. What comes after the arms does not count, so that a run may
     /// be extended.
     fn is_late(&self, own: &Exploration, seconds: f64) -> bool {
-        let share = self.config.time * (own.place + 1) as f64 / own.arms as f64;
-        self.config.time > 0.0 && self.spent + seconds > share
+        self.config.time > 0.0 && self.spent + seconds > self.config.time * own.until
     }
 
     /// Begins a study with candidates of other runs, or goes on from what is there of it.

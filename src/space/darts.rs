@@ -192,16 +192,15 @@ fn shorten(text: &str) -> String {
     short
 }
 
-/// The genes of 28 codes, written with anything but digits between them, or as 28 digits.
+/// The genes of 28 codes, written with commas, spaces or brackets between them, or as 28 digits, with a hyphen between the cells or not.
 fn parse_codes(text: &str) -> Result<Arch> {
-    let is_mark = |c: char| c.is_ascii_whitespace() || "()[],;|-".contains(c);
-    let digits = text.chars().filter(char::is_ascii_digit).count();
-    let codes: Vec<&str> = match text.split(is_mark).filter(|part| !part.is_empty()).collect::<Vec<_>>() {
-        // Without marks between them, or with one between the cells alone.
-        parts if digits == CODES && parts.len() < CODES => {
-            parts.into_iter().flat_map(|part| part.split("").filter(|digit| !digit.is_empty())).collect()
-        }
-        parts => parts,
+    let is_mark = |c: char| c.is_ascii_whitespace() || "()[],;|".contains(c);
+    let digits: Vec<&str> = text.split("").filter(|c| !c.is_empty()).collect();
+    let is_compact = |digits: &[&str]| digits.iter().all(|c| c.as_bytes()[0].is_ascii_digit());
+    let codes: Vec<&str> = match digits.len() {
+        CODES if is_compact(&digits) => digits,
+        29 if digits[EDGES] == "-" => [&digits[..EDGES], &digits[EDGES + 1..]].concat(),
+        _ => text.split(is_mark).filter(|part| !part.is_empty()).collect(),
     };
     if codes.len() != CODES {
         let why = format!(
@@ -212,7 +211,8 @@ fn parse_codes(text: &str) -> Result<Arch> {
         return Err(wrong(why));
     }
     let code = |(at, text): (usize, &&str)| -> Result<u8> {
-        let code = text.parse::<u8>().ok().filter(|&code| usize::from(code) < Op::ALL.len());
+        let plain = text.bytes().all(|byte| byte.is_ascii_digit());
+        let code = text.parse::<u8>().ok().filter(|&code| plain && usize::from(code) < Op::ALL.len());
         code.ok_or_else(|| {
             let known = Op::NAMES.join(", ");
             wrong(format!("number {} is `{}`, expected an operation code 0 to 7 ({known})", at + 1, shorten(text)))
@@ -305,10 +305,14 @@ impl Space for Darts {
         [vec![true; CODES], vec![false; 2 * NODES]].concat()
     }
 
-    /// Pools have no parameters.
+    /// Connections where they cost nothing; where they would have to halve the sides, pools, whose norms, if any, are smaller.
     fn smallest(&self) -> Arch {
-        let cell = Cell([[(Op::MaxPool3x3, 0), (Op::MaxPool3x3, 1)]; NODES]);
-        Arch::from(&Genotype { normal: cell, reduce: cell })
+        let (pool, skip) = (Op::MaxPool3x3, Op::SkipConnect);
+        let late = [(skip, 2), (skip, 3)];
+        Arch::from(&Genotype {
+            normal: Cell([[(skip, 0), (skip, 1)]; NODES]),
+            reduce: Cell([[(pool, 0), (pool, 1)], [(pool, 0), (skip, 2)], late, late]),
+        })
     }
 
     fn count(&self) -> Option<u64> {

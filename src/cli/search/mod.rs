@@ -289,7 +289,11 @@ fn warm(config: &SearchConfig, family: &Family, path: &Path) -> Result<Vec<Entry
     let mut all: Vec<Entry> = vec![];
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let fail = |why: String| Error::file(path, None, format!("line {}: {why}", number + 1));
-        let entry: Entry = serde_json::from_str(line).map_err(|e| fail(e.to_string()))?;
+        let mut entry: Entry = serde_json::from_str(line).map_err(|e| fail(e.to_string()))?;
+        // Earlier versions wrote down the error alone.
+        if let Some(error) = entry.measures.get("error").copied() {
+            entry.measures.entry("accuracy".to_owned()).or_insert(1.0 - error / 100.0);
+        }
         // Of a run with several arms, those of the search itself.
         if all.first().is_some_and(|first| first.arm != entry.arm) {
             continue;

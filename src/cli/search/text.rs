@@ -27,7 +27,7 @@ pub(super) fn found((result, kept): (&SearchResult, &Judged), folder: &RunFolder
         result.evaluated,
         measures(best),
         correlations(result),
-        kept.role,
+        label(result, kept),
         kept.arch,
         trained.epochs,
         trained.optimizer,
@@ -106,29 +106,39 @@ fn warnings(result: &SearchResult) -> String {
     let line = |role: &str| {
         format!("note: {role} errs as often as a network that always gives the same answer; its R says nothing\n")
     };
-    poor.map(|judged| line(&judged.role)).collect()
+    poor.map(|judged| line(&label(result, judged))).collect()
+}
+
+/// A finalist's name: with its optimiser where that is not the usual one.
+fn label(result: &SearchResult, judged: &Judged) -> String {
+    match judged.optimizer == result.config.training.optimizer {
+        true => judged.role.clone(),
+        false => format!("{}:{}", judged.role, judged.optimizer.to_string().to_lowercase()),
+    }
 }
 
 /// Why a network is kept, where it was chosen among several.
 fn choice(result: &SearchResult, kept: &Judged) -> String {
     let error = |judged: &Judged| judged.validation_error.map_or(f64::NAN, |error| error.mean);
+    let name = |judged: &Judged| label(result, judged);
     let least = result.finalists.iter().min_by(|a, b| error(a).total_cmp(&error(b)));
     let (Some(own), Some(least), true) = (result.finalists.first(), least, kept.validation_error.is_some()) else {
         return String::new();
     };
     let why = match error(kept) <= error(least) {
         true => "it errs least".to_owned(),
-        false => format!("{} errs less, but by no more than a standard error,", least.role),
+        false => format!("{} errs less, but by no more than a standard error,", name(least)),
     };
     let mut figures = format!("{:.2} %", error(kept));
     if error(least) < error(kept) {
-        figures += &format!("; {} {:.2} %", least.role, error(least));
+        figures += &format!("; {} {:.2} %", name(least), error(least));
     }
-    if !own.kept && own.role != least.role {
-        figures += &format!("; {}, which the search picked, {:.2} %", own.role, error(own));
+    if !own.kept && name(own) != name(least) {
+        figures += &format!("; {}, which the search picked, {:.2} %", name(own), error(own));
     }
-    let (role, count) = (&kept.role, result.config.finals.kept_back);
-    format!("kept {role}: {why} on {count} images kept back, under corruptions for validation ({figures})\n")
+    let (role, count) = (name(kept), result.config.finals.kept_back);
+    let corrupted = if kept.mean_corrupted_error.is_some() { ", under corruptions for validation" } else { "" };
+    format!("kept {role}: {why} on {count} images kept back{corrupted} ({figures})\n")
 }
 
 /// Names of the files that a run leaves for its user.

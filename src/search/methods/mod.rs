@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::{Arm, Preset, SearchConfig};
 use super::evaluate::EvaluatorConfig;
-use super::finals::FinalsConfig;
+use super::finals::{FinalsConfig, Who};
 use super::objectives::ObjectivesConfig;
 use super::strategy::StrategyConfig;
 use super::strategy::random::Random;
@@ -92,7 +92,7 @@ impl Situation<'_> {
     /// So many evaluations, or all that the space has.
     fn at_most(&self, evaluations: usize) -> usize {
         let space: &dyn Space = self.space;
-        let size = space.count_classes().or(space.vectors()).map_or(usize::MAX, |size| size as usize);
+        let size = space.count_classes().or(space.count()).or(space.vectors()).map_or(usize::MAX, |size| size as usize);
         evaluations.min(size)
     }
 }
@@ -159,8 +159,9 @@ pub fn arms(config: &SearchConfig) -> Result<Vec<Arm>> {
         return Err(Error::invalid("arms", "there is none; the first is the search itself"));
     };
     // These names say what an arm does.
-    let taken =
-        ["random", "random-by-accuracy", "accuracy", "params", "baseline", "largest", "any"].contains(&first.as_str());
+    let taken = ["random", "random-by-accuracy", "accuracy", "params", "baseline", "kept"].contains(&first.as_str())
+        || Who::named(first).is_some()
+        || first.starts_with("any-");
     if taken && first != config.method.name() {
         return Err(Error::invalid(
             "arms",
@@ -199,6 +200,14 @@ pub fn arms(config: &SearchConfig) -> Result<Vec<Arm>> {
         });
     }
     Ok(arms)
+}
+
+/// For each arm the earlier one that evaluates the same candidates in the same way, if there is one: it measures nothing anew.
+pub fn twins(arms: &[Arm]) -> Vec<Option<usize>> {
+    let same = |a: &Arm, b: &Arm| a.strategy == b.strategy && a.evaluator == b.evaluator;
+    let random = |arm: &Arm| matches!(arm.strategy, StrategyConfig::Random(_));
+    let twin = |place: usize| arms[..place].iter().position(|other| random(other) && same(other, &arms[place]));
+    (0..arms.len()).map(twin).collect()
 }
 
 /// Random candidates beside a search: its own sequence, or the sample with which NSGA-II begins and what follows.

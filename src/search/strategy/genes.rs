@@ -1,6 +1,6 @@
 //! Crossover and mutation of vectors of small integers, as MSuNAS and CNAS run NSGA-II with them.
 
-use crate::space::{Draw, Gene};
+use crate::space::{Draw, Gene, GeneKind};
 
 /// Exchanges the genes between two different places, drawn uniformly from those between two genes. With two
 /// genes there is one such place, and the last gene is exchanged; with one gene there is none.
@@ -26,7 +26,7 @@ pub fn two_point_crossover(a: &mut [u8], b: &mut [u8], draw: &mut dyn Draw) {
 /// A gene of `n` values is a real number from -0.5 to n - 0.5, and is rounded afterwards, so that its end
 /// values are as likely as the others. A larger `eta` keeps children nearer.
 pub fn polynomial_mutation(values: &mut [u8], genes: &[Gene], probability: f64, eta: f64, draw: &mut dyn Draw) {
-    for (value, gene) in values.iter_mut().zip(genes) {
+    for (value, gene) in values.iter_mut().zip(genes).filter(|(_, gene)| gene.kind != GeneKind::Notation) {
         if draw.uniform() < probability {
             *value = mutated(*value, gene.options, eta, draw.uniform());
         }

@@ -15,7 +15,7 @@ use super::{Individual, Streams};
 use crate::error::{Error, Result};
 use crate::search::domain::{Domain, draw_within};
 use crate::search::front::pareto::{Merit, Point, crowding, fronts, merits};
-use crate::space::{Arch, Draw};
+use crate::space::{Arch, Draw, GeneKind};
 
 /// How often one pair of children is bred anew when neither can be used, before a random candidate stands in.
 const MATING_TRIES: usize = 100;
@@ -252,7 +252,8 @@ impl<'a> Nsga2<'a> {
         if draw.uniform() < self.settings.crossover_probability {
             two_point_crossover(&mut a, &mut b, draw);
         }
-        let probability = 1.0 / genes.len().max(1) as f64;
+        let count = genes.iter().filter(|gene| gene.kind != GeneKind::Notation).count();
+        let probability = 1.0 / count.max(1) as f64;
         for child in [&mut a, &mut b] {
             polynomial_mutation(child, genes, probability, self.settings.mutation_eta, draw);
         }

@@ -11,7 +11,7 @@ use super::{Proposal, Strategy, Streams, View, check_sizes, evolution, surrogate
 use crate::error::Result;
 use crate::philox::Stream;
 use crate::search::domain::{Dedupe, Domain};
-use crate::space::{Arch, Draw};
+use crate::space::{Arch, Draw, GeneKind};
 
 /// How often one place is drawn anew before all genotypes are looked through.
 pub const TRIES: u32 = 1_000;
@@ -89,7 +89,11 @@ pub(super) fn missed(domain: &dyn Domain, seen: &mut HashSet<Arch>, draw: &mut d
     let start = draw.below(all) % all;
     (0..all).find_map(|step| {
         let mut rest = (start + step) % all;
-        let mut arch: Arch = space.genes().iter().map(|gene| next_digit(&mut rest, gene.options)).collect();
+        let mut arch: Arch = space
+            .genes()
+            .iter()
+            .map(|gene| if gene.kind == GeneKind::Notation { 0 } else { next_digit(&mut rest, gene.options) })
+            .collect();
         // Of vectors that are no architectures those count that the space makes one of at once.
         let is_one = space.repair(&mut arch, draw);
         let arch = is_one.then(|| domain.admit(arch)).flatten().filter(|arch| domain.is_within(arch))?;

@@ -24,6 +24,10 @@ pub(super) fn parse(text: &str) -> Result<Genotype> {
     while !cursor.take_one(&[")", "}"]) {
         let key = cursor.word()?;
         cursor.one_of(&["=", ":"])?;
+        let repeated = (key == "normal" && normal.is_some()) || (key == "reduce" && reduce.is_some());
+        if repeated {
+            return Err(wrong(format!("the genotype has `{key}` twice")));
+        }
         match key {
             "normal" => normal = Some(cursor.cell("normal")?),
             "reduce" => reduce = Some(cursor.cell("reduction")?),
@@ -145,7 +149,7 @@ impl<'a> Cursor<'a> {
             self.one_of(&[","])?;
             let to = self.number()?;
             self.one_of(&[")"])?;
-            (from..to.min(from + 64)).collect()
+            (from..to.min(from.saturating_add(64))).collect()
         } else {
             self.one_of(&["[", "("])?;
             let mut nodes = vec![];

@@ -108,9 +108,11 @@ fn released_mutation_touches_the_normal_cell_alone() {
 }
 
 #[test]
-fn the_smallest_has_pools_alone() {
+fn the_smallest_has_no_convolutions() {
     let genotype = Genotype::try_from(&Darts.smallest()).unwrap();
-    assert!(genotype.cells().iter().all(|cell| cell.0.iter().flatten().all(|(op, _)| *op == Op::MaxPool3x3)));
+    let all = genotype.cells().map(|cell| cell.0).concat().concat();
+    assert!(all.iter().all(|(op, _)| [Op::MaxPool3x3, Op::SkipConnect].contains(op)));
+    assert!(genotype.reduce.0.iter().flatten().all(|&(op, source)| op == Op::MaxPool3x3 || source >= 2));
 }
 
 #[test]
@@ -126,6 +128,11 @@ fn what_is_no_architecture_says_why() {
         (format!("{FLAT},1"), "29 numbers"),
         (FLAT.replacen('6', "8", 1), "number 2 is `8`"),
         (FLAT.replacen('6', "x", 1), "number 2 is `x`"),
+        (FLAT.replacen('6', "-6", 1), "number 2 is `-6`"),
+        (FLAT.replacen('6', "+6", 1), "number 2 is `+6`"),
+        (FLAT.replacen("3,6", "36", 1), "27 numbers"),
+        (replaced("reduce=", "normal="), "has `normal` twice"),
+        (replaced("[2, 3, 4, 5]", "range(18446744073709551615, 3)"), "normal_concat is []"),
         (FLAT.replacen('6', "0", 1), "node 2 of the normal cell has 1 inputs"),
         (FLAT.replacen("3,6,0,4", "3,6,1,4", 1), "node 3 of the normal cell has 3 inputs"),
         (replaced("sep_conv_3x3", "sep_conv_7x7"), "sep_conv_7x7"),
