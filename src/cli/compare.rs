@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::report::folder::atomic_write;
 use crate::report::line_plot::line_plot;
 use crate::report::paired::Paired;
-use crate::report::statistics::{mean, quartiles};
+use crate::report::statistics::{mean, quartiles, spearman, std};
 use crate::report::table::Table;
 use crate::search::archive::Entry;
 use crate::search::config::SearchConfig;
@@ -60,6 +60,7 @@ struct ReadArm {
 #[derive(Deserialize)]
 struct Finalist {
     role: String,
+    arch: String,
     optimizer: String,
     params: u64,
     clean_error: Mean,
@@ -90,6 +91,8 @@ struct Group {
     networks: Vec<Row>,
     /// The best so far of each arm.
     arms: Vec<Curve>,
+    /// What goes with the corrupted error among the networks of a search: rank correlations, means over the searches.
+    goes_with_corrupted_error: BTreeMap<&'static str, f64>,
 }
 
 /// A network of each search, over the searches.
@@ -100,6 +103,8 @@ struct Row {
     /// Mean errors, percent points.
     clean_error: f64,
     corrupted_error: Option<f64>,
+    /// Deviation of the corrupted error over searches: of a network that is the same in all of them that of a training.
+    corrupted_deviation: Option<f64>,
     /// By how many points the search's own network errs less, seed by seed; and the one that was kept, where there was a choice.
     own: Gains,
     kept: Option<Gains>,
@@ -290,6 +295,8 @@ fn group(name: String, runs: &[Run]) -> Group {
             params: column(&|own| own.params as f64).unwrap_or(f64::NAN),
             clean_error: column(&|own| own.clean_error.mean).unwrap_or(f64::NAN),
             corrupted_error: column(&Finalist::corrupted).filter(|error| error.is_finite()),
+            corrupted_deviation: std(&all.iter().map(|own| own.corrupted()).collect::<Vec<_>>())
+                .filter(|deviation| all.len() > 1 && deviation.is_finite()),
             own: if is_own { Gains::default() } else { over(&|run| run.read.finalists.first()) },
             kept: (label != KEPT && runs.iter().any(Run::had_a_choice)).then(|| over(&Run::kept)),
             network: label,
@@ -305,7 +312,32 @@ fn group(name: String, runs: &[Run]) -> Group {
         Curve { arm: arm.to_owned(), seconds, best: quartiles(&curves) }
     };
     let arms = names.into_iter().filter(measures_own).map(curve).collect();
-    Group { name, seeds: runs.iter().map(|run| run.read.seed).collect(), networks, arms }
+    let seeds = runs.iter().map(|run| run.read.seed).collect();
+    Group { name, seeds, networks, arms, goes_with_corrupted_error: going_with_it(runs) }
+}
+
+/// Rank correlations with the corrupted error among the networks of each search, those that are the same once; means over searches.
+fn going_with_it(runs: &[Run]) -> BTreeMap<&'static str, f64> {
+    let columns: [(&'static str, &dyn Fn(&Finalist) -> f64); 3] = [
+        ("clean error", &|own| own.clean_error.mean),
+        ("parameters", &|own| own.params as f64),
+        ("error on images kept back", &|own| own.validation_error.as_ref().map_or(f64::NAN, |error| error.mean)),
+    ];
+    let correlation = |run: &Run, column: &dyn Fn(&Finalist) -> f64| {
+        let mut different: Vec<&Finalist> = vec![];
+        for own in &run.read.finalists {
+            if different.iter().all(|other| (&other.arch, &other.optimizer) != (&own.arch, &own.optimizer)) {
+                different.push(own);
+            }
+        }
+        let values = |of: &dyn Fn(&Finalist) -> f64| different.iter().map(|own| of(own)).collect::<Vec<_>>();
+        spearman(&values(&Finalist::corrupted), &values(column)).ok()?.value.filter(|value| value.is_finite())
+    };
+    let over_runs = |(name, column): &(&'static str, &dyn Fn(&Finalist) -> f64)| {
+        let known: Vec<f64> = runs.iter().filter_map(|run| correlation(run, column)).collect();
+        Some((*name, mean(&known)?))
+    };
+    columns.iter().filter_map(over_runs).collect()
 }
 
 /// The networks that two groups kept against each other, over the seeds that both have.
@@ -318,7 +350,7 @@ fn pair(one: &(String, Vec<Run>), other: &(String, Vec<Run>)) -> Pair {
 /// The networks of all groups as a table.
 fn table(groups: &[Group]) -> Table {
     let choice = groups.iter().flat_map(|group| &group.networks).any(|row| row.kept.is_some());
-    let mut header = vec!["search", "searches", "network", "parameters", "clean error", "corrupted error"];
+    let mut header = vec!["search", "searches", "network", "parameters", "clean error", "corrupted error", "deviation"];
     header.extend(["gain of the search's own, clean", "gain of the search's own, corrupted"]);
     header.extend(choice.then_some(["gain of the kept, clean", "gain of the kept, corrupted"]).into_iter().flatten());
     let shown = |gain: &Option<Paired>| gain.as_ref().map_or("-".to_owned(), Paired::to_string);
@@ -330,6 +362,7 @@ fn table(groups: &[Group]) -> Table {
             format!("{:.0}", row.params),
             format!("{:.2}", row.clean_error),
             row.corrupted_error.map_or("-".to_owned(), |error| format!("{error:.2}")),
+            row.corrupted_deviation.map_or("-".to_owned(), |deviation| format!("{deviation:.2}")),
         ];
         cells.extend([&row.own.clean, &row.own.corrupted].map(shown));
         let none = Gains::default();
@@ -343,6 +376,15 @@ fn table(groups: &[Group]) -> Table {
 
 fn text(answer: &Answer) -> String {
     let mut text = table(&answer.groups).text();
+    for group in answer.groups.iter().filter(|group| !group.goes_with_corrupted_error.is_empty()) {
+        let known: Vec<String> =
+            group.goes_with_corrupted_error.iter().map(|(name, value)| format!("{name} {value:.2}")).collect();
+        text += &format!(
+            "{}: rank correlation with the corrupted error among the networks of a search: {}\n",
+            group.name,
+            known.join(", ")
+        );
+    }
     text += "errors in percent points, means over searches; a gain is by how many points the search's own network, or the one that it \
              kept, errs less than this one, seed by seed (bounds at 95 %: exact below 20 searches, and none below six)\n";
     for Pair { group, against, gains } in &answer.pairs {

@@ -182,8 +182,8 @@ fn messages_name_what_was_given() {
 #[test]
 fn every_method_reads_or_refuses_the_space() {
     let scratch = Scratch::new();
-    scratch.write("space.toml", "space = \"darts\"\n");
-    let refused = ["--space", "`darts` is unknown"];
+    scratch.write("space.toml", "space = \"cubes\"\n");
+    let refused = ["--space", "`cubes` is unknown"];
     for method in ["genas", "random", "croze", "flatnas"] {
         let args = ["search", "--method", method, "--config", "space.toml", "--out", "out"];
         scratch.bad(2, &args, &refused);

@@ -84,6 +84,15 @@ fn searches_of_several_seeds_are_compared() {
             assert!(found["pairs"] == 3 && found["bounds"].is_null(), "{row}");
         }
     }
+    // By how much one and the same network differs between trainings.
+    let largest = networks.iter().find(|row| row["network"] == "largest").unwrap();
+    let corrupted = |result: &Value| error(&network(result, "largest"), "mean_corrupted_error");
+    let middle = mean(&corrupted);
+    let deviation = (mean(&|result| (corrupted(result) - middle).powi(2)) * 3.0 / 2.0).sqrt();
+    assert!((largest["corrupted_deviation"].as_f64().unwrap() - deviation).abs() < 1e-9, "{largest}");
+    let known = group["goes_with_corrupted_error"].as_object().unwrap();
+    assert_eq!(known.keys().collect::<Vec<_>>(), ["clean error", "error on images kept back", "parameters"]);
+    assert!(known.values().all(|value| value.as_f64().unwrap().abs() <= 1.0), "{known:?}");
     for arm in group["arms"].as_array().unwrap() {
         let medians: Vec<f64> = arm["best"].as_array().unwrap().iter().map(|at| at[1].as_f64().unwrap()).collect();
         assert!(medians.len() == 6 && medians.windows(2).all(|pair| pair[0] <= pair[1]), "{arm}");
