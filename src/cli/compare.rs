@@ -316,9 +316,12 @@ fn group(name: String, runs: &[Run]) -> Group {
     Group { name, seeds, networks, arms, goes_with_corrupted_error: going_with_it(runs) }
 }
 
+/// What is known of a network, with its name.
+type Column<'a> = (&'static str, &'a dyn Fn(&Finalist) -> f64);
+
 /// Rank correlations with the corrupted error among the networks of each search, those that are the same once; means over searches.
 fn going_with_it(runs: &[Run]) -> BTreeMap<&'static str, f64> {
-    let columns: [(&'static str, &dyn Fn(&Finalist) -> f64); 3] = [
+    let columns: [Column; 3] = [
         ("clean error", &|own| own.clean_error.mean),
         ("parameters", &|own| own.params as f64),
         ("error on images kept back", &|own| own.validation_error.as_ref().map_or(f64::NAN, |error| error.mean)),
@@ -333,7 +336,7 @@ fn going_with_it(runs: &[Run]) -> BTreeMap<&'static str, f64> {
         let values = |of: &dyn Fn(&Finalist) -> f64| different.iter().map(|own| of(own)).collect::<Vec<_>>();
         spearman(&values(&Finalist::corrupted), &values(column)).ok()?.value.filter(|value| value.is_finite())
     };
-    let over_runs = |(name, column): &(&'static str, &dyn Fn(&Finalist) -> f64)| {
+    let over_runs = |(name, column): &Column| {
         let known: Vec<f64> = runs.iter().filter_map(|run| correlation(run, column)).collect();
         Some((*name, mean(&known)?))
     };
