@@ -2,30 +2,10 @@
 
 use serde_json::Value;
 
+use crate::SMALL_CROZE;
 use crate::program::Scratch;
 
-const SEARCH: [&str; 20] = [
-    "search",
-    "--quiet",
-    "--data",
-    "digits",
-    "--config",
-    "small.toml",
-    "--method",
-    "croze",
-    "--channels",
-    "4",
-    "--pool",
-    "4",
-    "--epochs",
-    "1",
-    "--attacks",
-    "",
-    "--evaluations",
-    "6",
-    "--arms",
-    "proxy,random",
-];
+const MORE: [&str; 4] = ["--epochs", "1", "--arms", "proxy,random"];
 
 fn scratch() -> Scratch {
     let scratch = Scratch::new();
@@ -36,7 +16,7 @@ fn scratch() -> Scratch {
 #[test]
 fn searches_of_several_seeds_are_compared() {
     let scratch = scratch();
-    let several = [&SEARCH[..], &["--search-seeds", "3", "--seed", "4", "--out", "all", "--json"]].concat();
+    let several = [&SMALL_CROZE[..], &MORE, &["--search-seeds", "3", "--seed", "4", "--out", "all", "--json"]].concat();
     // But for the time that it took.
     let compared = |args: &[&str]| -> Value {
         let mut answer = scratch.json(args);
@@ -103,7 +83,7 @@ fn searches_of_several_seeds_are_compared() {
     assert_eq!(compared(&several), answer);
     assert!(scratch.read("all/seed-5/history.jsonl") == before);
     // The seeds are those of searches by themselves.
-    scratch.good(&[&SEARCH[..], &["--seed", "5", "--out", "alone"]].concat());
+    scratch.good(&[&SMALL_CROZE[..], &MORE, &["--seed", "5", "--out", "alone"]].concat());
     assert!(scratch.read("alone/best.safetensors") == scratch.read("all/seed-5/best.safetensors"));
 
     let two = ["compare", "all/seed-4", "all/seed-6", "--csv", "table.csv", "--plot", "curves.svg"];
@@ -117,10 +97,10 @@ fn searches_of_several_seeds_are_compared() {
     scratch.bad(2, &["compare", "all"], &["all", "no result.json"]);
     scratch.write("broken/result.json", "{\"method\": 3}");
     scratch.bad(2, &["compare", "broken"], &["broken/result.json"]);
-    scratch.bad(2, &[&SEARCH[..], &["--search-seeds", "0", "--out", "x"]].concat(), &["--search-seeds"]);
-    scratch.bad(2, &[&SEARCH[..], &["--search-seeds", "2"]].concat(), &["--out"]);
+    scratch.bad(2, &[&SMALL_CROZE[..], &MORE, &["--search-seeds", "0", "--out", "x"]].concat(), &["--search-seeds"]);
+    scratch.bad(2, &[&SMALL_CROZE[..], &MORE, &["--search-seeds", "2"]].concat(), &["--out"]);
     // Other settings are another group; over seeds that both have, they are a pair.
-    scratch.good(&[&SEARCH[..], &["--seed", "5", "--max-params", "9000", "--out", "small"]].concat());
+    scratch.good(&[&SMALL_CROZE[..], &MORE, &["--seed", "5", "--max-params", "9000", "--out", "small"]].concat());
     let answer = scratch.json(&["compare", "alone", "small", "--json"]);
     assert_eq!(
         (answer["groups"].as_array().unwrap().len(), &answer["pairs"][0]["gains"]["clean"]["pairs"]),

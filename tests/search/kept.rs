@@ -4,30 +4,10 @@ use altiplano::data;
 use altiplano::measure::trial::{images_kept_back, training_images};
 use serde_json::Value;
 
+use crate::SMALL_CROZE;
 use crate::program::Scratch;
 
-const SEARCH: [&str; 20] = [
-    "search",
-    "--quiet",
-    "--data",
-    "digits",
-    "--config",
-    "small.toml",
-    "--method",
-    "croze",
-    "--channels",
-    "4",
-    "--pool",
-    "4",
-    "--epochs",
-    "3",
-    "--attacks",
-    "",
-    "--evaluations",
-    "6",
-    "--arms",
-    "proxy",
-];
+const MORE: [&str; 4] = ["--epochs", "3", "--arms", "proxy"];
 
 fn mean(finalist: &Value, name: &str) -> f64 {
     finalist[name]["mean"].as_f64().unwrap()
@@ -46,7 +26,7 @@ fn the_network_is_kept_that_errs_least_on_images_kept_back() {
     let mut others = 0;
     for seed in ["1", "2"] {
         let run = format!("run-{seed}");
-        let text = scratch.good(&[&SEARCH[..], &["--out", &run, "--seed", seed]].concat());
+        let text = scratch.good(&[&SMALL_CROZE[..], &MORE, &["--out", &run, "--seed", seed]].concat());
         let result = read(&run);
         let finalists = result["finalists"].as_array().unwrap();
         assert_eq!(finalists.len(), 4);
@@ -106,12 +86,12 @@ fn the_network_is_kept_that_errs_least_on_images_kept_back() {
 
     // Without such images the search's own network is kept.
     scratch.write("small.toml", settings(0));
-    scratch.good(&[&SEARCH[..], &["--out", "own"]].concat());
+    scratch.good(&[&SMALL_CROZE[..], &MORE, &["--out", "own"]].concat());
     let result = read("own");
     let finalists = result["finalists"].as_array().unwrap();
     assert!(finalists.iter().enumerate().all(|(place, own)| own["kept"] == (place == 0)));
     assert!(finalists.iter().all(|own| own.get("validation_error").is_none()));
     assert_eq!(result["final"]["training_images"], 1442);
     scratch.write("small.toml", settings(900));
-    scratch.bad(2, &[&SEARCH[..], &["--out", "x"]].concat(), &["finals.kept_back", "900 of 1442"]);
+    scratch.bad(2, &[&SMALL_CROZE[..], &MORE, &["--out", "x"]].concat(), &["finals.kept_back", "900 of 1442"]);
 }

@@ -24,3 +24,24 @@ mod resume;
 mod surrogate_mlp;
 #[cfg(feature = "cli")]
 mod truth;
+
+/// A search of seconds, whose sizes are in `small.toml`; without arms and epochs.
+#[cfg(feature = "cli")]
+const SMALL_CROZE: [&str; 16] = [
+    "search",
+    "--quiet",
+    "--data",
+    "digits",
+    "--config",
+    "small.toml",
+    "--method",
+    "croze",
+    "--channels",
+    "4",
+    "--pool",
+    "4",
+    "--attacks",
+    "",
+    "--evaluations",
+    "6",
+];
