@@ -484,3 +484,7 @@ impl<'a> Run<'a> {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "run_tests.rs"]
+mod tests;

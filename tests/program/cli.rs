@@ -73,6 +73,13 @@ fn a_number_of_candidates_is_met_or_refused() {
         assert_eq!(plan["config"]["evaluations"].to_string(), asked, "{plan}");
         let arms = plan["arms"].as_array().unwrap();
         assert!(arms.len() == if method == "random" { 1 } else { 4 });
+        // An arm of the same candidates measures nothing anew; images kept back train nobody.
+        let work: Vec<f64> = arms.iter().map(|arm| arm["images_per_candidate"].as_f64().unwrap()).collect();
+        assert!(work.iter().enumerate().all(|(place, work)| (*work == 0.0) == (place == 3)), "{work:?}");
+        let training = &plan["config"]["training"];
+        let (epochs, batch) = (training["epochs"].as_u64().unwrap(), training["batch"].as_u64().unwrap());
+        let steps = plan["training_steps"].as_u64().unwrap() / epochs;
+        assert!((steps * batch).abs_diff(1442 - 288) < batch, "{steps} steps of {batch}");
         assert!(arms.iter().all(|arm| arm["candidates"] == asked.parse::<u64>().unwrap()), "{plan}");
         scratch.bad(2, &[&["search", "--out", "out"][..], &own, &["15626"]].concat(), &["--evaluations", "15625"]);
     }
