@@ -15,9 +15,12 @@ use crate::measure::zero_cost::Proxy;
 use crate::measure::zero_cost::score::Scorer;
 use crate::nn::Model;
 use crate::nn::bank::Bank;
+use crate::nn::darts;
 use crate::nn::nas_bench_201::{Form, Network, Supernet, family};
+use crate::nn::space;
 use crate::nn::tensors::{Named, Values, fresh, upload};
 use crate::philox::Stream;
+use crate::space::darts::Darts;
 use crate::space::nas_bench_201::{Cell, Macro, NasBench201, SIZE};
 use crate::space::{Arch, Space};
 use crate::train::feed::{Pick, Resident};
@@ -137,7 +140,7 @@ impl Suites<'_> {
         scenes.push(Scene::digits(self)?);
         let mut go = true;
         for scene in &scenes {
-            for lines in [Self::draws, Self::training, Self::generation] {
+            for lines in [Self::draws, Self::training, Self::generation, Self::generation_of_darts] {
                 if !go {
                     return Ok(false);
                 }
@@ -265,9 +268,31 @@ impl Suites<'_> {
     /// A generation of GeNAS's evolution: fifty paths of a supernet, each under noise of three levels, in three populations;
     /// beside the same passes one by one, for which a plan is compiled once and takes one path after the other.
     fn generation(&self, scene: &Scene) -> Result<Vec<Line>> {
+        let mut order: Vec<usize> = (0..SIZE).collect();
+        Stream::new(5, PROXIES_PURPOSE, 1).shuffle(&mut order);
+        let archs = order.into_iter().take(GENERATION).filter_map(Cell::from_index);
+        let paths: Vec<Vec<u8>> = archs.map(|arch| Supernet::path(&arch)).collect();
+        self.generation_of(scene, &Supernet { sizes: scene.sizes }, &paths, "a supernet")
+    }
+
+    /// The same in the space that GeNAS was published on.
+    fn generation_of_darts(&self, scene: &Scene) -> Result<Vec<Line>> {
+        let Macro { height, width, in_channels, classes, .. } = scene.sizes;
+        let (channels, cells) = if height < 16 { (4, 3) } else { (16, 8) };
+        let input = [height, width, in_channels];
+        let model =
+            darts::Supernet { sizes: darts::Sizes { channels, cells, norms_behind_pools: true, input, classes } };
+        let (darts, mut draw): (&dyn Space, _) = (&Darts, Stream::new(5, PROXIES_PURPOSE, 2));
+        let mut paths = vec![];
+        for _ in 0..GENERATION {
+            paths.extend(space::Supernet::path(&model, &darts.sample(&mut draw)?));
+        }
+        self.generation_of(scene, &model, &paths, &format!("a supernet of {cells} DARTS cells of {channels} channels"))
+    }
+
+    fn generation_of(&self, scene: &Scene, model: &dyn Model, paths: &[Vec<u8>], whose: &str) -> Result<Vec<Line>> {
         let setting = scene.setting(self);
-        let model = Supernet { sizes: scene.sizes };
-        let pass = graph(&model, scene.batch, Statistics::Running)?;
+        let pass = graph(model, scene.batch, Statistics::Running)?;
         let stores = Stores::new(self.gpu, &pass, 1)?;
         let weights = stores.of(Role::Weights)?.clone();
         upload(self.gpu, &weights, 0, &fresh(weights.contents(), 5))?;
@@ -279,10 +304,6 @@ impl Suites<'_> {
             maker.submit(3, level as u32, sigma)?;
             makers.push(maker);
         }
-        let mut order: Vec<usize> = (0..SIZE).collect();
-        Stream::new(5, PROXIES_PURPOSE, 1).shuffle(&mut order);
-        let archs = order.into_iter().take(GENERATION).filter_map(Cell::from_index);
-        let paths: Vec<Vec<u8>> = archs.map(|arch| Supernet::path(&arch)).collect();
         let forward = |paths: &[Vec<u8>], maker: &Perturbation| {
             let subject = |path: &Vec<u8>| Subject {
                 weights: maker.copy(0, 0),
@@ -292,7 +313,7 @@ impl Suites<'_> {
             let subjects: Vec<Subject> = paths.iter().map(subject).collect();
             Forward::new(&setting, model.input(), scene.batch, &pass, &subjects)
         };
-        let together = makers.iter().map(|maker| forward(&paths, maker)).collect::<Result<Vec<_>>>()?;
+        let together = makers.iter().map(|maker| forward(paths, maker)).collect::<Result<Vec<_>>>()?;
         let mut alone = makers.iter().map(|maker| forward(&paths[..1], maker)).collect::<Result<Vec<_>>>()?;
         let (images, picks) = (scene.images(), scene.picks());
         let mut work = [(Cost::default(), 0), (Cost::default(), 0)];
@@ -309,7 +330,7 @@ impl Suites<'_> {
                 }
             }
         }
-        let what = format!("{GENERATION} paths of a supernet under {} levels of noise", LEVELS.len());
+        let what = format!("{GENERATION} paths of {whose} under {} levels of noise", LEVELS.len());
         let names = [format!("{what}, one by one"), format!("{what} as populations / one by one")];
         let run = |which| match which {
             0 => paths.iter().try_for_each(|path| {

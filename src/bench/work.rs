@@ -8,9 +8,13 @@ use std::sync::Arc;
 use crate::error::{Result, unknown};
 use crate::graph::{Builder, Geometry, Graph, Op, Role, Shape, Statistics, TensorId};
 use crate::nn::Model;
+use crate::nn::darts;
 use crate::nn::nas_bench_201::{Network, Supernet};
 use crate::nn::resnet::ResNet50;
+use crate::nn::space;
 use crate::nn::tensors::{Values, to_logical};
+use crate::space::Space;
+use crate::space::darts::Darts;
 use crate::space::nas_bench_201::{Cell, Macro};
 use crate::train::step::{Optimizer, Rates, StepOptions, Update, build};
 
@@ -55,6 +59,10 @@ const PRODUCT: &str = "matmul_512";
 pub const RESNET: [&str; 3] = ["resnet50_train", "resnet50_eval", "resnet50_latency"];
 /// A training step of the supernet of a quick search on 32x32 pictures; no peer has it.
 pub const SUPERNET: &str = "train_supernet_c8_s16";
+/// The same of DARTS cells, eight cells of 16 channels on the pictures as they are; and the cells of its path, the published
+/// `GENAS_FLATNESS_CIFAR10`.
+const DARTS_SUPERNET: &str = "train_darts_supernet_c16_s32";
+const CELLS: &str = "3,6,0,4,4,0,6,6,0,0,0,0,4,3,5,2,0,6,4,0,3,0,6,0,0,5,0,7";
 
 /// Names of all items that peers have too.
 pub fn names() -> Vec<String> {
@@ -83,7 +91,7 @@ pub fn representative() -> Vec<String> {
         .flat_map(|arch| ["train", "fwd_eval"].map(|kind| format!("{kind}_{}_n1{}", arch.0, WIDE.0)))
         .collect();
     names.push(format!("sam_conv3_n1{}", WIDE.0));
-    names.extend([SUPERNET, PRODUCT, RESNET[0], RESNET[1]].map(String::from));
+    names.extend([SUPERNET, DARTS_SUPERNET, PRODUCT, RESNET[0], RESNET[1]].map(String::from));
     names.extend(layers.flat_map(|layer| ["fwd", "bwd"].map(|pass| format!("{pass}_{}{}", layer.0, WIDE.0))));
     names
 }
@@ -149,7 +157,17 @@ impl Work {
     pub fn named(name: &str) -> Result<Self> {
         match name {
             PRODUCT => return Ok(product()),
-            SUPERNET => return supernet(),
+            SUPERNET => {
+                let sizes = Macro { channels: 8, cells: 1, in_channels: 3, height: 16, width: 16, classes: 10 };
+                return supernet(&Supernet { sizes }, Supernet::path(&ARCHS[1].1.parse()?));
+            }
+            DARTS_SUPERNET => {
+                let (input, norms_behind_pools) = ([32, 32, 3], true);
+                let sizes = darts::Sizes { channels: 16, cells: 8, norms_behind_pools, input, classes: 10 };
+                let model = darts::Supernet { sizes };
+                let path = space::Supernet::path(&model, &Darts.parse(CELLS)?);
+                return supernet(&model, path.unwrap_or_default());
+            }
             _ => {}
         }
         if let Some(which) = RESNET.iter().position(|known| *known == name) {
@@ -277,19 +295,17 @@ fn resnet(which: usize) -> Result<Work> {
     Ok(Work { alone: which == 2, ..pass.work()? })
 }
 
-/// One step of the supernet on the path of the mixed architecture: 8 channels, 16x16, batch 64.
-fn supernet() -> Result<Work> {
-    let sizes = Macro { channels: 8, cells: 1, in_channels: 3, height: 16, width: 16, classes: 10 };
-    let model = Supernet { sizes };
+/// A training step of a path of a supernet.
+fn supernet(model: &dyn Model, path: Vec<u8>) -> Result<Work> {
     let batch = 64;
     let update = Some(Update { clip: true, ..Update::default() });
     let statistics = Statistics::Batch { update: true };
-    let step = build(&model, &StepOptions { batch, statistics, smoothing: 0.0, update, gradients: false })?;
+    let step = build(model, &StepOptions { batch, statistics, smoothing: 0.0, update, gradients: false })?;
     let rates = Rates { rate: 0.02, momentum: 0.9, statistics_momentum: 0.1, clip: 5.0, ..Rates::default() };
     Ok(Work {
-        inputs: network_inputs(&model, batch, vec![], rates),
+        inputs: network_inputs(model, batch, vec![], rates),
         graph: Arc::new(step.graph),
-        path: Supernet::path(&ARCHS[1].1.parse()?),
+        path,
         batch,
         alone: false,
         seen: vec![step.mean],
@@ -366,7 +382,7 @@ mod tests {
                     }
                 }
                 () if name == PRODUCT => 512,
-                () if name == SUPERNET => 64,
+                () if name == SUPERNET || name == DARTS_SUPERNET => 64,
                 () if name.ends_with("_b128") => 128,
                 () => 32,
             };

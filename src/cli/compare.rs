@@ -15,7 +15,6 @@ use crate::report::statistics::{mean, quartiles, spearman, std};
 use crate::report::table::Table;
 use crate::search::archive::Entry;
 use crate::search::config::SearchConfig;
-use crate::search::objectives::{Measures, ObjectivesConfig};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -241,19 +240,12 @@ impl Run {
     /// The best so far of an arm, by the objective of the search itself.
     fn best_so_far(&self, arm: &str) -> Vec<f64> {
         let scale = self.read.arms.first().map_or(1.0, |arm| arm.scale);
-        let measure = |measures: &Measures, name: &str| measures.get(name).copied().unwrap_or(f64::NAN);
-        let value = |entry: &Entry| match &self.read.config.objectives {
-            ObjectivesConfig::Single { maximize } => measure(&entry.measures, maximize),
-            ObjectivesConfig::ErrorAndRobustness { alpha, .. } => {
-                let robustness = measure(&entry.measures, "robustness");
-                -(alpha * measure(&entry.measures, "error") + (1.0 - alpha) * scale * robustness)
-            }
-        };
+        let objectives = self.read.config.objectives.open(f64::INFINITY);
         let mut best = f64::NAN;
         let own = self.history.iter().filter(|entry| entry.arm == arm && !entry.given);
         // The maximum with NaN is the other.
         own.map(|entry| {
-            best = best.max(value(entry));
+            best = best.max(-objectives.first(&entry.measures, scale));
             best
         })
         .collect()

@@ -22,6 +22,7 @@ mod names;
 mod pictures;
 mod place;
 mod progress;
+mod rank;
 mod run;
 mod score;
 mod search;
@@ -98,6 +99,8 @@ enum Command {
     Search(Box<search::Args>),
     /// Finished searches beside each other, seed by seed: what they found, and what they are held against.
     Compare(compare::Args),
+    /// Accuracy, flatness and angle of architectures with the weights of a search's supernet.
+    Rank(rank::Args),
     /// Zero-cost proxies of untrained networks.
     Score(score::Args),
     /// Rank correlation of proxy scores with known accuracies, beside params, flops and chance.
@@ -162,6 +165,7 @@ pub fn main_with(registry: Registry) -> ExitCode {
         Command::Space(args) => space::run(&global, &args),
         Command::Search(args) => search::run(&global, &args),
         Command::Compare(args) => compare::run(&global, &args),
+        Command::Rank(args) => rank::run(&global, &args),
         Command::Score(args) => score::run(&global, &args),
         Command::Correlate(args) => correlate::run(&global, &args),
         Command::Train(args) => train::run(&global, &args),

@@ -10,7 +10,11 @@ use super::args::Sizes;
 use crate::error::Result;
 use crate::nn::count::Cost;
 use crate::nn::space::{Build, Networks};
+use crate::philox::Stream;
 use crate::space::Space;
+
+/// Purpose word: what is chosen where an architecture is repaired.
+const REPAIR_PURPOSE: u32 = 0x5245_5041;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -29,6 +33,9 @@ enum Sub {
         /// The architecture's name in its space.
         #[arg(long)]
         arch: String,
+        /// Make one of what is no architecture, at random (--seed) where there is a choice.
+        #[arg(long)]
+        repair: bool,
     },
 }
 
@@ -47,6 +54,9 @@ struct Listed {
 struct Info {
     space: String,
     arch: String,
+    /// What it was made of, if that was no architecture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repaired: Option<String>,
     build: Build,
     params: u64,
     macs: u64,
@@ -73,13 +83,19 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
             let list: Vec<Listed> = global.registry.spaces().map(listed).collect();
             global.print(&list, || list.iter().map(Listed::text).collect())
         }
-        Sub::Info { sizes, arch } => {
+        Sub::Info { sizes, arch: text, repair } => {
             let family = sizes.stand_alone(global)?;
-            let arch = family.parse(arch)?;
+            let parsed = family.parse(text);
+            let is_repaired = *repair && parsed.is_err();
+            let arch = match is_repaired {
+                true => family.repaired(family.read(text)?, &mut Stream::new(global.seed, REPAIR_PURPOSE, 0))?,
+                false => parsed?,
+            };
             let Cost { params, macs } = family.cost(&arch)?;
             let info = Info {
                 space: family.name().into(),
                 arch: family.show(&arch),
+                repaired: is_repaired.then(|| text.clone()),
                 build: family.build.clone(),
                 params,
                 macs,
@@ -112,8 +128,10 @@ impl Info {
             (true, None) => String::new(),
             (false, _) => format!("isomorphic to {representative}"),
         };
+        let repaired =
+            self.repaired.as_ref().map_or(String::new(), |text| format!("repaired: {text} is no architecture\n"));
         format!(
-            "{arch}\n{params} parameters, {macs} multiply-adds for an image of {height}x{width}, {} classes ({})\n{}",
+            "{repaired}{arch}\n{params} parameters, {macs} multiply-adds for an image of {height}x{width}, {} classes ({})\n{}",
             build.classes,
             build.words(),
             remark.as_ref().unwrap_or(&same)

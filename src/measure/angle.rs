@@ -51,14 +51,18 @@ impl Angle {
         Ok(Angle(all))
     }
 
-    /// The angle of an architecture in radians, 0 to pi, and the length of its vector.
+    /// The angle of an architecture in radians, 0 to pi, and the length of its vector; `None` if it is not defined for the supernet.
+    /// A network without a way from its input to its answer has the angle 0.
     ///
     /// # Errors
-    /// If it is not defined for the supernet, or the weights are another one's.
-    pub fn of(&self, supernet: &dyn Supernet, arch: &Arch, released: bool) -> Result<(f64, usize)> {
-        let none = || Error::invalid("angle", "is not defined for the networks of this space");
+    /// If the weights are another supernet's.
+    pub fn of(&self, supernet: &dyn Supernet, arch: &Arch, released: bool) -> Result<Option<(f64, usize)>> {
+        let Some(pieces) = supernet.direction(arch, released) else { return Ok(None) };
+        if pieces.is_empty() {
+            return Ok(Some((0.0, 0)));
+        }
         let mut sum = Products::default();
-        for (piece, times) in supernet.direction(arch, released).ok_or_else(none)? {
+        for (piece, times) in pieces {
             let own = match piece {
                 Piece::Tensor(name) => {
                     *self.0.get(&name).ok_or_else(|| Error::invalid(format!("tensor {name}"), "is missing"))?
@@ -74,7 +78,7 @@ impl Angle {
         }
         // Rounding may leave the range of a cosine.
         let cosine = sum.across / (sum.before.sqrt() * sum.after.sqrt());
-        Ok((cosine.clamp(-1.0, 1.0).acos(), sum.length))
+        Ok(Some((cosine.clamp(-1.0, 1.0).acos(), sum.length)))
     }
 }
 

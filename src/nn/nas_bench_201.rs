@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::count::{Cost, cost};
-use super::space::{self, Build, Family, ImageInfo, Networks, Options, Purpose};
+use super::space::{self, Build, Family, ImageInfo, Networks, Options, Piece, Purpose};
 use super::tensors::Named;
 use super::{Heads, Layers, Model};
 use crate::error::Result;
@@ -249,6 +249,45 @@ impl space::Supernet for Supernet {
     fn source(&self, name: &str, arch: &Arch) -> Option<String> {
         inherited_name(name, &arch.try_into().ok()?)
     }
+
+    /// As the authors of RLNAS put it together for this space (Zhang et al. 2021, `nas_bench_201` of their code), whom GeNAS's follow: the
+    /// filters on the ways from a cell's input to its output, as often as there are ways through them, pools as constants, and what all
+    /// architectures have. Connections add nothing. A cell without a way has no vector.
+    fn direction(&self, arch: &Arch, _released: bool) -> Option<Vec<(Piece, usize)>> {
+        let Cell(ops) = Cell::try_from(arch).ok()?;
+        let ways = ways(&ops);
+        if ways.iter().all(|ways| *ways == 0) {
+            return Some(vec![]);
+        }
+        let tensor = |name: &str, part: &str| (Piece::Tensor(format!("{name}.{part}")), 1);
+        let ([stem, _], [norm, classifier]) = (Form::Tiny.stem(), Form::Tiny.head());
+        let mut pieces = vec![tensor(stem, "weight")];
+        for (name, part) in [(norm, "weight"), (norm, "bias"), (classifier, "weight"), (classifier, "bias")] {
+            pieces.push(tensor(name, part));
+        }
+        let (mut index, mut channels) = (0, self.sizes.channels);
+        for stage in 0..3 {
+            if stage > 0 {
+                let [name, shortcut] = Form::Tiny.reduction(stage, index);
+                let filters = [format!("{name}.conv_a.op.1"), format!("{name}.conv_b.op.1"), shortcut];
+                pieces.extend(filters.iter().map(|filter| tensor(filter, "weight")));
+                (index, channels) = (index + 1, 2 * channels);
+            }
+            for number in 0..self.sizes.cells {
+                let name = Form::Tiny.cell(stage, number, index);
+                for (edge, &op) in ops.iter().enumerate().filter(|(edge, _)| ways[*edge] > 0) {
+                    let piece = match op {
+                        Op::None | Op::SkipConnect => continue,
+                        Op::AvgPool3x3 => Piece::Constant { value: 1.0 / 9.0, count: 9 * channels },
+                        op => Piece::Tensor(format!("{name}.layers.{edge}.{}.op.1.weight", op.name())),
+                    };
+                    pieces.push((piece, ways[edge]));
+                }
+                index += 1;
+            }
+        }
+        Some(pieces)
+    }
 }
 
 impl Model for Network {
@@ -279,6 +318,20 @@ impl Model for Supernet {
         let mut cell = |layers: &mut Layers, name: &str, x| super_cell(layers, name, x, &choices);
         skeleton(layers, x, &self.sizes, Form::Tiny, &mut cell)
     }
+}
+
+/// How many ways from a cell's input to its output go through each edge.
+fn ways(ops: &[Op; 6]) -> [usize; 6] {
+    let is_live = |edge: usize| usize::from(ops[edge] != Op::None);
+    let (mut to, mut from) = ([1usize, 0, 0, 0], [0usize, 0, 0, 1]);
+    // Edges stand in the order of the nodes that they lead to.
+    for (edge, &(source, node)) in EDGES.iter().enumerate() {
+        to[node] += to[source] * is_live(edge);
+    }
+    for (edge, &(source, node)) in EDGES.iter().enumerate().rev() {
+        from[source] += from[node] * is_live(edge);
+    }
+    std::array::from_fn(|edge| to[EDGES[edge].0] * from[EDGES[edge].1] * is_live(edge))
 }
 
 /// Appends one cell, given its name and input.
@@ -403,4 +456,75 @@ fn mixed_convolution(layers: &mut Layers, name: &str, x: TensorId, shape: Shape,
     }
     let outer = Guard::new(choice, both);
     layers.within(outer, |layers| layers.batch_norm(&format!("{name}.op.2"), y, false))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::space::Supernet as _;
+    use super::*;
+    use crate::graph::store::Contents;
+    use crate::graph::{Role, Statistics};
+    use crate::measure::angle::Angle;
+    use crate::nn::tensors::fresh;
+    use crate::train::step::{StepOptions, build};
+
+    /// The cosine of vectors that are put together way by way, as the authors of RLNAS do.
+    fn by_ways(weights: [&Named; 2], cell: &Cell, sizes: &Macro) -> Option<f64> {
+        let ways: [&[usize]; 4] = [&[3], &[1, 5], &[0, 2, 5], &[0, 4]];
+        let live = ways.iter().filter(|way| way.iter().all(|&edge| cell.0[edge] != Op::None));
+        let live: Vec<_> = live.collect();
+        if live.is_empty() {
+            return None;
+        }
+        let vector = |named: &Named| {
+            let mut all: Vec<f32> = vec![];
+            let mut names: Vec<String> =
+                ["stem.0.weight", "lastact.0.weight", "lastact.0.bias"].map(str::to_owned).into();
+            names.extend(["classifier.weight", "classifier.bias"].map(str::to_owned));
+            for index in [sizes.cells, 2 * sizes.cells + 1] {
+                let parts = ["conv_a.op.1", "conv_b.op.1", "downsample.1"];
+                names.extend(parts.map(|part| format!("cells.{index}.{part}.weight")));
+            }
+            for way in &live {
+                for index in (0..3 * sizes.cells + 2).filter(|index| (index + 1) % (sizes.cells + 1) > 0) {
+                    let channels = sizes.channels << (index / (sizes.cells + 1));
+                    for &edge in **way {
+                        match cell.0[edge] {
+                            Op::AvgPool3x3 => all.extend(vec![1.0 / 9.0; 9 * channels]),
+                            Op::None | Op::SkipConnect => {}
+                            op => names.push(format!("cells.{index}.layers.{edge}.{}.op.1.weight", op.name())),
+                        }
+                    }
+                }
+            }
+            names.iter().for_each(|name| all.extend(&named[name].data));
+            all
+        };
+        let [a, b] = weights.map(vector);
+        let product = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+        Some(product(&a, &b) / (product(&a, &a) * product(&b, &b)).sqrt())
+    }
+
+    #[test]
+    fn angle_is_that_of_all_ways() {
+        let sizes = Macro { channels: 4, cells: 2, in_channels: 3, height: 8, width: 8, classes: 5 };
+        let model = Supernet { sizes };
+        let statistics = Statistics::Running;
+        let options = StepOptions { batch: 2, statistics, smoothing: 0.0, update: None, gradients: false };
+        let contents = Contents::of(&build(&model, &options).unwrap().graph, &[Role::Weights]).unwrap();
+        let (before, mut after) = (fresh(&contents, 1), fresh(&contents, 2));
+        after.insert("lastact.0.bias".to_owned(), crate::nn::tensors::Values { dims: vec![16], data: vec![0.3; 16] });
+        let angle = Angle::new(&before, &after).unwrap();
+        let mut dead = 0;
+        for number in (0..15_625).step_by(97) {
+            let codes: Arch = (0..6).map(|edge| (number / 5usize.pow(edge) % 5) as u8).collect();
+            let cell = Cell::try_from(&codes).unwrap();
+            let (got, _) = angle.of(&model, &codes, false).unwrap().unwrap();
+            match by_ways([&before, &after], &cell, &sizes) {
+                Some(cosine) => assert!((got.cos() - cosine).abs() < 1e-9, "{codes:?}: {got} {cosine}"),
+                None => dead += usize::from(got == 0.0 && model.direction(&codes, true) == Some(vec![])),
+            }
+        }
+        assert!(dead > 0);
+    }
 }

@@ -10,6 +10,7 @@ use super::objectives::ObjectivesConfig;
 use super::strategy::StrategyConfig;
 use crate::error::{Error, Result};
 use crate::nn::space::{Build, Family, Purpose};
+use crate::philox::Stream;
 use crate::space::Space;
 use crate::train::trainer::Recipe;
 
@@ -81,6 +82,9 @@ pub struct SearchConfig {
     /// Training of a supernet whose weights candidates have; with 0 epochs, or left out, there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub supernet: Option<Recipe>,
+    /// After every so many epochs of its training the supernet's weights stay in the run's folder; 0 for its end alone.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub supernet_keep_every: usize,
     /// A file with the weights of a supernet, instead of training one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub supernet_file: Option<String>,
@@ -91,6 +95,10 @@ pub struct SearchConfig {
     pub finals: FinalsConfig,
     /// How it is trained.
     pub training: Recipe,
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 /// A search among those of a run: one of them is the run's own, the others are what it is held against.
@@ -121,7 +129,11 @@ impl SearchConfig {
             let there = Who::named(name).is_some() || self.arms.iter().any(|arm| arm == name);
             there.then(|| format!("{name}{optimizer}"))
         };
-        self.finals.contestants.iter().filter_map(own).collect()
+        let mut contestants: Vec<String> = self.finals.contestants.iter().filter_map(own).collect();
+        let all = contestants.clone();
+        let mut place = 0..;
+        contestants.retain(|name| place.next().is_some_and(|place| !all[..place].contains(name)));
+        contestants
     }
 
     /// The recipe of the supernet, if there is one: trained by it, or read from a file.
@@ -157,7 +169,7 @@ impl SearchConfig {
         self.evaluator.validate(images)?;
         check_evaluations(&**family, self.evaluations, self.strategy.dedupe())?;
         let arms = arms(self)?;
-        self.check_measure(&arms[0])?;
+        arms.iter().try_for_each(|arm| self.check_measure(arm, family))?;
         if let Some(recipe) = self.supernet() {
             let share = match &self.evaluator {
                 EvaluatorConfig::Shared(options) => options.train_share,
@@ -165,6 +177,8 @@ impl SearchConfig {
                 _ => return Err(Error::invalid("supernet", "this evaluator takes no weights from a supernet")),
             };
             recipe.validate_in("supernet", "--supernet-epochs", (images as f64 * share) as usize)?;
+        } else if self.supernet_keep_every > 0 {
+            return Err(Error::invalid("--keep-every", format!("--method {} trains no supernet", self.method)));
         } else if self.supernet_file.is_some() {
             return Err(Error::invalid("--supernet", format!("--method {} has no use for a supernet", self.method)));
         } else if self.evaluator.needs_supernet() {
@@ -181,13 +195,9 @@ impl SearchConfig {
         self.limits().check(family)
     }
 
-    /// Fails if the objective is no measure of the evaluator.
-    fn check_measure(&self, arm: &Arm) -> Result<()> {
+    /// Fails if what an arm maximises is no measure of its evaluator.
+    fn check_measure(&self, arm: &Arm, family: &Family) -> Result<()> {
         let known: &[&str] = match (&arm.objectives, &arm.evaluator) {
-            (ObjectivesConfig::Single { .. }, EvaluatorConfig::Shared(_)) => &["flatness", "accuracy"],
-            (ObjectivesConfig::Single { .. }, EvaluatorConfig::Cost) => &["params", "macs"],
-            (ObjectivesConfig::Single { .. }, EvaluatorConfig::Proxy(options)) => &[options.proxy.name()],
-            (ObjectivesConfig::Single { .. }, EvaluatorConfig::Trained(_)) => &["accuracy", "training_accuracy"],
             (ObjectivesConfig::ErrorAndRobustness { .. }, EvaluatorConfig::Trained(_)) => return Ok(()),
             (ObjectivesConfig::ErrorAndRobustness { .. }, _) => {
                 return Err(Error::invalid(
@@ -195,14 +205,29 @@ impl SearchConfig {
                     "error and robustness are measured on trained candidates alone",
                 ));
             }
+            (_, EvaluatorConfig::Shared(_)) => &["flatness", "accuracy", "angle", "scaled_flatness"],
+            (_, EvaluatorConfig::Cost) => &["params", "macs"],
+            (_, EvaluatorConfig::Proxy(options)) => &[options.proxy.name()],
+            (_, EvaluatorConfig::Trained(_)) => &["accuracy", "training_accuracy"],
         };
-        match &arm.objectives {
-            ObjectivesConfig::Single { maximize } if !known.contains(&maximize.as_str()) => {
-                Err(crate::error::unknown("objectives.maximize", maximize, known))
+        let measures = arm.objectives.measures();
+        if let Some(name) = measures.iter().find(|name| !known.contains(name)) {
+            return Err(crate::error::unknown("objectives.maximize", name, known));
+        }
+        match measures.contains(&"angle") && !has_angle(family)? {
+            true => {
+                let why = format!("angle is not defined for the networks of the space {}", family.name());
+                Err(Error::invalid("--fitness", why))
             }
-            _ => Ok(()),
+            false => Ok(()),
         }
     }
+}
+
+/// Whether the space has a supernet for which the angle of an architecture is defined.
+fn has_angle(family: &Family) -> Result<bool> {
+    let any = family.sample(&mut Stream::new(0, 0, 0))?;
+    Ok(family.supernet()?.is_some_and(|supernet| supernet.direction(&any, false).is_some()))
 }
 
 /// Fails if no candidates are asked for, or more than the space has.

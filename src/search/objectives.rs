@@ -67,12 +67,41 @@ impl Objectives for Single {
     }
 
     fn is_barred(&self, measures: &Measures) -> bool {
-        measures.get("accuracy").is_some_and(|&accuracy| 100.0 * (1.0 - accuracy) >= self.constant)
+        learned_nothing(measures, self.constant)
     }
 
     fn lifts_bars(&self) -> bool {
         true
     }
+}
+
+/// A sum of measures, each with its weight, which is maximised: what one measure misses another may see.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weighted {
+    /// Weights by the measures' names.
+    pub weights: BTreeMap<String, f64>,
+    /// Error in percent points from which on a network has learned nothing; infinite without that rule.
+    pub constant: f64,
+}
+
+impl Objectives for Weighted {
+    fn first(&self, measures: &Measures, _scale: f64) -> f64 {
+        let term = |(name, weight): (&String, &f64)| weight * measures.get(name).copied().unwrap_or(f64::NAN);
+        -self.weights.iter().map(term).sum::<f64>()
+    }
+
+    fn is_barred(&self, measures: &Measures) -> bool {
+        learned_nothing(measures, self.constant)
+    }
+
+    fn lifts_bars(&self) -> bool {
+        true
+    }
+}
+
+/// Whether the accuracy is that of a constant answer, or no better.
+fn learned_nothing(measures: &Measures, constant: f64) -> bool {
+    measures.get("accuracy").is_some_and(|&accuracy| 100.0 * (1.0 - accuracy) >= constant)
 }
 
 /// FlatNAS's: `alpha E + (1 - alpha) alpha_norm R`, and of the front the network of highest trade-off.
@@ -120,6 +149,11 @@ pub enum ObjectivesConfig {
         /// Its name.
         maximize: String,
     },
+    /// A weighted sum of measures to maximise.
+    Weighted {
+        /// Weights by the measures' names.
+        weights: BTreeMap<String, f64>,
+    },
     /// FlatNAS's.
     ErrorAndRobustness {
         /// Weight of the error in the first objective, 0 to 1.
@@ -135,6 +169,15 @@ impl ObjectivesConfig {
         matches!(self, ObjectivesConfig::ErrorAndRobustness { minimize_macs: true, .. })
     }
 
+    /// The measures that it is made of.
+    pub fn measures(&self) -> Vec<&str> {
+        match self {
+            ObjectivesConfig::Single { maximize } => vec![maximize],
+            ObjectivesConfig::Weighted { weights } => weights.keys().map(String::as_str).collect(),
+            ObjectivesConfig::ErrorAndRobustness { .. } => vec!["error", "robustness"],
+        }
+    }
+
     /// Checks the numbers.
     ///
     /// # Errors
@@ -143,6 +186,11 @@ impl ObjectivesConfig {
         match self {
             ObjectivesConfig::ErrorAndRobustness { alpha, .. } => check_alpha(*alpha),
             ObjectivesConfig::Single { .. } => Ok(()),
+            ObjectivesConfig::Weighted { weights } => match weights.iter().find(|(_, weight)| !weight.is_finite()) {
+                _ if weights.is_empty() => Err(Error::invalid("objectives.weights", "there is none")),
+                Some((name, weight)) => Err(Error::invalid(format!("weight of {name}"), format!("is {weight}"))),
+                None => Ok(()),
+            },
         }
     }
 
@@ -152,6 +200,7 @@ impl ObjectivesConfig {
             ObjectivesConfig::Single { maximize } => {
                 Box::new(Single { measure: maximize.clone(), maximize: true, constant })
             }
+            ObjectivesConfig::Weighted { weights } => Box::new(Weighted { weights: weights.clone(), constant }),
             ObjectivesConfig::ErrorAndRobustness { alpha, .. } => {
                 Box::new(ErrorAndRobustness { alpha: *alpha, constant })
             }

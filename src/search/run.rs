@@ -29,7 +29,6 @@ use crate::measure::trial::{Contestant, Trial, images_kept_back, training_images
 use crate::nn::Model;
 use crate::nn::card::ModelCard;
 use crate::nn::space::Family;
-use crate::nn::tensors::Named;
 use crate::philox::Stream;
 use crate::progress::{Event, Observer, tell};
 use crate::report::folder::RunFolder;
@@ -44,8 +43,8 @@ const ANY_PURPOSE: u32 = 0x414E_594E;
 /// What a run begins with, besides its configuration.
 #[derive(Default)]
 pub struct Given {
-    /// The weights of a supernet, instead of training one.
-    pub supernet: Option<Named>,
+    /// A trained supernet, instead of training one.
+    pub supernet: Option<supernet::Given>,
     /// Candidates that other runs evaluated with the same settings.
     pub warm: Vec<Entry>,
 }
@@ -83,7 +82,8 @@ pub fn search(task: &Task, folder: &RunFolder, observer: &mut Observer) -> Resul
         Some(recipe) => {
             let given = given.supernet.as_ref();
             let images = supernet_images(config, data, &parts)?;
-            let job = SupernetJob { recipe: &recipe, images: &images, seed: config.seed, given };
+            let keep_every = config.supernet_keep_every;
+            let job = SupernetJob { recipe: &recipe, images: &images, seed: config.seed, given, keep_every };
             Some(supernet::train(&setting, family, &job, folder, work.share(0), observer)?)
         }
         None => None,
@@ -105,6 +105,7 @@ pub fn search(task: &Task, folder: &RunFolder, observer: &mut Observer) -> Resul
     // Released code has no such rule.
     let constant = if config.compat { f64::INFINITY } else { config.evaluator.constant_error(data, &parts)? };
     let arms = arms(config)?;
+    check_angle(&arms, heritage.as_ref())?;
     let twins = twins(&arms);
     let mut explored: Vec<Explored> = vec![];
     let (mut correlation, mut archs) = (BTreeMap::new(), vec![]);
@@ -134,6 +135,19 @@ pub fn search(task: &Task, folder: &RunFolder, observer: &mut Observer) -> Resul
     let json = serde_json::to_vec_pretty(&result).map_err(|e| Error::invalid("result.json", e.to_string()))?;
     run.folder.write("result.json", &json)?;
     Ok(result)
+}
+
+/// Fails if an arm needs the weights with which the supernet's training began, and these are not known.
+fn check_angle(arms: &[Arm], heritage: Option<&Heritage>) -> Result<()> {
+    let needed = arms.iter().any(|arm| arm.objectives.measures().contains(&"angle"));
+    match needed && heritage.is_some_and(|heritage| heritage.before().is_none()) {
+        true => {
+            let why = "the file does not say with which seed its training began, and an angle is by how much training turned the \
+                       weights; train the supernet here, or take the supernet.safetensors of another run";
+            Err(Error::invalid("--supernet", why))
+        }
+        false => Ok(()),
+    }
 }
 
 /// The images that train the supernet: those that the evaluator has for it, but where networks at the end begin with its weights none of

@@ -151,7 +151,8 @@ impl TryFrom<&Arch> for Genotype {
                 let &[first, second] = &inputs[..] else {
                     let (name, count) = (["normal", "reduction"][part], inputs.len());
                     let why = format!(
-                        "node {} of the {name} cell has {count} inputs, expected two operations other than none (0) among its {}",
+                        "node {} of the {name} cell has {count} inputs, expected two operations other than none (0) among its {}; \
+                         `altiplano space info --repair` makes an architecture of it",
                         node + 2,
                         node + 2
                     );
@@ -251,12 +252,16 @@ impl Space for Darts {
     }
 
     fn parse(&self, text: &str) -> Result<Arch> {
-        let text = text.trim();
-        let arch = match text.contains("normal") {
-            true => Arch::from(&genotype::parse(text)?),
-            false => parse_codes(text)?,
-        };
+        let arch = self.read(text)?;
         Genotype::try_from(&arch).map(|_| arch)
+    }
+
+    fn read(&self, text: &str) -> Result<Arch> {
+        let text = text.trim();
+        match text.contains("normal") {
+            true => Ok(Arch::from(&genotype::parse(text)?)),
+            false => parse_codes(text),
+        }
     }
 
     fn show(&self, arch: &Arch) -> String {

@@ -121,6 +121,14 @@ pub trait Space: Send + Sync {
     /// What is wrong with it, and what is expected.
     fn parse(&self, text: &str) -> Result<Arch>;
 
+    /// The genes that a text stands for, be they an architecture or not: what [`Space::repair`] may make one of.
+    ///
+    /// # Errors
+    /// If it stands for no genes.
+    fn read(&self, text: &str) -> Result<Arch> {
+        self.parse(text)
+    }
+
     /// An architecture's name, which [`Space::parse`] reads back.
     fn show(&self, arch: &Arch) -> String;
 

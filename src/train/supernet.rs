@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::graph::Role;
 use crate::graph::store::Store;
 use crate::nn::space::{Family, Supernet};
-use crate::nn::tensors::{Named, to_bytes};
+use crate::nn::tensors::{Named, fresh, to_bytes};
 use crate::philox::Stream;
 use crate::progress::{Observer, Share};
 use crate::report::folder::{RunFolder, SUPERNET};
@@ -17,12 +17,17 @@ use crate::space::Arch;
 
 /// Purpose word of the paths that train.
 const PATH_PURPOSE: u32 = 0x5041_5448;
+/// What a file's metadata calls the seed of its training.
+const SEED: &str = "altiplano.seed";
+
 /// A trained supernet: what candidates inherit from.
 pub struct Heritage {
     model: Box<dyn Supernet>,
     stores: Stores,
     /// The weights on the host.
     named: Named,
+    /// Those with which training began, if they are known.
+    before: Option<Named>,
 }
 
 impl Heritage {
@@ -44,9 +49,29 @@ impl Heritage {
         &self.named
     }
 
+    /// The weights with which its training began; `None` of a file that does not say from which seed they were drawn.
+    pub fn before(&self) -> Option<&Named> {
+        self.before.as_ref()
+    }
+
     /// What it calls a weight of an architecture's network.
     pub fn source(&self, name: &str, arch: &Arch) -> Option<String> {
         self.model.source(name, arch)
+    }
+}
+
+/// A trained supernet's tensors, and the seed of those with which its training began, if it is known.
+pub struct Given {
+    /// Weights and statistics.
+    pub named: Named,
+    /// The seed.
+    pub seed: Option<u64>,
+}
+
+impl Given {
+    /// Of a file's tensors and its metadata.
+    pub fn new(named: Named, metadata: &BTreeMap<String, String>) -> Self {
+        Given { named, seed: metadata.get(SEED).and_then(|seed| seed.parse().ok()) }
     }
 }
 
@@ -59,7 +84,9 @@ pub struct SupernetJob<'a> {
     /// Seed of weights, batches and paths.
     pub seed: u64,
     /// Its weights, instead of training it.
-    pub given: Option<&'a Named>,
+    pub given: Option<&'a Given>,
+    /// After every so many epochs its weights stay in the run's folder; 0 for never.
+    pub keep_every: usize,
 }
 
 /// Trains a supernet on one random path in every step, or goes on from the run's checkpoint; or takes the weights that are given.
@@ -75,14 +102,22 @@ pub fn train(
     stage: Share,
     observer: &mut Observer,
 ) -> Result<Heritage> {
-    let &SupernetJob { recipe, images, seed, given } = job;
+    let &SupernetJob { recipe, images, seed, given, keep_every } = job;
     let model = family.needs_supernet()?;
     let mut trainer = Trainer::new(setting.clone(), &*model, recipe, images, &[seed], &[])?;
     match given {
-        Some(given) => trainer.stores(0).load(0, given).map_err(|e| Error::invalid("--supernet", e.to_string()))?,
+        Some(given) => {
+            trainer.stores(0).load(0, &given.named).map_err(|e| Error::invalid("--supernet", e.to_string()))?
+        }
         None => {
             let saving = Saving { folder, name: "supernet" };
             let mut choose = |trainer: &mut Trainer| {
+                let (epochs, within) =
+                    (trainer.step() / trainer.steps_per_epoch(), trainer.step() % trainer.steps_per_epoch());
+                if within == 0 && epochs > 0 && keep_every > 0 && epochs.is_multiple_of(keep_every) {
+                    let file = format!("supernet-epoch-{epochs}.safetensors");
+                    folder.write(&file, &file_of(&trainer.weights_wait(0)?, seed)?)?;
+                }
                 let mut draw = Stream::new(seed, PATH_PURPOSE, trainer.step() as u64);
                 trainer.choose(&[path(&*model, &family.sample(&mut draw)?)?])
             };
@@ -92,9 +127,18 @@ pub fn train(
     }
     let (stores, named) = (trainer.stores(0).clone(), trainer.weights_wait(0)?);
     if given.is_none() {
-        folder.write(SUPERNET, &to_bytes(&named, BTreeMap::from([("format".to_owned(), "pt".to_owned())]))?)?;
+        folder.write(SUPERNET, &file_of(&named, seed)?)?;
     }
-    Ok(Heritage { stores: stores.only(&[Role::Weights]), model, named })
+    let begun = given.map_or(Some(seed), |given| given.seed);
+    let contents = stores.of(Role::Weights)?.contents();
+    let before = begun.map(|seed| fresh(contents, seed));
+    Ok(Heritage { stores: stores.only(&[Role::Weights]), model, named, before })
+}
+
+/// A supernet's file.
+fn file_of(named: &Named, seed: u64) -> Result<Vec<u8>> {
+    let metadata = [("format", "pt".to_owned()), (SEED, seed.to_string())];
+    to_bytes(named, BTreeMap::from(metadata.map(|(key, value)| (key.to_owned(), value))))
 }
 
 /// The path of an architecture.

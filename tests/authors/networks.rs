@@ -463,15 +463,15 @@ mod darts {
             let (mut after, scalars) = (before.clone(), json(&case.join("scalars.json")));
             after.extend(tensors(case, "weights2_params"));
             let angle = Angle::new(&before, &after).unwrap();
-            let (theta, length) = angle.of(&model, &arch, true).unwrap();
+            let (theta, length) = angle.of(&model, &arch, true).unwrap().unwrap();
             assert_eq!(length as u64, scalars["arch_vector_len"].as_u64().unwrap());
             let want = scalars["angle_f64"].as_f64().unwrap();
             assert!((theta - want).abs() < 1e-9, "{theta} {want}");
             // The shift of a dilated convolution's norm in place of its scale once more is another vector of the same length.
-            let (sound, other) = angle.of(&model, &arch, false).unwrap();
+            let (sound, other) = angle.of(&model, &arch, false).unwrap().unwrap();
             assert!(other == length && sound != theta && (sound - theta).abs() < 0.1, "{sound} {theta}");
             let none = Angle::new(&before, &before).unwrap();
-            assert!(none.of(&model, &arch, true).unwrap().0 < 1e-6);
+            assert!(none.of(&model, &arch, true).unwrap().unwrap().0 < 1e-6);
         });
     }
 
@@ -492,7 +492,7 @@ mod darts {
             ("5,5,2,5,0,4,4,0,0,0,4,0,0,4, 3,3,0,3,2,3,7,0,0,3,0,0,0,4", 496_784),
             ("5,4,6,0,5,4,0,0,7,0,7,6,0,0, 5,6,4,0,5,0,6,0,4,0,1,5,0,0", 892_720),
         ] {
-            assert_eq!(angle.of(&model, &Darts.parse(code).unwrap(), true).unwrap().1, length, "{code}");
+            assert_eq!(angle.of(&model, &Darts.parse(code).unwrap(), true).unwrap().unwrap().1, length, "{code}");
         }
         assert_eq!(graph.persistent(Role::Weights).map(|(id, _)| graph.shape(id).len()).sum::<usize>(), 2_028_244);
     }

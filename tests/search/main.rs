@@ -9,6 +9,8 @@ mod program;
 #[cfg(feature = "cli")]
 mod compare;
 #[cfg(feature = "cli")]
+mod fitness;
+#[cfg(feature = "cli")]
 mod flatnas;
 #[cfg(feature = "cli")]
 mod goes_on;

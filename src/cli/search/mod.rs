@@ -26,11 +26,11 @@ use crate::search::archive::Entry;
 use crate::search::budget::Work;
 use crate::search::config::{Preset, SearchConfig};
 use crate::search::methods::{Method, Situation};
-use crate::search::objectives::ObjectivesConfig;
 use crate::search::result::SearchResult;
 use crate::search::run::{Given, Task, search};
 use crate::search::strategy::StrategyConfig;
 use crate::search::surrogate::Kind;
+use crate::train::supernet;
 
 pub(super) use options::Args;
 
@@ -248,22 +248,28 @@ fn several(global: &Global, args: &Args, out: &Path, count: u64) -> Result<()> {
 fn given(config: &SearchConfig, family: &Family) -> Result<Given> {
     let mut given = Given::default();
     if let Some(path) = &config.supernet_file {
-        let supernet = graph(&*family.needs_supernet()?, 1, Statistics::Running)?;
-        let named = Weights::read(Path::new(path))?.whole(&supernet)?;
-        let wanted = Contents::of(&supernet, &[Role::Weights, Role::Running])?.entries;
-        if let Some((name, entry)) = wanted.iter().find(|(name, entry)| named[*name].dims != entry.info.dims) {
-            let (own, theirs) = (&entry.info.dims, &named[name].dims);
-            let why = format!(
-                "tensor {name} is {theirs:?}, and {own:?} in this supernet; it is of another build or other classes"
-            );
-            return Err(Error::file(Path::new(path), None, why));
-        }
-        given.supernet = Some(named);
+        given.supernet = Some(given_supernet(Path::new(path), family)?);
     }
     if let Some(path) = &config.warm_start {
         given.warm = warm(config, family, Path::new(path))?;
     }
     Ok(given)
+}
+
+/// A supernet's file, whose tensors must be this one's.
+pub(super) fn given_supernet(path: &Path, family: &Family) -> Result<supernet::Given> {
+    let graph = graph(&*family.needs_supernet()?, 1, Statistics::Running)?;
+    let weights = Weights::read(path)?;
+    let named = weights.whole(&graph)?;
+    let wanted = Contents::of(&graph, &[Role::Weights, Role::Running])?.entries;
+    if let Some((name, entry)) = wanted.iter().find(|(name, entry)| named[*name].dims != entry.info.dims) {
+        let (own, theirs) = (&entry.info.dims, &named[name].dims);
+        let why = format!(
+            "tensor {name} is {theirs:?}, and {own:?} in this supernet; it is of another build or other classes"
+        );
+        return Err(Error::file(path, None, why));
+    }
+    Ok(supernet::Given::new(named, &weights.metadata))
 }
 
 /// Candidates of another run, whose networks and measures must be this one's.
@@ -306,10 +312,7 @@ fn warm(config: &SearchConfig, family: &Family, path: &Path) -> Result<Vec<Entry
             );
             return Err(fail(why));
         }
-        let needed = match &config.objectives {
-            ObjectivesConfig::Single { maximize } => vec![maximize.as_str()],
-            ObjectivesConfig::ErrorAndRobustness { .. } => vec!["error", "robustness"],
-        };
+        let needed = config.objectives.measures();
         if let Some(name) = needed.into_iter().find(|name| !entry.measures.contains_key(*name)) {
             return Err(fail(format!(
                 "`{name}` was not measured, which this search maximises; it is of another method"

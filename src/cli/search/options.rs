@@ -10,6 +10,7 @@ use super::super::train::Training;
 use crate::error::{Error, Result};
 use crate::measure::zero_cost::Proxy;
 use crate::search::config::SearchConfig;
+use crate::search::methods::fitness::Fitness;
 use crate::search::methods::{Method, Situation};
 use crate::search::surrogate::Kind;
 
@@ -93,9 +94,18 @@ pub(in crate::cli) struct Args {
     /// Epochs of the supernet; with flatnas, candidates inherit its weights, and without it they begin with fresh ones.
     #[arg(long, help_heading = SUPERNET)]
     supernet_epochs: Option<usize>,
+    /// Keep the supernet's weights after every so many epochs, as supernet-epoch-N.safetensors: `altiplano rank` takes them.
+    #[arg(long, value_name = "EPOCHS", conflicts_with = "supernet", help_heading = SUPERNET)]
+    keep_every: Option<usize>,
     /// Take a supernet's weights from a file, such as another run's supernet.safetensors, instead of training one.
     #[arg(long, value_name = "FILE", conflicts_with = "supernet_epochs", help_heading = SUPERNET)]
     pub supernet: Option<PathBuf>,
+    /// What evolution maximises: angle, accuracy, flatness (default), angle+flatness, accuracy+flatness or angle+accuracy.
+    #[arg(long, help_heading = SUPERNET)]
+    fitness: Option<String>,
+    /// Weight of the second measure of such a sum (default 16 for flatness, 1 for accuracy).
+    #[arg(long, requires = "fitness", allow_negative_numbers = true, help_heading = SUPERNET)]
+    gamma: Option<f64>,
     /// Draws of weight noise (per deviation); with flatnas too.
     #[arg(long, help_heading = SUPERNET)]
     draws: Option<usize>,
@@ -237,7 +247,27 @@ impl Args {
                 set(&mut values, key, value.clone());
             }
         }
-        values.try_into().map_err(|e: toml::de::Error| Error::invalid("options", e.to_string()))
+        let fitness = self.fitness.as_ref().map(|text| text.parse::<Fitness>()).transpose()?;
+        if fitness.is_some() && !has(&values, "evaluator.flatness") {
+            return Err(not_for("--fitness", "evaluator.flatness", method, situation));
+        }
+        let mut config: SearchConfig =
+            values.try_into().map_err(|e: toml::de::Error| Error::invalid("options", e.to_string()))?;
+        config.supernet_keep_every = self.keep_every.unwrap_or(config.supernet_keep_every);
+        let Some(fitness) = fitness else { return Ok(config) };
+        let objectives = fitness.objectives(self.gamma)?;
+        // The search itself is called by what it maximises.
+        let mut arms = config.arms;
+        if self.arms.is_none() && method == Method::Genas {
+            arms.splice(..1, [fitness.arm()]);
+            arms = arms
+                .iter()
+                .enumerate()
+                .filter(|(i, arm)| !arms[..*i].contains(arm))
+                .map(|(_, arm)| arm.clone())
+                .collect();
+        }
+        Ok(SearchConfig { objectives, arms, ..config })
     }
 }
 

@@ -1,9 +1,10 @@
-//! Candidates with a supernet's weights: loss, accuracy, flatness.
+//! Candidates with a supernet's weights: loss, accuracy, flatness, angle.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Evaluator, Ground, Parts, check_share};
 use crate::error::{Error, Result};
+use crate::measure::angle::Angle;
 use crate::measure::flatness::FlatnessProtocol;
 use crate::measure::forward::Averaging;
 use crate::measure::inheritance::recalibration;
@@ -44,6 +45,9 @@ pub struct SharedOptions {
     pub batch: usize,
     /// The flatness measure.
     pub flatness: FlatnessProtocol,
+    /// Whether the angle is that of the released code, which takes some norms' scales for their shifts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub released_angle: bool,
 }
 
 impl SharedOptions {
@@ -69,6 +73,9 @@ impl SharedOptions {
 pub struct Shared<'a> {
     population: Population<'a>,
     supernet: &'a dyn Supernet,
+    /// Of a supernet whose first weights are known.
+    angle: Option<Angle>,
+    released_angle: bool,
 }
 
 impl<'a> Shared<'a> {
@@ -103,7 +110,8 @@ impl<'a> Shared<'a> {
             let json = serde_json::to_vec(population.sigmas()).map_err(|e| Error::invalid(FOUND, e.to_string()))?;
             folder.checkpoint(FOUND, &json)?;
         }
-        Ok(Shared { population, supernet })
+        let angle = heritage.before().map(|before| Angle::new(before, heritage.named())).transpose()?;
+        Ok(Shared { population, supernet, angle, released_angle: options.released_angle })
     }
 }
 
@@ -115,18 +123,24 @@ impl Evaluator for Shared<'_> {
     fn evaluate(&mut self, jobs: &[Job], _between: &mut dyn FnMut(f64) -> Result<()>) -> Result<Vec<Measures>> {
         let paths = jobs.iter().map(|job| supernet::path(self.supernet, &job.arch)).collect::<Result<Vec<_>>>()?;
         let number = jobs.first().map_or(0, |job| job.number);
-        let measures = |measured: Measured| {
+        let least = self.population.sigmas().first().copied().unwrap_or(f64::NAN);
+        let measures = |(job, measured): (&Job, Measured)| {
             let mut measures = Measures::from([
                 ("loss".to_owned(), measured.clean.loss),
                 ("accuracy".to_owned(), measured.clean.accuracy),
                 ("flatness".to_owned(), measured.flatness),
+                ("scaled_flatness".to_owned(), measured.flatness / least),
                 ("slope".to_owned(), measured.slope),
             ]);
+            if let Some(angle) = self.angle.as_ref() {
+                let angle = angle.of(self.supernet, &job.arch, self.released_angle)?;
+                measures.extend(angle.map(|(angle, _)| ("angle".to_owned(), angle)));
+            }
             let levels = measured.noisy_losses.iter().enumerate();
             measures.extend(levels.map(|(level, loss)| (format!("loss_at_sigma_{}", level + 1), *loss)));
-            measures
+            Ok(measures)
         };
-        Ok(self.population.measure_wait(&paths, number)?.into_iter().map(measures).collect())
+        jobs.iter().zip(self.population.measure_wait(&paths, number)?).map(measures).collect()
     }
 
     fn findings(&self) -> Option<(&'static str, serde_json::Value)> {

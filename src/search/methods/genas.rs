@@ -53,6 +53,7 @@ pub(super) fn preset(method: Method, situation: &Situation, side: usize) -> Size
             images: if quick { 500 } else { 0 },
             batch,
             flatness: if compat { FlatnessProtocol::released() } else { FlatnessProtocol::sound() },
+            released_angle: compat,
         }),
         objectives: ObjectivesConfig::Single { maximize: "flatness".into() },
         supernet: Some(Recipe {

@@ -15,8 +15,11 @@ use crate::space::Space;
 use crate::train::trainer::Recipe;
 
 pub mod croze;
+pub mod fitness;
 pub mod flatnas;
 pub mod genas;
+
+use fitness::Fitness;
 
 /// A published method, or chance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,6 +139,7 @@ impl Method {
             evaluator: sizes.evaluator,
             objectives: sizes.objectives,
             supernet: sizes.supernet,
+            supernet_keep_every: 0,
             supernet_file: None,
             warm_start: None,
             finals: sizes.finals,
@@ -158,11 +162,21 @@ pub fn arms(config: &SearchConfig) -> Result<Vec<Arm>> {
     let Some((first, others)) = config.arms.split_first() else {
         return Err(Error::invalid("arms", "there is none; the first is the search itself"));
     };
+    let shared = matches!(config.evaluator, EvaluatorConfig::Shared(_));
+    let fitness = Fitness::of_arm(first).filter(|_| shared);
+    if let Some(fitness) = fitness.filter(|fitness| !fitness.has(&config.objectives)) {
+        let why = format!(
+            "{first}, the first, is the search itself, which maximises {}; --fitness {} is what would be called so",
+            config.objectives.measures().join(" and "),
+            fitness.name()
+        );
+        return Err(Error::invalid("arms", why));
+    }
     // These names say what an arm does.
     let taken = ["random", "random-by-accuracy", "accuracy", "params", "baseline", "kept"].contains(&first.as_str())
         || Who::named(first).is_some()
         || first.starts_with("any-");
-    if taken && first != config.method.name() {
+    if taken && fitness.is_none() && first != config.method.name() {
         return Err(Error::invalid(
             "arms",
             format!("{first}, the first, is the search itself; that name is another arm's"),
@@ -186,6 +200,9 @@ pub fn arms(config: &SearchConfig) -> Result<Vec<Arm>> {
         arms.push(match name.as_str() {
             "random" => Arm { strategy: StrategyConfig::Random(beside(config)), ..arm },
             "accuracy" if measures_accuracy => Arm { objectives: by_accuracy, ..arm },
+            name if shared && let Some(fitness) = Fitness::of_arm(name) => {
+                Arm { objectives: fitness.objectives(None)?, ..arm }
+            }
             // The same candidates as `random`, whose measures it shares.
             "random-by-accuracy" if measures_accuracy => {
                 Arm { strategy: StrategyConfig::Random(beside(config)), objectives: by_accuracy, ..arm }
@@ -224,7 +241,10 @@ fn beside(config: &SearchConfig) -> Random {
 fn no_arm(name: &str, config: &SearchConfig) -> Error {
     let mut known = vec!["random", "params"];
     match config.evaluator {
-        EvaluatorConfig::Shared(_) => known.extend(["accuracy", "random-by-accuracy"]),
+        EvaluatorConfig::Shared(_) => {
+            known.extend(["accuracy", "random-by-accuracy", "flatness", "angle"]);
+            known.extend(["angle-flatness", "accuracy-flatness", "angle-accuracy"]);
+        }
         EvaluatorConfig::Trained(_) => known.extend(["baseline", "accuracy", "random-by-accuracy"]),
         _ => {}
     }

@@ -1,0 +1,131 @@
+//! What a supernet's candidates are compared by, and architectures ranked with a search's supernet.
+
+use std::collections::BTreeMap;
+use std::f64::consts::PI;
+
+use serde_json::Value;
+
+use crate::program::Scratch;
+
+/// A search of seconds by a sum of two measures, held against every other fitness.
+const GENAS: [&str; 18] = [
+    "search",
+    "--quiet",
+    "--method",
+    "genas",
+    "--config",
+    "small.toml",
+    "--channels",
+    "4",
+    "--supernet-epochs",
+    "2",
+    "--draws",
+    "1",
+    "--epochs",
+    "1",
+    "--evaluations",
+    "6",
+    "--fitness",
+    "angle+flatness",
+];
+const ARMS: &str = "angle-flatness,angle,accuracy,flatness,accuracy-flatness,angle-accuracy,random";
+
+fn scratch() -> Scratch {
+    let scratch = Scratch::new();
+    let settings = "strategy = { population = 3, parents = 2, mutations = 1, crossovers = 1 }\nevaluator.images = 50\n";
+    let finals = "finals.judged_images = 20\nfinals.noise.draws = 2\nfinals.contestants = [\"angle-flatness\"]\n";
+    scratch.write("small.toml", format!("{settings}{finals}"));
+    scratch
+}
+
+fn lines(scratch: &Scratch, run: &str) -> Vec<Value> {
+    let text = String::from_utf8(scratch.read(&format!("{run}/history.jsonl"))).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn every_fitness_and_ranks_with_its_supernet() {
+    let scratch = scratch();
+    scratch.good(&[&GENAS[..], &["--arms", ARMS, "--keep-every", "1", "--out", "run"]].concat());
+    let result: Value = serde_json::from_slice(&scratch.read("run/result.json")).unwrap();
+    let least = result["sigmas"].as_array().unwrap()[0].as_f64().unwrap();
+    let history = lines(&scratch, "run");
+    let measure = |entry: &Value, name: &str| entry["measures"][name].as_f64().unwrap();
+    for entry in &history {
+        let want = measure(entry, "flatness") / least;
+        assert!((measure(entry, "scaled_flatness") / want - 1.0).abs() < 1e-12);
+        assert!((0.0..PI).contains(&measure(entry, "angle")));
+    }
+    assert!(history.iter().any(|entry| measure(entry, "angle") > 0.1), "training turned nothing");
+    let worth = |arm: &str, entry: &Value| {
+        let (angle, accuracy) = (measure(entry, "angle") / PI, measure(entry, "accuracy"));
+        let flatness = 16.0 * measure(entry, "scaled_flatness");
+        match arm {
+            "angle" => angle,
+            "accuracy" => accuracy,
+            "flatness" => flatness,
+            "angle-flatness" | "random" => angle + flatness,
+            "accuracy-flatness" => accuracy + flatness,
+            _ => angle + accuracy,
+        }
+    };
+    for (arm, found) in ARMS.split(',').zip(result["arms"].as_array().unwrap()) {
+        assert_eq!(found["arm"], arm);
+        let own: Vec<&Value> = history.iter().filter(|entry| entry["arm"] == arm).collect();
+        assert_eq!(own.len(), 6, "{arm}");
+        let best = own.iter().max_by(|a, b| worth(arm, a).total_cmp(&worth(arm, b))).unwrap();
+        assert_eq!(found["best"]["arch"], best["arch"], "{arm}");
+    }
+
+    // What the search measured is measured again, to the bit; weights at another time have other measures.
+    let archs: BTreeMap<String, &Value> =
+        history.iter().map(|entry| (entry["arch"].as_str().unwrap().to_owned(), &entry["measures"])).collect();
+    let names: Vec<&str> = archs.keys().map(String::as_str).collect();
+    scratch.write("archs.txt", names.join("\n"));
+    let rank = |more: &[&str]| -> Vec<Value> {
+        let text = scratch.good(&[&["rank", "run", "--quiet", "--json", "--archs", "archs.txt"], more].concat());
+        serde_json::from_str(&text).unwrap()
+    };
+    let same = |rows: &[Value]| {
+        let is_same = |row: &&Value| {
+            let measures = archs[row["arch"].as_str().unwrap()].as_object().unwrap();
+            measures.iter().all(|(name, value)| row[name] == *value)
+        };
+        rows.iter().filter(is_same).count()
+    };
+    let (end, middle) = (rank(&["--out", "end.csv"]), rank(&["--supernet", "run/supernet-epoch-1.safetensors"]));
+    assert_eq!((end.len(), same(&end), same(&middle)), (archs.len(), archs.len(), 0));
+    let csv = String::from_utf8(scratch.read("end.csv")).unwrap();
+    assert!(csv.starts_with("arch,params,macs,accuracy,angle,flatness,") && csv.lines().count() == 1 + archs.len());
+    scratch.bad(2, &["rank", "run", "--archs", "archs.txt", "--out", "end.csv"], &["--force"]);
+
+    // A file says with which weights its training began, or there is no angle.
+    let given = |file: &'static str, out: &'static str| {
+        let mut args: Vec<&str> = GENAS.to_vec();
+        args.drain(8..10);
+        [&args[..], &["--supernet", file, "--arms", "angle-flatness", "--out", out]].concat()
+    };
+    scratch.good(&given("run/supernet.safetensors", "again"));
+    let own = |run: &str| {
+        let all = lines(&scratch, run);
+        all.into_iter().filter(|entry| entry["arm"] == "angle-flatness").collect::<Vec<_>>()
+    };
+    assert_eq!(own("again"), own("run"));
+    let (named, _) = altiplano::nn::tensors::load(&scratch.path("run/supernet.safetensors")).unwrap();
+    scratch.write("plain.safetensors", altiplano::nn::tensors::to_bytes(&named, BTreeMap::new()).unwrap());
+    scratch.stops(2, &given("plain.safetensors", "none"), &["--supernet", "with which seed", "angle"]);
+}
+
+#[test]
+fn bad_fitness_is_refused() {
+    let scratch = scratch();
+    let search = |more: &[&'static str]| [&["search", "--out", "run"], more].concat();
+    scratch.bad(2, &search(&["--fitness", "flat"]), &["--fitness", "flatness"]);
+    scratch.bad(2, &search(&["--fitness", "angle", "--gamma", "2"]), &["--gamma", "second measure"]);
+    scratch.bad(2, &search(&["--fitness", "angle+flatness", "--gamma", "-1"]), &["--gamma", "above 0"]);
+    scratch.bad(2, &search(&["--fitness", "angle", "--method", "croze"]), &["--fitness", "genas"]);
+    scratch.bad(2, &search(&["--fitness", "angle", "--arms", "flatness,random"]), &["arms", "angle"]);
+    scratch.bad(2, &search(&["--arms", "flatness,angel"]), &["angel", "angle"]);
+    scratch.bad(2, &search(&["--method", "croze", "--keep-every", "2"]), &["--keep-every", "croze"]);
+    scratch.bad(2, &["rank", "run", "--sample", "3"], &["run", "result.json"]);
+}
