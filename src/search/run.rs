@@ -165,6 +165,10 @@ fn supernet_images(config: &SearchConfig, data: &Dataset, parts: &Parts) -> Resu
 /// Why nothing can be chosen.
 fn nobody(found: &Explored, constant: f64) -> Error {
     let all = found.evaluated + found.given;
+    if all == 0 {
+        let why = "no candidate was found: thousands of draws met none within the limits; widen --max-params and --max-macs";
+        return Error::invalid("search", why);
+    }
     let rule = match constant.is_finite() {
         true => format!(" (an error of {constant:.1} % or more is that of a constant answer)"),
         false => String::new(),
