@@ -49,7 +49,15 @@ fn networks() -> Vec<Graph> {
     let arch = |codes: &str| Network::new(codes.parse().unwrap(), sizes(16, 1));
     let (a, b, supernet) = (arch("303141"), arch("234321"), Supernet { sizes: sizes(16, 1) });
     // Channels that are no multiple of four begin amid a block where they are put side by side.
-    let sizes = darts::Sizes { channels: 6, cells: 3, norms_behind_pools: true, input: [32, 32, 3], classes: 10 };
+    let sizes = darts::Sizes {
+        channels: 6,
+        cells: 3,
+        norms_behind_pools: true,
+        imagenet: false,
+        auxiliary: 0.0,
+        input: [32, 32, 3],
+        classes: 10,
+    };
     let codes = Darts.parse("3,6,0,4,4,0,6,6,0,0,0,0,4,3,5,2,0,6,4,0,3,0,1,0,0,5,0,7").unwrap();
     let cells = darts::Network { genotype: (&codes).try_into().unwrap(), sizes };
     let models: [&dyn Model; 4] = [&a, &b, &supernet, &cells];
@@ -66,6 +74,7 @@ fn convolutions() -> Graph {
         (square(7, 2, 3), [3, 24]),
         (Geometry { dilation: 2, ..square(5, 1, 4) }, [16, 16]),
         (Geometry { r: 1, s: 7, ..square(1, 1, 3) }, [8, 8]),
+        (Geometry { r: 7, s: 1, ..square(1, 2, 0) }, [8, 8]),
         (Geometry { groups: 16, ..square(7, 1, 3) }, [16, 16]),
         (Geometry { groups: 3, ..square(3, 2, 1) }, [9, 6]),
     ] {

@@ -31,6 +31,15 @@ const KNOWN: [Known; 4] = [
     ),
 ];
 
+const V1: &str = "Genotype(normal=[('sep_conv_3x3', 1), ('sep_conv_3x3', 0), ('skip_connect', 0), ('sep_conv_3x3', 1), \
+    ('skip_connect', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 0), ('skip_connect', 2)], normal_concat=[2, 3, 4, 5], \
+    reduce=[('max_pool_3x3', 0), ('max_pool_3x3', 1), ('skip_connect', 2), ('max_pool_3x3', 0), ('max_pool_3x3', 0), \
+    ('skip_connect', 2), ('skip_connect', 2), ('avg_pool_3x3', 0)], reduce_concat=[2, 3, 4, 5])";
+const V2: &str = "Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 0), ('sep_conv_3x3', 1), \
+    ('sep_conv_3x3', 1), ('skip_connect', 0), ('skip_connect', 0), ('dil_conv_3x3', 2)], normal_concat=range(2, 6), \
+    reduce=[('max_pool_3x3', 0), ('max_pool_3x3', 1), ('skip_connect', 2), ('max_pool_3x3', 1), ('max_pool_3x3', 0), \
+    ('skip_connect', 2), ('skip_connect', 2), ('max_pool_3x3', 1)], reduce_concat=range(2, 6))";
+
 fn of(text: &str, channels: i64, cells: i64, classes: usize) -> Cost {
     let images = ImageInfo { height: 32, width: 32, channels: 3, classes };
     let mut build = Darts.defaults(Purpose::Published, &images);
@@ -50,17 +59,98 @@ fn counts_are_those_of_the_authors_networks() {
         assert_eq!(of(code, 36, 20, 100).params, hundred, "{code}");
         assert_eq!(of(code, 16, 8, 100), Cost { params: path[0], macs: path[1] }, "{code}");
     }
-    let v1 = "Genotype(normal=[('sep_conv_3x3', 1), ('sep_conv_3x3', 0), ('skip_connect', 0), ('sep_conv_3x3', 1), \
-              ('skip_connect', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 0), ('skip_connect', 2)], normal_concat=[2, 3, 4, 5], \
-              reduce=[('max_pool_3x3', 0), ('max_pool_3x3', 1), ('skip_connect', 2), ('max_pool_3x3', 0), ('max_pool_3x3', 0), \
-              ('skip_connect', 2), ('skip_connect', 2), ('avg_pool_3x3', 0)], reduce_concat=[2, 3, 4, 5])";
-    let v2 = "Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 0), ('sep_conv_3x3', 1), \
-              ('sep_conv_3x3', 1), ('skip_connect', 0), ('skip_connect', 0), ('dil_conv_3x3', 2)], normal_concat=range(2, 6), \
-              reduce=[('max_pool_3x3', 0), ('max_pool_3x3', 1), ('skip_connect', 2), ('max_pool_3x3', 1), ('max_pool_3x3', 0), \
-              ('skip_connect', 2), ('skip_connect', 2), ('max_pool_3x3', 1)], reduce_concat=range(2, 6))";
-    assert_eq!(of(v1, 36, 20, 10), Cost { params: 3_169_414, macs: 500_987_520 });
-    assert_eq!(of(v2, 36, 20, 10), Cost { params: 3_349_342, macs: 528_359_040 });
-    assert_eq!((of(v1, 36, 20, 100).params, of(v2, 36, 20, 100).params), (3_221_344, 3_401_272));
+    assert_eq!(of(V1, 36, 20, 10), Cost { params: 3_169_414, macs: 500_987_520 });
+    assert_eq!(of(V2, 36, 20, 10), Cost { params: 3_349_342, macs: 528_359_040 });
+    assert_eq!((of(V1, 36, 20, 100).params, of(V2, 36, 20, 100).params), (3_221_344, 3_401_272));
+}
+
+/// Parameters and multiply-adds of the authors' `NetworkImageNet` with 14 cells for images of 224 pixels and 1000 classes, and the
+/// parameters of its auxiliary head.
+#[test]
+fn counts_for_imagenet_are_those_of_the_authors_networks() {
+    let codes = |number: usize| KNOWN[number].0;
+    for (text, channels, params, macs, auxiliary) in [
+        (codes(0), 52, 5_564_090, 610_058_800, 1_268_968),
+        (codes(1), 44, 5_344_118, 592_905_456, 1_252_584),
+        (codes(2), 46, 5_195_205, 579_473_040, 1_256_680),
+        (codes(3), 48, 5_413_696, 602_400_192, 1_260_776),
+        ("5,5,2,5,0,4,4,0,0,0,4,0,0,4, 3,3,0,3,2,3,7,0,0,3,0,0,0,4", 46, 5_425_481, 606_548_088, 1_256_680),
+        ("5,4,6,0,5,4,0,0,7,0,7,6,0,0, 5,6,4,0,5,0,6,0,4,0,1,5,0,0", 46, 5_257_581, 579_815_648, 1_256_680),
+        (V1, 48, 4_510_432, 505_864_704, 1_260_776),
+        (V2, 48, 4_718_752, 529_911_552, 1_260_776),
+    ] {
+        let images = ImageInfo { height: 224, width: 224, channels: 3, classes: 1000 };
+        let build = with_head(IMAGENET, (channels, 14), &images);
+        let family = family(build).unwrap();
+        let arch = family.parse(text).unwrap();
+        assert_eq!(family.cost(&arch).unwrap(), Cost { params, macs }, "{text}");
+        assert_eq!(of_head(&*family.network(&arch).unwrap()), auxiliary, "{text}");
+    }
+}
+
+#[test]
+fn counts_of_the_auxiliary_head_are_those_of_the_authors() {
+    for (classes, params) in [(10, 476_426), (100, 545_636)] {
+        let images = ImageInfo { height: 32, width: 32, channels: 3, classes };
+        let own = family(with_head(FORMS[0], (36, 20), &images)).unwrap();
+        for (code, [ten, hundred, _], _) in KNOWN {
+            let arch = own.parse(code).unwrap();
+            assert_eq!(of_head(&*own.network(&arch).unwrap()), params);
+            // A network without it is the same but for the head, and so is what a network costs.
+            assert_eq!(own.cost(&arch).unwrap().params, if classes == 10 { ten } else { hundred });
+        }
+    }
+}
+
+/// A build with an auxiliary head; `sizes` are channels and cells.
+fn with_head(form: &str, sizes: (i64, i64), images: &ImageInfo) -> Build {
+    let mut build = Build { form: form.into(), ..Darts.defaults(Purpose::Published, images) };
+    build.options.insert("channels".into(), sizes.0.into());
+    build.options.insert("cells".into(), sizes.1.into());
+    build.options.insert("auxiliary".into(), 0.4.into());
+    build
+}
+
+/// Parameters of the auxiliary head.
+fn of_head(model: &dyn Model) -> usize {
+    let mut layers = Layers::new(Statistics::Running).unwrap();
+    layers.auxiliary = true;
+    let (x, _) = layers.batch(1, model.input()).unwrap();
+    let heads = model.forward(&mut layers, x).unwrap();
+    assert_eq!(heads.auxiliary.iter().map(|(_, weight)| *weight).collect::<Vec<_>>(), [0.4]);
+    let graph = layers.builder.finish();
+    assert_eq!(graph.shape(heads.auxiliary[0].0), graph.shape(heads.logits));
+    let head = graph.persistent(Role::Weights).filter(|(_, own)| own.name.starts_with("auxiliary_head."));
+    head.map(|(id, _)| graph.shape(id).len()).sum()
+}
+
+/// The head has a place where its pool leaves two positions a side.
+#[test]
+fn auxiliary_heads_say_which_images_they_need() {
+    for (form, step, good, sides) in
+        [(FORMS[0], 4, [32, 36, 40].as_slice(), "32 to 40"), (IMAGENET, 32, &[224, 256], "224 or 256")]
+    {
+        for side in (step..=300).step_by(step) {
+            let images = ImageInfo { height: side, width: good[0], channels: 3, classes: 10 };
+            let result = family(with_head(form, (4, 3), &images));
+            let message = result.map(|_| String::new()).unwrap_or_else(|error| error.to_string());
+            let expected = if good.contains(&side) { "" } else { sides };
+            assert!(message.contains(expected) && message.is_empty() == expected.is_empty(), "{side}: {message}");
+        }
+    }
+    let images = ImageInfo { height: 32, width: 32, channels: 3, classes: 10 };
+    for (value, part) in
+        [(toml::Value::from(-0.4), "a weight of 0"), (f64::NAN.into(), "NaN"), ("on".into(), "a number")]
+    {
+        let mut build = with_head(FORMS[0], (4, 3), &images);
+        build.options.insert("auxiliary".into(), value);
+        let message = family(build).unwrap_err().to_string();
+        assert!(message.contains("build.auxiliary") && message.contains(part), "{message}");
+    }
+    // As earlier versions wrote builds.
+    let mut build = with_head(FORMS[0], (4, 3), &images);
+    build.options.remove("auxiliary");
+    assert_eq!(Sizes::of(&family(build).unwrap().build).unwrap().auxiliary, 0.0);
 }
 
 #[test]
@@ -81,11 +171,14 @@ fn builds_that_make_no_network_are_refused() {
         let message = refused(option, value, image);
         assert!(message.contains(part), "{message}");
     }
+    let imagenet = Build { form: IMAGENET.into(), image: [224, 100], ..Darts.defaults(Purpose::Training, &images) };
+    let message = family(imagenet).unwrap_err().to_string();
+    assert!(message.contains("224x100, expected multiples of 32"), "{message}");
 }
 
 #[test]
 fn a_file_tells_its_build() {
-    let images = ImageInfo { height: 8, width: 8, channels: 1, classes: 7 };
+    let images = ImageInfo { height: 32, width: 32, channels: 1, classes: 7 };
     for form in FORMS {
         let mut build = Build { form: form.into(), ..Darts.defaults(Purpose::Training, &images) };
         build.options.insert("channels".into(), 6.into());

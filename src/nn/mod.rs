@@ -18,7 +18,7 @@ pub mod weights;
 use std::collections::HashMap;
 
 use crate::error::Result;
-use crate::graph::{BatchNorm, Builder, Geometry, Guard, Init, Role, Shape, Statistics, TensorId, Value, hyper};
+use crate::graph::{BatchNorm, Builder, Geometry, Graph, Guard, Init, Role, Shape, Statistics, TensorId, Value, hyper};
 
 /// Added to variances, as PyTorch does.
 pub const EPSILON: f32 = 1e-5;
@@ -60,6 +60,33 @@ pub fn classifier(model: &dyn Model) -> Result<Option<String>> {
     let (x, _) = layers.batch(1, model.input())?;
     let logits = model.forward(&mut layers, x)?.logits;
     Ok(layers.anatomy.layers.into_iter().find(|layer| layer.output == logits).map(|layer| layer.name))
+}
+
+/// The network with the branches that help training, and what it says: all that a training keeps.
+fn whole(model: &dyn Model) -> Result<(Layers, Heads)> {
+    let mut layers = Layers::new(Statistics::Running)?;
+    layers.auxiliary = true;
+    let (x, _) = layers.batch(1, model.input())?;
+    let heads = model.forward(&mut layers, x)?;
+    Ok((layers, heads))
+}
+
+/// A graph that has all tensors which a training of the network keeps, those of branches that help training among them.
+///
+/// # Errors
+/// If the model's shapes do not fit.
+pub fn trained_graph(model: &dyn Model) -> Result<Graph> {
+    Ok(whole(model)?.0.builder.finish())
+}
+
+/// Names of the layers that give the logits of branches that help training, whose rows are the classes too.
+///
+/// # Errors
+/// If the model's shapes do not fit.
+pub fn auxiliary_classifiers(model: &dyn Model) -> Result<Vec<String>> {
+    let (layers, heads) = whole(model)?;
+    let is_one = |layer: &LayerInfo| heads.auxiliary.iter().any(|(logits, _)| *logits == layer.output);
+    Ok(layers.anatomy.layers.into_iter().filter(is_one).map(|layer| layer.name).collect())
 }
 
 /// Appends named layers to a graph.

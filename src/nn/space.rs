@@ -15,6 +15,7 @@ use super::count::{self, Cost};
 use super::tensors::Named;
 use crate::error::{Error, Result, unknown};
 use crate::space::darts::Darts;
+use crate::space::darts::fourteen::Darts14;
 use crate::space::nas_bench_201::NasBench201;
 use crate::space::{Arch, Space};
 
@@ -156,6 +157,16 @@ impl Build {
         })
     }
 
+    /// A number among the options; `usual` if there is none of the name.
+    ///
+    /// # Errors
+    /// If there is something else.
+    pub fn number_or(&self, option: &str, usual: f64) -> Result<f64> {
+        let Some(value) = self.options.get(option) else { return Ok(usual) };
+        let number = value.as_float().or(value.as_integer().map(|number| number as f64));
+        number.ok_or_else(|| Error::invalid(format!("build.{option}"), format!("is {value}, expected a number")))
+    }
+
     /// The options as words: `channels 16, cells 5`.
     pub fn words(&self) -> String {
         self.options.iter().map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ")
@@ -275,7 +286,7 @@ pub struct Registry(Vec<Arc<dyn Networks>>);
 impl Default for Registry {
     /// Those that come with the crate.
     fn default() -> Self {
-        Registry(vec![Arc::new(NasBench201), Arc::new(Darts)])
+        Registry(vec![Arc::new(NasBench201), Arc::new(Darts), Arc::new(Darts14)])
     }
 }
 

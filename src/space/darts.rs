@@ -6,6 +6,8 @@
 //! notation (`Genotype(normal=[('sep_conv_3x3', 0), ...], normal_concat=[2, 3, 4, 5], reduce=...)`) is read too. It says besides in
 //! which order a node's two inputs are written, which names the tensors of networks and changes nothing else. Codes stand for
 //! the usual order, by the inputs' numbers; another one is kept in genes of its own that no search touches.
+//!
+//! [`fourteen`] is the relative that CRoZe searches.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,9 +15,13 @@ use std::str::FromStr;
 use super::{Arch, Draw, Gene, GeneKind, Space};
 use crate::error::{Error, Result, unknown};
 
+pub mod fourteen;
 mod genotype;
 
-/// What an edge computes. The discriminant is the code, in the order of the authors' `PRIMITIVES`.
+use genotype::{Rules, Written};
+
+/// What an edge computes. The discriminant is the code, in the order of the authors' `PRIMITIVES`; the operations behind the first
+/// eight are those of relatives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Op {
     /// No connection.
@@ -34,10 +40,14 @@ pub enum Op {
     DilConv3x3 = 6,
     /// The same with 5x5.
     DilConv5x5 = 7,
+    /// Twice: ReLU, depthwise 7x7, 1x1, batch norm.
+    SepConv7x7 = 8,
+    /// ReLU, 1x7, 7x1, batch norm.
+    Conv7x1And1x7 = 9,
 }
 
 impl Op {
-    /// All operations, by code.
+    /// The operations of this space, by code.
     pub const ALL: [Op; 8] = [
         Op::None,
         Op::MaxPool3x3,
@@ -48,7 +58,7 @@ impl Op {
         Op::DilConv3x3,
         Op::DilConv5x5,
     ];
-    /// Their names, by code.
+    /// The names of these, by code.
     pub const NAMES: [&'static str; 8] = [
         "none",
         "max_pool_3x3",
@@ -60,14 +70,18 @@ impl Op {
         "dil_conv_5x5",
     ];
 
-    /// 0 to 7.
+    /// 0 to 7, and beyond for operations of relatives.
     pub fn code(self) -> usize {
         self as usize
     }
 
     /// The authors' name.
     pub fn name(self) -> &'static str {
-        Op::NAMES[self.code()]
+        match self {
+            Op::SepConv7x7 => "sep_conv_7x7",
+            Op::Conv7x1And1x7 => "conv_7x1_1x7",
+            _ => Op::NAMES[self.code()],
+        }
     }
 }
 
@@ -170,18 +184,40 @@ impl TryFrom<&Arch> for Genotype {
 /// As published: `Genotype(normal=[('sep_conv_3x3', 0), ...`.
 impl fmt::Display for Genotype {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |cell: &Cell| {
-            let pair = |(op, source): &(Op, usize)| format!("('{}', {source})", op.name());
-            cell.0.iter().flatten().map(pair).collect::<Vec<_>>().join(", ")
-        };
-        let (normal, reduce) = (list(&self.normal), list(&self.reduce));
-        let all = "[2, 3, 4, 5]";
-        write!(f, "Genotype(normal=[{normal}], normal_concat={all}, reduce=[{reduce}], reduce_concat={all})")
+        let [normal, reduce] = self.cells().map(|cell| cell.0.as_flattened());
+        genotype::write(f, [(normal, &JOINED), (reduce, &JOINED)])
+    }
+}
+
+/// How genotypes of this space are written.
+const RULES: Rules = Rules { space: "DARTS architecture", ops: &Op::ALL, inputs: 2 * NODES };
+/// What a cell's output joins: all of its nodes, in their order.
+const JOINED: [usize; NODES] = [2, 3, 4, 5];
+
+/// A cell as it is written: two different inputs of each node, and all nodes joined.
+fn cell_of(written: &Written, [name, key]: [&str; 2]) -> Result<Cell> {
+    let mut cell = Cell([[(Op::None, 0); 2]; NODES]);
+    for (node, (own, inputs)) in cell.0.iter_mut().zip(written.inputs.chunks_exact(2)).enumerate() {
+        if inputs[0].1 == inputs[1].1 {
+            let why = format!(
+                "node {} of the {name} cell takes node {} twice; the space has two different inputs",
+                node + 2,
+                inputs[0].1
+            );
+            return Err(wrong(why));
+        }
+        *own = [inputs[0], inputs[1]];
+    }
+    match &written.joined {
+        Some(nodes) if nodes[..] != JOINED => {
+            Err(wrong(format!("{key}_concat is {nodes:?}; the cells of this space join nodes 2 to 5")))
+        }
+        _ => Ok(cell),
     }
 }
 
 fn wrong(why: String) -> Error {
-    Error::invalid("DARTS architecture", why)
+    Error::invalid(RULES.space, why)
 }
 
 /// At most 60 characters of something that a user gave.
@@ -258,10 +294,12 @@ impl Space for Darts {
 
     fn read(&self, text: &str) -> Result<Arch> {
         let text = text.trim();
-        match text.contains("normal") {
-            true => Ok(Arch::from(&genotype::parse(text)?)),
-            false => parse_codes(text),
+        if !text.contains("normal") {
+            return parse_codes(text);
         }
+        let [normal, reduce] = genotype::parse(text, &RULES)?;
+        let (normal, reduce) = (cell_of(&normal, ["normal"; 2])?, cell_of(&reduce, ["reduction", "reduce"])?);
+        Ok(Arch::from(&Genotype { normal, reduce }))
     }
 
     fn show(&self, arch: &Arch) -> String {

@@ -42,6 +42,8 @@ pub fn model(info: &Value, images: &[usize]) -> Box<dyn Model> {
             channels: size("C"),
             cells: size("layers"),
             norms_behind_pools: false,
+            imagenet: false,
+            auxiliary: 0.0,
             input: [images[2], images[3], images[1]],
             classes: size("num_classes"),
         },

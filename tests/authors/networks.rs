@@ -344,7 +344,15 @@ mod darts {
     fn supernet(info: &Value) -> (Supernet, Vec<u8>) {
         let size = |name: &str| info[name].as_u64().unwrap() as usize;
         let (channels, cells, classes) = (size("C"), size("layers"), size("num_classes"));
-        let sizes = Sizes { channels, cells, norms_behind_pools: true, input: [32, 32, 3], classes };
+        let sizes = Sizes {
+            channels,
+            cells,
+            norms_behind_pools: true,
+            imagenet: false,
+            auxiliary: 0.0,
+            input: [32, 32, 3],
+            classes,
+        };
         let path = info["path"].as_array().unwrap().iter().map(|code| code.as_u64().unwrap() as u8).collect();
         (Supernet { sizes }, path)
     }
@@ -479,7 +487,15 @@ mod darts {
     /// 8 cells and 100 classes.
     #[test]
     fn lengths_of_vectors_are_the_authors() {
-        let sizes = Sizes { channels: 16, cells: 8, norms_behind_pools: true, input: [32, 32, 3], classes: 100 };
+        let sizes = Sizes {
+            channels: 16,
+            cells: 8,
+            norms_behind_pools: true,
+            imagenet: false,
+            auxiliary: 0.0,
+            input: [32, 32, 3],
+            classes: 100,
+        };
         let model = Supernet { sizes };
         let graph = build(&model, &options(2, Statistics::Running)).unwrap().graph;
         let weights = fresh(&Contents::of(&graph, &[Role::Weights]).unwrap(), 3);
@@ -500,7 +516,15 @@ mod darts {
     /// Each path computes what its network does, with the weights that the supernet has for it.
     #[test]
     fn a_path_is_its_network() {
-        let sizes = Sizes { channels: 6, cells: 4, norms_behind_pools: true, input: [8, 8, 3], classes: 5 };
+        let sizes = Sizes {
+            channels: 6,
+            cells: 4,
+            norms_behind_pools: true,
+            imagenet: false,
+            auxiliary: 0.0,
+            input: [8, 8, 3],
+            classes: 5,
+        };
         let supernet = Supernet { sizes };
         let graph = build(&supernet, &options(6, BATCH)).unwrap().graph;
         let shared = fresh(&Contents::of(&graph, &[Role::Weights, Role::Running]).unwrap(), 3);

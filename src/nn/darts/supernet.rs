@@ -39,14 +39,28 @@ impl space::Supernet for Supernet {
     fn direction(&self, arch: &Arch, released: bool) -> Option<Vec<(Piece, usize)>> {
         let genotype = Genotype::try_from(arch).ok()?;
         let tensor = |name: String| (Piece::Tensor(name), 1);
+        let around: &[&str] = match self.sizes.imagenet {
+            false => &["stem.0.weight", "stem.1.weight", "stem.1.bias"],
+            true => &[
+                "stem0.0.weight",
+                "stem0.1.weight",
+                "stem0.1.bias",
+                "stem0.3.weight",
+                "stem0.4.weight",
+                "stem0.4.bias",
+                "stem1.1.weight",
+                "stem1.2.weight",
+                "stem1.2.bias",
+            ],
+        };
         let mut pieces: Vec<(Piece, usize)> =
-            ["stem.0.weight", "stem.1.weight", "stem.1.bias", "classifier.weight"].map(|n| tensor(n.into())).into();
+            around.iter().chain(&["classifier.weight"]).map(|name| tensor((*name).into())).collect();
         let mut channels = self.sizes.channels;
         for number in 0..self.sizes.cells {
             let is_reduction = self.sizes.is_reduction(number);
             channels *= if is_reduction { 2 } else { 1 };
             let name = format!("cells.{number}");
-            let halves = number > 0 && self.sizes.is_reduction(number - 1);
+            let halves = self.sizes.follows_reduction(number);
             let parts = match halves {
                 true => &["conv_1.weight", "conv_2.weight", "bn.weight", "bn.bias"][..],
                 false => &["op.1.weight", "op.2.weight", "op.2.bias"],
@@ -82,7 +96,7 @@ impl Supernet {
             (Op::MaxPool3x3 | Op::AvgPool3x3, _) => {
                 [vec![Piece::Constant { value: 1.0 / 9.0, count: 9 * c }], norm("1", false).into()].concat()
             }
-            (Op::SepConv3x3 | Op::SepConv5x5, _) => {
+            (Op::SepConv3x3 | Op::SepConv5x5 | Op::SepConv7x7, _) => {
                 let weights = ["op.1", "op.2", "op.5", "op.6"].map(weight);
                 [&weights[..], &norm("op.3", false), &norm("op.7", false)].concat()
             }
@@ -90,6 +104,7 @@ impl Supernet {
             (Op::DilConv3x3 | Op::DilConv5x5, _) => {
                 [vec![weight("op.1"), weight("op.2")], norm("op.3", released).into()].concat()
             }
+            (Op::Conv7x1And1x7, _) => [vec![weight("1"), weight("2")], norm("3", false).into()].concat(),
         }
     }
 
@@ -119,7 +134,8 @@ impl Model for Supernet {
 
     fn forward(&self, layers: &mut Layers, x: TensorId) -> Result<Heads> {
         let choices: Vec<u16> = (0..CODES).map(|_| layers.builder.choice(Op::ALL.len() as u8)).collect();
-        skeleton(layers, x, &self.sizes, &mut |layers, place, states| {
+        skeleton(layers, x, &self.sizes, &mut |layers, place, inputs| {
+            let mut states = inputs.to_vec();
             let choices = if place.is_reduction { &choices[EDGES..] } else { &choices[..EDGES] };
             for node in 0..NODES {
                 let (mut terms, mut shape) = (vec![], layers.builder.shape(states[0]));
@@ -132,7 +148,7 @@ impl Model for Supernet {
                 let sum = layers.builder.sum(shape, terms);
                 states.push(sum);
             }
-            Ok(())
+            Ok(states.split_off(2))
         })
     }
 }

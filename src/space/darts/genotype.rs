@@ -1,6 +1,8 @@
-//! The published notation of a pair of cells, as Python prints a named tuple, or as JSON.
+//! The published notation of a pair of cells, as Python prints a named tuple, or as JSON: what all spaces of such cells read and write.
 
-use super::{Cell, Genotype, NODES, Op, shorten, wrong};
+use std::fmt;
+
+use super::{Op, shorten};
 use crate::error::{Error, Result, unknown};
 
 /// More text is no genotype.
@@ -10,32 +12,55 @@ const MOST_BYTES: usize = 4_096;
 struct Cursor<'a> {
     whole: &'a str,
     rest: &'a str,
+    rules: &'a Rules,
 }
 
+/// What a cell's inputs may be.
+pub(super) struct Rules {
+    /// What errors are about.
+    pub space: &'static str,
+    /// Operations, none among them.
+    pub ops: &'static [Op],
+    /// Inputs of a cell, two of each node.
+    pub inputs: usize,
+}
+
+/// A cell as it is written: operations and earlier nodes, two of each node, and the nodes that its output joins, if it says so.
+#[derive(Default)]
+pub(super) struct Written {
+    pub inputs: Vec<(Op, usize)>,
+    pub joined: Option<Vec<usize>>,
+}
+
+/// What cells are called in messages, and their keys; CRoZe's authors write the second one's in full.
+const CELLS: [(&str, &[&str]); 2] = [("normal", &["normal"]), ("reduction", &["reduce", "reduction"])];
+
 /// Reads both cells.
-pub(super) fn parse(text: &str) -> Result<Genotype> {
+pub(super) fn parse(text: &str, rules: &Rules) -> Result<[Written; 2]> {
+    let wrong = |why: String| Error::invalid(rules.space, why);
     if text.len() > MOST_BYTES {
         return Err(wrong(format!("a genotype of {} bytes, expected at most {MOST_BYTES}", text.len())));
     }
-    let mut cursor = Cursor { whole: text, rest: text };
+    let mut cursor = Cursor { whole: text, rest: text, rules };
     cursor.take("Genotype");
     cursor.one_of(&["(", "{"])?;
-    let (mut normal, mut reduce) = (None, None);
+    let mut cells: [(Option<Vec<(Op, usize)>>, Option<Vec<usize>>); 2] = Default::default();
     while !cursor.take_one(&[")", "}"]) {
         let key = cursor.word()?;
         cursor.one_of(&["=", ":"])?;
-        let repeated = (key == "normal" && normal.is_some()) || (key == "reduce" && reduce.is_some());
+        let (bare, is_concat) = key.strip_suffix("_concat").map_or((key, false), |bare| (bare, true));
+        let Some(at) = CELLS.iter().position(|(_, keys)| keys.contains(&bare)) else {
+            let known = ["normal", "normal_concat", "reduce", "reduce_concat"];
+            return Err(unknown("part of a genotype", &shorten(key), &known));
+        };
+        let (inputs, joined) = &mut cells[at];
+        let repeated = if is_concat { joined.is_some() } else { inputs.is_some() };
         if repeated {
             return Err(wrong(format!("the genotype has `{key}` twice")));
         }
-        match key {
-            "normal" => normal = Some(cursor.cell("normal")?),
-            "reduce" => reduce = Some(cursor.cell("reduction")?),
-            "normal_concat" | "reduce_concat" => cursor.concat(key)?,
-            other => {
-                let known = ["normal", "normal_concat", "reduce", "reduce_concat"];
-                return Err(unknown("part of a genotype", &shorten(other), &known));
-            }
+        match is_concat {
+            true => *joined = Some(cursor.concat()?),
+            false => *inputs = Some(cursor.cell(CELLS[at].0)?),
         }
         cursor.take(",");
     }
@@ -43,8 +68,22 @@ pub(super) fn parse(text: &str) -> Result<Genotype> {
     if !cursor.rest.is_empty() {
         return Err(cursor.wrong("nothing more"));
     }
-    let missing = |name: &str| wrong(format!("the genotype has no `{name}`"));
-    Ok(Genotype { normal: normal.ok_or_else(|| missing("normal"))?, reduce: reduce.ok_or_else(|| missing("reduce"))? })
+    let mut written: [Written; 2] = Default::default();
+    for ((own, (inputs, joined)), (_, keys)) in written.iter_mut().zip(cells).zip(CELLS) {
+        let inputs = inputs.ok_or_else(|| wrong(format!("the genotype has no `{}`", keys[0])))?;
+        *own = Written { inputs, joined };
+    }
+    Ok(written)
+}
+
+/// Writes cells as published: `Genotype(normal=[('sep_conv_3x3', 0), ...`.
+pub(super) fn write(f: &mut fmt::Formatter<'_>, cells: [(&[(Op, usize)], &[usize]); 2]) -> fmt::Result {
+    let parts = cells.iter().zip(CELLS).map(|((inputs, joined), (_, keys))| {
+        let pair = |(op, source): &(Op, usize)| format!("('{}', {source})", op.name());
+        let inputs = inputs.iter().map(pair).collect::<Vec<_>>().join(", ");
+        format!("{0}=[{inputs}], {0}_concat={joined:?}", keys[0])
+    });
+    write!(f, "Genotype({})", parts.collect::<Vec<_>>().join(", "))
 }
 
 impl<'a> Cursor<'a> {
@@ -54,7 +93,8 @@ impl<'a> Cursor<'a> {
 
     fn wrong(&self, expected: &str) -> Error {
         let at = self.whole.len() - self.rest.len();
-        wrong(format!("byte {at} of the genotype, `{}`: expected {expected}", shorten(self.rest)))
+        let why = format!("byte {at} of the genotype, `{}`: expected {expected}", shorten(self.rest));
+        Error::invalid(self.rules.space, why)
     }
 
     /// Takes a text if it stands here.
@@ -96,12 +136,16 @@ impl<'a> Cursor<'a> {
     }
 
     /// Operations and inputs, two of each node.
-    fn cell(&mut self, name: &str) -> Result<Cell> {
+    fn cell(&mut self, name: &str) -> Result<Vec<(Op, usize)>> {
+        let Rules { space, ops, inputs: count } = *self.rules;
         self.one_of(&["[", "("])?;
         let mut pairs = vec![];
         while !self.take_one(&["]", ")"]) {
             self.one_of(&["(", "["])?;
-            let op: Op = self.word()?.parse()?;
+            let word = self.word()?;
+            let names: Vec<&str> = ops.iter().map(|op| op.name()).collect();
+            let op = names.iter().position(|name| *name == word).map(|at| ops[at]);
+            let op = op.ok_or_else(|| unknown("operation", &shorten(word), &names))?;
             self.one_of(&[","])?;
             let source = self.number()?;
             self.one_of(&[")", "]"])?;
@@ -115,53 +159,37 @@ impl<'a> Cursor<'a> {
                     node + 2,
                     node + 1
                 );
-                return Err(wrong(why));
+                return Err(Error::invalid(space, why));
             }
             pairs.push((op, source));
-            if pairs.len() > 2 * NODES {
+            if pairs.len() > count {
                 break;
             }
         }
-        let mut cell = Cell([[(Op::None, 0); 2]; NODES]);
-        if pairs.len() != 2 * NODES {
-            let why = format!("the {name} cell has {} inputs, expected 8: two of each of its four nodes", pairs.len());
-            return Err(wrong(why));
+        if pairs.len() != count {
+            let (have, nodes) = (pairs.len(), count / 2);
+            let why = format!("the {name} cell has {have} inputs, expected {count}: two of each of its {nodes} nodes");
+            return Err(Error::invalid(space, why));
         }
-        for (node, inputs) in pairs.chunks_exact(2).enumerate() {
-            if inputs[0].1 == inputs[1].1 {
-                let why = format!(
-                    "node {} of the {name} cell takes node {} twice; the space has two different inputs",
-                    node + 2,
-                    inputs[0].1
-                );
-                return Err(wrong(why));
-            }
-            cell.0[node] = [inputs[0], inputs[1]];
-        }
-        Ok(cell)
+        Ok(pairs)
     }
 
-    /// What a cell's output joins; only all of its nodes, in their order.
-    fn concat(&mut self, key: &str) -> Result<()> {
-        let nodes = if self.take("range") {
+    /// The nodes that a cell's output joins.
+    fn concat(&mut self) -> Result<Vec<usize>> {
+        if self.take("range") {
             self.one_of(&["("])?;
             let from = self.number()?;
             self.one_of(&[","])?;
             let to = self.number()?;
             self.one_of(&[")"])?;
-            (from..to.min(from.saturating_add(64))).collect()
-        } else {
-            self.one_of(&["[", "("])?;
-            let mut nodes = vec![];
-            while !self.take_one(&["]", ")"]) {
-                nodes.push(self.number()?);
-                self.take(",");
-            }
-            nodes
-        };
-        match nodes == [2, 3, 4, 5] {
-            true => Ok(()),
-            false => Err(wrong(format!("{key} is {nodes:?}; the cells of this space join nodes 2 to 5"))),
+            return Ok((from..to.min(from.saturating_add(64))).collect());
         }
+        self.one_of(&["[", "("])?;
+        let mut nodes = vec![];
+        while !self.take_one(&["]", ")"]) {
+            nodes.push(self.number()?);
+            self.take(",");
+        }
+        Ok(nodes)
     }
 }

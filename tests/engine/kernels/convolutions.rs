@@ -63,6 +63,7 @@ const ROWS: &[Row] = &[
     ("1x3", [2, 5, 11, 5, 6], kernel(1, 3, 0), false),
     ("3x1", [2, 11, 5, 6, 5], kernel(3, 1, 0), true),
     ("1x7 padded", [1, 3, 17, 4, 4], kernel(1, 7, 3), false),
+    ("7x1 stride 2", [2, 17, 6, 5, 6], Geometry { stride: 2, ..kernel(7, 1, 0) }, false),
     ("2x3", [2, 6, 9, 5, 3], kernel(2, 3, 1), false),
     ("3x3 many rows", [5, 37, 3, 2, 3], square(3, 1, 1), false),
     ("1x1 most splits", [1100, 8, 2, 1, 1], square(1, 1, 0), false),
