@@ -2,6 +2,7 @@
 //   kind 0 a   1 max(a,0)   2 scale*(a - mean) + beta   3 p*a + q*(b - mean) + t   4 a where b > 0
 //        5 average over a window of a   6 its gradient (a: gradient of the pool's output)   7 factor * a[n, c]
 //        8 a, DOWN rows down, RIGHT columns to the right, 4*shift + TURN channels on; zero beyond its edges
+//        9 coefficients[n] * a
 //   Terms are sorted into CLASSES of one kind (and window), whose code is fixed; the task says how many of each there are.
 //   Branches on data would cost a software adapter all their sides. Sides and channels are data.
 //   A lane computes POSITIONS neighbouring positions of one block of four channels, so that coefficients are loaded once.
@@ -184,6 +185,9 @@ fn main(
         let place${p} = (image${p} * term.height + u32(select(0, seen${p}.x, inside${p}))) * term.width + u32(select(0, seen${p}.y, inside${p}));
         total${p} += select(vec4<f32>(0.0), moved${j}(term, place${p}, block), inside${p});
 #end
+#end
+#if KIND@j == 9
+        total${p} += load(term.coefficients_slab, term.coefficients + image${p}).x * load(term.a_slab, term.a + i${p});
 #end
 #if KIND@j == 7
         total${p} += term.factor * load(term.a_slab, term.a + image${p} * c4 + block);

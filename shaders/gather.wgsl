@@ -1,6 +1,8 @@
-// A batch from the resident data set: crop, flip, area mean, normalise; one lane per output position.
-//   x[n,h,w,c] = (mean of byte / 255 over the source area of (h, w) - mean[c]) / std[c];  outside the image bytes are 0
-//   descriptor of an image: (index in its slab, label, (dx + 128) | (dy + 128) << 8 | flip << 16, slab)
+// A batch from the resident data set: crop, flip, cut out, area mean, normalise; one lane per output position.
+//   x[n,h,w,c] = (mean of byte / 255 over the source area of (h, w) - mean[c]) / std[c];  outside the image bytes are 0, and source
+//   pixels in the hole count as mean[c]
+//   descriptor of an image: (index in its slab, label | row << 16, (dx + 128) | (dy + 128) << 8 | flip << 16, slab | side << 8 | column << 16)
+//   hole: side rows from row - side / 2 on, columns alike, of the picture after crop and flip
 //   task row: x, labels, batch, statistics, images, height, width, channels
 //   statistics: row 0 mean, row 1 1/std, C4 vec4 each.   source: SH x SW x C bytes, packed without gaps
 //   grid: ceil(N*H*W / LANES), folded; z = task
@@ -42,8 +44,11 @@ fn main(
     let what = batch[row.batch + image];
     let shift = vec2<i32>(vec2<u32>(what.z & 255u, what.z >> 8u & 255u)) - 128;
     let flip = (what.z >> 16u & 1u) != 0u;
+    let slab = what.w & 255u;
+    let hole_side = i32(what.w >> 8u & 255u);
+    let hole = vec2<i32>(vec2<u32>(what.y, what.w) >> vec2<u32>(16u)) - hole_side / 2;
     if h == 0u && w == 0u {
-        labels[row.labels + image] = vec4<f32>(f32(what.y), 0.0, 0.0, 0.0);
+        labels[row.labels + image] = vec4<f32>(f32(what.y & 65535u), 0.0, 0.0, 0.0);
     }
     // The source area of this position, in source pixels.
     let scale = vec2<f32>(${SH}.0, ${SW}.0) / vec2<f32>(sides);
@@ -54,10 +59,16 @@ fn main(
     let blocks = (row.channels + 3u) / 4u;
     for (var block = 0u; block < blocks; block++) {
         var sum = vec4<f32>(0.0);
+        var hidden = 0.0;
         for (var y = from_at.x; y < to.x; y++) {
             let height = min(f32(y + 1), high.x) - max(f32(y), low.x);
             for (var x = from_at.y; x < to.y; x++) {
                 let area = height * (min(f32(x + 1), high.y) - max(f32(x), low.y));
+                let within = vec2<i32>(y, x) - hole;
+                if all(within >= vec2<i32>(0)) && all(within < vec2<i32>(hole_side)) {
+                    hidden += area;
+                    continue;
+                }
                 let sx = select(x, ${SW} - 1 - x, flip) + shift.x;
                 let sy = y + shift.y;
                 if sx < 0 || sx >= ${SW} || sy < 0 || sy >= ${SH} {
@@ -65,14 +76,16 @@ fn main(
                 }
                 let pixel = ((what.x * ${SH}u + u32(sy)) * ${SW}u + u32(sx)) * ${SC}u + block * 4u;
                 for (var c = 0u; c < min(4u, ${SC}u - block * 4u); c++) {
-                    sum[c] += area * byte_at(what.w, pixel + c);
+                    sum[c] += area * byte_at(slab, pixel + c);
                 }
             }
         }
         let mean = statistics[row.statistics + block];
         let factor = statistics[row.statistics + blocks + block];
         let c = vec4<u32>(block * 4u) + vec4<u32>(0u, 1u, 2u, 3u);
-        let value = (sum / (scale.x * scale.y * 255.0) - mean) * factor;
+        // Of a position that is not in the hole the whole mean is taken off, and 1 times it is the mean to the bit.
+        let seen = 1.0 - hidden / (scale.x * scale.y);
+        let value = (sum / (scale.x * scale.y * 255.0) - mean * seen) * factor;
         xs[row.x + i * blocks + block] = select(vec4<f32>(0.0), value, c < vec4<u32>(row.channels));
     }
 }

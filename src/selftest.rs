@@ -163,7 +163,7 @@ pub fn run(gpu: &Gpu, preset: Preset) -> Vec<Check> {
         checks.push(Check { name, passed, detail });
     };
     let batch = Statistics::Batch { update: true };
-    let with = |optimizer| Some(Update { optimizer, nesterov: true, clip: true, touch_all: false, adversarial: 0 });
+    let with = |optimizer| Some(Update { optimizer, nesterov: true, clip: true, ..Update::default() });
     let compare = |model: &dyn Model, update, statistics, path: &[u8]| -> Result<(bool, String)> {
         let case = Case::new(gpu, model, update, statistics, 1)?;
         let got = case.run(gpu, preset, &[path.to_vec()])?;

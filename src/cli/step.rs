@@ -96,13 +96,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         other => return Err(crate::error::unknown("--mode", other, &["train", "eval"])),
     };
     let optimizer = args.optimizer.as_deref().map(str::parse::<Optimizer>).transpose()?;
-    let update = optimizer.map(|optimizer| Update {
-        optimizer,
-        nesterov: args.nesterov,
-        clip: false,
-        touch_all: false,
-        adversarial: 0,
-    });
+    let update = optimizer.map(|optimizer| Update { optimizer, nesterov: args.nesterov, ..Update::default() });
     let options = StepOptions { batch: n, statistics, smoothing: args.smoothing as f32, update, gradients: args.grads };
     let rates = Rates {
         rate: args.lr,

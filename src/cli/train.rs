@@ -24,7 +24,7 @@ use crate::nn::weights::{Classes, Weights, differing_classes};
 use crate::nn::{Model, classifier};
 use crate::progress::Share;
 use crate::report::folder::{AGAIN, RunFolder, START};
-use crate::train::feed::Resident;
+use crate::train::feed::{Augmentation, Resident};
 use crate::train::step::Optimizer;
 use crate::train::trainer::{Inheritance, Recipe, Setting};
 
@@ -90,6 +90,12 @@ pub(super) struct Training {
     /// Radius of SAM (default 0.05) or ASAM (default 2).
     #[arg(long)]
     pub rho: Option<f64>,
+    /// Side in pixels of a square that is cut out of each image (DARTS: 16); 0 for none.
+    #[arg(long, value_name = "SIDE")]
+    pub cutout: Option<u8>,
+    /// Drop paths of cells with a probability that rises to this one (DARTS: 0.2); 0 for none.
+    #[arg(long, value_name = "PROBABILITY", allow_negative_numbers = true)]
+    pub drop_path: Option<f64>,
 }
 
 impl Training {
@@ -99,13 +105,19 @@ impl Training {
             recipe.optimizer = text.parse()?;
             recipe.rho = recipe.optimizer.default_rho();
         }
-        let Training { epochs, batch, lr, momentum, weight_decay, rho, .. } = self;
+        let Training { epochs, batch, lr, momentum, weight_decay, rho, drop_path, .. } = self;
         epochs.iter().for_each(|v| recipe.epochs = *v);
         batch.iter().for_each(|v| recipe.batch = *v);
         lr.iter().for_each(|v| recipe.lr = *v);
         momentum.iter().for_each(|v| recipe.momentum = *v);
         weight_decay.iter().for_each(|v| recipe.weight_decay = *v);
         rho.iter().for_each(|v| recipe.rho = *v);
+        drop_path.iter().for_each(|v| recipe.drop_path = *v);
+        if let Some(cutout) = self.cutout {
+            let nothing = Augmentation { padding: 0, flip: false, cutout: 0 };
+            let augmentation = Augmentation { cutout, ..recipe.augmentation.unwrap_or(nothing) };
+            recipe.augmentation = Some(augmentation).filter(|other| *other != nothing || recipe.augmentation.is_some());
+        }
         if let Some(text) = &self.adversarial {
             recipe.adversarial = Some(text.parse()?);
         }
@@ -275,6 +287,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     let indices = training_images(data.train.len(), config.images, config.seed)?;
     config.training.validate(indices.len())?;
     let model = space.network(&arch)?;
+    config.training.check(&*model, [data.train.height, data.train.width])?;
     // A supernet has names of its own for weights; other files have the network's names.
     let supernet = space.supernet()?;
     let name = |own: &str| supernet.as_ref().and_then(|supernet| supernet.source(own, &arch));

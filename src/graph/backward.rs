@@ -11,6 +11,7 @@ use std::collections::HashMap;
 
 use super::build::Builder;
 use super::ir::*;
+use super::term::{Term, TermKind};
 use crate::error::{Error, Result};
 
 /// Gradient tensors by the tensor that they belong to.
@@ -244,6 +245,7 @@ impl Builder {
             // Masks do not move.
             TermKind::Masked { x } => TermKind::Masked { x },
             TermKind::AvgPoolGrad(window) => TermKind::AvgPool(window),
+            TermKind::Scaled { factors } => TermKind::Scaled { factors },
             TermKind::Moved { by } => TermKind::Moved { by: by.map(|step| -step) },
             TermKind::Spread { factor } => return self.spread_gradient(term, factor, dy, tape),
             TermKind::Affine { coefficients } => self.norm_gradient(term, coefficients, dy, needs, tape)?,

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use super::ir::*;
+use super::term::{Term, TermKind};
 use crate::error::{Error, Result};
 
 /// How a tensor is to be seen by its consumer.
@@ -23,6 +24,11 @@ pub enum View {
     },
     /// Averaged over windows.
     AvgPool(Window),
+    /// Times a factor for each image.
+    Scaled {
+        /// The factors.
+        factors: TensorId,
+    },
 }
 
 /// A tensor and how to see it.
@@ -214,6 +220,11 @@ impl Builder {
         }
     }
 
+    /// Multiplies each image by its factor; see [`TermKind::Scaled`].
+    pub fn scaled(&mut self, x: Value, factors: TensorId) -> Value {
+        Value { tensor: self.materialise(x), view: View::Scaled { factors } }
+    }
+
     /// Averages over windows.
     ///
     /// # Errors
@@ -264,6 +275,7 @@ impl Builder {
             View::Relu => TermKind::Relu,
             View::Affine { coefficients } => TermKind::Affine { coefficients },
             View::AvgPool(window) => TermKind::AvgPool(window),
+            View::Scaled { factors } => TermKind::Scaled { factors },
         };
         Term { guard: self.guard.unwrap_or(Guard::ALWAYS), a: value.tensor, kind }
     }

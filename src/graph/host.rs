@@ -19,12 +19,16 @@ pub mod hyper {
     pub const CLIP: usize = 5;
     /// Deviation of weight noise.
     pub const SIGMA: usize = 6;
+    /// What images that a path is kept for are multiplied with: `1 / (1 - p)` where it is dropped with probability `p`.
+    pub const DROP_SCALE: usize = 7;
     /// Seed (u32), low half.
     pub const SEED_LOW: usize = 8;
     /// Seed (u32), high half.
     pub const SEED_HIGH: usize = 9;
     /// Number of the draw (u32).
     pub const DRAW: usize = 10;
+    /// A path is dropped for an image whose word is below this (u32): `p` times `2^32`.
+    pub const DROP_BELOW: usize = 11;
 }
 
 /// The table of normal numbers that weight noise reads: 512 entries of two words.
@@ -32,6 +36,9 @@ pub const NORMALS: crate::graph::Shape = crate::graph::Shape::Vectors { rows: 25
 
 /// Last counter word of weight noise, which keeps its numbers apart from all others.
 pub const NOISE_PURPOSE: u32 = 0x4E4F_4953;
+
+/// Last counter word of dropped paths.
+pub const DROP_PURPOSE: u32 = 0x4452_4F50;
 
 /// Last counter word of an attack's random starts.
 pub const ATTACK_PURPOSE: u32 = 0x4154_5441;

@@ -12,6 +12,7 @@
 //! write the same tensor, because at most one of them runs.
 
 use super::custom::Custom;
+use super::term::Term;
 
 /// Number of a tensor in its graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -280,59 +281,6 @@ impl Window {
     }
 }
 
-/// One summand of [`Op::Combine`]: a function of one or two tensors at, or around, the output's position.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Term {
-    /// When it counts.
-    pub guard: Guard,
-    /// Its first tensor.
-    pub a: TensorId,
-    /// What is made of it.
-    pub kind: TermKind,
-}
-
-/// What a [`Term`] makes of its tensors; `a` is the term's own.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum TermKind {
-    /// `a`
-    Plain,
-    /// `max(a, 0)`
-    Relu,
-    /// `scale * (a - mean) + beta`, with the coefficients of [`Op::BatchNorm`]. Subtracting first keeps the rounding small
-    /// where the result is: near a rectifier's kink it decides on which side a value falls.
-    Affine {
-        /// `scale, beta, mean, 1/deviation` per channel.
-        coefficients: TensorId,
-    },
-    /// `p * a + q * (x - mean) + t`: the gradient that [`Op::BatchNormGrad`] prepared; `a` is the gradient above.
-    AffineGrad {
-        /// The normalised tensor.
-        x: TensorId,
-        /// `p, q, t, mean` per channel.
-        coefficients: TensorId,
-    },
-    /// `a` where `x > 0`, else zero: the gradient of a rectifier.
-    Masked {
-        /// What was rectified.
-        x: TensorId,
-    },
-    /// Average over a window of `a`.
-    AvgPool(Window),
-    /// Gradient of [`TermKind::AvgPool`]; `a` is the gradient of the pool's output.
-    AvgPoolGrad(Window),
-    /// `factor * a`, where `a` has one position per image: the gradient of a global average.
-    Spread {
-        /// `1 / (H * W)`
-        factor: f32,
-    },
-    /// `a` at another place: so many rows down, columns to the right and channels on; zero beyond its edges. Sums of these put
-    /// maps side by side, take channels out of one, and shift images.
-    Moved {
-        /// Rows, columns, channels.
-        by: [i32; 3],
-    },
-}
-
 /// Which statistics a batch norm uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Statistics {
@@ -445,6 +393,10 @@ pub enum Op {
     /// `vec4`, `stream`, draw, [`NOISE_PURPOSE`](super::NOISE_PURPOSE)) gives four words, and [`normal`](crate::philox::normal()) a number of each. `table`
     /// holds the bits of [`NORMAL_TABLE`](crate::philox::NORMAL_TABLE). Padding stays zero.
     Perturb { w: TensorId, y: TensorId, hyper: TensorId, table: TensorId, stream: u32, noise: Noise },
+    /// Drop path (Larsson et al. 2017): writes `factors`, one for each image (`n` maps of one value): 0 for those that the path is dropped for, else
+    /// [`hyper::DROP_SCALE`](super::hyper::DROP_SCALE). An image is dropped if its first word of Philox 4x32-10, with key (seed low, seed high) and counter
+    /// (number of the image, `path`, draw, [`DROP_PURPOSE`](super::DROP_PURPOSE)), is below [`hyper::DROP_BELOW`](super::hyper::DROP_BELOW).
+    DropPath { hyper: TensorId, factors: TensorId, path: u32 },
     /// Start of an attack in the L-infinity ball around `x`, at `x` or at a random point of it: writes `adv`, and a clean
     /// record of each image (`state`, eight values: worst loss, whether right at every point so far, loss before, rises;
     /// scale of the step, whether reduced, worst loss at the last check, flags). `settings` are those of [`attack`](super::attack).
@@ -563,6 +515,7 @@ impl Op {
                 (some(&[Some(*w), Some(*g), Some(*m), *norm, Some(*hyper)]), vec![*w, *m])
             }
             Op::Perturb { w, y, hyper, table, .. } => (vec![*w, *hyper, *table], vec![*y]),
+            Op::DropPath { hyper, factors, .. } => (vec![*hyper], vec![*factors]),
             Op::AttackStart { x, settings, adv, state } => (vec![*x, *settings], vec![*adv, *state]),
             Op::AttackJudge { loss, settings, state } => (vec![*loss, *settings, *state], vec![*state]),
             Op::AttackStep { x, adv, g, settings, state, memory } => (
@@ -573,28 +526,6 @@ impl Op {
             Op::Gather { data, batch, statistics, x, labels, .. } => {
                 (vec![*data, *batch, *statistics], vec![*x, *labels])
             }
-        }
-    }
-}
-
-impl Term {
-    /// A term that always counts.
-    pub const fn new(a: TensorId, kind: TermKind) -> Self {
-        Term { guard: Guard::ALWAYS, a, kind }
-    }
-
-    /// All tensors that this term reads.
-    pub fn reads(&self) -> Vec<TensorId> {
-        match self.kind {
-            TermKind::Affine { coefficients } => vec![self.a, coefficients],
-            TermKind::AffineGrad { x, coefficients } => vec![self.a, x, coefficients],
-            TermKind::Masked { x } => vec![self.a, x],
-            TermKind::Plain
-            | TermKind::Relu
-            | TermKind::AvgPool(_)
-            | TermKind::AvgPoolGrad(_)
-            | TermKind::Spread { .. }
-            | TermKind::Moved { .. } => vec![self.a],
         }
     }
 }

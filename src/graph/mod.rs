@@ -15,9 +15,11 @@ mod schedule;
 mod settle;
 pub mod store;
 mod strips;
+mod term;
 
 pub use backward::Gradients;
 pub use build::{BatchNorm, Builder, Loss, Value, View};
 pub use custom::{Custom, CustomCall, CustomOp};
 pub use host::*;
 pub use ir::*;
+pub use term::{Term, TermKind};

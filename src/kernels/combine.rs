@@ -150,6 +150,7 @@ fn class(term: &Term, same_sides: bool) -> Class {
         TermKind::AvgPool(window) => pool(5, window),
         TermKind::AvgPoolGrad(window) => pool(6, window),
         TermKind::Spread { .. } => [7, 0, 0, 0, 0],
+        TermKind::Scaled { .. } => [9, 0, 0, 0, 0],
         TermKind::Moved { by: [rows, columns, channels] } => {
             let apart = !same_sides || rows != 0 || columns != 0;
             [MOVED, channels.rem_euclid(4).into(), rows.into(), columns.into(), apart.into()]
@@ -163,6 +164,7 @@ fn record_of(term: &Term, a: Shape, channels: usize) -> Vec<Word> {
         TermKind::Affine { coefficients } => (None, Some(coefficients)),
         TermKind::AffineGrad { x, coefficients } => (Some(x), Some(coefficients)),
         TermKind::Masked { x } => (Some(x), None),
+        TermKind::Scaled { factors } => (None, Some(factors)),
         _ => (None, None),
     };
     let factor = if let TermKind::Spread { factor } = term.kind { factor } else { 1.0 };

@@ -9,6 +9,7 @@ mod batch_norm;
 mod ceiling;
 mod combine;
 mod conv2d;
+mod drop_path;
 mod kernel;
 mod loss;
 mod optimizer;
@@ -35,6 +36,7 @@ pub const KERNELS: &[&[Kernel]] = &[
     ceiling::KERNELS,
     combine::KERNELS,
     conv2d::KERNELS,
+    drop_path::KERNELS,
     loss::KERNELS,
     optimizer::KERNELS,
     pool::KERNELS,
@@ -226,6 +228,7 @@ impl<'a> Lowering<'a> {
             Op::GlobalNorm { .. } | Op::Ascend { .. } | Op::Sgd { .. } | Op::Perturb { .. } => {
                 optimizer::lower(self, nodes);
             }
+            Op::DropPath { .. } => drop_path::lower(self, &node.op),
             Op::AttackStart { .. } | Op::AttackJudge { .. } | Op::AttackStep { .. } => attack::lower(self, &node.op),
             Op::ImageDot { .. } | Op::SignCodes { .. } => probe::lower(self, &node.op),
             Op::Custom(custom) => self.custom(custom),

@@ -301,6 +301,9 @@ impl Node<'_> {
             let stride = if *is_reduction && source < 2 { 2 } else { 1 };
             let layer = format!("{name}._ops.{}", 2 * self.number + input);
             let value = self.operation(layers, &layer, op, states[source], stride)?;
+            // A connection that does nothing is never dropped, so that something of the input is left (as released).
+            let does_nothing = op == Op::SkipConnect && stride == 1;
+            let value = if does_nothing { value } else { layers.path(value) };
             shape = Some(layers.builder.seen_shape(value));
             terms.push(layers.builder.term(value));
         }

@@ -194,3 +194,27 @@ fn a_file_tells_its_build() {
         assert_eq!(told, build);
     }
 }
+
+/// All inputs of nodes may be dropped but connections that do nothing; of the first code there are 2 of those in a normal cell and, since
+/// those from a cell's inputs halve the sides, none in a reduction.
+#[test]
+fn inputs_of_nodes_are_dropped_in_training() {
+    let images = ImageInfo { height: 8, width: 8, channels: 3, classes: 10 };
+    for form in FORMS {
+        let mut build = Build { form: form.into(), ..Darts.defaults(Purpose::Training, &images) };
+        build.options.insert("cells".into(), 5.into());
+        let family = family(build).unwrap();
+        let genotype = Genotype::try_from(&family.parse(KNOWN[0].0).unwrap()).unwrap();
+        let dropped = |cell: &Cell, is_reduction: bool| {
+            let inputs = cell.0.iter().flatten();
+            inputs.filter(|(op, source)| *op != Op::SkipConnect || (is_reduction && *source < 2)).count() as u32
+        };
+        let want = 3 * dropped(&genotype.normal, false) + 2 * dropped(&genotype.reduce, true);
+        let network = family.network(&family.parse(KNOWN[0].0).unwrap()).unwrap();
+        let mut layers = Layers::new(Statistics::Batch { update: true }).unwrap();
+        layers.drop_path = true;
+        let (x, _) = layers.batch(2, network.input()).unwrap();
+        network.forward(&mut layers, x).unwrap();
+        assert!(layers.paths == want && want < 40, "{} paths, expected {want}", layers.paths);
+    }
+}

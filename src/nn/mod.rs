@@ -18,7 +18,9 @@ pub mod weights;
 use std::collections::HashMap;
 
 use crate::error::Result;
-use crate::graph::{BatchNorm, Builder, Geometry, Graph, Guard, Init, Role, Shape, Statistics, TensorId, Value, hyper};
+use crate::graph::{
+    BatchNorm, Builder, Geometry, Graph, Guard, Init, Op, Role, Shape, Statistics, TensorId, Value, hyper,
+};
 
 /// Added to variances, as PyTorch does.
 pub const EPSILON: f32 = 1e-5;
@@ -105,6 +107,10 @@ pub struct Layers {
     pub keeps_norms: bool,
     /// Whether branches that only help training are wanted.
     pub auxiliary: bool,
+    /// Whether paths are dropped for some images; see [`Layers::path`].
+    pub drop_path: bool,
+    /// How many paths may be dropped, so far.
+    pub paths: u32,
     /// The stage of what is appended now; models set it. Measures compare what stage `n` leaves in the `n`-th
     /// [`feature`](Layers::feature).
     pub stage: usize,
@@ -185,6 +191,8 @@ impl Layers {
             norms: Norms::All,
             keeps_norms: false,
             auxiliary: false,
+            drop_path: false,
+            paths: 0,
             stage: 0,
             anatomy: Anatomy::default(),
             hyper,
@@ -202,6 +210,19 @@ impl Layers {
         let result = body(self);
         self.builder.enter(outer);
         result
+    }
+
+    /// What one of several paths to a sum yields: nothing for the images that it is dropped for, and more for the others, where
+    /// [`Layers::drop_path`] asks for that; see [`Op::DropPath`]. Paths are numbered as they come, and the number decides for which images.
+    pub fn path(&mut self, value: Value) -> Value {
+        if !self.drop_path {
+            return value;
+        }
+        let [images, ..] = self.builder.seen_shape(value).nhwc();
+        let factors = self.builder.temporary(Shape::map(images, 1, 1, 1));
+        self.builder.push(Op::DropPath { hyper: self.hyper, factors, path: self.paths });
+        self.paths += 1;
+        self.builder.scaled(value, factors)
     }
 
     /// The images and labels of a batch of `n`.

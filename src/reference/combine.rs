@@ -11,6 +11,7 @@
 //! | affine gradient | `p[c] a[i] + q[c] (x[i] - mean[c]) + t[c]` |
 //! | masked | `a[i]` if `x[i] > 0`, else zero |
 //! | spread | `factor a[n, c]` |
+//! | scaled | `factors[n] a[i]` |
 //! | moved by `r, s, t` | `a` at row `h + r`, column `w + s`, channel `c + t`; zero beyond its edges |
 
 use super::{Context, View, agree, pool};
@@ -54,6 +55,11 @@ fn values(cx: &Context<'_>, term: &Term, y: [usize; 4]) -> Result<Vec<f64>> {
             let of_image = |n: usize| &a.values[n * channels..(n + 1) * channels];
             let copies = (0..images).flat_map(|n| (0..rows * columns).flat_map(move |_| of_image(n)));
             Ok(copies.map(|a| f64::from(factor) * a).collect())
+        }
+        TermKind::Scaled { factors } => {
+            let (factors, [images, rows, columns, channels]) = (cx.view(factors), y);
+            agree("factors of images", [images, 1, 1, 1], factors.axes)?;
+            map(a, y, |i, a| factors.values[i / (rows * columns * channels)] * a)
         }
         TermKind::Moved { by } => moved(a, y, by),
     }

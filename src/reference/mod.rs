@@ -8,7 +8,8 @@
 //! `((a B + b) C + c) D + d`. Hyper words are `f64` too: rates as they are, seed words as non-negative integers.
 //!
 //! *Families.* `conv`: convolutions and their gradients; `norm`: batch normalisation; `combine`: sums of terms;
-//! `pool`: windows and global averages; `loss`: cross-entropy and its sums; `probe`: what measures look at; `optimiser`: norms, SAM, SGD, noise.
+//! `pool`: windows and global averages; `loss`: cross-entropy and its sums; `probe`: what measures look at; `optimiser`: norms, SAM, SGD, noise,
+//! dropped paths.
 
 mod attack;
 mod combine;
@@ -131,6 +132,12 @@ impl<'a> Context<'a> {
     /// One of the host's numbers that is a 32-bit integer.
     fn integer(&self, tensor: TensorId, index: usize) -> Result<u32> {
         Ok(self.word(tensor, index)? as u32)
+    }
+
+    /// Where the random numbers of a stream come from.
+    fn source(&self, hyper: TensorId, stream: u32) -> Result<optimiser::NoiseSource> {
+        let key = [self.integer(hyper, hyper::SEED_LOW)?, self.integer(hyper, hyper::SEED_HIGH)?];
+        Ok(optimiser::NoiseSource { key, stream, draw: self.integer(hyper, hyper::DRAW)? })
     }
 }
 
@@ -260,13 +267,14 @@ fn evaluate(cx: &Context<'_>, op: &Op) -> Result<Writes> {
             Ok(vec![(*w, weights), (*m, momenta)])
         }
         Op::Perturb { w, y, hyper, stream, noise, .. } => {
-            let source = optimiser::NoiseSource {
-                key: [cx.integer(*hyper, hyper::SEED_LOW)?, cx.integer(*hyper, hyper::SEED_HIGH)?],
-                stream: *stream,
-                draw: cx.integer(*hyper, hyper::DRAW)?,
-            };
+            let source = cx.source(*hyper, *stream)?;
             let sigma = cx.word(*hyper, hyper::SIGMA)?;
             one(y, optimiser::perturb(view(w).values, cx.graph.shape(*w), &source, sigma, *noise))
+        }
+        Op::DropPath { hyper, factors, path } => {
+            let (source, [images, ..]) = (cx.source(*hyper, *path)?, cx.axes(*factors));
+            let (below, scale) = (cx.integer(*hyper, hyper::DROP_BELOW)?, cx.word(*hyper, hyper::DROP_SCALE)?);
+            one(factors, optimiser::drop_path(images, &source, below, scale))
         }
         Op::AttackStart { x, settings, adv, state } => {
             let (point, records) = attack::start(view(x), &attack::Settings::of(cx, *settings));

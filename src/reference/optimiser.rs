@@ -1,4 +1,4 @@
-//! What happens to weights: norms of gradients, the ascent of SAM, steps of SGD, noise.
+//! What happens to weights: norms of gradients, the ascent of SAM, steps of SGD, noise; and which paths are dropped.
 //!
 //! ```text
 //! norm     |g| = sqrt(sum g^2), adaptive | |w| g | = sqrt(sum (|w| g)^2)
@@ -6,12 +6,13 @@
 //! SGD      g <- g min(1, clip / (norm + 1e-6)) + decay w;  m <- momentum m + g
 //!          w <- w - rate m, with Nesterov's momentum w <- w - rate (g + momentum m)
 //! noise    y = w + sigma z, multiplicative y = w + sigma w z
+//! path     y[n] = 0 if word n is below the threshold, else the scale
 //! ```
 
 use super::philox::philox;
 use super::{Context, View, agree};
 use crate::error::Result;
-use crate::graph::{Guard, NOISE_PURPOSE, Noise, Shape, TensorId};
+use crate::graph::{DROP_PURPOSE, Guard, NOISE_PURPOSE, Noise, Shape, TensorId};
 use crate::philox::normal;
 
 /// The norm over the gradients whose guard is active, each scaled by the size of its weights if they are given.
@@ -71,11 +72,11 @@ impl Sgd {
     }
 }
 
-/// Where the noise of one tensor comes from.
+/// Where the random numbers of one tensor come from.
 pub(super) struct NoiseSource {
     /// Low and high half of the seed.
     pub key: [u32; 2],
-    /// Number of the tensor.
+    /// Number of the tensor, or of the path.
     pub stream: u32,
     /// Number of the draw.
     pub draw: u32,
@@ -87,6 +88,12 @@ impl NoiseSource {
         let counter = [(place / 4) as u32, self.stream, self.draw, NOISE_PURPOSE];
         f64::from(normal(philox(counter, self.key)[place % 4]))
     }
+}
+
+/// The factors of so many images; `source` has the path's number for its stream.
+pub(super) fn drop_path(images: usize, source: &NoiseSource, below: u32, scale: f64) -> Vec<f64> {
+    let word = |n: usize| philox([n as u32, source.stream, source.draw, DROP_PURPOSE], source.key)[0];
+    (0..images).map(|n| if word(n) < below { 0.0 } else { scale }).collect()
 }
 
 /// Where logical value `i` of a tensor lies in memory, counted in values: its last axis is padded to a multiple of

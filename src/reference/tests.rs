@@ -5,8 +5,8 @@ use super::{Memory, run};
 use crate::error::Result;
 use crate::graph::hyper as word;
 use crate::graph::{
-    Geometry, Graph, Guard, NOISE_PURPOSE, NORMALS, Node, Noise, Op, Shape, Statistics, Tensor, TensorId, Term,
-    TermKind, Window,
+    DROP_PURPOSE, Geometry, Graph, Guard, NOISE_PURPOSE, NORMALS, Node, Noise, Op, Shape, Statistics, Tensor, TensorId,
+    Term, TermKind, Window,
 };
 use crate::philox::normal;
 
@@ -333,6 +333,32 @@ fn noise_is_numbered_by_place_in_memory() {
             close(&[*b.memory.get(y).last().unwrap()], &[expected], 1e-12);
         }
     }
+}
+
+/// Images that are dropped are those whose word is below the threshold; and what is made of the factors.
+#[test]
+fn paths_are_dropped_by_the_words_of_philox() {
+    let (images, below) = (9, 0x6000_0000u32);
+    let word = |n: u32| philox([n, 4, 9, DROP_PURPOSE], [4_000_000_000, 7])[0];
+    let want: Vec<f64> = (0..images).map(|n| if word(n) < below { 0.0 } else { 1.6 }).collect();
+    assert!(want.contains(&0.0) && want.contains(&1.6));
+    let mut b = Bench::new();
+    let words = [
+        (word::SEED_LOW, 4e9),
+        (word::SEED_HIGH, 7.0),
+        (word::DRAW, 9.0),
+        (word::DROP_SCALE, 1.6),
+        (word::DROP_BELOW, f64::from(below)),
+    ];
+    let hyper = hyper(&mut b, &words);
+    let (map, point) = (Shape::map(images as usize, 1, 2, 3), Shape::map(images as usize, 1, 1, 1));
+    let (factors, a, y) = (b.zeros(point), b.filled(map), b.zeros(map));
+    b.push(Op::DropPath { hyper, factors, path: 4 });
+    b.push(Op::Combine { terms: vec![Term::new(a, TermKind::Scaled { factors })], y });
+    b.run().unwrap();
+    b.holds(factors, &want, 0.0);
+    let scaled: Vec<f64> = b.memory.get(a).iter().enumerate().map(|(i, a)| want[i / 6] * a).collect();
+    b.holds(y, &scaled, 0.0);
 }
 
 #[test]

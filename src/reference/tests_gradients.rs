@@ -215,6 +215,17 @@ fn sums_and_rectifiers() {
 }
 
 #[test]
+fn scaled_images() {
+    let map = Shape::map(3, 2, 2, 5);
+    let mut b = Bench::new();
+    let (x, y, dy, dx) = (b.filled(map), b.zeros(map), b.filled(map), b.zeros(map));
+    let factors = b.of(Shape::map(3, 1, 1, 1), &[1.25, 0.0, 1.25]);
+    let scaled = |a, y| Op::Combine { terms: vec![Term::new(a, TermKind::Scaled { factors })], y };
+    b.push(scaled(x, y));
+    compare(&b, vec![scaled(dy, dx)], y, dy, &[(x, dx)]);
+}
+
+#[test]
 fn moved_maps() {
     for (from, to, by) in [
         (Shape::map(2, 3, 3, 5), Shape::map(2, 3, 3, 9), [0, 0, -3]),

@@ -14,6 +14,9 @@ use crate::philox::Stream;
 use crate::space::Space;
 use crate::train::trainer::Recipe;
 
+/// Purpose word of the network that is asked what it has.
+const CHECK_PURPOSE: u32 = 0x4348_4543;
+
 /// How large a search is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -193,6 +196,19 @@ impl SearchConfig {
         self.finals.contestants.iter().try_for_each(|text| contestant(text, &names).map(|_| ()))?;
         self.training.validate(self.finals.training_images(images).unwrap_or(images))?;
         self.limits().check(family)
+    }
+
+    /// Fails if trainings ask for what the space's networks, or images of so many rows and columns, do not have: of networks, one at
+    /// random is asked.
+    ///
+    /// # Errors
+    /// Names the option.
+    pub fn check_training(&self, family: &Family, sides: [usize; 2]) -> Result<()> {
+        let model = family.network(&family.sample(&mut Stream::new(self.seed, CHECK_PURPOSE, 0))?)?;
+        if let EvaluatorConfig::Trained(options) = &self.evaluator {
+            options.training.check(&*model, sides)?;
+        }
+        self.training.check(&*model, sides)
     }
 
     /// Fails if what an arm maximises is no measure of its evaluator.

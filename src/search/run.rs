@@ -72,6 +72,7 @@ pub struct Task<'a> {
 pub fn search(task: &Task, folder: &RunFolder, observer: &mut Observer) -> Result<SearchResult> {
     let &Task { gpu, preset, family, data, config, given } = task;
     config.validate(family, data.train.len())?;
+    config.check_training(family, [data.train.height, data.train.width])?;
     let statistics = data.train.channel_statistics();
     let resident = Resident::new(gpu, &data.train)?;
     let setting = Setting { gpu, preset, data: &resident, statistics: &statistics };

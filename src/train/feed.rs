@@ -14,6 +14,8 @@ use crate::philox::Stream;
 
 /// Purpose word of augmentation.
 const AUGMENT_PURPOSE: u32 = 0x4155_474D;
+/// Purpose word of holes, which have numbers of their own so that crops and flips are the same with and without.
+const CUTOUT_PURPOSE: u32 = 0x4355_544F;
 /// Purpose word of shuffling.
 const SHUFFLE_PURPOSE: u32 = 0x5348_5546;
 /// Label of an image that only fills up a batch.
@@ -30,6 +32,20 @@ pub struct Pick {
     pub dy: i8,
     /// Mirrored left to right.
     pub flip: bool,
+    /// What is cut out of it.
+    pub hole: Hole,
+}
+
+/// A square of a picture, as the network sees it after crop and flip, that has the mean's colour; what lies beyond the picture's
+/// edges is not there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hole {
+    /// Row of its centre: `side / 2` of its rows lie above. In source pixels, as the others.
+    pub row: u16,
+    /// Column of its centre.
+    pub column: u16,
+    /// Its side; with 0 there is no hole.
+    pub side: u8,
 }
 
 impl Pick {
@@ -39,13 +55,22 @@ impl Pick {
     }
 }
 
-/// Random crops and flips.
+/// Random crops, flips and holes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Augmentation {
     /// Zeros around the image before a crop of its own size.
     pub padding: u8,
     /// Whether half of the images are mirrored.
     pub flip: bool,
+    /// Side of a square, in pixels of the data set, that is cut out of each image around a random place and filled with the mean
+    /// (cutout, DeVries and Taylor 2017); 0 for none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cutout: u8,
+}
+
+/// Whether nothing is cut out: recipes without cutout are written as they were before there was any.
+fn is_zero(side: &u8) -> bool {
+    *side == 0
 }
 
 impl Augmentation {
@@ -53,22 +78,49 @@ impl Augmentation {
     /// for smaller ones shifts by one pixel and no flips (digits have a side).
     pub fn usual(side: usize) -> Self {
         match side {
-            0..16 => Augmentation { padding: 1, flip: false },
-            _ => Augmentation { padding: (side / 8).min(100) as u8, flip: true },
+            0..16 => Augmentation { padding: 1, flip: false, cutout: 0 },
+            _ => Augmentation { padding: (side / 8).min(100) as u8, flip: true, cutout: 0 },
         }
+    }
+
+    /// Fails if the hole is larger than images of these rows and columns.
+    ///
+    /// # Errors
+    /// Says how large they are.
+    pub fn check(self, [rows, columns]: [usize; 2]) -> Result<()> {
+        let side = usize::from(self.cutout);
+        if side <= rows.max(columns) {
+            return Ok(());
+        }
+        let why = format!("{side} is more than the images have, {rows}x{columns}: nothing of them would be left");
+        Err(Error::invalid("--cutout", why))
+    }
+
+    /// A hole around a place of a picture of these rows and columns, each as likely as any other.
+    fn hole(self, seed: u64, key: u64, sides: [usize; 2]) -> Hole {
+        if self.cutout == 0 {
+            return Hole::default();
+        }
+        let mut draw = Stream::new(seed, CUTOUT_PURPOSE, key);
+        // Beyond 65,536 pixels a picture stays whole.
+        let [row, column] = sides.map(|side| draw.below(side.clamp(1, 1 << 16) as u64) as u16);
+        Hole { row, column, side: self.cutout }
     }
 }
 
-/// The images of an epoch in random order, augmented; keyed by seed, epoch and image, nothing else.
-pub fn epoch(indices: &[usize], seed: u64, epoch: u64, augmentation: Option<Augmentation>) -> Vec<Pick> {
+/// The images of an epoch in random order, augmented; keyed by seed, epoch and image, nothing else. Beside the augmentation stand
+/// rows and columns of the images.
+pub fn epoch(indices: &[usize], seed: u64, epoch: u64, augmentation: Option<(Augmentation, [usize; 2])>) -> Vec<Pick> {
     let mut order = indices.to_vec();
     Stream::new(seed, SHUFFLE_PURPOSE, epoch).shuffle(&mut order);
     let pick = |image: usize| {
-        let Some(Augmentation { padding, flip }) = augmentation else { return Pick::plain(image) };
-        let mut draw = Stream::new(seed, AUGMENT_PURPOSE, epoch << 32 | image as u64);
+        let Some((augmentation, sides)) = augmentation else { return Pick::plain(image) };
+        let (Augmentation { padding, flip, .. }, key) = (augmentation, epoch << 32 | image as u64);
+        let mut draw = Stream::new(seed, AUGMENT_PURPOSE, key);
         let mut shift = || draw.below(2 * u64::from(padding) + 1) as i64 - i64::from(padding);
         let (dx, dy) = (shift() as i8, shift() as i8);
-        Pick { image: Some(image), dx, dy, flip: flip && draw.below(2) == 1 }
+        let flip = flip && draw.below(2) == 1;
+        Pick { image: Some(image), dx, dy, flip, hole: augmentation.hole(seed, key, sides) }
     };
     order.into_iter().map(pick).collect()
 }
@@ -139,6 +191,12 @@ impl Resident {
     /// Number of classes.
     pub fn classes(&self) -> usize {
         self.classes
+    }
+
+    /// Rows and columns of the images.
+    pub fn sides(&self) -> [usize; 2] {
+        let [rows, columns, _] = self.source;
+        [rows, columns]
     }
 }
 
@@ -252,7 +310,9 @@ impl Feed {
             // A shift of the picture by d is a look at the source d to the other side.
             let packed =
                 shift(pick.dx.saturating_neg()) | shift(pick.dy.saturating_neg()) << 8 | u32::from(pick.flip) << 16;
-            words.extend([index as u32, label, packed, slab as u32]);
+            let Hole { row, column, side } = pick.hole;
+            let (row, column, side) = (u32::from(row) << 16, u32::from(column) << 16, u32::from(side) << 8);
+            words.extend([index as u32, label | row, packed, slab as u32 | side | column]);
         }
         let none = || Error::invalid("copy", format!("{copy} of {}", self.words.len()));
         self.words.get(copy).ok_or_else(none)?.write_words(&self.gpu, 0, "descriptors", &words)
@@ -261,5 +321,46 @@ impl Feed {
     /// Records the making of the batches.
     pub fn record(&self, recorder: &mut Recorder) {
         self.plan.record(recorder);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holes_leave_crops_and_flips_alone() {
+        let indices: Vec<usize> = (0..3_000).collect();
+        let usual = Augmentation::usual(32);
+        let of =
+            |cutout: u8, number: u64| epoch(&indices, 5, number, Some((Augmentation { cutout, ..usual }, [32, 40])));
+        let (plain, cut) = (of(0, 3), of(16, 3));
+        assert!(plain.iter().all(|pick| pick.hole == Hole::default()));
+        let filled: Vec<Pick> = cut.iter().map(|pick| Pick { hole: Hole::default(), ..*pick }).collect();
+        assert_eq!(filled, plain);
+        // Each row and column is as likely as any other: 3,000 draws leave none of them out.
+        let seen = |of: &dyn Fn(&Hole) -> u16| {
+            cut.iter().map(|pick| of(&pick.hole)).collect::<std::collections::BTreeSet<_>>()
+        };
+        assert!(seen(&|hole| hole.row).into_iter().eq(0..32) && seen(&|hole| hole.column).into_iter().eq(0..40));
+        assert!(cut.iter().all(|pick| pick.hole.side == 16));
+        // An image's hole is its own, and another one in each epoch.
+        let of_image = |picks: &[Pick], image: usize| picks.iter().find(|pick| pick.image == Some(image)).unwrap().hole;
+        let alone = epoch(&[7], 5, 3, Some((Augmentation { cutout: 16, ..usual }, [32, 40])));
+        assert_eq!(alone[0].hole, of_image(&cut, 7));
+        let next = of(16, 4);
+        assert!((0..9).any(|image| of_image(&next, image) != of_image(&cut, image)));
+    }
+
+    #[test]
+    fn recipes_without_holes_are_written_as_before() {
+        let old = "padding = 4\nflip = true\n";
+        let read: Augmentation = toml::from_str(old).unwrap();
+        assert_eq!((read, toml::to_string(&read).unwrap()), (Augmentation::usual(32), old.into()));
+        let cut = Augmentation { cutout: 16, ..read };
+        assert_eq!(toml::from_str::<Augmentation>(&toml::to_string(&cut).unwrap()).unwrap(), cut);
+        assert!(cut.check([32, 32]).is_ok() && cut.check([8, 16]).is_ok());
+        let refused = cut.check([8, 8]).unwrap_err().to_string();
+        assert!(refused.contains("--cutout") && refused.contains("8x8"), "{refused}");
     }
 }

@@ -74,10 +74,12 @@ pub struct Rates {
     pub clip: f64,
     /// Deviation of weight noise.
     pub sigma: f64,
-    /// Seed of weight noise.
+    /// Seed of weight noise, and of dropped paths.
     pub seed: u64,
-    /// Number of the noise draw.
+    /// Number of the noise draw, or of the step whose paths are dropped.
     pub draw: u32,
+    /// Probability with which a path is dropped for an image.
+    pub drop_path: f64,
 }
 
 impl Rates {
@@ -92,12 +94,14 @@ impl Rates {
             (hyper::RHO, self.rho),
             (hyper::CLIP, self.clip),
             (hyper::SIGMA, self.sigma),
+            (hyper::DROP_SCALE, 1.0 / (1.0 - self.drop_path)),
         ] {
             words[at] = (value as f32).to_bits();
         }
         words[hyper::SEED_LOW] = self.seed as u32;
         words[hyper::SEED_HIGH] = (self.seed >> 32) as u32;
         words[hyper::DRAW] = self.draw;
+        words[hyper::DROP_BELOW] = (self.drop_path * 2f64.powi(32)) as u32;
         words
     }
 }
@@ -130,6 +134,9 @@ pub struct Update {
     pub touch_all: bool,
     /// Steps of PGD that move the images before the network learns from them; 0 for none.
     pub adversarial: usize,
+    /// Whether paths are dropped for some images ([`Layers::path`]), with the probability of [`Rates::drop_path`]; in both passes of SAM for
+    /// the same ones.
+    pub drop_path: bool,
 }
 
 /// A step's graph and the tensors that one may want to see.
@@ -190,7 +197,15 @@ fn pass(
     layers.weights.clear();
     // Branches that help training have no part in a pass that does not train.
     layers.auxiliary = gradients;
+    layers.drop_path = gradients && options.update.is_some_and(|update| update.drop_path);
+    layers.paths = 0;
     let Heads { logits, auxiliary } = model.forward(layers, x)?;
+    if layers.drop_path && layers.paths == 0 {
+        return Err(Error::invalid(
+            "--drop-path",
+            "this network has no paths that could be dropped; leave the option out",
+        ));
+    }
     let weights = layers.weights.clone();
     let loss = layers.builder.cross_entropy(logits, y, options.smoothing, gradients, tally)?;
     let mut seeds: Vec<(TensorId, TensorId)> = loss.dlogits.map(|seed| (logits, seed)).into_iter().collect();
@@ -362,6 +377,58 @@ mod tests {
             let pooled = layers.builder.global_avg_pool(last.into());
             Ok(Heads { logits: layers.linear("classifier", pooled, 5)?, auxiliary })
         }
+    }
+
+    /// Numbers of the paths that are dropped, in the order of the nodes.
+    fn dropped(model: &dyn Model, options: &StepOptions) -> Result<Vec<u32>> {
+        let of = |node: &crate::graph::Node| if let Op::DropPath { path, .. } = node.op { Some(path) } else { None };
+        Ok(build(model, options)?.graph.nodes.iter().filter_map(of).collect())
+    }
+
+    /// A pass that does not train drops nothing, and both passes of SAM drop the same paths.
+    #[test]
+    fn paths_are_dropped_where_training_asks_for_it() {
+        struct TwoPaths;
+        impl Model for TwoPaths {
+            fn input(&self) -> [usize; 3] {
+                [4, 4, 3]
+            }
+
+            fn classes(&self) -> usize {
+                5
+            }
+
+            fn forward(&self, layers: &mut Layers, x: TensorId) -> Result<Heads> {
+                let geometry = crate::graph::Geometry::square(3, 1, 1);
+                let mut terms = vec![];
+                for name in ["one", "two"] {
+                    let path = layers.relu_conv_norm(name, x.into(), 4, geometry)?;
+                    let path = layers.path(path);
+                    terms.push(layers.builder.term(path));
+                }
+                let sum = layers.builder.sum(Shape::map(layers.builder.shape(x).nhwc()[0], 4, 4, 4), terms);
+                let pooled = layers.builder.global_avg_pool(sum.into());
+                Ok(layers.linear("classifier", pooled, 5)?.into())
+            }
+        }
+        let options = |optimizer, drop_path, adversarial| StepOptions {
+            batch: 2,
+            statistics: Statistics::Batch { update: true },
+            smoothing: 0.0,
+            update: Some(Update { optimizer, drop_path, adversarial, ..Update::default() }),
+            gradients: false,
+        };
+        for (optimizer, adversarial, want) in
+            [(Optimizer::Sgd, 0, vec![0, 1]), (Optimizer::Sgd, 2, vec![0, 1]), (Optimizer::Sam, 0, vec![0, 1, 0, 1])]
+        {
+            assert_eq!(dropped(&TwoPaths, &options(optimizer, true, adversarial)).unwrap(), want);
+            assert_eq!(dropped(&TwoPaths, &options(optimizer, false, adversarial)).unwrap(), [0; 0]);
+        }
+        let looking = StepOptions { update: None, gradients: true, ..options(Optimizer::Sgd, true, 0) };
+        assert_eq!(dropped(&TwoPaths, &looking).unwrap(), [0; 0]);
+        let none = TwoHeads { factor: 0.4, only_auxiliary: false };
+        let refused = dropped(&none, &options(Optimizer::Sgd, true, 0)).unwrap_err().to_string();
+        assert!(refused.contains("--drop-path") && refused.contains("no paths"), "{refused}");
     }
 
     #[test]

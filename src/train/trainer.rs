@@ -45,13 +45,22 @@ pub struct Recipe {
     pub clip: Option<f64>,
     /// Label smoothing.
     pub smoothing: f64,
-    /// Random crops and flips.
+    /// Random crops, flips and holes.
     pub augmentation: Option<Augmentation>,
     /// Whether decay and momentum move weights off the path too (released GeNAS).
     pub touch_all: bool,
     /// PGD that moves the images of each step.
     #[serde(default)]
     pub adversarial: Option<Adversarial>,
+    /// Probability of drop path (Larsson et al. 2017) that training comes to: in epoch `e` of `E`, from 0, a path is dropped for an image with
+    /// `e / E` of it, as in released DARTS.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub drop_path: f64,
+}
+
+/// Whether no path is dropped: recipes without drop path are written as they were before there was any.
+fn is_zero(probability: &f64) -> bool {
+    *probability == 0.0
 }
 
 impl Recipe {
@@ -72,6 +81,7 @@ impl Recipe {
             augmentation: Some(Augmentation::usual(side)),
             touch_all: false,
             adversarial: None,
+            drop_path: 0.0,
         }
     }
 
@@ -97,6 +107,10 @@ impl Recipe {
         range("--smoothing", self.smoothing, 0.0, 1.0)?;
         range("--clip", self.clip.unwrap_or(1.0), 1e-12, 1e12)?;
         self.adversarial.map_or(Ok(()), |a| a.validate())?;
+        if !(0.0..1.0).contains(&self.drop_path) {
+            let why = format!("{}, expected 0 to less than 1: what is kept is divided by 1 less that", self.drop_path);
+            return Err(Error::invalid("--drop-path", why));
+        }
         if self.epochs == 0 {
             return Err(Error::invalid("--epochs", "0; training needs at least one"));
         }
@@ -110,6 +124,36 @@ impl Recipe {
             return Err(Error::invalid("--batch", "1 image has no batch statistics; use at least 2"));
         }
         self.schedule.validate()
+    }
+
+    /// Fails if the recipe asks for what a network, or images of so many rows and columns, do not have.
+    ///
+    /// # Errors
+    /// Names the option.
+    pub fn check(&self, model: &dyn Model, sides: [usize; 2]) -> Result<()> {
+        self.augmentation.map_or(Ok(()), |augmentation| augmentation.check(sides))?;
+        match self.drop_path > 0.0 {
+            true => build(model, &StepOptions { batch: 2, ..self.options() }).map(|_| ()),
+            false => Ok(()),
+        }
+    }
+
+    /// What its steps do.
+    fn options(&self) -> StepOptions {
+        StepOptions {
+            batch: self.batch,
+            statistics: Statistics::Batch { update: true },
+            smoothing: self.smoothing as f32,
+            update: Some(Update {
+                optimizer: self.optimizer,
+                nesterov: self.nesterov,
+                clip: self.clip.is_some(),
+                touch_all: self.touch_all,
+                adversarial: self.adversarial.map_or(0, |a| a.steps),
+                drop_path: self.drop_path > 0.0,
+            }),
+            gradients: false,
+        }
     }
 
     /// The same for the training that a configuration calls `section`. `epochs` is the option that sets its epochs.
@@ -134,6 +178,7 @@ impl Recipe {
     /// The numbers of step `step` of all.
     pub fn rates(&self, step: usize, steps_per_epoch: usize) -> Rates {
         let total = self.epochs * steps_per_epoch;
+        let epoch = (step / steps_per_epoch.max(1)).min(self.epochs);
         Rates {
             rate: self.schedule.rate(self.lr, step as u64, total as u64, steps_per_epoch as u64),
             momentum: self.momentum,
@@ -141,6 +186,8 @@ impl Recipe {
             statistics_momentum: 0.1,
             rho: self.rho,
             clip: self.clip.unwrap_or(f64::from(f32::MAX)),
+            drop_path: self.drop_path * epoch as f64 / self.epochs.max(1) as f64,
+            draw: step as u32,
             ..Rates::default()
         }
     }
@@ -263,19 +310,8 @@ impl<'a> Trainer<'a> {
     /// If the recipe cannot be used or the device has no room.
     pub fn of(setting: Setting<'a>, members: &[Member], recipe: &Recipe, indices: &[usize]) -> Result<Self> {
         recipe.validate(indices.len())?;
-        let options = StepOptions {
-            batch: recipe.batch,
-            statistics: Statistics::Batch { update: true },
-            smoothing: recipe.smoothing as f32,
-            update: Some(Update {
-                optimizer: recipe.optimizer,
-                nesterov: recipe.nesterov,
-                clip: recipe.clip.is_some(),
-                touch_all: recipe.touch_all,
-                adversarial: recipe.adversarial.map_or(0, |a| a.steps),
-            }),
-            gradients: false,
-        };
+        let options = recipe.options();
+        recipe.augmentation.map_or(Ok(()), |augmentation| augmentation.check(setting.data.sides()))?;
         let first = members.first().ok_or_else(|| Error::invalid("training", "there is no network to train"))?;
         let input = first.model.input();
         if let Some(other) = members.iter().map(|m| m.model.input()).find(|other| *other != input) {
@@ -403,7 +439,8 @@ impl<'a> Trainer<'a> {
         let per_epoch = self.steps_per_epoch();
         let (number, within) = (self.step / per_epoch, self.step % per_epoch);
         if within == 0 || self.order.is_empty() {
-            let augmentation = self.recipe.augmentation;
+            let sides = self.setting.data.sides();
+            let augmentation = self.recipe.augmentation.map(|augmentation| (augmentation, sides));
             let order = |&seed: &u64| epoch(&self.indices, seed, number as u64, augmentation);
             self.order = self.seeds.iter().map(order).collect();
         }
@@ -413,7 +450,7 @@ impl<'a> Trainer<'a> {
             self.feed.set(copy, &order[within * batch..(within + 1) * batch])?;
         }
         for (stores, &batch) in self.stores.iter().zip(&self.batches) {
-            stores.set_rates(0, &rates)?;
+            stores.set_rates(0, &Rates { seed: self.seeds[batch], ..rates })?;
             if let Some(Adversarial { eps, step, .. }) = self.recipe.adversarial {
                 let words = self.ball.words(eps, step, self.seeds[batch], Some(self.step as u32));
                 stores.set_attack(0, &words)?;
@@ -521,5 +558,34 @@ impl<'a> Trainer<'a> {
             return Err(Error::invalid("weights", "none of those to begin with is one of the network's"));
         }
         self.stores[network].load(0, &all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drop_path_rises_with_the_epochs() {
+        let recipe = Recipe { drop_path: 0.2, ..Recipe::usual(Optimizer::Sgd, 600, 32) };
+        recipe.validate(1_000).unwrap();
+        for (step, probability) in [(0, 0.0), (9, 0.0), (10, 0.2 / 600.0), (3_000, 0.1), (5_999, 0.2 * 599.0 / 600.0)] {
+            let rates = recipe.rates(step, 10);
+            assert!((rates.drop_path - probability).abs() < 1e-15, "step {step}: {}", rates.drop_path);
+        }
+        for drop_path in [1.0, 1.5, -0.1, f64::NAN] {
+            let refused = Recipe { drop_path, ..recipe.clone() }.validate(1_000).unwrap_err().to_string();
+            assert!(refused.contains("--drop-path") && refused.contains("less than 1"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn recipes_without_drop_path_are_written_as_before() {
+        let recipe = Recipe::usual(Optimizer::Sam, 3, 8);
+        let text = toml::to_string(&recipe).unwrap();
+        assert!(!text.contains("drop_path") && !text.contains("cutout"), "{text}");
+        assert_eq!(toml::from_str::<Recipe>(&text).unwrap(), recipe);
+        let dropping = Recipe { drop_path: 0.2, ..recipe };
+        assert_eq!(toml::from_str::<Recipe>(&toml::to_string(&dropping).unwrap()).unwrap(), dropping);
     }
 }

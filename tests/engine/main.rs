@@ -5,6 +5,7 @@
 mod common;
 
 mod adversarial;
+mod dropped;
 mod host;
 mod kernels;
 mod planner;

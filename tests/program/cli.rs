@@ -348,6 +348,11 @@ fn numbers_that_cannot_be() {
         (["--rho", "inf"], ["--rho", "inf"]),
         (["--epochs", "-2"], ["--epochs", "-2"]),
         (["--channels", "0"], ["channels", "0"]),
+        (["--drop-path", "1"], ["--drop-path", "less than 1"]),
+        (["--drop-path", "-0.1"], ["--drop-path", "-0.1"]),
+        (["--drop-path", "0.2"], ["--drop-path", "no paths"]),
+        (["--cutout", "9"], ["--cutout", "8x8"]),
+        (["--cutout", "300"], ["--cutout", "300"]),
     ] {
         // Negative numbers need the equals sign.
         let option = format!("{}={}", options[0], options[1]);
@@ -363,6 +368,8 @@ fn numbers_that_cannot_be() {
     scratch.bad(2, &search(&["--batch", "2000"]), &["--batch", "1154"]);
     scratch.bad(2, &search(&["--sigmas", "0.2,0.1"]), &["--sigmas", "rising"]);
     scratch.bad(2, &search(&["--draws", "0"]), &["--draws"]);
+    scratch.bad(2, &search(&["--drop-path", "0.2"]), &["--drop-path", "no paths"]);
+    scratch.bad(2, &search(&["--cutout", "9"]), &["--cutout", "8x8"]);
     scratch.bad(2, &search(&["--time", "soon"]), &["--time", "20m"]);
 }
 

@@ -106,6 +106,7 @@ impl Args {
         config.build = family.build.clone();
         self.apply_generations(global, &mut config, &family)?;
         config.validate(&family, data.train.len())?;
+        config.check_training(&family, [data.train.height, data.train.width])?;
         let first = config.strategy.begins_with();
         if config.evaluations <= first && config.strategy.name() != "random" && self.dry_run {
             note(

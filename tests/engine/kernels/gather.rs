@@ -21,6 +21,8 @@ struct Pick {
     dx: i32,
     dy: i32,
     flip: bool,
+    /// Row and column of its centre, side.
+    hole: [i32; 3],
 }
 
 /// Rows, columns and channels of the source, rows and columns of the batch.
@@ -29,6 +31,9 @@ struct Sizes {
     target: [usize; 2],
 }
 
+/// Slab, image, label, shift right, shift down, mirrored; row and column of the hole's centre, its side.
+pub type Described = ([i32; 6], [i32; 3]);
+
 /// Images per slab.
 const IMAGES: [usize; 2] = [5, 3];
 
@@ -36,6 +41,11 @@ const IMAGES: [usize; 2] = [5, 3];
 fn expected(images: &[Vec<u8>], sizes: &Sizes, pick: &Pick, mean: &[f32], factor: &[f32]) -> Vec<f64> {
     let ([sh, sw, sc], [h, w]) = (sizes.source, sizes.target);
     let pixel = |y: i32, x: i32, c: usize| {
+        let [row, column, side] = pick.hole;
+        let (top, left) = (row - side / 2, column - side / 2);
+        if (top..top + side).contains(&y) && (left..left + side).contains(&x) {
+            return f64::from(mean[c]);
+        }
         let x = if pick.flip { sw as i32 - 1 - x } else { x } + pick.dx;
         let y = y + pick.dy;
         if !(0..sw as i32).contains(&x) || !(0..sh as i32).contains(&y) {
@@ -71,9 +81,9 @@ fn expected(images: &[Vec<u8>], sizes: &Sizes, pick: &Pick, mean: &[f32], factor
 
 /// Gathers `picks` from as many slabs of random bytes as they name, with the slabs in both orders: one of the two is not
 /// that of their addresses.
-pub fn check(gpu: &Gpu, preset: Preset, source: [usize; 3], target: [usize; 2], picks: &[[i32; 6]]) {
+pub fn check(gpu: &Gpu, preset: Preset, source: [usize; 3], target: [usize; 2], picks: &[Described]) {
     let room = (IMAGES[0] * source.iter().product::<usize>()) as u64;
-    let several = 1 + picks.iter().map(|pick| pick[0]).max().unwrap_or(0) as usize;
+    let several = 1 + picks.iter().map(|pick| pick.0[0]).max().unwrap_or(0) as usize;
     let mut slabs: Vec<Slab> = (0..several).map(|_| gpu.slab(room, "data").unwrap()).collect();
     for _ in 0..several {
         check_order(gpu, preset, source, target, picks, slabs.clone());
@@ -86,7 +96,7 @@ fn check_order(
     preset: Preset,
     source: [usize; 3],
     target: [usize; 2],
-    picks: &[[i32; 6]],
+    picks: &[Described],
     slabs: Vec<Slab>,
 ) {
     let sizes = Sizes { source, target };
@@ -101,13 +111,14 @@ fn check_order(
     }
     let picks: Vec<Pick> = picks
         .iter()
-        .map(|&[slab, index, label, dx, dy, flip]| Pick {
+        .map(|&([slab, index, label, dx, dy, flip], hole)| Pick {
             slab: slab as usize,
             index: index as usize,
             label: label as u32,
             dx,
             dy,
             flip: flip != 0,
+            hole,
         })
         .collect();
 
@@ -132,7 +143,8 @@ fn check_order(
     plan.write(0, statistics, &[mean.clone(), factor.clone()].concat()).unwrap();
     let descriptor = |p: &Pick| {
         let crop = (p.dx + 128) as u32 | ((p.dy + 128) as u32) << 8 | u32::from(p.flip) << 16;
-        [p.index as u32, p.label, crop, p.slab as u32].map(f32::from_bits)
+        let [row, column, side] = p.hole.map(|number| number as u32);
+        [p.index as u32, p.label | row << 16, crop, p.slab as u32 | side << 8 | column << 16].map(f32::from_bits)
     };
     plan.write(0, batch, &picks.iter().flat_map(descriptor).collect::<Vec<_>>()).unwrap();
     for tensor in [x, labels] {

@@ -216,7 +216,7 @@ const PICKS: [[i32; 6]; 7] = [
 #[test]
 fn gather_crops_mirrors_averages_and_normalises() {
     let (gpu, preset) = (common::gpu(), common::preset());
-    let picks = PICKS.map(|[_, index, rest @ ..]| [0, index, rest[0], rest[1], rest[2], rest[3]]);
+    let picks = PICKS.map(|[_, index, rest @ ..]| ([0, index, rest[0], rest[1], rest[2], rest[3]], [0; 3]));
     for (source, target) in [
         ([8, 8, 1], [8, 8]),
         ([32, 32, 3], [16, 16]),
@@ -229,10 +229,21 @@ fn gather_crops_mirrors_averages_and_normalises() {
     }
 }
 
+/// Holes in the middle, over each edge, of odd and even sides, over all of the image, and beyond it.
+#[test]
+fn gather_cuts_holes() {
+    let holes = [[4, 5, 4], [0, 0, 5], [7, 8, 3], [0, 7, 255], [2, 3, 1], [3, 0, 6], [40_000, 65_535, 16]];
+    for (source, target) in [([8, 9, 3], [8, 9]), ([32, 32, 3], [16, 16]), ([10, 13, 3], [7, 6]), ([5, 41, 4], [5, 41])]
+    {
+        let picks: Vec<_> = PICKS.into_iter().zip(holes).collect();
+        gather::check(common::gpu(), common::preset(), source, target, &picks);
+    }
+}
+
 /// A descriptor names a slab by its number in the store, wherever the slab was allocated.
 #[test]
 fn gather_takes_slabs_in_any_order() {
-    gather::check(common::gpu(), common::preset(), [8, 8, 3], [8, 8], &PICKS);
+    gather::check(common::gpu(), common::preset(), [8, 8, 3], [8, 8], &PICKS.map(|pick| (pick, [0; 3])));
 }
 
 const BATCH: Statistics = Statistics::Batch { update: true };
@@ -241,6 +252,13 @@ const BATCH: Statistics = Statistics::Batch { update: true };
 fn gradients_of_a_mixed_network() {
     networks::check(common::gpu(), common::preset(), &networks::Mixed, &[], BATCH);
     networks::check(common::gpu(), common::preset(), &networks::Mixed, &[], Statistics::Running);
+}
+
+#[test]
+fn gradients_where_paths_are_dropped() {
+    for statistics in [BATCH, Statistics::Running] {
+        networks::check_dropped(common::gpu(), common::preset(), &networks::Mixed, statistics, 0.4);
+    }
 }
 
 #[test]

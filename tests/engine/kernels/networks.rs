@@ -11,7 +11,7 @@ use altiplano::nn::tensors::{Named, Values, fresh, to_logical};
 use altiplano::nn::{Heads, Layers, Model};
 use altiplano::philox::Stream;
 use altiplano::reference::{Memory, run};
-use altiplano::train::step::{Rates, Step, StepOptions, build};
+use altiplano::train::step::{Rates, Step, StepOptions, Update, build};
 use altiplano::train::stores::Stores;
 
 /// Every differentiable operation in mid-graph.
@@ -37,7 +37,7 @@ impl Model for Mixed {
         let b = layers.builder.avg_pool("average", y, window(2, false))?;
         let c = layers.builder.max_pool("maximum", y, window(2, false))?;
         let shape = layers.builder.shape(c);
-        let terms = [a, b, c.into()].map(|value| layers.builder.term(value)).into();
+        let terms = [a, b, c.into()].map(|value| layers.path(value)).map(|value| layers.builder.term(value)).into();
         let sum = layers.builder.sum(shape, terms);
         let grouped = Geometry { groups: 3, ..Geometry { dilation: 2, ..Geometry::square(3, 1, 2) } };
         let y = layers.relu_conv_norm("block", sum.into(), 9, grouped)?;
@@ -70,13 +70,24 @@ fn norm(values: impl IntoIterator<Item = f64>) -> f64 {
 /// Gradients of `model` on the GPU: each tensor within 1e-4 of the reference in norm, and some of its values within
 /// 1e-3 of central differences of the reference's loss.
 pub fn check(gpu: &Gpu, preset: Preset, model: &dyn Model, path: &[u8], statistics: Statistics) {
+    check_step(gpu, preset, model, path, statistics, 0.0);
+}
+
+/// The same where paths are dropped, in a step that moves no weight.
+pub fn check_dropped(gpu: &Gpu, preset: Preset, model: &dyn Model, statistics: Statistics, probability: f64) {
+    check_step(gpu, preset, model, &[], statistics, probability);
+}
+
+fn check_step(gpu: &Gpu, preset: Preset, model: &dyn Model, path: &[u8], statistics: Statistics, drop_path: f64) {
     let batch = 6;
-    let options = StepOptions { batch, statistics, smoothing: 0.1, update: None, gradients: true };
+    let update = (drop_path > 0.0).then(|| Update { drop_path: true, ..Update::default() });
+    let options = StepOptions { batch, statistics, smoothing: 0.1, update, gradients: true };
     let mut step: Step = build(model, &options).unwrap();
     step.probe_all();
     let graph = Arc::new(step.graph.clone());
     let stores = Stores::new(gpu, &graph, 1).unwrap();
     let rates = Rates { statistics_momentum: 0.1, ..Rates::default() };
+    let rates = Rates { drop_path, seed: 1 << 40 | 9, draw: 2, ..rates };
     let mut named = fresh(stores.of(Role::Weights).unwrap().contents(), 11);
     let mut stream = Stream::new(5, 6, 7);
     // Scales and shifts of a fresh network are all alike, and so hide mistakes.

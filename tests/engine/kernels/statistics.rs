@@ -91,6 +91,7 @@ pub fn cases() -> Vec<Case> {
     ] {
         cases.extend([Noise::Additive, Noise::Multiplicative].map(|noise| perturb(shape, noise)));
     }
+    cases.extend([1, 41, 96, 130].map(drop_path));
     cases
 }
 
@@ -106,11 +107,17 @@ fn host(case: &mut Case) -> TensorId {
         (hyper::RHO, 0.5),
         (hyper::CLIP, 3.0),
         (hyper::SIGMA, 0.25),
+        (hyper::DROP_SCALE, 1.25),
     ] {
         words[at] = value.to_bits();
         meaning[at] = f64::from(value);
     }
-    for (at, value) in [(hyper::SEED_LOW, 0x1234_5678), (hyper::SEED_HIGH, 0x9ABC_DEF0), (hyper::DRAW, 3)] {
+    for (at, value) in [
+        (hyper::SEED_LOW, 0x1234_5678),
+        (hyper::SEED_HIGH, 0x9ABC_DEF0),
+        (hyper::DRAW, 3),
+        (hyper::DROP_BELOW, 0x3333_3333),
+    ] {
         words[at] = value;
         meaning[at] = f64::from(value);
     }
@@ -452,4 +459,13 @@ fn perturb(shape: Shape, noise: Noise) -> Case {
     let y = case.output(shape, Bound::Of(Box::new(bound)));
     case.push(Op::Perturb { w, y, hyper, table, stream: 5, noise });
     case.inexact()
+}
+
+/// Whole numbers decide, so that no image is dropped on one adapter and kept on another.
+fn drop_path(images: usize) -> Case {
+    let mut case = Case::new(format!("drop path of {images}"));
+    let hyper = host(&mut case);
+    let factors = case.output(Shape::map(images, 1, 1, 1), Bound::Exact);
+    case.push(Op::DropPath { hyper, factors, path: 5 });
+    case.inexact().dense(if images == 1 { 0.0 } else { 0.5 })
 }

@@ -20,6 +20,7 @@ pub fn cases() -> Vec<Case> {
             affine_grad(shape, i),
             masked(shape, i),
             spread(shape, i),
+            scaled(shape, i),
             channel_sum(shape, i),
             global(shape, i),
         ]);
@@ -136,6 +137,18 @@ fn spread(shape: Shape, i: usize) -> Case {
     case
 }
 
+/// Some images are dropped.
+fn scaled(shape: Shape, i: usize) -> Case {
+    let [n, ..] = shape.nhwc();
+    let mut case = Case::new(format!("scaled {i}"));
+    let a = case.shared(shape, Fill::Numbers);
+    let values = (0..n).map(|n| if n % 3 == 1 { 0.0 } else { 1.25 }).collect();
+    let factors = case.input(Shape::map(n, 1, 1, 1), Fill::Values(values));
+    let y = case.output(shape, Bound::Sum(1));
+    case.push(Op::Combine { terms: vec![Term::new(a, TermKind::Scaled { factors })], y });
+    case.dense(0.3)
+}
+
 /// Maps side by side: channels that begin amid a block, in a sum of several classes, and beyond either end.
 fn side_by_side(channels: [usize; 3], i: usize) -> Case {
     let mut case = Case::new(format!("maps side by side {i}"));
@@ -182,6 +195,7 @@ fn everything() -> Case {
     case.sized(negative_mean::<3>);
     let image = case.input(Shape::map(2, 1, 1, 5), Fill::Numbers);
     let pooled = case.input(Shape::map(2, 3, 3, 5), Fill::Numbers);
+    let factors = case.input(Shape::map(2, 1, 1, 1), Fill::Numbers);
     let mask = case.input(shape, Fill::Numbers);
     case.sized(itself);
     let terms = [
@@ -194,6 +208,7 @@ fn everything() -> Case {
         (pooled, TermKind::AvgPoolGrad(window(2, 2, 0, false))),
         (image, TermKind::Spread { factor: 1.0 / 42.0 }),
         (b, TermKind::Moved { by: [-1, 2, 3] }),
+        (a, TermKind::Scaled { factors }),
     ];
     let y = case.output(shape, Bound::Sum(25));
     case.push(Op::Combine { terms: terms.map(|(a, kind)| Term::new(a, kind)).into(), y });
