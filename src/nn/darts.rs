@@ -226,7 +226,8 @@ impl Model for Network {
 /// Appends a cell's nodes behind its two inputs, and says what its output joins.
 type AppendNodes<'a> = dyn FnMut(&mut Layers, &Place, [TensorId; 2]) -> Result<Vec<TensorId>> + 'a;
 
-/// Stem, cells that read the two before them, average, classifier; and what helps training.
+/// Stem, cells that read the two before them, average, classifier; and what helps training. The released measures compare what the
+/// stem, each cell and the average leave, and a layer by what its cell does.
 fn skeleton(layers: &mut Layers, x: TensorId, sizes: &Sizes, nodes: &mut AppendNodes) -> Result<Heads> {
     layers.stage = 0;
     let [mut before, mut last] = ends::stem(layers, x, sizes)?;
@@ -236,21 +237,18 @@ fn skeleton(layers: &mut Layers, x: TensorId, sizes: &Sizes, nodes: &mut AppendN
         let is_reduction = sizes.is_reduction(number);
         if is_reduction {
             channels *= 2;
-            layers.stage += 1;
         }
+        layers.stage = number + 1;
         let name = format!("cells.{number}");
         let place = Place { name, channels, is_reduction, was_reduction: sizes.follows_reduction(number) };
         (before, last) = (last, cell(layers, &place, before, last, nodes)?);
-        if is_reduction {
-            layers.feature(last, false);
-        }
+        layers.feature(last, false);
         if number == sizes.second_reduction() && layers.auxiliary && sizes.auxiliary > 0.0 {
             auxiliary.push((ends::auxiliary(layers, last, sizes)?, sizes.auxiliary as f32));
         }
     }
-    layers.feature(last, false);
     layers.anatomy.last_map = Some(last);
-    layers.stage = 4;
+    layers.stage = sizes.cells + 1;
     let pooled = layers.builder.global_avg_pool(last.into());
     layers.builder.probe(pooled, "features");
     layers.feature(pooled, false);
