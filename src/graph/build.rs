@@ -353,6 +353,16 @@ impl Builder {
         y
     }
 
+    /// Which values are positive after noise, packed; see [`Op::NoisyCodes`].
+    pub fn noisy_codes(&mut self, x: TensorId, hyper: TensorId, table: TensorId, stream: u32) -> TensorId {
+        let [n, h, w, c] = self.shape(x).nhwc();
+        let norm = self.temporary(Shape::vector(1));
+        self.push(Op::GlobalNorm { gradients: vec![(Guard::ALWAYS, x, None)], norm });
+        let y = self.temporary(Shape::Vectors { rows: n, c: (h * w * blocks(c)).div_ceil(4) });
+        self.push(Op::NoisyCodes { x, norm, hyper, table, y, stream });
+        y
+    }
+
     /// Softmax cross-entropy; with `tally` it is added to the metrics; with `gradient` the gradient of the mean loss is
     /// there for [`Builder::backward`].
     ///

@@ -363,10 +363,11 @@ pub enum Op {
     /// Which values are positive, as whole numbers of 16 bits: bit `4 q + l` of word `k` of image `n` is set if component
     /// `l` of the image's `vec4` number `4 k + q` is above zero. Padding is not.
     SignCodes { x: TensorId, y: TensorId },
+    /// The same of `x + sigma r z`: `r` is the root mean square of `x`, by its [`Op::GlobalNorm`]; `z` is drawn as by [`Op::Perturb`], `sigma` is that of `hyper`.
+    NoisyCodes { x: TensorId, norm: TensorId, hyper: TensorId, table: TensorId, y: TensorId, stream: u32 },
     /// Softmax cross-entropy per image: `labels` holds class numbers (one channel), `loss` (two channels) has `loss, 1 if the top class is right` per image; `dlogits` is the
     /// gradient of the mean loss. An image whose label is no class counts nothing. Label smoothing `a`: target `1 - a + a/C` for the label and `a/C` elsewhere.
-    /// With `scale` (one value) it is that of `scale * logits`, and so is the gradient: for logits that were brought into the
-    /// range of `f32`, with a scale that may leave it.
+    /// With `scale` (one value) it is that of `scale * logits`, and so is the gradient: for logits that were brought into the range of `f32`, with a scale that may leave it.
     CrossEntropy {
         logits: TensorId,
         labels: TensorId,
@@ -485,6 +486,7 @@ impl Op {
             | Op::SignCodes { x, y }
             | Op::MaxPool { x, y, .. } => (vec![*x], vec![*y]),
             Op::ImageDot { a, b, y } => (vec![*a, *b], vec![*y]),
+            Op::NoisyCodes { x, norm, hyper, table, y, .. } => (vec![*x, *norm, *hyper, *table], vec![*y]),
             Op::BatchNorm { x, gamma, beta, running, hyper, coefficients, statistics, .. } => {
                 let (mean, var) = (running.map(|r| r.0), running.map(|r| r.1));
                 let mut writes = vec![*coefficients];

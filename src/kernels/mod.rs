@@ -230,7 +230,7 @@ impl<'a> Lowering<'a> {
             }
             Op::DropPath { .. } => drop_path::lower(self, &node.op),
             Op::AttackStart { .. } | Op::AttackJudge { .. } | Op::AttackStep { .. } => attack::lower(self, &node.op),
-            Op::ImageDot { .. } | Op::SignCodes { .. } => probe::lower(self, &node.op),
+            Op::ImageDot { .. } | Op::SignCodes { .. } | Op::NoisyCodes { .. } => probe::lower(self, &node.op),
             Op::Custom(custom) => self.custom(custom),
         }
     }

@@ -26,7 +26,7 @@ mod tests;
 mod tests_gradients;
 
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Op, Shape, Statistics, TensorId, hyper};
+use crate::graph::{Graph, Noise, Op, Shape, Statistics, TensorId, hyper};
 
 /// The values of all tensors of one graph.
 #[derive(Clone, Debug, PartialEq)]
@@ -231,6 +231,14 @@ fn evaluate(cx: &Context<'_>, op: &Op) -> Result<Writes> {
         Op::GlobalAvgPool { x, y } => one(y, pool::global_average(view(x))),
         Op::ImageDot { a, b, y } => one(y, probe::image_dot(view(a), view(b))?),
         Op::SignCodes { x, y } => one(y, probe::sign_codes(view(x), cx.axes(*y)[3])),
+        Op::NoisyCodes { x, norm, hyper, y, stream, .. } => {
+            let shape = cx.graph.shape(*x);
+            let size = cx.word(*norm, 0)? / (shape.len() as f64).sqrt();
+            let sigma = cx.word(*hyper, hyper::SIGMA)? * size;
+            let source = cx.source(*hyper, *stream)?;
+            let values = optimiser::perturb(view(x).values, shape, &source, sigma, Noise::Additive);
+            one(y, probe::sign_codes(View { axes: cx.axes(*x), values: &values }, cx.axes(*y)[3]))
+        }
         Op::CrossEntropy { logits, labels, scale, loss, dlogits, smoothing } => {
             let scale = scale.map_or(Ok(1.0), |scale| cx.word(scale, 0))?;
             let scaled: Vec<f64> = view(logits).values.iter().map(|z| scale * z).collect();

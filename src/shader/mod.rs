@@ -27,7 +27,7 @@ macro_rules! sources {
 /// Every shader by name.
 const SHADERS: &[(&str, &str)] = sources! {
     "": "ascend" "attack_judge" "attack_start" "attack_step" "batch_norm" "batch_norm_double_grad" "batch_norm_grad" "ceiling" "channel_sum" "combine" "conv2d" "conv2d_filter" "conv2d_filter_subgroup"
-        "cross_entropy" "cross_entropy_hessian" "drop_path" "gather" "global_norm" "global_pool" "grouped" "grouped_filter" "image_dot" "max_pool" "moments" "perturb" "sgd" "sign_codes" "square_sum" "sum_parts"
+        "cross_entropy" "cross_entropy_hessian" "drop_path" "gather" "global_norm" "global_pool" "grouped" "grouped_filter" "image_dot" "max_pool" "moments" "noisy_codes" "perturb" "sgd" "sign_codes" "square_sum" "sum_parts"
         "tally";
 };
 

@@ -3,11 +3,13 @@
 use altiplano::graph::{Op, Shape};
 
 use super::harness::{Bound, Case, Fill};
+use super::statistics::noisy_codes;
 
 pub fn cases() -> Vec<Case> {
     let shapes = [(2, 5, 7, 3), (1, 3, 41, 6), (3, 1, 1, 13), (2, 9, 11, 8), (3, 8, 8, 67), (2, 41, 25, 18)];
     let shapes = shapes.map(|(n, h, w, c)| Shape::map(n, h, w, c));
-    shapes.into_iter().enumerate().flat_map(|(i, shape)| [image_dot(shape, i), sign_codes(shape, i)]).collect()
+    let of_shape = |(i, shape)| [image_dot(shape, i), sign_codes(shape, i), noisy_codes(shape, i)];
+    shapes.into_iter().enumerate().flat_map(of_shape).collect()
 }
 
 fn image_dot(shape: Shape, i: usize) -> Case {

@@ -469,3 +469,18 @@ fn drop_path(images: usize) -> Case {
     case.push(Op::DropPath { hyper, factors, path: 5 });
     case.inexact().dense(if images == 1 { 0.0 } else { 0.5 })
 }
+
+/// Signs after noise are bits: a value that comes as near to zero as rounding is not among these.
+pub fn noisy_codes(shape: Shape, i: usize) -> Case {
+    let mut case = Case::new(format!("noisy codes {i}"));
+    let x = case.input(shape, Fill::Numbers);
+    let size = 0.75 * (shape.len() as f32).sqrt();
+    let norm = case.input(Shape::vector(1), Fill::Values(vec![size]));
+    let hyper = host(&mut case);
+    let words: Vec<u32> = NORMAL_TABLE.as_flattened().to_vec();
+    let table = case.input(NORMALS, Fill::Words(words, vec![0.0; 1024]));
+    let [n, h, w, c] = shape.nhwc();
+    let y = case.output(Shape::Vectors { rows: n, c: (h * w * c.div_ceil(4)).div_ceil(4) }, Bound::Exact);
+    case.push(Op::NoisyCodes { x, norm, hyper, table, y, stream: 7 });
+    case
+}
