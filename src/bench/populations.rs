@@ -280,8 +280,7 @@ impl Suites<'_> {
         let Macro { height, width, in_channels, classes, .. } = scene.sizes;
         let (channels, cells) = if height < 16 { (4, 3) } else { (16, 8) };
         let input = [height, width, in_channels];
-        let model =
-            darts::Supernet { sizes: darts::Sizes { channels, cells, norms_behind_pools: true, input, classes } };
+        let model = darts::Supernet { sizes: darts::Sizes::of_supernet([channels, cells], input, classes) };
         let (darts, mut draw): (&dyn Space, _) = (&Darts, Stream::new(5, PROXIES_PURPOSE, 2));
         let mut paths = vec![];
         for _ in 0..GENERATION {

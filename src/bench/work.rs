@@ -162,9 +162,7 @@ impl Work {
                 return supernet(&Supernet { sizes }, Supernet::path(&ARCHS[1].1.parse()?));
             }
             DARTS_SUPERNET => {
-                let (input, norms_behind_pools) = ([32, 32, 3], true);
-                let sizes = darts::Sizes { channels: 16, cells: 8, norms_behind_pools, input, classes: 10 };
-                let model = darts::Supernet { sizes };
+                let model = darts::Supernet { sizes: darts::Sizes::of_supernet([16, 8], [32, 32, 3], 10) };
                 let path = space::Supernet::path(&model, &Darts.parse(CELLS)?);
                 return supernet(&model, path.unwrap_or_default());
             }

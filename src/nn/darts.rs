@@ -7,12 +7,14 @@
 
 use std::sync::Arc;
 
+mod count;
 mod ends;
 pub mod fourteen;
 mod supernet;
 
 pub use supernet::Supernet;
 
+use super::count::Cost;
 use super::space::{self, Build, Family, ImageInfo, Networks, Options, Purpose};
 use super::tensors::Named;
 use super::{Heads, Layers, Model};
@@ -71,6 +73,11 @@ impl Sizes {
         })
     }
 
+    /// Those of a supernet.
+    pub fn of_supernet([channels, cells]: [usize; 2], input: [usize; 3], classes: usize) -> Self {
+        Sizes { channels, cells, norms_behind_pools: true, imagenet: false, auxiliary: 0.0, input, classes }
+    }
+
     /// Whether a cell halves the sides.
     fn is_reduction(&self, cell: usize) -> bool {
         cell == self.cells / 3 || cell == self.second_reduction()
@@ -117,6 +124,10 @@ impl Networks for Darts {
         // Paths change with every step, and the head is none of theirs.
         let sizes = Sizes { norms_behind_pools: true, auxiliary: 0.0, ..Sizes::of(build)? };
         Ok(Some(Box::new(Supernet { sizes })))
+    }
+
+    fn cost(&self, arch: &Arch, build: &Build) -> Result<Cost> {
+        Ok(count::cost(&arch.try_into()?, &Sizes::of(build)?))
     }
 
     fn recognise(&self, tensors: &Named, build: &mut Build) {

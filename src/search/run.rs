@@ -167,7 +167,8 @@ fn supernet_images(config: &SearchConfig, data: &Dataset, parts: &Parts) -> Resu
 fn nobody(found: &Explored, constant: f64) -> Error {
     let all = found.evaluated + found.given;
     if all == 0 {
-        let why = "no candidate was found: thousands of draws met none within the limits; widen --max-params and --max-macs";
+        let why =
+            "no candidate was found: thousands of draws met none within the limits; widen --max-params and --max-macs";
         return Error::invalid("search", why);
     }
     let rule = match constant.is_finite() {
