@@ -6,7 +6,7 @@
     python3 proxies_torch.py --forms CASE        # the forms of croze that were not released, written into a golden case
     python3 proxies_torch.py --exact FOLDER      # grasp of all golden cases in f64, written into tests/golden/grasp_f64.json
     python3 proxies_torch.py --time [--archs 333333,333132,211111] [--batch 16] [--cells 5] [--threads 1]
-                             [--repeats 3] [--proxies croze,synflow,snip,grad_norm,naswot,grasp] [--ops all|selected]
+                             [--repeats 3] [--proxies croze,synflow,snip,grad_norm,naswot,grasp,swap] [--ops all|selected]
     python3 proxies_torch.py --beside ALTIPLANO [--out FILE] [--batch 16] [--cells 5] [--threads 1] [--repeats 3]
                              [--proxies croze,synflow,...] [--population 8]
 
@@ -30,6 +30,8 @@ norm, which nothing reads, are not asked for.
 as many processor cores, one network at a time and as a population, and prints seconds per architecture, ratios of their
 medians, and how far the scores are apart. Architectures are random; the program's first ones, in which it compiles
 shaders, are not counted. Building the networks is counted in both.
+
+swap is of fresh weights, eight draws, which the program draws otherwise: scores differ by what draws differ.
 
 --check exits with 1 where a score, or one layer's P, G or Z of croze, differs by more than 1e-3. The golden values
 known as ill-conditioned, jacob_cov and ZiCo, are not among those computed here. The f32 measures have one more weak
@@ -228,6 +230,31 @@ def naswot(net: Net, x, y, once: bool = False) -> Result:
     return float(torch.linalg.slogdet(kernel)[1]), {}
 
 
+def swap(net: Net, x, y, draws: int = 8) -> Result:
+    """Mean number of distinct patterns of rectified units, over draws of weights from N(0, 1); norms 1 and 0, biases 0."""
+    net, counts = copy.deepcopy(net), []
+    for _ in range(draws):
+        for m in net.modules():
+            if isinstance(m, (nn.Conv2d, nn.Linear)):
+                nn.init.normal_(m.weight)
+                if m.bias is not None:
+                    nn.init.zeros_(m.bias)
+            elif isinstance(m, nn.BatchNorm2d):
+                m.reset_parameters()
+        signs = []
+        hook = lambda _, inputs: signs.append((inputs[0] > 0).flatten(1))
+        hooks = [m.register_forward_pre_hook(hook) for m in net.modules() if isinstance(m, nn.ReLU)]
+        with torch.no_grad():
+            net(x)
+        for own in hooks:
+            own.remove()
+        columns = torch.cat(signs, 1)
+        if len(x) <= 62:  # a column as a number: many times as fast as `unique` of columns
+            columns = (columns.long() << torch.arange(len(x)).unsqueeze(1)).sum(0, keepdim=True)
+        counts.append(torch.unique(columns, dim=1).shape[1])
+    return statistics.mean(counts), {}
+
+
 def croze(net: Net, x, y, gamma: float = 2.0, eps: float = 0.01) -> Result:
     """Sum over layers of |P G Z|. Per layer: P, G, Z. Also under "loss_clean" and "loss_adv" the two losses."""
     clean = positive_copy(net)
@@ -336,7 +363,7 @@ def croze_mean(net: Net, x, y, gamma: float = 2.0, eps: float = 0.01) -> Result:
     return score, means
 
 
-MEASURES = {f.__name__: f for f in (croze, synflow, snip, grad_norm, naswot, grasp)}
+MEASURES = {f.__name__: f for f in (croze, synflow, snip, grad_norm, naswot, grasp, swap)}
 
 
 # ---- check ---------------------------------------------------------------------------------------------------------

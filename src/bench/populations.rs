@@ -382,6 +382,7 @@ impl Suites<'_> {
                 batch,
                 weights: Bank::fresh(5),
                 range: vec![],
+                draws: vec![],
                 zen: None,
             };
             let score = |size: usize| -> Result<(f64, Vec<f64>)> {

@@ -15,7 +15,7 @@ use super::inputs::load_data;
 use super::place::{FORCE, Outputs, data_place};
 use super::progress::{note, say};
 use crate::error::{Error, Result};
-use crate::measure::zero_cost::score::{Scorer, batch_of};
+use crate::measure::zero_cost::score::{DRAWS, Scorer, batch_of};
 use crate::measure::zero_cost::{Proxy, croze};
 use crate::nn::bank::Bank;
 use crate::nn::space::{Build, Family};
@@ -24,6 +24,9 @@ use crate::nn::weights::Weights;
 use crate::report::folder::atomic_write;
 use crate::report::score_table::{self, ARCH};
 use crate::space::Arch;
+
+/// Most draws: each keeps weights of its own for all architectures.
+const MOST_DRAWS: u32 = 1024;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -49,6 +52,9 @@ pub(super) struct Args {
     /// Form of the network (`altiplano space list`); by default that of the weights, else tiny.
     #[arg(long)]
     network: Option<String>,
+    /// Draws of weights of which swap and snap take the mean; published are 32.
+    #[arg(long, default_value_t = DRAWS)]
+    draws: u32,
     /// Architectures that are scored side by side.
     #[arg(long, default_value_t = 8)]
     population: usize,
@@ -58,7 +64,7 @@ pub(super) struct Args {
     /// Goes on with a file of scores that was begun.
     #[arg(long, requires = "out")]
     resume: bool,
-    /// A CSV file for what croze, croze_compat and croze_mean find in each layer: parameters, gradients, features.
+    /// A CSV file for what croze, croze_compat, croze_mean and conjs find in each layer: parameters, gradients, features.
     #[arg(long)]
     explain: Option<PathBuf>,
     /// Replaces the files of --out and --explain.
@@ -82,12 +88,19 @@ struct Settings {
     space: String,
     build: Build,
     images: usize,
+    #[serde(default = "draws_before")]
+    draws: u32,
     /// Marks of the batch and of given weights, see [`fingerprint`].
     batch: String,
     weights: Option<String>,
     device: String,
     #[serde(default)]
     driver: String,
+}
+
+/// What stands for draws in a file from before there were any.
+fn draws_before() -> u32 {
+    DRAWS
 }
 
 impl Settings {
@@ -110,6 +123,9 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     if args.population == 0 {
         return Err(Error::invalid("--population", "0; at least 1 architecture at a time"));
     }
+    if !(1..=MOST_DRAWS).contains(&args.draws) {
+        return Err(Error::invalid("--draws", format!("{}; expected 1 to {MOST_DRAWS}", args.draws)));
+    }
     check_places(args)?;
     let weights = args.weights.as_deref().map(Weights::read).transpose()?;
     weights.iter().flat_map(|weights| &weights.notes).for_each(|text| note(global, &format!("--weights: {text}")));
@@ -124,13 +140,15 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         space: family.name().to_owned(),
         build: family.build.clone(),
         images,
+        draws: args.draws,
         batch: fingerprint(&batch),
         weights: weights.as_ref().map(|weights| fingerprint(&weights.named)),
         device: gpu.report().name.clone(),
         driver: gpu.report().driver.clone(),
     };
     let weights = weights.map_or_else(|| Bank::fresh(global.seed), |weights| Bank::given(weights.named));
-    let scorer = Scorer { gpu, preset, family, seed: global.seed, batch, weights, range, zen: None };
+    let draws = (0..args.draws).map(|draw| Bank::normal(global.seed, draw)).collect();
+    let scorer = Scorer { gpu, preset, family, seed: global.seed, batch, weights, range, draws, zen: None };
     scorer.check(&proxies)?;
     let mut table = args.out.as_deref().map(|path| Table::open(path, args, &settings, &proxies)).transpose()?;
     if let Some(path) = &args.explain {
@@ -194,8 +212,8 @@ fn settings_beside(path: &Path) -> PathBuf {
 
 /// Writes the terms of the proxies that are sums over layers.
 fn explain(path: &Path, scorer: &Scorer, archs: &[Arch], proxies: &[Proxy], population: usize) -> Result<()> {
-    if !proxies.iter().any(|p| croze::FORMS.contains(p)) {
-        let names = croze::FORMS.map(Proxy::name).join(", ");
+    if !proxies.iter().any(|p| croze::SUMS.contains(p)) {
+        let names = croze::SUMS.map(Proxy::name).join(", ");
         return Err(Error::invalid("--explain", format!("none of {names} is among the proxies")));
     }
     let mut table = csv::Writer::from_writer(vec![]);

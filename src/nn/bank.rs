@@ -5,10 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 
-use super::tensors::{Named, Values, draw, lay_out};
+use super::tensors::{Named, Values, draw, lay_out, name_key};
 use crate::error::Result;
-use crate::graph::Shape;
 use crate::graph::store::{Contents, Entry};
+use crate::graph::{Init, Shape};
+use crate::philox::Stream;
+
+/// Purpose word of normal weights.
+const NORMAL_PURPOSE: u32 = 0x4E4F_524D;
 
 /// A tensor of the bank.
 #[derive(Debug)]
@@ -58,6 +62,8 @@ pub fn named(weights: &Weights) -> Named {
 enum Source {
     /// Drawn, each tensor from this seed and its name alone.
     Seed(u64),
+    /// Normal numbers, each tensor from this seed, this number of a draw, and its name alone.
+    Normal(u64, u32),
     /// Given.
     Given(Named),
 }
@@ -76,6 +82,12 @@ impl Bank {
     /// Fresh weights from a seed, as [`fresh`](super::tensors::fresh) draws them.
     pub fn fresh(seed: u64) -> Arc<Self> {
         Arc::new(Bank { source: Source::Seed(seed), laid: Mutex::default() })
+    }
+
+    /// A draw of weights from N(0, 1): convolutions and linear layers. Their biases are 0, norms 1 and 0. (The fresh starts of
+    /// SWAP: Peng et al. 2024, section 4, as released.)
+    pub fn normal(seed: u64, draw: u32) -> Arc<Self> {
+        Arc::new(Bank { source: Source::Normal(seed, draw), laid: Mutex::default() })
     }
 
     /// The same given weights for all networks.
@@ -115,12 +127,28 @@ impl Bank {
     fn lay(&self, name: &str, entry: &Entry) -> Result<Laid> {
         let values = match &self.source {
             Source::Seed(seed) => Some(Values { dims: entry.info.dims.clone(), data: draw(name, entry, *seed) }),
+            Source::Normal(seed, draw) => {
+                Some(Values { dims: entry.info.dims.clone(), data: normal(name, entry, *seed, *draw) })
+            }
             Source::Given(named) => named.get(name).cloned(),
         };
         let mut stored = vec![0.0; entry.shape.vec4s() * 4];
         lay_out(name, entry, values.as_ref(), &mut stored)?;
         let values = values.unwrap_or(Values { dims: vec![], data: vec![] });
         Ok(Laid { size: Size::of(&values), values, stored })
+    }
+}
+
+/// Values of one tensor of a normal draw.
+fn normal(name: &str, entry: &Entry, seed: u64, draw: u32) -> Vec<f32> {
+    let length = entry.shape.len();
+    match entry.info.init {
+        Init::Constant(value) => vec![value; length],
+        _ if entry.info.dims.len() < 2 => vec![0.0; length],
+        _ => {
+            let mut stream = Stream::new(seed, NORMAL_PURPOSE, name_key(&format!("{draw} {name}")));
+            (0..length).map(|_| stream.normal() as f32).collect()
+        }
     }
 }
 
@@ -161,6 +189,20 @@ mod tests {
         let magnitudes = || laid.values.data.iter().map(|w| w.abs());
         assert!((laid.size.gain * 2.0 - f64::from(magnitudes().sum::<f32>())).abs() < 1e-6);
         assert_eq!(laid.size.largest, magnitudes().fold(0.0, f32::max));
+    }
+
+    #[test]
+    fn normal_draws() {
+        let mut some = contents(&["a", "a.bias", "norm"]);
+        let bias = &mut some.entries.get_mut("a.bias").unwrap().info;
+        bias.dims = vec![6];
+        some.entries.get_mut("norm").unwrap().info.init = Init::Constant(1.0);
+        let draw = |number| Bank::normal(4, number).weights(std::slice::from_ref(&some)).unwrap().remove(0);
+        let (first, second) = (draw(0), draw(1));
+        assert_ne!(first["a"].values, second["a"].values);
+        assert_eq!(first["a"].values, draw(0)["a"].values);
+        assert!(first["a"].values.data.iter().all(|w| w.abs() < 6.0) && first["a"].size.largest > 0.1);
+        assert_eq!((first["a.bias"].size.largest, &first["norm"].values.data[..]), (0.0, &[1.0; 6][..]));
     }
 
     #[test]

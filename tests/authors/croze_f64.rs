@@ -301,6 +301,7 @@ fn every_form_is_its_formulas_in_f64() {
                 batch: batch.clone(),
                 weights: Bank::given(weights),
                 range: RANGE.to_vec(),
+                draws: vec![],
                 zen: None,
             };
             let scores = scorer.score(&[cell.into()], &croze::FORMS).unwrap().remove(0);

@@ -11,4 +11,5 @@ mod croze_f64;
 mod flatness;
 mod moo;
 mod networks;
+mod newer_proxies;
 mod proxies;

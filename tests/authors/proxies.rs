@@ -49,6 +49,7 @@ fn case(path: &Path, form: Form) -> Case {
         batch,
         weights: Bank::given(weights.clone()),
         range: vec![],
+        draws: (0..2).map(|draw| Bank::normal(1, draw)).collect(),
         zen: zen.exists().then(|| load(&path.join("zen.safetensors")).unwrap().0),
     };
     Case {

@@ -22,10 +22,10 @@ use std::collections::HashMap;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::Proxy;
 use super::left::Left;
 use super::passes::{Compiled, Look, SCALE, Wanted};
 use super::score::Scorer;
+use super::{Proxy, conjs};
 use crate::error::{Error, Result};
 use crate::nn::Norms;
 use crate::nn::bank::{self, Size};
@@ -63,9 +63,11 @@ pub struct Term {
 
 /// Which of the three there are.
 pub const FORMS: [Proxy; 3] = [Proxy::Croze, Proxy::CrozeCompat, Proxy::CrozeMean];
+/// All proxies that are sums of such terms: ConJS takes the copy of the released form, and no gradients.
+pub const SUMS: [Proxy; 4] = [Proxy::Croze, Proxy::CrozeCompat, Proxy::CrozeMean, Proxy::Conjs];
 
-/// Terms of each architecture under each of the three that is listed; other proxies are passed over. The released form and
-/// its means share their passes.
+/// Terms of each architecture under each of [`SUMS`] that is listed; other proxies are passed over. The released form, its
+/// means and ConJS share their passes.
 ///
 /// # Errors
 /// If the batch does not fit, or the device fails.
@@ -74,31 +76,35 @@ pub fn terms(scorer: &Scorer, archs: &[Arch], proxies: &[Proxy]) -> Result<Vec<(
     if proxies.contains(&Proxy::Croze) {
         all.push((Proxy::Croze, reconstructed(scorer, archs)?));
     }
-    let released = [Proxy::CrozeCompat, Proxy::CrozeMean];
+    let released = [Proxy::CrozeCompat, Proxy::CrozeMean, Proxy::Conjs];
     if proxies.iter().any(|p| released.contains(p)) {
         let pair = released_passes(scorer, archs)?;
         for proxy in released.into_iter().filter(|p| proxies.contains(p)) {
-            all.push((proxy, released_terms(scorer, &pair, proxy == Proxy::CrozeMean)));
+            let terms = match proxy {
+                Proxy::Conjs => conjs::terms(&pair),
+                _ => released_terms(scorer, &pair, proxy == Proxy::CrozeMean),
+            };
+            all.push((proxy, terms));
         }
     }
     Ok(all)
 }
 
 /// Networks, weights and what two passes left: the clean network on the images, the copy on the moved ones.
-struct Pair {
-    looks: Vec<Look>,
+pub(super) struct Pair {
+    pub looks: Vec<Look>,
     /// Weights of the network.
-    clean: Vec<Named>,
+    pub clean: Vec<Named>,
     /// Those of the copy.
-    moved: Vec<Named>,
+    pub moved: Vec<Named>,
     /// Of the network and of the copy.
-    scales: [Vec<Scale>; 2],
+    pub scales: [Vec<Scale>; 2],
     /// The clean network's.
-    at_clean: Vec<Left>,
+    pub at_clean: Vec<Left>,
     /// The copy's on the clean images.
     between: Vec<Left>,
     /// The copy's on the moved images.
-    at_moved: Vec<Left>,
+    pub at_moved: Vec<Left>,
 }
 
 /// Runs the three passes; all networks side by side.
@@ -159,14 +165,22 @@ fn settle_all(looks: &[Look], weights: &mut [Named], scales: &mut [Scale]) {
 
 /// By which powers of two a network was divided.
 #[derive(Clone, Default)]
-struct Scale {
+pub(super) struct Scale {
     logits: i32,
+    /// Features, by stage.
+    features: Vec<i32>,
     /// Weights of layers; those that are not listed are as they were.
     layers: HashMap<String, i32>,
 }
 
 impl Scale {
-    fn of_layer(&self, layer: &str) -> i32 {
+    /// The power of a stage's feature.
+    pub fn of_feature(&self, stage: usize) -> i32 {
+        self.features.get(stage).copied().unwrap_or(0)
+    }
+
+    /// The power of a layer's weights.
+    pub fn of_layer(&self, layer: &str) -> i32 {
         self.layers.get(layer).copied().unwrap_or(0)
     }
 
@@ -199,6 +213,10 @@ impl Scale {
         }
         divided.apply(weights);
         self.logits += divided.logits - LIFT_BITS;
+        self.features.resize(look.features.len(), 0);
+        for (power, &feature) in self.features.iter_mut().zip(&look.features) {
+            *power += divided.of_map(feature);
+        }
         for layer in &look.layers {
             *self.layers.entry(layer.clone()).or_default() += divided.of(&format!("{layer}.weight"));
         }

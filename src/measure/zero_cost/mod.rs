@@ -7,12 +7,14 @@
 //! *Layers* are convolutions and linear layers that take part in the forward pass; `w` are their weights without biases.
 //! Batch norms use the statistics of the batch. Losses are means over the batch.
 
+mod conjs;
 pub mod croze;
 pub mod formulas;
 pub mod left;
 pub mod passes;
 mod range;
 pub mod score;
+pub mod swap;
 
 use std::str::FromStr;
 
@@ -28,6 +30,8 @@ pub enum Proxy {
     Params,
     /// Multiply-adds as the benchmark's tables count them.
     Flops,
+    /// Convolutions and linear layers that the logits depend on.
+    Layers,
     /// Sum over layers of `|dL/dw|` (Abdelfattah et al. 2021, section 3.1).
     GradNorm,
     /// Sum of `|w dL/dw|` (Lee et al. 2019, eq. 4).
@@ -69,13 +73,25 @@ pub enum Proxy {
     CrozeCompat,
     /// As released, with means instead of sums, so that sizes of layers do not count.
     CrozeMean,
+    /// Number of distinct patterns that rectified units show over the images, its mean over draws of weights from N(0, 1)
+    /// (Peng et al. 2024, section 3). See [`swap`].
+    Swap,
+    /// The same after noise in front of the rectifiers, of 0.05 of their inputs' root mean square: what SNAP means to be (TRNAS,
+    /// ICCV 2025).
+    Snap,
+    /// SNAP as released: noise that changes no sign, so that it is [`Proxy::Swap`].
+    SnapReleased,
+    /// Sum over layers of the likeness of weights times that of features between a network and CRoZe's perturbed copy (TRNAS,
+    /// ICCV 2025, as released): nearly a count of [`Proxy::Layers`].
+    Conjs,
 }
 
 impl Proxy {
     /// All proxies.
-    pub const ALL: [Proxy; 19] = [
+    pub const ALL: [Proxy; 24] = [
         Proxy::Params,
         Proxy::Flops,
+        Proxy::Layers,
         Proxy::GradNorm,
         Proxy::Snip,
         Proxy::Plain,
@@ -93,11 +109,16 @@ impl Proxy {
         Proxy::Croze,
         Proxy::CrozeCompat,
         Proxy::CrozeMean,
+        Proxy::Swap,
+        Proxy::Snap,
+        Proxy::SnapReleased,
+        Proxy::Conjs,
     ];
     /// Their names, in the same order.
-    pub const NAMES: [&'static str; 19] = [
+    pub const NAMES: [&'static str; 24] = [
         "params",
         "flops",
+        "layers",
         "grad_norm",
         "snip",
         "plain",
@@ -115,6 +136,10 @@ impl Proxy {
         "croze",
         "croze_compat",
         "croze_mean",
+        "swap",
+        "snap",
+        "snap_released",
+        "conjs",
     ];
 
     /// Its name.

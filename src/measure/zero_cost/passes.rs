@@ -15,17 +15,20 @@ use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::graph::plan::{Bindings, Instance, Plan};
 use crate::graph::store::{Contents, Store};
-use crate::graph::{Graph, Init, Role, Shape, Statistics, TensorId};
+use crate::graph::{Builder, Graph, Init, NORMALS, Role, Shape, Statistics, TensorId};
 use crate::kernels::Preset;
 use crate::nn::bank::Weights;
 use crate::nn::tensors::{Named, Values, to_logical, upload, upload_by};
 use crate::nn::{Layers, Model, Norms, Rectified};
+use crate::philox::NORMAL_TABLE;
 use crate::reference::{self, Memory};
 use crate::train::step::Rates;
 
 /// The seed of the summed logits' gradient, and the scale of logits in the loss.
 const ONES: &str = "ones";
 pub(super) const SCALE: &str = "scale";
+/// The table of normal numbers.
+const NORMAL: &str = "normals";
 
 /// What a pass is to leave.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -55,10 +58,23 @@ pub struct Wanted {
     pub input_gradient: bool,
     /// For each rectifier, the signs of its inputs as words of 16 bits, image by image: `codes.<number>`.
     pub codes: bool,
+    /// The same after noise, for [`Compiled::with_noise`]: `noisy.<number>`.
+    pub noisy_codes: bool,
     /// The last feature map before its rectifier: `map`.
     pub last_map: bool,
     /// Whether running statistics move.
     pub moving: bool,
+}
+
+/// Inputs of rectifiers: one tensor, which several may read.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Units {
+    /// Values per image.
+    pub count: usize,
+    /// Rectifiers that read it.
+    pub rectifiers: f64,
+    /// How often the authors' measures count it.
+    pub counted: f64,
 }
 
 /// The graph of a pass and what is wanted from it.
@@ -73,10 +89,12 @@ pub struct Look {
     pub stages: Vec<usize>,
     /// Values of the map behind the first layer, of all images.
     pub first_map: usize,
-    /// Units per image of each rectifier, if codes were asked for, and how often the authors' measures count it.
-    pub units: Vec<(usize, f64)>,
+    /// What rectifiers see, if codes were asked for.
+    pub units: Vec<Units>,
     /// Whether measures see each feature map rectified.
     pub rectified: Vec<bool>,
+    /// The feature maps.
+    pub(super) features: Vec<TensorId>,
     /// What may be divided by powers of two.
     pub(super) scaling: Scaling,
 }
@@ -118,6 +136,24 @@ pub(super) fn changed(gpu: &Gpu, store: &Store, weights: &Weights, factor: impl 
     })
 }
 
+/// Tensors that are rectified, each once, in the order in which they come; none if no codes are wanted.
+fn rectified(b: &Builder, all: &[Rectified], wanted: Wanted) -> Vec<(TensorId, Units)> {
+    let mut tensors: Vec<(TensorId, Units)> = vec![];
+    for &Rectified { tensor, counted } in all.iter().filter(|_| wanted.codes || wanted.noisy_codes) {
+        match tensors.iter_mut().find(|(known, _)| *known == tensor) {
+            Some((_, units)) => {
+                units.rectifiers += 1.0;
+                units.counted += counted;
+            }
+            None => {
+                let count = b.shape(tensor).len() / wanted.batch;
+                tensors.push((tensor, Units { count, rectifiers: 1.0, counted }));
+            }
+        }
+    }
+    tensors
+}
+
 impl Look {
     /// Builds the pass through `model`.
     ///
@@ -129,15 +165,22 @@ impl Look {
         let (x, y) = layers.batch(wanted.batch, model.input())?;
         let logits = model.forward(&mut layers, x)?.logits;
         let scaling = Scaling::of(layers.builder.graph(), x, logits);
-        let anatomy = layers.anatomy.clone();
+        let (anatomy, hyper) = (layers.anatomy.clone(), layers.hyper());
         let b = &mut layers.builder;
         let (mut reads, mut units) = (vec![], vec![]);
         let weights: Vec<TensorId> = anatomy.layers.iter().map(|l| l.weight).collect();
         let mut loss_gradients = None;
-        if wanted.codes {
-            for (number, &Rectified { tensor, counted }) in anatomy.rectified.iter().enumerate() {
-                units.push((b.shape(tensor).len() / wanted.batch, counted));
+        let noise = match wanted.noisy_codes {
+            true => Some(b.persistent(Role::Hyper, NORMAL, NORMALS, Init::Constant(0.0), &[NORMALS.len()])?),
+            false => None,
+        };
+        for (number, (tensor, of_tensor)) in rectified(b, &anatomy.rectified, wanted).into_iter().enumerate() {
+            units.push(of_tensor);
+            if wanted.codes {
                 reads.push((format!("codes.{number}"), b.sign_codes(tensor)));
+            }
+            if let Some(table) = noise {
+                reads.push((format!("noisy.{number}"), b.noisy_codes(tensor, hyper, table, number as u32)));
             }
         }
         if wanted.features {
@@ -212,6 +255,7 @@ impl Look {
             norms: anatomy.norms,
             units,
             rectified: anatomy.features.iter().map(|feature| feature.rectified).collect(),
+            features: anatomy.features.iter().map(|feature| feature.tensor).collect(),
             scaling,
         })
     }
@@ -230,6 +274,11 @@ impl Look {
     /// If the graph contradicts itself.
     pub fn weights(&self) -> Result<Contents> {
         Contents::of(&self.graph, &[Role::Weights])
+    }
+
+    /// Layers whose weights have a gradient in this pass.
+    pub fn with_gradient(&self) -> usize {
+        self.reads.iter().filter(|(name, _)| name.starts_with("grad.")).count()
     }
 
     /// The graph; what the pass leaves are its probes.
@@ -284,6 +333,7 @@ pub struct Compiled<'a> {
     plan: Plan,
     weights: Vec<Store>,
     batch: Store,
+    hyper: Store,
     running: Option<Vec<Store>>,
 }
 
@@ -307,6 +357,25 @@ impl<'a> Compiled<'a> {
         weights: &[impl Given],
         batches: usize,
     ) -> Result<Self> {
+        Self::compile(gpu, preset, looks, weights, [batches, 1])
+    }
+
+    /// The same with one batch and noise of each network's own, which [`Compiled::set_noise`] sets.
+    ///
+    /// # Errors
+    /// If a weight is missing or the device has no room.
+    pub fn with_noise(gpu: &Gpu, preset: Preset, looks: &'a [&'a Look], weights: &[impl Given]) -> Result<Self> {
+        Self::compile(gpu, preset, looks, weights, [1, looks.len()])
+    }
+
+    /// With as many batches and settings of noise.
+    fn compile(
+        gpu: &Gpu,
+        preset: Preset,
+        looks: &'a [&'a Look],
+        weights: &[impl Given],
+        [batches, noises]: [usize; 2],
+    ) -> Result<Self> {
         let first = looks.first().ok_or_else(|| Error::invalid("population", "there is no network"))?;
         let contents = |group: Role| -> Result<Vec<Contents>> {
             looks.par_iter().map(|look| Contents::of(&look.graph, &[group])).collect()
@@ -318,14 +387,19 @@ impl<'a> Compiled<'a> {
             true => Some(Store::packed(gpu, running, "running statistics")?),
             false => None,
         };
-        let hyper = Store::new(gpu, Contents::of(&first.graph, &[Role::Hyper])?, 1, "rates")?;
+        let hyper = Store::new(gpu, Contents::of(&first.graph, &[Role::Hyper])?, noises, "rates")?;
         let rates = Rates { statistics_momentum: 0.1, ..Rates::default() };
-        hyper.write_words(gpu, 0, "hyper", &rates.words())?;
+        for copy in 0..noises {
+            hyper.write_words(gpu, copy, "hyper", &rates.words())?;
+            if hyper.contents().entries.contains_key(NORMAL) {
+                hyper.write_words(gpu, copy, NORMAL, NORMAL_TABLE.as_flattened())?;
+            }
+        }
         let batch = Store::new(gpu, Contents::of(&first.graph, &[Role::Batch])?, batches, "batch")?;
         let instance = |(i, look): (usize, &&Look)| {
             let mut bindings: Bindings = BTreeMap::from([
                 (Role::Weights, (stores[i].clone(), 0)),
-                (Role::Hyper, (hyper.clone(), 0)),
+                (Role::Hyper, (hyper.clone(), i.min(noises - 1))),
                 (Role::Batch, (batch.clone(), i.min(batches - 1))),
             ]);
             if let Some(running) = &running {
@@ -334,7 +408,7 @@ impl<'a> Compiled<'a> {
             Instance { graph: look.graph.clone(), bindings, path: vec![] }
         };
         let plan = Plan::compile(gpu, looks.iter().enumerate().map(instance).collect(), preset)?;
-        Ok(Compiled { gpu: gpu.clone(), looks, plan, weights: stores, batch, running })
+        Ok(Compiled { gpu: gpu.clone(), looks, plan, weights: stores, batch, hyper, running })
     }
 
     /// Replaces the networks' weights.
@@ -343,6 +417,18 @@ impl<'a> Compiled<'a> {
     /// If one is missing or the device fails.
     pub fn set_weights(&self, weights: &[impl Given]) -> Result<()> {
         self.weights.par_iter().zip(weights).try_for_each(|(store, weights)| weights.write(&self.gpu, store))
+    }
+
+    /// Sets the noise of rectifiers' inputs: its deviation in their root mean square, its seed, and the number of each network's draw.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn set_noise(&self, sigma: f64, seed: u64, draws: &[u32]) -> Result<()> {
+        for (copy, &draw) in draws.iter().enumerate() {
+            let rates = Rates { sigma, seed, draw, ..Rates::default() };
+            self.hyper.write_words(&self.gpu, copy, "hyper", &rates.words())?;
+        }
+        Ok(())
     }
 
     /// Sets running statistics to mean 0 and variance 1.

@@ -30,12 +30,19 @@ pub(super) struct Divided {
     pub logits: i32,
     /// Its tensors; those that are not listed stay as they are.
     tensors: BTreeMap<String, i32>,
+    /// What flows through it, by number of the tensor.
+    maps: Vec<i32>,
 }
 
 impl Divided {
     /// The power for a tensor.
     pub fn of(&self, name: &str) -> i32 {
         self.tensors.get(name).copied().unwrap_or(0)
+    }
+
+    /// The power for what flows through the network.
+    pub fn of_map(&self, map: TensorId) -> i32 {
+        self.maps.get(map.0 as usize).copied().unwrap_or(0)
     }
 
     /// Divides a tensor by two to `power` more.
@@ -173,7 +180,8 @@ impl Scaling {
     pub fn settle(&self, sizes: &dyn Fn(&str) -> Option<Size>) -> Divided {
         let magnitudes = self.magnitudes(sizes);
         let powers = self.powers(&magnitudes);
-        let mut divided = Divided { logits: powers[self.class[self.logits]], tensors: BTreeMap::new() };
+        let maps: Vec<i32> = self.class.iter().map(|&class| powers[class]).collect();
+        let mut divided = Divided { logits: maps[self.logits], tensors: BTreeMap::new(), maps };
         // What is added at a place without coming from before must be as small as the rest there.
         let follow = |divided: &mut Divided, name: &str, power: i32| {
             let Some(Size { largest, .. }) = sizes(name) else { return };

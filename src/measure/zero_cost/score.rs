@@ -9,7 +9,7 @@ use super::formulas::{self, LayerGradient};
 use super::left::Left;
 use super::passes::{Compiled, Given, Look, Wanted, changed};
 use super::range::Divided;
-use super::{LOWEST, Proxy};
+use super::{LOWEST, Proxy, swap};
 use crate::data::Images;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
@@ -35,6 +35,9 @@ const CACHED: usize = 1 << 20;
 /// Zen's share of noise in the input.
 const ZEN_GAMMA: f32 = 0.01;
 
+/// Draws of weights that swap and snap take the mean of. Published are 32.
+pub const DRAWS: u32 = 8;
+
 /// Scores of one architecture by proxy.
 pub type Scores = BTreeMap<Proxy, f64>;
 
@@ -55,6 +58,8 @@ pub struct Scorer {
     pub weights: Arc<Bank>,
     /// Lowest and highest value that a normalised pixel can have, per channel; empty if that is not known.
     pub range: Vec<[f32; 2]>,
+    /// Fresh normal weights of all architectures, as many draws as swap and snap take the mean of.
+    pub draws: Vec<Arc<Bank>>,
     /// What zen uses instead of its own draws: weights, `input` and `input2`.
     pub zen: Option<Named>,
 }
@@ -89,6 +94,14 @@ impl Scorer {
         if wanted != common {
             self.in_groups(archs, &mut scores, images, |archs, scores| self.shared_passes(archs, wanted, scores))?;
         }
+        if has(&[Proxy::Layers]) {
+            archs.par_iter().zip(&mut scores).try_for_each(|(arch, scores)| {
+                let wanted = Wanted { batch: 1, sum_gradients: true, ..Wanted::default() };
+                let count = Look::new(&*self.family.network(arch)?, wanted)?.with_gradient();
+                scores.insert(Proxy::Layers, count as f64);
+                Ok::<(), Error>(())
+            })?;
+        }
         if has(&[Proxy::L2Norm]) {
             // From end to end on one core: a network takes less time than passing it on would.
             archs.par_iter().zip(&mut scores).try_for_each(|(arch, scores)| {
@@ -109,6 +122,12 @@ impl Scorer {
         }
         if has(&[Proxy::Zen]) {
             self.in_groups(archs, &mut scores, images, |archs, scores| self.zen(archs, images, scores))?;
+        }
+        if has(&swap::FORMS) {
+            let most = self.side_by_side(archs, images)?;
+            self.in_groups(archs, &mut scores, images, |archs, scores| {
+                swap::score(self, archs, proxies, scores, most)
+            })?;
         }
         self.in_groups(archs, &mut scores, images, |archs, scores| {
             for (proxy, terms) in super::croze::terms(self, archs, proxies)? {
@@ -161,6 +180,7 @@ impl Scorer {
                 Proxy::Zico => (4, "it compares two batches with batch statistics"),
                 Proxy::Naswot | Proxy::NaswotCompat => (2, "it compares images"),
                 Proxy::Croze | Proxy::CrozeCompat | Proxy::CrozeMean => (2, "batch norms need statistics"),
+                Proxy::Swap | Proxy::Snap | Proxy::SnapReleased => (2, "batch norms need statistics"),
                 Proxy::Zen | Proxy::GradNorm | Proxy::Snip | Proxy::Plain | Proxy::Grasp | Proxy::Fisher => {
                     (2, "batch norms need statistics")
                 }
@@ -182,11 +202,16 @@ impl Scorer {
         images: usize,
         pass: impl Fn(&[Arch], &mut [Scores]) -> Result<()>,
     ) -> Result<()> {
-        let most = match archs.first().filter(|_| self.gpu.report().is_software()) {
-            Some(arch) => (CACHED / (4 * images * self.first_map(arch)?).max(1)).max(1),
-            None => archs.len().max(1),
-        };
+        let most = self.side_by_side(archs, images)?;
         archs.chunks(most).zip(scores.chunks_mut(most)).try_for_each(|(archs, scores)| pass(archs, scores))
+    }
+
+    /// How many networks at once the adapter gains from.
+    fn side_by_side(&self, archs: &[Arch], images: usize) -> Result<usize> {
+        Ok(match archs.first().filter(|_| self.gpu.report().is_software()) {
+            Some(arch) => (CACHED / (4 * images * self.first_map(arch)?).max(1)).max(1),
+            None => usize::MAX,
+        })
     }
 
     /// Values of the map behind a network's first layer, for one image.
@@ -238,12 +263,12 @@ impl Scorer {
             if wanted.codes {
                 let mut once = vec![0.0; wanted.batch * wanted.batch];
                 let mut twice = once.clone();
-                for (number, &(units, counted)) in look.units.iter().enumerate() {
+                for (number, units) in look.units.iter().enumerate() {
                     let codes = left.get(&format!("codes.{number}")).map(Vec::as_slice).unwrap_or_default();
-                    let agreement = formulas::agreement(codes, wanted.batch, units);
+                    let agreement = formulas::agreement(codes, wanted.batch, units.count);
                     for ((once, twice), agreement) in once.iter_mut().zip(&mut twice).zip(agreement) {
-                        *once += agreement;
-                        *twice += counted * agreement;
+                        *once += units.rectifiers * agreement;
+                        *twice += units.counted * agreement;
                     }
                 }
                 scores.insert(Proxy::Naswot, formulas::log_determinant(&once, wanted.batch));

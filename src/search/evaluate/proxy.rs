@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Evaluator, Ground};
 use crate::error::{Error, Result};
-use crate::measure::zero_cost::score::{Scorer, batch_of};
+use crate::measure::zero_cost::score::{DRAWS, Scorer, batch_of};
 use crate::measure::zero_cost::{LOWEST, Proxy};
 use crate::nn::bank::Bank;
 use crate::search::objectives::Measures;
@@ -62,6 +62,7 @@ impl ByProxy {
             batch,
             weights: Bank::fresh(seed),
             range,
+            draws: (0..DRAWS).map(|draw| Bank::normal(seed, draw)).collect(),
             zen: None,
         };
         scorer.check(&[options.proxy])?;
