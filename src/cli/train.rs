@@ -13,15 +13,13 @@ use super::progress::note;
 use super::run::{Place, in_folder, quoted};
 use crate::data::{Dataset, Identity, absolute};
 use crate::error::{Error, Result};
-use crate::graph::Statistics;
-use crate::measure::forward::graph;
 use crate::measure::judge::{Final, JUDGED_IMAGES, Judging};
 use crate::measure::trial::{Contestant, Trial, training_images};
 use crate::nn::card::ModelCard;
 use crate::nn::space::{Build, Purpose};
 use crate::nn::tensors::Named;
 use crate::nn::weights::{Classes, Weights, differing_classes};
-use crate::nn::{Model, classifier};
+use crate::nn::{Model, auxiliary_classifiers, classifier, trained_graph};
 use crate::progress::Share;
 use crate::report::folder::{AGAIN, RunFolder, START};
 use crate::train::feed::{Augmentation, Resident};
@@ -261,9 +259,14 @@ fn inherited(
                 weights.drop_layer(&layer);
             }
         }
+        for layer in auxiliary_classifiers(model)? {
+            if weights.align(&layer, &theirs, classes) == Classes::Different {
+                weights.drop_layer(&layer);
+            }
+        }
     }
     weights.notes.iter().for_each(|text| note(global, &format!("--from: {text}")));
-    let (named, fit) = weights.fit(&*graph(model, 1, Statistics::Running)?, name)?;
+    let (named, fit) = weights.fit(&trained_graph(model)?, name)?;
     note(global, &format!("--from: {fit}"));
     Ok(named)
 }

@@ -8,6 +8,7 @@ mod attacks;
 mod case;
 mod corruptions;
 mod croze_f64;
+mod darts;
 mod flatness;
 mod moo;
 mod networks;

@@ -12,6 +12,7 @@ mod correlate;
 mod corrupt;
 mod data;
 mod examples;
+mod heads;
 mod outputs;
 mod record;
 mod score;

@@ -1,11 +1,11 @@
 //! Networks of the cells that CRoZe searches ([`crate::space::darts::fourteen`]), between the stems and heads of DARTS's own.
 //!
 //! Nodes that no output reads have their weights and statistics, as in the authors' networks, so that files and numbers of parameters
-//! are the same; but nothing is computed of them, so they count no multiply-adds and have no gradients. A 1x7 convolution with a
+//! are the same; but nothing is computed of them, so they count no multiply-adds and their gradients are zeros. A 1x7 convolution with a
 //! stride is computed in full, and counts twice the authors' multiply-adds.
 
 use super::{Node, Place, Sizes, check, defaults, recognise, skeleton};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::{Role, Shape, TensorId};
 use crate::nn::space::{Build, ImageInfo, Networks, Purpose};
 use crate::nn::tensors::Named;
@@ -75,7 +75,9 @@ impl Model for Network {
                 };
                 states.push(state);
             }
-            Ok(cell.joined.iter().map(|&joined| states[joined]).collect())
+            let joined = cell.joined.iter().map(|joined| states.get(*joined).copied());
+            let none = || Error::shape(place.name.as_str(), "nodes 2 to 8 to join", format!("{:?}", cell.joined));
+            joined.collect::<Option<_>>().ok_or_else(none)
         })
     }
 }
@@ -83,7 +85,9 @@ impl Model for Network {
 /// Which nodes the output reads, directly or through others.
 fn read(cell: &Cell) -> [bool; NODES] {
     let (mut read, nodes) = ([false; NODES], cell.nodes());
-    cell.joined.iter().for_each(|joined| read[joined - 2] = true);
+    for joined in cell.joined.iter().filter_map(|joined| joined.checked_sub(2)) {
+        read.get_mut(joined).into_iter().for_each(|is_read| *is_read = true);
+    }
     // Nodes read earlier ones alone.
     for node in (0..NODES).rev() {
         for (_, source) in nodes[node] {
