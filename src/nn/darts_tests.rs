@@ -199,7 +199,7 @@ fn a_file_tells_its_build() {
 /// those from a cell's inputs halve the sides, none in a reduction.
 #[test]
 fn inputs_of_nodes_are_dropped_in_training() {
-    let images = ImageInfo { height: 8, width: 8, channels: 3, classes: 10 };
+    let images = ImageInfo { height: 32, width: 32, channels: 3, classes: 10 };
     for form in FORMS {
         let mut build = Build { form: form.into(), ..Darts.defaults(Purpose::Training, &images) };
         build.options.insert("cells".into(), 5.into());

@@ -477,7 +477,7 @@ mod tests {
             return None;
         }
         let vector = |named: &Named| {
-            let mut all: Vec<f32> = vec![];
+            let mut all: Vec<f64> = vec![];
             let mut names: Vec<String> =
                 ["stem.0.weight", "lastact.0.weight", "lastact.0.bias"].map(str::to_owned).into();
             names.extend(["classifier.weight", "classifier.bias"].map(str::to_owned));
@@ -497,11 +497,11 @@ mod tests {
                     }
                 }
             }
-            names.iter().for_each(|name| all.extend(&named[name].data));
+            names.iter().for_each(|name| all.extend(named[name].data.iter().map(|&w| f64::from(w))));
             all
         };
         let [a, b] = weights.map(vector);
-        let product = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+        let product = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
         Some(product(&a, &b) / (product(&a, &a) * product(&b, &b)).sqrt())
     }
 
