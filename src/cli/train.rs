@@ -79,6 +79,9 @@ pub(super) struct Training {
     /// Momentum.
     #[arg(long)]
     pub momentum: Option<f64>,
+    /// Whether momentum looks ahead (DARTS: false).
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub nesterov: Option<bool>,
     /// Weight decay.
     #[arg(long)]
     pub weight_decay: Option<f64>,
@@ -108,6 +111,7 @@ impl Training {
         batch.iter().for_each(|v| recipe.batch = *v);
         lr.iter().for_each(|v| recipe.lr = *v);
         momentum.iter().for_each(|v| recipe.momentum = *v);
+        self.nesterov.iter().for_each(|v| recipe.nesterov = *v);
         weight_decay.iter().for_each(|v| recipe.weight_decay = *v);
         rho.iter().for_each(|v| recipe.rho = *v);
         drop_path.iter().for_each(|v| recipe.drop_path = *v);

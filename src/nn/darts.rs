@@ -15,7 +15,7 @@ mod supernet;
 pub use supernet::Supernet;
 
 use super::count::Cost;
-use super::space::{self, Build, Family, ImageInfo, Networks, Options, Purpose};
+use super::space::{self, Build, Family, ImageInfo, Networks, Options, PublishedTraining, Purpose};
 use super::tensors::Named;
 use super::{Heads, Layers, Model};
 use crate::error::{Error, Result};
@@ -128,6 +128,12 @@ impl Networks for Darts {
 
     fn cost(&self, arch: &Arch, build: &Build) -> Result<Cost> {
         Ok(count::cost(&arch.try_into()?, &Sizes::of(build)?))
+    }
+
+    /// Liu, Simonyan and Yang (2019), appendix A.2.1; batch and clipping as released.
+    fn published_training(&self) -> Option<PublishedTraining> {
+        let (lr, weight_decay, clip, cutout, drop_path) = (0.025, 3e-4, 5.0, 16, 0.2);
+        Some(PublishedTraining { epochs: 600, batch: 96, lr, weight_decay, clip, cutout, drop_path })
     }
 
     fn recognise(&self, tensors: &Named, build: &mut Build) {

@@ -64,6 +64,26 @@ pub enum Purpose {
     Scoring,
 }
 
+/// How a space's authors train its networks on small images: SGD with momentum 0.9, a rate that falls to zero by a cosine, random
+/// crops and flips, and these numbers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PublishedTraining {
+    /// Passes over the training images.
+    pub epochs: usize,
+    /// Images per step.
+    pub batch: usize,
+    /// Learning rate at the start.
+    pub lr: f64,
+    /// Weight decay.
+    pub weight_decay: f64,
+    /// Largest gradient norm.
+    pub clip: f64,
+    /// Side of the square that is cut out of each image.
+    pub cutout: u8,
+    /// Probability of drop path at the end.
+    pub drop_path: f64,
+}
+
 /// A space whose architectures can be built.
 pub trait Networks: Space {
     /// Whose networks there are, the usual one first.
@@ -100,6 +120,11 @@ pub trait Networks: Space {
     /// If it cannot be built.
     fn cost(&self, arch: &Arch, build: &Build) -> Result<Cost> {
         count::cost(&*self.network(arch, build)?)
+    }
+
+    /// How its authors train networks of [`Purpose::Published`], where that is more than a matter of epochs.
+    fn published_training(&self) -> Option<PublishedTraining> {
+        None
     }
 
     /// What tensors of a network tell of its build; the rest stays as it is.

@@ -17,6 +17,7 @@ use crate::graph::store::Contents;
 use crate::graph::{Graph, Role, Statistics};
 use crate::kernels::Preset;
 use crate::nn::Model;
+use crate::nn::space::PublishedTraining;
 use crate::nn::tensors::{Named, fresh};
 
 /// Everything that decides what training does.
@@ -83,6 +84,16 @@ impl Recipe {
             adversarial: None,
             drop_path: 0.0,
         }
+    }
+
+    /// What a space's authors train its networks with, for images of this side: where these are smaller than what is cut out, as much smaller a
+    /// hole as they are than images of 32 pixels.
+    pub fn published(own: &PublishedTraining, side: usize) -> Self {
+        let PublishedTraining { epochs, batch, lr, weight_decay, clip, cutout, drop_path } = *own;
+        let cutout = if side < 32 { (usize::from(cutout) * side / 32) as u8 } else { cutout };
+        let augmentation = Some(Augmentation { cutout, ..Augmentation::usual(side) });
+        let usual = Recipe::usual(Optimizer::Sgd, epochs, side);
+        Recipe { batch, lr, weight_decay, clip: Some(clip), nesterov: false, augmentation, drop_path, ..usual }
     }
 
     /// The same with another optimiser, whose radius is the usual one.
@@ -562,30 +573,5 @@ impl<'a> Trainer<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn drop_path_rises_with_the_epochs() {
-        let recipe = Recipe { drop_path: 0.2, ..Recipe::usual(Optimizer::Sgd, 600, 32) };
-        recipe.validate(1_000).unwrap();
-        for (step, probability) in [(0, 0.0), (9, 0.0), (10, 0.2 / 600.0), (3_000, 0.1), (5_999, 0.2 * 599.0 / 600.0)] {
-            let rates = recipe.rates(step, 10);
-            assert!((rates.drop_path - probability).abs() < 1e-15, "step {step}: {}", rates.drop_path);
-        }
-        for drop_path in [1.0, 1.5, -0.1, f64::NAN] {
-            let refused = Recipe { drop_path, ..recipe.clone() }.validate(1_000).unwrap_err().to_string();
-            assert!(refused.contains("--drop-path") && refused.contains("less than 1"), "{refused}");
-        }
-    }
-
-    #[test]
-    fn recipes_without_drop_path_are_written_as_before() {
-        let recipe = Recipe::usual(Optimizer::Sam, 3, 8);
-        let text = toml::to_string(&recipe).unwrap();
-        assert!(!text.contains("drop_path") && !text.contains("cutout"), "{text}");
-        assert_eq!(toml::from_str::<Recipe>(&text).unwrap(), recipe);
-        let dropping = Recipe { drop_path: 0.2, ..recipe };
-        assert_eq!(toml::from_str::<Recipe>(&toml::to_string(&dropping).unwrap()).unwrap(), dropping);
-    }
-}
+#[path = "trainer_tests.rs"]
+mod tests;

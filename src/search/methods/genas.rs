@@ -74,6 +74,38 @@ pub(super) fn preset(method: Method, situation: &Situation, side: usize) -> Size
             },
             ..FinalsConfig::usual(situation)
         },
-        training: Recipe { batch, ..Recipe::usual(Optimizer::Sam, training_epochs, side) },
+        training: match situation.space.published_training().filter(|_| !quick) {
+            Some(own) => Recipe::published(&own, side),
+            None => Recipe { batch, ..Recipe::usual(Optimizer::Sam, training_epochs, side) },
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::space::{ImageInfo, Networks};
+    use crate::search::config::Preset;
+    use crate::space::darts::Darts;
+    use crate::space::nas_bench_201::NasBench201;
+
+    #[test]
+    fn networks_are_trained_at_the_end_as_their_authors_do() {
+        let training = |space: &dyn Networks, preset, side: usize| {
+            let info = ImageInfo { height: side, width: side, channels: 3, classes: 10 };
+            let (data, images, compat) = ("cifar10", 50_000, false);
+            let situation = Situation { preset, space, data, images, info: &info, compat };
+            Method::Genas.preset(&situation).training
+        };
+        let paper = training(&Darts, Preset::Paper, 32);
+        assert_eq!((paper.epochs, paper.batch, paper.lr, paper.weight_decay), (600, 96, 0.025, 3e-4));
+        assert_eq!((paper.optimizer, paper.momentum, paper.nesterov), (Optimizer::Sgd, 0.9, false));
+        assert_eq!(paper.schedule, Schedule::Cosine { minimum: 0.0, per_epoch_ahead: false });
+        let cut = paper.augmentation.unwrap();
+        assert_eq!((cut.padding, cut.flip, cut.cutout, paper.drop_path, paper.clip), (4, true, 16, 0.2, Some(5.0)));
+        assert_eq!(training(&Darts, Preset::Paper, 8).augmentation.unwrap().cutout, 4);
+        for other in [training(&Darts, Preset::Quick, 32), training(&NasBench201, Preset::Paper, 32)] {
+            assert_eq!((other.optimizer, other.drop_path), (Optimizer::Sam, 0.0));
+        }
     }
 }
