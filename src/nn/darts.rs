@@ -133,7 +133,16 @@ impl Networks for Darts {
     /// Liu, Simonyan and Yang (2019), appendix A.2.1; batch and clipping as released.
     fn published_training(&self) -> Option<PublishedTraining> {
         let (lr, weight_decay, clip, cutout, drop_path) = (0.025, 3e-4, 5.0, 16, 0.2);
-        Some(PublishedTraining { epochs: 600, batch: 96, lr, weight_decay, clip, cutout, drop_path })
+        Some(PublishedTraining {
+            epochs: 600,
+            batch: 96,
+            lr,
+            weight_decay,
+            clip,
+            cutout,
+            drop_path,
+            options: &[("auxiliary", 0.4)],
+        })
     }
 
     fn recognise(&self, tensors: &Named, build: &mut Build) {
@@ -152,7 +161,7 @@ fn defaults(purpose: Purpose, images: &ImageInfo) -> Build {
     let (channels, cells) = match purpose {
         Purpose::Quick => (4, 3),
         Purpose::Training => (if small { 8 } else { 16 }, if small { 5 } else { 8 }),
-        Purpose::Scoring => (16, 8),
+        Purpose::Scoring | Purpose::Supernet => (16, 8),
         Purpose::Published => (36, 20),
     };
     // Pictures of more than 16 pixels are seen at 16 in a quick run; sides are multiples of four.

@@ -182,7 +182,7 @@ impl Networks for NasBench201 {
         let small = images.height.max(images.width) < 16;
         let (channels, cells) = match purpose {
             Purpose::Quick => (8, 1),
-            Purpose::Published | Purpose::Scoring => (16, 5),
+            Purpose::Published | Purpose::Supernet | Purpose::Scoring => (16, 5),
             Purpose::Training => (if small { 8 } else { 16 }, 1),
         };
         // Pictures of more than 16 pixels are seen at half their size in a quick run; sides are multiples of four.

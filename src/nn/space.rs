@@ -58,6 +58,8 @@ pub enum Purpose {
     Quick,
     /// As the space's authors have it.
     Published,
+    /// The networks that share a supernet's weights in a search as published, where these are smaller.
+    Supernet,
     /// A single training.
     Training,
     /// What zero-cost proxies are defined on.
@@ -82,6 +84,8 @@ pub struct PublishedTraining {
     pub cutout: u8,
     /// Probability of drop path at the end.
     pub drop_path: f64,
+    /// Options of the build that count in training alone, where the images are such that it can be built with them.
+    pub options: &'static [(&'static str, f64)],
 }
 
 /// A space whose architectures can be built.
@@ -267,7 +271,15 @@ impl Family {
     /// # Errors
     /// If the space does not know it.
     pub fn in_form(&self, form: &str) -> Result<Self> {
-        Family::new(self.space.clone(), Build { form: form.to_owned(), ..self.build.clone() })
+        self.rebuilt(&Build { form: form.to_owned(), ..self.build.clone() })
+    }
+
+    /// The same, built otherwise.
+    ///
+    /// # Errors
+    /// If the space cannot.
+    pub fn rebuilt(&self, build: &Build) -> Result<Self> {
+        Family::new(self.space.clone(), build.clone())
     }
 
     /// The network of an architecture.

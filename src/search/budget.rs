@@ -92,8 +92,16 @@ impl Work {
     /// If the space's networks cannot be built.
     pub fn of(config: &SearchConfig, family: &Family, images: usize, test_images: usize) -> Result<Self> {
         let mut draw = Stream::new(config.seed, SAMPLE_PURPOSE, 0);
-        let cost = |_| Ok(family.cost(&family.sample(&mut draw)?)?.macs as f64);
-        let macs = (0..SAMPLE).map(cost).sum::<Result<f64>>()? / f64::from(SAMPLE);
+        let built = config.finals.family(family)?;
+        let mut macs = [0.0; 2];
+        for _ in 0..SAMPLE {
+            let arch = family.sample(&mut draw)?;
+            for (sum, family) in macs.iter_mut().zip([family, &built]) {
+                *sum += family.cost(&arch)?.macs as f64 / f64::from(SAMPLE);
+            }
+        }
+        // Networks at the end may be larger than candidates: their images count for more.
+        let [macs, larger] = [macs[0], macs[1] / macs[0].max(1.0)];
         let share = match &config.evaluator {
             EvaluatorConfig::Shared(options) => options.train_share,
             EvaluatorConfig::Trained(options) => options.train_share,
@@ -115,7 +123,7 @@ impl Work {
         let trained = config.supernet().filter(|_| config.supernet_file.is_none());
         let mut parts = vec![trained.as_ref().map_or(0.0, |recipe| passes(recipe, own))];
         parts.extend(arms.iter().map(|arm| arm.candidates as f64 * arm.images_per_candidate));
-        parts.push(networks as f64 * (passes(&config.training, finals) + judged));
+        parts.push(larger * networks as f64 * (passes(&config.training, finals) + judged));
         let all: f64 = parts.iter().sum();
         let flop = 2.0 * macs * all;
         Ok(Work {

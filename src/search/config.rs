@@ -188,6 +188,14 @@ impl SearchConfig {
             return Err(Error::invalid("--supernet-epochs", "0; candidates share the weights of a supernet"));
         }
         self.finals.validate(images)?;
+        self.finals.family(family)?;
+        if self.finals.build.is_some()
+            && matches!(self.evaluator, EvaluatorConfig::Trained(_))
+            && self.supernet().is_some()
+        {
+            let why = "networks at the end begin with the supernet's weights, and so are built as it is; leave it out";
+            return Err(Error::invalid("finals.build", why));
+        }
         if self.finals.contestants.first() != Some(&arms[0].name) {
             let why = format!("the first must be {}, the search itself", arms[0].name);
             return Err(Error::invalid("finals.contestants", why));
@@ -204,11 +212,11 @@ impl SearchConfig {
     /// # Errors
     /// Names the option.
     pub fn check_training(&self, family: &Family, sides: [usize; 2]) -> Result<()> {
-        let model = family.network(&family.sample(&mut Stream::new(self.seed, CHECK_PURPOSE, 0))?)?;
+        let arch = family.sample(&mut Stream::new(self.seed, CHECK_PURPOSE, 0))?;
         if let EvaluatorConfig::Trained(options) = &self.evaluator {
-            options.training.check(&*model, sides)?;
+            options.training.check(&*family.network(&arch)?, sides)?;
         }
-        self.training.check(&*model, sides)
+        self.training.check(&*self.finals.family(family)?.network(&arch)?, sides)
     }
 
     /// Fails if what an arm maximises is no measure of its evaluator.

@@ -7,6 +7,7 @@ use crate::error::{Error, Result, unknown};
 use crate::measure::attack::Attack;
 use crate::measure::judge::{JUDGED_IMAGES, WeightNoise};
 use crate::measure::side_by_side::limited;
+use crate::nn::space::{Build, Family};
 use crate::train::step::Optimizer;
 
 /// What networks are trained and judged at the end of a search, and how.
@@ -30,6 +31,9 @@ pub struct FinalsConfig {
     pub attacks: Vec<String>,
     /// Weight noise.
     pub noise: WeightNoise,
+    /// How these networks are built, if otherwise than the candidates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<Build>,
 }
 
 impl FinalsConfig {
@@ -39,6 +43,15 @@ impl FinalsConfig {
     /// If one cannot be read.
     pub fn attacks(&self) -> Result<Vec<Attack>> {
         self.attacks.iter().map(|text| text.parse()).collect()
+    }
+
+    /// The networks of a search's space as they are built at its end.
+    ///
+    /// # Errors
+    /// If they cannot be.
+    pub fn family(&self, searched: &Family) -> Result<Family> {
+        let within = |e: Error| Error::invalid("finals.build", e.to_string());
+        self.build.as_ref().map_or_else(|| Ok(searched.clone()), |build| searched.rebuilt(build).map_err(within))
     }
 
     /// How many training images there are, of `all`: `None` for all in their order.
@@ -87,6 +100,7 @@ impl FinalsConfig {
                 true => WeightNoise { sigma: 0.05, draws: 8, batch: 50 },
                 false => WeightNoise { sigma: 0.05, draws: 20, batch: 100 },
             },
+            build: None,
         }
     }
 }

@@ -413,6 +413,7 @@ impl<'a> Run<'a> {
             // An arm in which nothing could be chosen has no winner.
             roles.extend(arch.map(|arch| (name, arch, optimizer.unwrap_or(config.training.optimizer))));
         }
+        let family = &config.finals.family(family)?;
         let networks =
             roles.iter().map(|(_, arch, _)| family.network(arch)).collect::<Result<Vec<Box<dyn Model>>>>()?;
         // Networks at the end inherit where candidates that were trained did.

@@ -89,7 +89,7 @@ impl Recipe {
     /// What a space's authors train its networks with, for images of this side: where these are smaller than what is cut out, as much smaller a
     /// hole as they are than images of 32 pixels.
     pub fn published(own: &PublishedTraining, side: usize) -> Self {
-        let PublishedTraining { epochs, batch, lr, weight_decay, clip, cutout, drop_path } = *own;
+        let PublishedTraining { epochs, batch, lr, weight_decay, clip, cutout, drop_path, .. } = *own;
         let cutout = if side < 32 { (usize::from(cutout) * side / 32) as u8 } else { cutout };
         let augmentation = Some(Augmentation { cutout, ..Augmentation::usual(side) });
         let usual = Recipe::usual(Optimizer::Sgd, epochs, side);

@@ -104,6 +104,10 @@ impl Args {
         self.apply_training(&mut config)?;
         let family = self.sizes.for_data(space, data, config.build)?;
         config.build = family.build.clone();
+        // Networks at the end see what candidates see.
+        if let Some(own) = &mut config.finals.build {
+            own.image = config.build.image;
+        }
         self.apply_generations(global, &mut config, &family)?;
         config.validate(&family, data.train.len())?;
         config.check_training(&family, [data.train.height, data.train.width])?;

@@ -104,6 +104,15 @@ mod tests {
         let cut = paper.augmentation.unwrap();
         assert_eq!((cut.padding, cut.flip, cut.cutout, paper.drop_path, paper.clip), (4, true, 16, 0.2, Some(5.0)));
         assert_eq!(training(&Darts, Preset::Paper, 8).augmentation.unwrap().cutout, 4);
+        let search = |side: usize| {
+            let info = ImageInfo { height: side, width: side, channels: 3, classes: 10 };
+            let (preset, space, data, images, compat) = (Preset::Paper, &Darts, "cifar10", 50_000, false);
+            Method::Genas.preset(&Situation { preset, space, data, images, info: &info, compat })
+        };
+        let (config, options) = (search(32), |build: &crate::nn::space::Build| build.words());
+        assert_eq!(options(&config.build), "auxiliary 0.0, cells 8, channels 16");
+        assert_eq!(options(config.finals.build.as_ref().unwrap()), "auxiliary 0.4, cells 20, channels 36");
+        assert_eq!(options(search(8).finals.build.as_ref().unwrap()), "auxiliary 0.0, cells 20, channels 36");
         for other in [training(&Darts, Preset::Quick, 32), training(&NasBench201, Preset::Paper, 32)] {
             assert_eq!((other.optimizer, other.drop_path), (Optimizer::Sam, 0.0));
         }

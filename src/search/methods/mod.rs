@@ -10,7 +10,7 @@ use super::objectives::ObjectivesConfig;
 use super::strategy::StrategyConfig;
 use super::strategy::random::Random;
 use crate::error::{Error, Result, unknown};
-use crate::nn::space::{ImageInfo, Networks};
+use crate::nn::space::{Build, ImageInfo, Networks, Purpose};
 use crate::space::Space;
 use crate::train::trainer::Recipe;
 
@@ -92,6 +92,15 @@ impl Situation<'_> {
         self.info.height.max(self.info.width) < 16
     }
 
+    /// A build with what its authors have in training besides, where the images leave place for it.
+    fn trained_as(&self, build: Build) -> Build {
+        let mut own = build.clone();
+        for &(name, value) in self.space.published_training().map_or(&[][..], |training| training.options) {
+            own.options.insert(name.to_owned(), value.into());
+        }
+        if self.space.check_build(&own).is_ok() { own } else { build }
+    }
+
     /// So many evaluations, or all that the space has.
     fn at_most(&self, evaluations: usize) -> usize {
         let space: &dyn Space = self.space;
@@ -116,13 +125,23 @@ struct Sizes {
 impl Method {
     /// The sizes of a preset.
     pub fn preset(self, situation: &Situation) -> SearchConfig {
-        let build = situation.space.defaults(situation.preset.purpose(), situation.info);
-        let side = build.image[0];
-        let sizes = match self {
+        let published = situation.space.defaults(situation.preset.purpose(), situation.info);
+        let side = published.image[0];
+        // What shares a supernet's weights may be smaller than what is published of it.
+        let build = match (self, situation.preset) {
+            (Method::Genas | Method::Random, Preset::Paper) => {
+                situation.space.defaults(Purpose::Supernet, situation.info)
+            }
+            _ => published.clone(),
+        };
+        let mut sizes = match self {
             Method::Random | Method::Genas => genas::preset(self, situation, side),
             Method::Croze => croze::preset(situation, side),
             Method::Flatnas => flatnas::preset(situation, side),
         };
+        let trained = situation.trained_as(published);
+        sizes.finals.build =
+            (build != trained && situation.preset == Preset::Paper && self != Method::Flatnas).then_some(trained);
         SearchConfig {
             method: self,
             space: situation.space.name().to_owned(),
