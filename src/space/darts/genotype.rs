@@ -44,7 +44,8 @@ pub(super) fn parse(text: &str, rules: &Rules) -> Result<[Written; 2]> {
     let mut cursor = Cursor { whole: text, rest: text, rules };
     cursor.take("Genotype");
     cursor.one_of(&["(", "{"])?;
-    let mut cells: [(Option<Vec<(Op, usize)>>, Option<Vec<usize>>); 2] = Default::default();
+    let mut all_inputs: [Option<Vec<(Op, usize)>>; 2] = Default::default();
+    let mut all_joined: [Option<Vec<usize>>; 2] = Default::default();
     while !cursor.take_one(&[")", "}"]) {
         let key = cursor.word()?;
         cursor.one_of(&["=", ":"])?;
@@ -53,7 +54,7 @@ pub(super) fn parse(text: &str, rules: &Rules) -> Result<[Written; 2]> {
             let known = ["normal", "normal_concat", "reduce", "reduce_concat"];
             return Err(unknown("part of a genotype", &shorten(key), &known));
         };
-        let (inputs, joined) = &mut cells[at];
+        let (inputs, joined) = (&mut all_inputs[at], &mut all_joined[at]);
         let repeated = if is_concat { joined.is_some() } else { inputs.is_some() };
         if repeated {
             return Err(wrong(format!("the genotype has `{key}` twice")));
@@ -69,15 +70,20 @@ pub(super) fn parse(text: &str, rules: &Rules) -> Result<[Written; 2]> {
         return Err(cursor.wrong("nothing more"));
     }
     let mut written: [Written; 2] = Default::default();
-    for ((own, (inputs, joined)), (_, keys)) in written.iter_mut().zip(cells).zip(CELLS) {
+    for ((own, (inputs, joined)), (_, keys)) in
+        written.iter_mut().zip(all_inputs.into_iter().zip(all_joined)).zip(CELLS)
+    {
         let inputs = inputs.ok_or_else(|| wrong(format!("the genotype has no `{}`", keys[0])))?;
         *own = Written { inputs, joined };
     }
     Ok(written)
 }
 
+/// A cell to be written: its inputs, and the nodes that its output joins.
+type Parts<'a> = (&'a [(Op, usize)], &'a [usize]);
+
 /// Writes cells as published: `Genotype(normal=[('sep_conv_3x3', 0), ...`.
-pub(super) fn write(f: &mut fmt::Formatter<'_>, cells: [(&[(Op, usize)], &[usize]); 2]) -> fmt::Result {
+pub(super) fn write(f: &mut fmt::Formatter<'_>, cells: [Parts<'_>; 2]) -> fmt::Result {
     let parts = cells.iter().zip(CELLS).map(|((inputs, joined), (_, keys))| {
         let pair = |(op, source): &(Op, usize)| format!("('{}', {source})", op.name());
         let inputs = inputs.iter().map(pair).collect::<Vec<_>>().join(", ");
