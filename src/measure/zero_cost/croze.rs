@@ -15,7 +15,9 @@
 //! | features | each layer's output | five stages' | as compat |
 //! | a layer's term | `(1+Z)(1+P)|G|` | `|P G Z|`, `P` and `Z` sums of `1 + cos` | as compat |
 //!
-//! The score is the sum of the terms. A layer without gradient counts 0.
+//! The score is the sum of the terms. A layer without gradient counts 0. So does a whole network of positive weights whose largest
+//! logit is that of every image's class: such logits are far apart, its softmax leaves no gradient, in `f64` as little as here. A
+//! batch of two images easily has but one class; a larger one hardly.
 
 use std::collections::HashMap;
 

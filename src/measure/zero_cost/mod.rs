@@ -82,7 +82,7 @@ pub enum Proxy {
     /// SNAP as released: noise that changes no sign, so that it is [`Proxy::Swap`].
     SnapReleased,
     /// Sum over layers of the likeness of weights times that of features between a network and CRoZe's perturbed copy (TRNAS,
-    /// ICCV 2025, as released): nearly a count of [`Proxy::Layers`].
+    /// ICCV 2025, as released): at most, and at times nearly, the number of [`Proxy::Layers`].
     Conjs,
 }
 
