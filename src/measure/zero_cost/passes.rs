@@ -217,7 +217,11 @@ impl Look {
         }
         if let Some(gradients) = loss_gradients.filter(|_| wanted.hessian_products) {
             let outputs: Vec<_> = weights.iter().filter_map(|&w| gradients.get(w)).map(|g| (g, g)).collect();
-            let second = b.backward(&outputs, &weights)?;
+            let second = b.backward(&outputs, &weights).map_err(|error| {
+                let why =
+                    format!("needs second derivatives, and there is none of this network ({error}); leave it out");
+                Error::invalid("grasp", why)
+            })?;
             for layer in &anatomy.layers {
                 if let Some(product) = second.get(layer.weight) {
                     reads.push((format!("hessian.{}", layer.name), product));
