@@ -12,12 +12,13 @@ use serde::{Deserialize, Serialize};
 use super::archive::Entry;
 use super::budget::Work;
 use super::config::{Arm, SearchConfig};
-use super::domain::{Bounded, draw_within, largest};
+use super::domain::{Bounded, Limits, draw_within, largest};
 use super::evaluate::{Evaluator, EvaluatorConfig, Ground, Parts};
 use super::finals::{Who, contestant};
 use super::methods::{arms, twins};
 use super::objectives::Measures;
 use super::result::{Explored, SearchResult, correlations};
+use super::strategy::{StrategyConfig, random};
 use super::study::{Job, Step, Study};
 use crate::data::Dataset;
 use crate::error::{Error, Result};
@@ -32,13 +33,16 @@ use crate::nn::space::Family;
 use crate::philox::Stream;
 use crate::progress::{Event, Observer, tell};
 use crate::report::folder::RunFolder;
-use crate::space::Arch;
+use crate::space::{Arch, Draw};
 use crate::train::feed::Resident;
 use crate::train::supernet::{self, Heritage, SupernetJob};
 use crate::train::trainer::{Inheritance, Setting};
 
 /// Purpose word of the network at random that winners are held against.
 const ANY_PURPOSE: u32 = 0x414E_594E;
+
+/// Purpose word of what is drawn to see whether there is anything within the limits.
+const LIMITS_PURPOSE: u32 = 0x4C49_4D54;
 
 /// What a run begins with, besides its configuration.
 #[derive(Default)]
@@ -77,6 +81,7 @@ pub fn search(task: &Task, folder: &RunFolder, observer: &mut Observer) -> Resul
     let resident = Resident::new(gpu, &data.train)?;
     let setting = Setting { gpu, preset, data: &resident, statistics: &statistics };
     let parts = config.evaluator.parts(data, config.seed)?;
+    check_limits(config, family)?;
     let work = Work::of(config, family, data.train.len(), data.test.len())?;
     let mut ground = Ground { setting: &setting, family, data, seed: config.seed, supernet: None };
     let heritage = match config.supernet() {
@@ -136,6 +141,25 @@ pub fn search(task: &Task, folder: &RunFolder, observer: &mut Observer) -> Resul
     let json = serde_json::to_vec_pretty(&result).map_err(|e| Error::invalid("result.json", e.to_string()))?;
     run.folder.write("result.json", &json)?;
     Ok(result)
+}
+
+/// Fails, before a supernet is trained for them, if chance meets no candidate within the limits where a search begins with chance alone.
+fn check_limits(config: &SearchConfig, family: &Family) -> Result<()> {
+    let by_chance = matches!(config.strategy, StrategyConfig::Random(_) | StrategyConfig::Evolution(_));
+    if !by_chance || config.limits() == Limits::default() || config.supernet().is_none() {
+        return Ok(());
+    }
+    let domain = config.domain(family, &arms(config)?[0]);
+    let streams = |_, slot| -> Box<dyn Draw> { Box::new(Stream::new(config.seed, LIMITS_PURPOSE, slot)) };
+    match random::distinct(&domain, 1, &streams)?.is_empty() {
+        true => {
+            let tries = random::TRIES;
+            let why =
+                format!("none of {tries} architectures at random is within the limits; widen --max-params, --max-macs");
+            Err(Error::invalid("search", why))
+        }
+        false => Ok(()),
+    }
 }
 
 /// Fails if an arm needs the weights with which the supernet's training began, and these are not known.

@@ -96,7 +96,10 @@ fn every_fitness_and_ranks_with_its_supernet() {
     let (end, middle) = (rank(&["--out", "end.csv"]), rank(&["--supernet", "run/supernet-epoch-1.safetensors"]));
     assert_eq!((end.len(), same(&end), same(&middle)), (archs.len(), archs.len(), 0));
     let csv = String::from_utf8(scratch.read("end.csv")).unwrap();
-    assert!(csv.starts_with("arch,params,macs,accuracy,angle,flatness,") && csv.lines().count() == 1 + archs.len());
+    let columns = "arch,params,macs,accuracy,accuracy-flatness,angle,angle-accuracy,angle-flatness,flatness,loss,";
+    assert!(csv.starts_with(columns) && csv.lines().count() == 1 + archs.len(), "{csv}");
+    let sum = |row: &Value| row["angle"].as_f64().unwrap() / PI + 16.0 * row["scaled_flatness"].as_f64().unwrap();
+    assert!(end.iter().all(|row| (row["angle-flatness"].as_f64().unwrap() - sum(row)).abs() < 1e-9));
     scratch.bad(2, &["rank", "run", "--archs", "archs.txt", "--out", "end.csv"], &["--force"]);
 
     // A file says with which weights its training began, or there is no angle.
@@ -127,5 +130,7 @@ fn bad_fitness_is_refused() {
     scratch.bad(2, &search(&["--fitness", "angle", "--arms", "flatness,random"]), &["arms", "angle"]);
     scratch.bad(2, &search(&["--arms", "flatness,angel"]), &["angel", "angle"]);
     scratch.bad(2, &search(&["--method", "croze", "--keep-every", "2"]), &["--keep-every", "croze"]);
+    let tight = ["--space", "darts", "--max-params", "1990"];
+    scratch.bad(2, &search(&tight), &["within the limits", "--max-params"]);
     scratch.bad(2, &["rank", "run", "--sample", "3"], &["run", "result.json"]);
 }
