@@ -161,9 +161,10 @@ fn conv_input(row: &Row) -> Case {
     let dx = case.output(shapes.x, Bound::Sum(geometry.r * geometry.s * k / geometry.groups));
     case.push(Op::ConvInput { dy, w, dx, geometry });
     // A kernel no wider than the stride does not reach all of the input, nor does one with gaps.
-    let reached = (geometry.r as f64 / geometry.stride as f64).powi(2);
-    case.dense(if geometry.r < geometry.stride || geometry.dilation == geometry.stride && geometry.stride > 1 {
-        0.2f64.min(0.8 * reached)
+    let reached = |side: usize| (side as f64 / geometry.stride as f64).min(1.0);
+    let (narrow, gaps) = (geometry.r.min(geometry.s) < geometry.stride, geometry.dilation == geometry.stride);
+    case.dense(if narrow || gaps && geometry.stride > 1 {
+        0.2f64.min(0.8 * reached(geometry.r) * reached(geometry.s))
     } else {
         0.5
     })
