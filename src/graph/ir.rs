@@ -327,7 +327,7 @@ pub enum Op {
         epsilon: f32,
         statistics: Statistics,
     },
-    /// Writes the coefficients of [`TermKind::AffineGrad`], and the gradients of scale and shift.
+    /// Writes the coefficients of [`TermKind::AffineGrad`](super::TermKind::AffineGrad), and the gradients of scale and shift.
     BatchNormGrad {
         dy: TensorId,
         x: TensorId,
@@ -338,7 +338,7 @@ pub enum Op {
         statistics: Statistics,
     },
     /// Gradient of `sum of v * dx` with respect to `x`, where `dx` is the gradient that [`Op::BatchNormGrad`] prepared of
-    /// `dy`: writes the coefficients of two [`TermKind::AffineGrad`]s, of `v` (`by_v`) and of `dy` (`by_dy`), that add up to
+    /// `dy`: writes the coefficients of two [`TermKind::AffineGrad`](super::TermKind::AffineGrad)s, of `v` (`by_v`) and of `dy` (`by_dy`), that add up to
     /// it. `first` and `second` are what [`Op::BatchNormGrad`] wrote for `dy` and for `v`, `dot` is the sum over `n, h, w` of
     /// `v * dy`; of `x` only the shape counts. The norm used the batch's statistics.
     BatchNormDoubleGrad {
