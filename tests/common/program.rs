@@ -45,7 +45,7 @@ impl Scratch {
             // Whatever has been tuned on this machine is not for tests.
             .env("ALTIPLANO_CACHE", self.path("cache"))
             .env_remove("RUST_LOG")
-            .timeout(std::time::Duration::from_secs(120))
+            .timeout(std::time::Duration::from_secs(300))
             .output()
             .unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
