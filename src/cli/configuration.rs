@@ -30,8 +30,8 @@ const INDIFFERENT: [&str; 10] = [
 /// Options from which the defaults of all others follow.
 const DECISIVE: [&str; 3] = ["--preset", "--compat", "--method"];
 /// Keys that need not stand in a recipe, and in a configuration.
-const OF_RECIPES: [&str; 3] = ["adversarial", "augmentation", "clip"];
-const OPTIONAL: [&str; 4] = ["from", "images", "supernet_file", "warm_start"];
+const OF_RECIPES: [&str; 4] = ["adversarial", "augmentation", "clip", "drop_path"];
+const OPTIONAL: [&str; 5] = ["from", "images", "supernet_file", "supernet_keep_every", "warm_start"];
 /// Keys whose values are of one of several kinds: another kind has other keys, and so replaces the whole.
 const KINDS: [&str; 4] = ["schedule", "strategy", "evaluator", "objectives"];
 
@@ -359,7 +359,10 @@ fn merge(into: &mut toml::Table, given: toml::Table, prefix: &str, owner: &Owner
 }
 
 fn may_be_missing(key: &str, known: &[String], prefix: &str) -> bool {
-    (OF_RECIPES.contains(&key) && known.iter().any(|key| key == "epochs"))
+    let stands_beside = |other: &str| known.iter().any(|key| key == other);
+    (OF_RECIPES.contains(&key) && stands_beside("epochs"))
+        || (key == "cutout" && stands_beside("padding"))
+        || (key == "build" && prefix == "finals.")
         || (OPTIONAL.contains(&key) && prefix.is_empty())
 }
 
@@ -388,4 +391,34 @@ fn difference(there: &toml::Table, here: &toml::Table, prefix: &str) -> Option<(
             Some((format!("{prefix}{key}"), text(a), text(b)))
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::step::Optimizer;
+    use crate::train::trainer::Recipe;
+
+    /// What is left out of a file where it is nothing may stand in another.
+    #[test]
+    fn keys_that_are_left_out_may_be_given() {
+        let plain = || {
+            toml::Table::from_iter([
+                ("training".to_owned(), table(&Recipe::usual(Optimizer::Sgd, 3, 32)).unwrap().into()),
+                ("finals".to_owned(), toml::Table::from_iter([("seeds".to_owned(), 1.into())]).into()),
+            ])
+        };
+        let merged = |given: &str| {
+            let mut into = plain();
+            merge(&mut into, toml::from_str(given).unwrap(), "", &|_| None).map(|()| into)
+        };
+        let given = "supernet_keep_every = 5\n[training]\ndrop_path = 0.2\n[training.augmentation]\ncutout = 16\n[finals.build]\nform = 'a'";
+        let all = merged(given).unwrap();
+        assert_eq!(all["training"]["drop_path"], 0.2.into());
+        assert_eq!(all["training"]["augmentation"]["cutout"], 16.into());
+        assert_eq!((all["training"]["epochs"].clone(), all["finals"]["build"]["form"].clone()), (3.into(), "a".into()));
+        for wrong in ["drop_path = 0.2", "cutout = 16", "[training]\ncutout = 16", "[finals]\ndrop_path = 0.1"] {
+            assert!(merged(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -156,12 +156,13 @@ const SHARED: [&str; 5] = ["space", "data", "seed", "build", "training"];
 /// If it cannot be written.
 pub(super) fn keep_training<C: Serialize>(
     run: &Configured<C>,
-    (arch, training): (&str, &Recipe),
+    (arch, build, training): (&str, &Build, &Recipe),
     images: Option<usize>,
     folder: &RunFolder,
 ) -> Result<String> {
     let mut settings = table(&run.config)?;
     settings.retain(|key, _| SHARED.contains(&key));
+    settings.insert("build".into(), table(build)?.into());
     settings.insert("arch".into(), arch.into());
     let settings = settings.try_into().map_err(|e: toml::de::Error| Error::invalid(AGAIN, e.to_string()))?;
     let mut config = TrainConfig { images, training: training.clone(), ..settings };

@@ -50,6 +50,8 @@ fn every_fitness_and_ranks_with_its_supernet() {
     let result: Value = serde_json::from_slice(&scratch.read("run/result.json")).unwrap();
     let least = result["sigmas"].as_array().unwrap()[0].as_f64().unwrap();
     let history = lines(&scratch, "run");
+    scratch.good(&["search", "--quiet", "--resume", "--fitness", "angle+flatness", "--out", "run"]);
+    assert_eq!(lines(&scratch, "run"), history);
     let measure = |entry: &Value, name: &str| entry["measures"][name].as_f64().unwrap();
     for entry in &history {
         let want = measure(entry, "flatness") / least;

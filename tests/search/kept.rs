@@ -95,3 +95,26 @@ fn the_network_is_kept_that_errs_least_on_images_kept_back() {
     scratch.write("small.toml", settings(900));
     scratch.bad(2, &[&SMALL_CROZE[..], &MORE, &["--out", "x"]].concat(), &["finals.kept_back", "900 of 1442"]);
 }
+
+/// Candidates may be smaller than what is trained of them, as GeNAS's are.
+#[test]
+fn networks_at_the_end_may_be_built_otherwise() {
+    let scratch = Scratch::new();
+    let build = "{ form = 'tiny', image = [8, 8], in_channels = 1, classes = 10, channels = 8, cells = 1 }";
+    let finals =
+        "finals.contestants = ['proxy']\nfinals.judged_images = 20\nfinals.noise.draws = 2\nfinals.kept_back = 0\n";
+    scratch.write("small.toml", format!("{finals}finals.build = {build}\n"));
+    scratch.good(&[&SMALL_CROZE[..], &["--epochs", "1", "--arms", "proxy", "--out", "run"]].concat());
+    let result: Value = serde_json::from_slice(&scratch.read("run/result.json")).unwrap();
+    let params = |value: &Value| value["params"].as_u64().unwrap();
+    let (own, found) = (&result["finalists"][0], &result["arms"][0]["best"]);
+    assert!(own["arch"] == found["arch"] && params(own) > 2 * params(found), "{own} {found}");
+    scratch.good(&["train", "--quiet", "--config", "run/train.toml", "--out", "again"]);
+    assert!(scratch.read("run/best.safetensors") == scratch.read("again/best.safetensors"));
+    scratch.good(&["search", "--quiet", "--resume", "--out", "run"]);
+    scratch.write(
+        "small.toml",
+        format!("{finals}finals.build = {{ form = 'tiny', image = [8, 8], in_channels = 1, classes = 10 }}\n"),
+    );
+    scratch.bad(2, &[&SMALL_CROZE[..], &["--out", "other"]].concat(), &["finals.build", "channels"]);
+}

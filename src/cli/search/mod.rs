@@ -220,7 +220,9 @@ fn one(global: &Global, args: &Args) -> Result<Option<(SearchResult, RunFolder, 
     let images = config.finals.training_images(data.train.len());
     let kept = result.kept()?;
     let recipe = config.training.with_optimizer(kept.optimizer);
-    let again = keep_training(&run, (&kept.arch, &recipe), images, &folder)?;
+    // The network at the end, which may be built otherwise than candidates.
+    let build = &config.finals.family(&family)?.build;
+    let again = keep_training(&run, (&kept.arch, build, &recipe), images, &folder)?;
     Ok(Some((result, folder, again)))
 }
 
