@@ -363,6 +363,7 @@ fn may_be_missing(key: &str, known: &[String], prefix: &str) -> bool {
     (OF_RECIPES.contains(&key) && stands_beside("epochs"))
         || (key == "cutout" && stands_beside("padding"))
         || (key == "build" && prefix == "finals.")
+        || (key == "released_angle" && prefix == "evaluator." && stands_beside("flatness"))
         || (OPTIONAL.contains(&key) && prefix.is_empty())
 }
 

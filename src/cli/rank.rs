@@ -71,7 +71,9 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     let family = global.registry.open(&config.space, config.build.clone())?;
     let archs = args.choice.architectures(&*family, global.seed)?;
     let data = load_data(global, &config.data)?;
-    let file = args.supernet.clone().unwrap_or_else(|| args.run.join(SUPERNET));
+    // A run that did not train it says where it lies.
+    let read = config.supernet_file.as_ref().map(PathBuf::from);
+    let file = args.supernet.clone().or(read).unwrap_or_else(|| args.run.join(SUPERNET));
     let given = given_supernet(&file, &family)?;
     let (gpu, preset) = global.gpu()?;
     let folder = RunFolder::create(&args.run, Existing::Resume)?;
@@ -96,7 +98,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         for (job, mut measures) in some.iter().zip(evaluator.evaluate(some, &mut |_| Ok(()))?) {
             // Objectives are minimised.
             let of = |(name, sum): &(String, Box<dyn Objectives>)| (name.clone(), -sum.first(&measures, 1.0));
-            let all: Vec<(String, f64)> = sums.iter().map(of).filter(|(_, value)| value.is_finite()).collect();
+            let all: Vec<(String, f64)> = sums.iter().map(of).collect();
             measures.extend(all);
             let cost = family.cost(&job.arch)?;
             rows.push(Row { arch: family.show(&job.arch), params: cost.params, macs: cost.macs, measures });

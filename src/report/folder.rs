@@ -274,6 +274,9 @@ impl RunFolder {
         for name in FILES {
             remove_file(&self.path.join(name))?;
         }
+        for name in names(&self.path)?.iter().filter(|name| is_kept_supernet(name)) {
+            remove_file(&self.path.join(name))?;
+        }
         remove_scratch(&self.path)?;
         let folder = self.path.join(CHECKPOINTS);
         // A link to a folder elsewhere is not ours to empty.
@@ -290,6 +293,16 @@ impl RunFolder {
         }
         flush_folder(&self.path)
     }
+}
+
+/// A supernet's weights after so many epochs of its training.
+pub fn kept_supernet(epochs: usize) -> String {
+    format!("supernet-epoch-{epochs}.safetensors")
+}
+
+fn is_kept_supernet(name: &str) -> bool {
+    let epochs = name.strip_prefix("supernet-epoch-").and_then(|rest| rest.strip_suffix(".safetensors"));
+    epochs.and_then(|epochs| epochs.parse().ok()).is_some_and(|epochs| name == kept_supernet(epochs))
 }
 
 /// Locks a folder until the file is dropped. Where a system cannot lock folders, nothing is locked.

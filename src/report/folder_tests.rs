@@ -67,12 +67,18 @@ fn force_removes_our_files_alone() {
     fs::remove_file(run.path().join(HISTORY)).unwrap();
     run.append_history("{}").unwrap();
     run.checkpoint("last", b"x").unwrap();
-    fs::write(run.path().join("thesis.docx"), b"years").unwrap();
+    run.write(&kept_supernet(3), b"weights").unwrap();
+    for own in ["thesis.docx", "supernet-epoch-best.safetensors", "supernet-epoch-03.safetensors"] {
+        fs::write(run.path().join(own), b"years").unwrap();
+    }
     fs::create_dir(run.path().join("photos")).unwrap();
     fs::write(run.path().join(".x.altiplano-tmp"), b"left over").unwrap();
     fs::write(run.path().join("checkpoint/notes.txt"), b"mine").unwrap();
     RunFolder::create(run.path(), Existing::Force).unwrap();
-    assert_eq!(listing(run.path()), ["checkpoint", "photos", "thesis.docx"]);
+    assert_eq!(
+        listing(run.path()),
+        ["checkpoint", "photos", "supernet-epoch-03.safetensors", "supernet-epoch-best.safetensors", "thesis.docx"]
+    );
     assert_eq!(listing(&run.path().join(CHECKPOINTS)), ["notes.txt"]);
     fs::remove_file(run.path().join("checkpoint/notes.txt")).unwrap();
     RunFolder::create(run.path(), Existing::Force).unwrap();

@@ -173,6 +173,12 @@ impl SearchConfig {
         check_evaluations(&**family, self.evaluations, self.strategy.dedupe())?;
         let arms = arms(self)?;
         arms.iter().try_for_each(|arm| self.check_measure(arm, family))?;
+        if self.supernet_keep_every > 0 && self.supernet_file.is_some() {
+            return Err(Error::invalid(
+                "--keep-every",
+                "the supernet is read from a file and not trained; leave it out",
+            ));
+        }
         if let Some(recipe) = self.supernet() {
             let share = match &self.evaluator {
                 EvaluatorConfig::Shared(options) => options.train_share,

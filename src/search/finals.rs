@@ -50,8 +50,14 @@ impl FinalsConfig {
     /// # Errors
     /// If they cannot be.
     pub fn family(&self, searched: &Family) -> Result<Family> {
-        let within = |e: Error| Error::invalid("finals.build", e.to_string());
-        self.build.as_ref().map_or_else(|| Ok(searched.clone()), |build| searched.rebuilt(build).map_err(within))
+        let Some(build) = &self.build else { return Ok(searched.clone()) };
+        let (own, theirs) = ((build.in_channels, build.classes), (searched.build.in_channels, searched.build.classes));
+        if own != theirs {
+            let why =
+                format!("has {} channels and {} classes, and the data {} and {}", own.0, own.1, theirs.0, theirs.1);
+            return Err(Error::invalid("finals.build", why));
+        }
+        searched.rebuilt(build).map_err(|e| Error::invalid("finals.build", e.to_string()))
     }
 
     /// How many training images there are, of `all`: `None` for all in their order.

@@ -12,7 +12,7 @@ use crate::nn::space::{Family, Supernet};
 use crate::nn::tensors::{Named, fresh, to_bytes};
 use crate::philox::Stream;
 use crate::progress::{Observer, Share};
-use crate::report::folder::{RunFolder, SUPERNET};
+use crate::report::folder::{RunFolder, SUPERNET, kept_supernet};
 use crate::space::Arch;
 
 /// Purpose word of the paths that train.
@@ -115,8 +115,7 @@ pub fn train(
                 let (epochs, within) =
                     (trainer.step() / trainer.steps_per_epoch(), trainer.step() % trainer.steps_per_epoch());
                 if within == 0 && epochs > 0 && keep_every > 0 && epochs.is_multiple_of(keep_every) {
-                    let file = format!("supernet-epoch-{epochs}.safetensors");
-                    folder.write(&file, &file_of(&trainer.weights_wait(0)?, seed)?)?;
+                    folder.write(&kept_supernet(epochs), &file_of(&trainer.weights_wait(0)?, seed)?)?;
                 }
                 let mut draw = Stream::new(seed, PATH_PURPOSE, trainer.step() as u64);
                 trainer.choose(&[path(&*model, &family.sample(&mut draw)?)?])

@@ -129,10 +129,30 @@ fn bad_fitness_is_refused() {
     scratch.bad(2, &search(&["--fitness", "angle", "--gamma", "2"]), &["--gamma", "second measure"]);
     scratch.bad(2, &search(&["--fitness", "angle+flatness", "--gamma", "-1"]), &["--gamma", "above 0"]);
     scratch.bad(2, &search(&["--fitness", "angle", "--method", "croze"]), &["--fitness", "genas"]);
-    scratch.bad(2, &search(&["--fitness", "angle", "--arms", "flatness,random"]), &["arms", "angle"]);
+    scratch.bad(2, &search(&["--fitness", "angle", "--arms", "flatness,random"]), &["arms", "--fitness flatness"]);
     scratch.bad(2, &search(&["--arms", "flatness,angel"]), &["angel", "angle"]);
     scratch.bad(2, &search(&["--method", "croze", "--keep-every", "2"]), &["--keep-every", "croze"]);
     let tight = ["--space", "darts", "--max-params", "1990"];
     scratch.bad(2, &search(&tight), &["within the limits", "--max-params"]);
     scratch.bad(2, &["rank", "run", "--sample", "3"], &["run", "result.json"]);
+}
+
+/// A paper's search on DARTS cells: small cells share weights, large ones are trained, unless sizes are asked for.
+#[test]
+fn sizes_of_a_papers_search() {
+    let scratch = Scratch::new();
+    let plan = |more: &[&str]| -> Value {
+        let paper = ["search", "--dry-run", "--json", "--preset", "paper", "--space", "darts"];
+        let plan: Value = serde_json::from_str(&scratch.good(&[&paper, more].concat())).unwrap();
+        plan["config"].clone()
+    };
+    let sizes = |build: &Value| [&build["channels"], &build["cells"]].map(|size| size.as_u64().unwrap());
+    let usual = plan(&[]);
+    assert_eq!((sizes(&usual["build"]), sizes(&usual["finals"]["build"])), ([16, 8], [36, 20]));
+    assert_eq!(usual["finals"]["build"]["image"], usual["build"]["image"]);
+    let asked = plan(&["--cells", "5"]);
+    assert!(sizes(&asked["build"]) == [16, 5] && asked["finals"]["build"].is_null(), "{asked}");
+    scratch.write("a.toml", "supernet_file = 'x.safetensors'\n");
+    let args = ["search", "--config", "a.toml", "--keep-every", "2", "--out", "run"];
+    scratch.bad(2, &args, &["--keep-every", "not trained"]);
 }

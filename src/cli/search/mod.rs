@@ -85,6 +85,7 @@ impl Args {
         }
         config.seed = global.seed;
         let (usual, first) = (config.finals.contestants.clone(), config.arms[0].clone());
+        let published = config.finals.build.clone();
         config = source.merged(config, &|key| options::owner(key, &situation).map(|method| method.to_string()))?;
         // A run that is gone on with has a strategy of its own, which this must be.
         if let Some(name) = self.strategy.as_ref().filter(|name| !config.strategy.is_called(name)) {
@@ -104,9 +105,18 @@ impl Args {
         self.apply_training(&mut config)?;
         let family = self.sizes.for_data(space, data, config.build)?;
         config.build = family.build.clone();
-        // Networks at the end see what candidates see.
+        // Sizes that are asked for are those of all networks.
+        let sized = ["--channels", "--cells", "--build"].iter().any(|option| global.was_given(option));
+        if sized && config.finals.build == published {
+            config.finals.build = None;
+        }
         if let Some(own) = &mut config.finals.build {
+            // Networks at the end see what candidates see, if without what smaller images leave no place for.
             own.image = config.build.image;
+            if space.check_build(own).is_err() {
+                let options = space.published_training().map_or(&[][..], |training| training.options);
+                options.iter().for_each(|&(name, _)| drop(own.options.insert(name.to_owned(), 0.0.into())));
+            }
         }
         self.apply_generations(global, &mut config, &family)?;
         config.validate(&family, data.train.len())?;

@@ -41,10 +41,10 @@ pub(in crate::cli) struct Args {
     /// Evaluate no further candidate after this time, such as 20m or 2h; arms share it.
     #[arg(long, value_parser = parse_time)]
     pub time: Option<f64>,
-    /// Most parameters.
+    /// Most parameters of a candidate.
     #[arg(long)]
     max_params: Option<u64>,
-    /// Most multiply-adds for one image.
+    /// Most multiply-adds of a candidate for one image.
     #[arg(long)]
     max_macs: Option<u64>,
     /// Behave as the authors' released code where it differs from the sound form.

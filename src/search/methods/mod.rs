@@ -185,7 +185,7 @@ pub fn arms(config: &SearchConfig) -> Result<Vec<Arm>> {
     let fitness = Fitness::of_arm(first).filter(|_| shared);
     if let Some(fitness) = fitness.filter(|fitness| !fitness.has(&config.objectives)) {
         let why = format!(
-            "{first}, the first, is the search itself, which maximises {}; --fitness {} is what would be called so",
+            "{first}, the first, is the search itself, which maximises {}; give it another name (--arms), or take --fitness {}",
             config.objectives.measures().join(" and "),
             fitness.name()
         );
