@@ -7,7 +7,7 @@
 
 use altiplano::nn::space::{Family, ImageInfo, Purpose, Registry};
 use altiplano::search::domain::{Bounded, Dedupe, Limits};
-use altiplano::search::objectives::{Measures, Single};
+use altiplano::search::objectives::{Measures, Weighted};
 use altiplano::search::strategy::StrategyConfig;
 use altiplano::search::strategy::surrogate::SurrogateSettings;
 use altiplano::search::study::{Job, Study};
@@ -42,11 +42,18 @@ fn main() -> altiplano::Result<()> {
     let family = Family::new(space.clone(), space.defaults(Purpose::Published, &info))?;
     let limits = Limits { params: 500_000, macs: 0 };
     limits.check(&family)?;
-    let domain = Bounded { family: &family, dedupe: Dedupe::Canonical, limits, minimize_macs: false, penalised: false };
+    let domain = Bounded {
+        family: &family,
+        trained: family.clone(),
+        dedupe: Dedupe::Canonical,
+        limits,
+        minimize_macs: false,
+        penalised: false,
+    };
 
     let study = || {
         let settings = SurrogateSettings { initial: 20, picks: 5, ..SurrogateSettings::default() };
-        let objective = Single { measure: "accuracy".into(), maximize: true, constant: f64::INFINITY };
+        let objective = Weighted::maximize("accuracy");
         Study::new(&domain, StrategyConfig::Surrogate(settings).open(None), Box::new(objective), 7)
     };
     let mut first = study();

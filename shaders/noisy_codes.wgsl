@@ -8,16 +8,12 @@
 #import Row
 #import philox
 #import normal
+#import pack
 @group(0) @binding(1) var<storage, read_write> xs: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> norms: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> hyper: array<vec4<u32>>;
 @group(0) @binding(4) var<storage, read_write> normals: array<vec2<u32>>;
 @group(0) @binding(5) var<storage, read_write> ys: array<vec4<f32>>;
-
-fn drawn(table: u32, word: u32) -> f32 {
-    let tail = normal_tail(word);
-    return normal(word, tail, normals[table * 2u + normal_entry(tail)]);
-}
 
 @compute @workgroup_size(${LANES})
 fn main(
@@ -42,12 +38,10 @@ fn main(
             let at = first + word * 4u + q;
             if at < row.vec4s {
                 let v = philox(vec4<u32>(image + at, row.stream, seed.z, ${PURPOSE}u), seed.xy);
-                let z = vec4<f32>(drawn(row.table, v.x), drawn(row.table, v.y), drawn(row.table, v.z), drawn(row.table, v.w));
+                let z = normal_of_each(row.table, v);
                 let x = fma(z, vec4<f32>(size), xs[row.x + image + at]);
                 let channel = vec4<u32>(at % blocks * 4u) + vec4<u32>(0u, 1u, 2u, 3u);
-                let open = (x > vec4<f32>(0.0)) & (channel < vec4<u32>(row.channels));
-                let bits = select(vec4<u32>(0u), vec4<u32>(1u, 2u, 4u, 8u), open);
-                code |= (bits.x | bits.y | bits.z | bits.w) << (4u * q);
+                code |= packed((x > vec4<f32>(0.0)) & (channel < vec4<u32>(row.channels))) << (4u * q);
             }
         }
         codes[word] = code;

@@ -13,11 +13,6 @@
 @group(0) @binding(3) var<storage, read_write> hyper: array<vec4<u32>>;
 @group(0) @binding(4) var<storage, read_write> normals: array<vec2<u32>>;
 
-fn drawn(table: u32, word: u32) -> f32 {
-    let tail = normal_tail(word);
-    return normal(word, tail, normals[table * 2u + normal_entry(tail)]);
-}
-
 @compute @workgroup_size(${LANES})
 fn main(
     @builtin(workgroup_id) group_id: vec3<u32>,
@@ -32,7 +27,7 @@ fn main(
     let sigma = bitcast<f32>(hyper[row.hyper + 1u].z);
     let seed = hyper[row.hyper + 2u];
     let x = philox(vec4<u32>(i, row.stream, seed.z, ${PURPOSE}u), seed.xy);
-    var z = vec4<f32>(drawn(row.table, x.x), drawn(row.table, x.y), drawn(row.table, x.z), drawn(row.table, x.w));
+    var z = normal_of_each(row.table, x);
     let w = ws[row.w + i];
 #if MULTIPLY
     z *= w;

@@ -4,6 +4,7 @@
 //   grid: ceil(N*W4 / LANES), folded; z = task
 #import task
 #import Row
+#import pack
 @group(0) @binding(1) var<storage, read_write> xs: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> ys: array<vec4<f32>>;
 
@@ -26,8 +27,7 @@ fn main(
         for (var q = 0u; q < 4u; q++) {
             let at = first + word * 4u + q;
             if at < row.vec4s {
-                let bits = select(vec4<u32>(0u), vec4<u32>(1u, 2u, 4u, 8u), xs[image + at] > vec4<f32>(0.0));
-                code |= (bits.x | bits.y | bits.z | bits.w) << (4u * q);
+                code |= packed(xs[image + at] > vec4<f32>(0.0)) << (4u * q);
             }
         }
         codes[word] = code;

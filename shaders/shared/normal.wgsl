@@ -1,6 +1,6 @@
 // Standard normals by the inverse distribution, in integers: src/philox/normal.rs says how and is equal to the bit.
-// The table of its cubics, `[c3 << 27 | c0, c2 << 16 | c1]` each, is read by the caller: an array of constants would be
-// copied for every invocation by some compilers.
+// The table of its cubics, `[c3 << 27 | c0, c2 << 16 | c1]` each, is what the importing shader binds as `normals`: an array of
+// constants would be copied for every invocation by some compilers.
 
 // The word's tail, shifted until its highest bit is set, and the number of that bit.
 fn normal_tail(word: u32) -> vec2<u32> {
@@ -21,4 +21,16 @@ fn normal(word: u32, tail: vec2<u32>, entry: vec2<u32>) -> f32 {
     let units = (i32(entry.x & 0x7ffffffu) - ((t * i32(entry.y & 0xffffu) - (bend >> 6u)) >> 12u)) >> 3u;
     // At most 24 bits: the conversion is exact, and so is the scaling.
     return f32(select(-units, units, word >> 31u == 1u)) * 4.76837158203125e-7;
+}
+
+fn normal_of(table: u32, word: u32) -> f32 {
+    let tail = normal_tail(word);
+    return normal(word, tail, normals[table * 2u + normal_entry(tail)]);
+}
+
+// A number of each word; `table` is the table's offset in vec4.
+fn normal_of_each(table: u32, words: vec4<u32>) -> vec4<f32> {
+    return vec4<f32>(
+        normal_of(table, words.x), normal_of(table, words.y), normal_of(table, words.z), normal_of(table, words.w),
+    );
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Global;
 use super::place::{FORCE, Outputs};
+use super::run::finished;
 use crate::error::{Error, Result};
 use crate::report::folder::atomic_write;
 use crate::report::line_plot::line_plot;
@@ -140,13 +141,7 @@ struct Answer {
 
 /// Reads a run.
 fn read(folder: &Path) -> Result<Run> {
-    let path = folder.join("result.json");
-    if !path.exists() {
-        return Err(Error::file(folder, None, "holds no result.json: it is no search that was finished"));
-    }
-    let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
-    let read: Read = serde_json::from_slice(&bytes)
-        .map_err(|e| Error::file(&path, None, format!("{e}; expected the result of a search by this version")))?;
+    let read: Read = finished(folder)?;
     let path = folder.join("history.jsonl");
     let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
     let entry = |(number, line): (usize, &str)| {

@@ -12,6 +12,7 @@ use super::architectures::Choice;
 use super::inputs::load_data;
 use super::place::{FORCE, Outputs};
 use super::progress::say;
+use super::run::finished;
 use super::search::given_supernet;
 use crate::error::{Error, Result};
 use crate::nn::space::Family;
@@ -116,17 +117,6 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         Some(path) => format!("{} architectures measured: {}", rows.len(), path.display()),
         None => text(&family, &rows),
     })
-}
-
-/// What a search says of itself at its end.
-fn finished(folder: &Path) -> Result<Finished> {
-    let path = folder.join("result.json");
-    if !path.exists() {
-        return Err(Error::file(folder, None, "holds no result.json: it is no search that was finished"));
-    }
-    let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
-    serde_json::from_slice(&bytes)
-        .map_err(|e| Error::file(&path, None, format!("{e}; expected the result of a search by this version")))
 }
 
 /// Names of the measures, which are the same for all.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::Global;
 use super::configuration::{Configured, FILE, with_record};
@@ -78,6 +79,20 @@ pub(super) fn in_folder<C: Serialize, R>(
             Err(error)
         }
     }
+}
+
+/// What a finished search says of itself.
+///
+/// # Errors
+/// If there is none in the folder, or one of another version.
+pub(super) fn finished<T: DeserializeOwned>(folder: &Path) -> Result<T> {
+    let path = folder.join("result.json");
+    if !path.exists() {
+        return Err(Error::file(folder, None, "holds no result.json: it is no search that was finished"));
+    }
+    let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
+    serde_json::from_slice(&bytes)
+        .map_err(|e| Error::file(&path, None, format!("{e}; expected the result of a search by this version")))
 }
 
 /// A path as a shell takes it.

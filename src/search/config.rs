@@ -1,5 +1,7 @@
 //! Everything that decides what a search does, as one value that is written into the run.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::domain::{Bounded, Dedupe, Limits};
@@ -68,9 +70,9 @@ pub struct SearchConfig {
     pub evaluations: usize,
     /// Seconds after which no further candidate is evaluated; 0 for no limit. Arms share them.
     pub time: f64,
-    /// Most parameters; 0 for no limit.
+    /// Most parameters of the networks that are trained at the end; 0 for no limit.
     pub max_params: u64,
-    /// Most multiply-adds; 0 for no limit.
+    /// Most multiply-adds of these; 0 for no limit.
     pub max_macs: u64,
     /// Names of the arms: the search itself, and what it is held against.
     pub arms: Vec<String>,
@@ -98,6 +100,12 @@ pub struct SearchConfig {
     pub finals: FinalsConfig,
     /// How it is trained.
     pub training: Recipe,
+}
+
+/// Names in their order, each once.
+pub fn distinct(names: impl Iterator<Item = String>) -> Vec<String> {
+    let mut seen = HashSet::new();
+    names.filter(|name| seen.insert(name.clone())).collect()
 }
 
 fn is_zero(number: &usize) -> bool {
@@ -132,11 +140,7 @@ impl SearchConfig {
             let there = Who::named(name).is_some() || self.arms.iter().any(|arm| arm == name);
             there.then(|| format!("{name}{optimizer}"))
         };
-        let mut contestants: Vec<String> = self.finals.contestants.iter().filter_map(own).collect();
-        let all = contestants.clone();
-        let mut place = 0..;
-        contestants.retain(|name| place.next().is_some_and(|place| !all[..place].contains(name)));
-        contestants
+        distinct(self.finals.contestants.iter().filter_map(own))
     }
 
     /// The recipe of the supernet, if there is one: trained by it, or read from a file.
@@ -149,14 +153,18 @@ impl SearchConfig {
     }
 
     /// What may be proposed by an arm.
-    pub fn domain<'a>(&self, family: &'a Family, arm: &Arm) -> Bounded<'a> {
-        Bounded {
+    ///
+    /// # Errors
+    /// If networks cannot be built as they are to be at the end.
+    pub fn domain<'a>(&self, family: &'a Family, arm: &Arm) -> Result<Bounded<'a>> {
+        Ok(Bounded {
             family,
+            trained: self.finals.family(family)?,
             dedupe: arm.strategy.dedupe(),
             limits: self.limits(),
             minimize_macs: arm.objectives.minimizes_macs(),
             penalised: self.compat && self.method == Method::Flatnas,
-        }
+        })
     }
 
     /// Checks all numbers, for so many training images.
@@ -194,7 +202,6 @@ impl SearchConfig {
             return Err(Error::invalid("--supernet-epochs", "0; candidates share the weights of a supernet"));
         }
         self.finals.validate(images)?;
-        self.finals.family(family)?;
         if self.finals.build.is_some()
             && matches!(self.evaluator, EvaluatorConfig::Trained(_))
             && self.supernet().is_some()
@@ -209,7 +216,7 @@ impl SearchConfig {
         let names: Vec<&str> = arms.iter().map(|arm| arm.name.as_str()).collect();
         self.finals.contestants.iter().try_for_each(|text| contestant(text, &names).map(|_| ()))?;
         self.training.validate(self.finals.training_images(images).unwrap_or(images))?;
-        self.limits().check(family)
+        self.limits().check(&self.finals.family(family)?)
     }
 
     /// Fails if trainings ask for what the space's networks, or images of so many rows and columns, do not have: of networks, one at
@@ -256,7 +263,7 @@ impl SearchConfig {
 
 /// Whether the space has a supernet for which the angle of an architecture is defined.
 fn has_angle(family: &Family) -> Result<bool> {
-    let any = family.sample(&mut Stream::new(0, 0, 0))?;
+    let any = family.smallest();
     Ok(family.supernet()?.is_some_and(|supernet| supernet.direction(&any, false).is_some()))
 }
 

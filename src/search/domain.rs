@@ -190,6 +190,8 @@ impl Limits {
 pub struct Bounded<'a> {
     /// The space, and how its networks are built.
     pub family: &'a Family,
+    /// How networks are built at the end, where they are trained: limits are theirs.
+    pub trained: Family,
     /// What counts as the same.
     pub dedupe: Dedupe,
     /// The limits.
@@ -204,12 +206,13 @@ pub struct Bounded<'a> {
 impl Bounded<'_> {
     fn try_known(&self, arch: &Arch) -> Result<Point> {
         let cost = self.family.cost(arch)?;
+        let trained = if self.trained.build == self.family.build { cost } else { self.trained.cost(arch)? };
         let params = cost.params as f64;
-        let mut point = Point { objectives: vec![params], violation: self.limits.violation(cost) };
+        let mut point = Point { objectives: vec![params], violation: self.limits.violation(trained) };
         if self.penalised && self.limits.params > 0 {
             let millions = (params / 1e4).round() / 1e2;
             point.objectives = vec![penalised(millions, self.limits.params as f64 / 1e6, RELEASED_PENALTY)];
-            point.violation = Limits { params: 0, ..self.limits }.violation(cost);
+            point.violation = Limits { params: 0, ..self.limits }.violation(trained);
         }
         point.objectives.extend(self.minimize_macs.then_some(cost.macs as f64));
         Ok(point)
@@ -230,7 +233,7 @@ impl Domain for Bounded<'_> {
 
     fn is_within(&self, arch: &Arch) -> bool {
         // Counting costs time.
-        self.limits == Limits::default() || self.family.cost(arch).is_ok_and(|cost| self.limits.violation(cost) <= 0.0)
+        self.limits == Limits::default() || self.trained.cost(arch).is_ok_and(|cost| self.limits.violation(cost) <= 0.0)
     }
 
     fn cost(&self, arch: &Arch) -> Result<Cost> {

@@ -56,9 +56,9 @@ impl Networks for Rising {
         Err(Error::invalid("rising", "has no networks"))
     }
 
-    fn cost(&self, arch: &Arch, _: &Build) -> Result<Cost> {
+    fn cost(&self, arch: &Arch, build: &Build) -> Result<Cost> {
         assert!(arch.is_sorted(), "{arch:?} is no architecture");
-        let params = arch.iter().map(|v| u64::from(*v)).sum();
+        let params = build.in_channels as u64 * arch.iter().map(|v| u64::from(*v)).sum::<u64>();
         Ok(Cost { params, macs: 2 * params })
     }
 }
@@ -72,7 +72,7 @@ fn family(never: bool) -> Family {
 
 fn bounded(family: &Family) -> Bounded<'_> {
     let (dedupe, limits) = (Dedupe::Canonical, Limits::default());
-    Bounded { family, dedupe, limits, minimize_macs: false, penalised: false }
+    Bounded { family, trained: family.clone(), dedupe, limits, minimize_macs: false, penalised: false }
 }
 
 #[test]
@@ -113,6 +113,21 @@ fn the_largest_is_within_the_limits() {
     }
     let error = Limits { params: 0, macs: 0 }.check(&family);
     assert!(error.is_ok());
+}
+
+/// Limits are those of the networks that are trained at the end, objectives those of candidates.
+#[test]
+fn limits_are_of_what_is_trained() {
+    let family = family(false);
+    let trained = family.rebuilt(&Build { in_channels: 3, ..family.build.clone() }).unwrap();
+    let domain = Bounded { trained, limits: Limits { params: 9, macs: 0 }, ..bounded(&family) };
+    let of = |arch: [u8; 4]| {
+        let arch: Arch = arch.to_vec().into();
+        let point = domain.known(&arch);
+        (domain.is_within(&arch), point.objectives, point.violation)
+    };
+    assert_eq!(of([0, 1, 1, 1]), (true, vec![3.0], 0.0));
+    assert_eq!(of([0, 1, 2, 3]), (false, vec![6.0], 1.0));
 }
 
 #[test]

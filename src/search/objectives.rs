@@ -48,40 +48,31 @@ pub trait Objectives {
     }
 }
 
-/// One measure.
+/// A measure, or a sum of several with their weights, which is maximised: what one measure misses another may see.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Single {
-    /// Its name.
-    pub measure: String,
-    /// Whether more is better.
-    pub maximize: bool,
+pub struct Weighted {
+    /// Weights by the measures' names; below 0 of those of which less is better.
+    pub weights: BTreeMap<String, f64>,
     /// Error in percent points from which on a network has learned nothing, where its accuracy is measured: such a network may be as
     /// flat as can be. On a supernet that has learned nothing itself all are so. Infinite without that rule.
     pub constant: f64,
 }
 
-impl Objectives for Single {
-    fn first(&self, measures: &Measures, _scale: f64) -> f64 {
-        let value = measures.get(&self.measure).copied().unwrap_or(f64::NAN);
-        if self.maximize { -value } else { value }
+impl Weighted {
+    /// One measure, of which more is better.
+    pub fn maximize(measure: &str) -> Self {
+        Weighted { weights: BTreeMap::from([(measure.to_owned(), 1.0)]), constant: f64::INFINITY }
     }
 
-    fn is_barred(&self, measures: &Measures) -> bool {
-        learned_nothing(measures, self.constant)
+    /// One measure, of which less is better.
+    pub fn minimize(measure: &str) -> Self {
+        Weighted { weights: BTreeMap::from([(measure.to_owned(), -1.0)]), constant: f64::INFINITY }
     }
 
-    fn lifts_bars(&self) -> bool {
-        true
+    /// The same, with the rule on networks that learned nothing.
+    pub fn above(self, constant: f64) -> Self {
+        Weighted { constant, ..self }
     }
-}
-
-/// A sum of measures, each with its weight, which is maximised: what one measure misses another may see.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Weighted {
-    /// Weights by the measures' names.
-    pub weights: BTreeMap<String, f64>,
-    /// Error in percent points from which on a network has learned nothing; infinite without that rule.
-    pub constant: f64,
 }
 
 impl Objectives for Weighted {
@@ -91,17 +82,12 @@ impl Objectives for Weighted {
     }
 
     fn is_barred(&self, measures: &Measures) -> bool {
-        learned_nothing(measures, self.constant)
+        measures.get("accuracy").is_some_and(|&accuracy| 100.0 * (1.0 - accuracy) >= self.constant)
     }
 
     fn lifts_bars(&self) -> bool {
         true
     }
-}
-
-/// Whether the accuracy is that of a constant answer, or no better.
-fn learned_nothing(measures: &Measures, constant: f64) -> bool {
-    measures.get("accuracy").is_some_and(|&accuracy| 100.0 * (1.0 - accuracy) >= constant)
 }
 
 /// FlatNAS's: `alpha E + (1 - alpha) alpha_norm R`, and of the front the network of highest trade-off.
@@ -197,9 +183,7 @@ impl ObjectivesConfig {
     /// The objectives; `constant` is the error in percent points from which on a network has learned nothing.
     pub fn open(&self, constant: f64) -> Box<dyn Objectives> {
         match self {
-            ObjectivesConfig::Single { maximize } => {
-                Box::new(Single { measure: maximize.clone(), maximize: true, constant })
-            }
+            ObjectivesConfig::Single { maximize } => Box::new(Weighted::maximize(maximize).above(constant)),
             ObjectivesConfig::Weighted { weights } => Box::new(Weighted { weights: weights.clone(), constant }),
             ObjectivesConfig::ErrorAndRobustness { alpha, .. } => {
                 Box::new(ErrorAndRobustness { alpha: *alpha, constant })

@@ -116,7 +116,7 @@ pub fn search(task: &Task, folder: &RunFolder, observer: &mut Observer) -> Resul
     let mut explored: Vec<Explored> = vec![];
     let (mut correlation, mut archs) = (BTreeMap::new(), vec![]);
     for (place, arm) in arms.iter().enumerate() {
-        let domain = config.domain(family, arm);
+        let domain = config.domain(family, arm)?;
         let warm = if place == 0 { &given.warm[..] } else { &[] };
         // Time is shared by those that measure something.
         let busy = |twins: &[Option<usize>]| twins.iter().filter(|twin| twin.is_none()).count() as f64;
@@ -135,7 +135,7 @@ pub fn search(task: &Task, folder: &RunFolder, observer: &mut Observer) -> Resul
         archs.push(found.best.as_ref().map(|best| family.parse(&best.arch)).transpose()?);
         explored.push(found);
     }
-    let domain = config.domain(family, &arms[0]);
+    let domain = config.domain(family, &arms[0])?;
     let (finalists, trained) = run.finals(&arms, &archs, &domain, observer)?;
     let result = run.result((explored, correlation), constant, (finalists, trained))?;
     let json = serde_json::to_vec_pretty(&result).map_err(|e| Error::invalid("result.json", e.to_string()))?;
@@ -149,7 +149,7 @@ fn check_limits(config: &SearchConfig, family: &Family) -> Result<()> {
     if !by_chance || config.limits() == Limits::default() || config.supernet().is_none() {
         return Ok(());
     }
-    let domain = config.domain(family, &arms(config)?[0]);
+    let domain = config.domain(family, &arms(config)?[0])?;
     let streams = |_, slot| -> Box<dyn Draw> { Box::new(Stream::new(config.seed, LIMITS_PURPOSE, slot)) };
     match random::distinct(&domain, 1, &streams)?.is_empty() {
         true => {

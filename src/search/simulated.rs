@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::evaluate::Evaluator;
 use super::evaluate::table::{LookUp, MISSING, Truth};
 use super::front::pareto::{Point, front};
-use super::objectives::Single;
+use super::objectives::Weighted;
 use super::strategy::StrategyConfig;
 use super::study::Study;
 use crate::error::Result;
@@ -44,7 +44,7 @@ pub fn run(
         settings.initial = settings.initial.min(evaluations);
     }
     strategy.validate()?;
-    let objectives = Single { measure: MISSING.to_owned(), maximize: false, constant: f64::INFINITY };
+    let objectives = Weighted::minimize(MISSING);
     let mut study = Study::new(truth, strategy.open(device.cloned()), Box::new(objectives), seed);
     let limit = evaluations.min(truth.len());
     let mut table = LookUp(truth);

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::*;
 use crate::search::front::pareto::Point;
-use crate::search::objectives::{ErrorAndRobustness, Single};
+use crate::search::objectives::{ErrorAndRobustness, Weighted};
 use crate::search::strategy::evolution::Evolution;
 use crate::search::strategy::moves::Moves;
 use crate::search::strategy::random::Random;
@@ -56,7 +56,7 @@ fn value(job: &Job) -> Measures {
 }
 
 fn study<'a>(domain: &'a Priced, strategy: &StrategyConfig) -> Study<'a> {
-    let objective = Single { measure: "value".into(), maximize: true, constant: f64::INFINITY };
+    let objective = Weighted::maximize("value");
     Study::new(domain, strategy.open(None), Box::new(objective), 5)
 }
 
@@ -179,7 +179,7 @@ fn what_learned_nothing_is_not_chosen_while_others_have() {
     let domain = domain();
     // Those that begin with 4 are dead and flattest; a constant answer errs in 90 of 100 cases.
     let run = |dead: fn(&Job) -> bool| {
-        let objective = Single { measure: "flatness".into(), maximize: true, constant: 85.0 };
+        let objective = Weighted::maximize("flatness").above(85.0);
         let evolution = Evolution { population: 20, parents: 5, mutations: 20, crossovers: 0, ..Evolution::default() };
         let mut study = Study::new(&domain, StrategyConfig::Evolution(evolution).open(None), Box::new(objective), 3);
         for job in study.ask(20).unwrap() {
@@ -205,7 +205,7 @@ fn what_learned_nothing_is_not_chosen_while_others_have() {
 fn moves_leave_what_failed() {
     let domain = domain();
     let strategy = StrategyConfig::Moves(Moves { pool: 1, moves: 4 });
-    let objective = Single { measure: "value".into(), maximize: true, constant: f64::INFINITY };
+    let objective = Weighted::maximize("value");
     let mut study = Study::new(&domain, strategy.open(None), Box::new(objective), 5);
     while study.entries().len() < 60 {
         for job in study.ask(4.min(60 - study.entries().len())).unwrap() {

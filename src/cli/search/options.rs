@@ -9,7 +9,7 @@ use super::super::configuration::table;
 use super::super::train::Training;
 use crate::error::{Error, Result};
 use crate::measure::zero_cost::Proxy;
-use crate::search::config::SearchConfig;
+use crate::search::config::{SearchConfig, distinct};
 use crate::search::methods::fitness::Fitness;
 use crate::search::methods::{Method, Situation};
 use crate::search::surrogate::Kind;
@@ -41,10 +41,10 @@ pub(in crate::cli) struct Args {
     /// Evaluate no further candidate after this time, such as 20m or 2h; arms share it.
     #[arg(long, value_parser = parse_time)]
     pub time: Option<f64>,
-    /// Most parameters of a candidate.
+    /// Most parameters of a network.
     #[arg(long)]
     max_params: Option<u64>,
-    /// Most multiply-adds of a candidate for one image.
+    /// Most multiply-adds of a network for one image.
     #[arg(long)]
     max_macs: Option<u64>,
     /// Behave as the authors' released code where it differs from the sound form.
@@ -260,12 +260,7 @@ impl Args {
         let mut arms = config.arms;
         if self.arms.is_none() && method == Method::Genas {
             arms.splice(..1, [fitness.arm()]);
-            arms = arms
-                .iter()
-                .enumerate()
-                .filter(|(i, arm)| !arms[..*i].contains(arm))
-                .map(|(_, arm)| arm.clone())
-                .collect();
+            arms = distinct(arms.into_iter());
         }
         Ok(SearchConfig { objectives, arms, ..config })
     }

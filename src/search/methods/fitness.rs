@@ -25,11 +25,11 @@ pub enum Fitness {
     Accuracy,
     /// Under weight noise.
     Flatness,
-    /// Both.
+    /// Their sum, flatness with the weight gamma.
     AngleAndFlatness,
-    /// Both.
+    /// The same with accuracy in place of angle.
     AccuracyAndFlatness,
-    /// Both.
+    /// Their sum, accuracy with the weight gamma.
     AngleAndAccuracy,
 }
 

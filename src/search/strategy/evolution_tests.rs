@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::search::domain::{Dedupe, Domain, Whole};
-use crate::search::objectives::{Measures, Single};
+use crate::search::objectives::{Measures, Weighted};
 use crate::search::study::Study;
 use crate::space::Space;
 use crate::space::nas_bench_201::NasBench201;
@@ -31,7 +31,7 @@ impl Domain for All {
 
 /// A study after so many evaluations.
 fn run<'a>(domain: &'a All, evolution: Evolution, seed: u64, evaluations: usize, value: fn(&Arch) -> f64) -> Study<'a> {
-    let objective = Single { measure: "fitness".into(), maximize: true, constant: f64::INFINITY };
+    let objective = Weighted::maximize("fitness");
     let mut study = Study::new(domain, Box::new(evolution), Box::new(objective), seed);
     while study.entries().len() < evaluations {
         let jobs = study.ask(evaluations - study.entries().len()).unwrap();
