@@ -91,7 +91,8 @@ impl Network {
             }
             // A choice for each gene: of the convolutions, which write one tensor, one runs, and the skip counts or not.
             None => {
-                let [side, skip] = [SIDES.len(), 2].map(|options| layers.builder.choice(options as u8));
+                let [side, skip] = [("side", SIDES.len()), ("skip", 2)]
+                    .map(|(what, options)| layers.choice(&format!("{name}.{what}"), options));
                 let y = layers.builder.temporary(shape);
                 for (option, own) in SIDES.into_iter().enumerate() {
                     let w = layers.filter(&conv(own), shape.channels(), shape.channels(), square(own))?;

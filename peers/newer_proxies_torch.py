@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""SWAP, ConJS and CRoZe's forms in PyTorch, in f64, on networks of NAS-Bench-201 and of DARTS cells.
+"""SWAP, ConJS, CRoZe's forms and grasp in PyTorch, in f64, on networks of NAS-Bench-201 and of DARTS cells.
 
     python3 newer_proxies_torch.py                # writes tests/golden/newer_proxies.json
     python3 newer_proxies_torch.py --case CASE    # prints what there is of one golden case
@@ -20,7 +20,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from proxies_torch import ROOT, grads, layers, load_case, positive_copy, renamed, parse, weights
+from proxies_torch import ROOT, grads, grasp, layers, load_case, positive_copy, renamed, parse, weights
 
 CASES = ["proxies_tiny/1_mixed", "darts/0_genas_flat_c10"]
 IMAGES = "proxies_tiny/1_mixed/batch.safetensors"  # of both: the other case's own are too few to tell patterns apart
@@ -222,6 +222,7 @@ def answers(net: nn.Module, x, y) -> dict:
         "swap": swap,
         "near": near,
         "layers": len(rows),
+        "grasp": grasp(copy.deepcopy(net).double(), x.double(), y)[0],
         "conjs": sum(row["conjs"][0] * row["conjs"][1] for row in rows.values()),
         "croze_compat": sum(product(row["compat"]) for row in rows.values()),
         "croze_mean": sum(product(row["mean"]) for row in rows.values()),

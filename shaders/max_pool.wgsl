@@ -1,14 +1,15 @@
-// Maximum over windows, and its gradient (GRAD): each window gives to its first maximum in row-major order.
+// Maximum over windows (GRAD 0); its gradient (1): each window gives to its first maximum in row-major order; and the gradient of
+// that (2): of each window what another map has in the maximum's place.
 //   y[n,p,q,c] = max_{i,j} x[n, p*STRIDE - PAD + i, q*STRIDE - PAD + j, c]
-//   task row: x, y or dx, dy or NONE, images
-//   grid: ceil(N*P*Q*C4 / LANES), GRAD ceil(N*H*W*C4 / LANES), folded; z = task
+//   task row: x, y or dx, dy or the other map or NONE, images
+//   grid: ceil(N*P*Q*C4 / LANES), GRAD 1 ceil(N*H*W*C4 / LANES), folded; z = task
 #import task
 #import Row
 #import rectify
 @group(0) @binding(1) var<storage, read_write> xs: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> ys: array<vec4<f32>>;
 #if GRAD
-@group(0) @binding(3) var<storage, read_write> dys: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> others: array<vec4<f32>>;
 #end
 
 @compute @workgroup_size(${LANES})
@@ -19,7 +20,7 @@ fn main(
 ) {
     let row = task_row(group_id);
     let item = linear_group(group_id, grid) * ${LANES}u + lane;
-#if GRAD
+#if GRAD == 1
     if item >= row.images * ${H * W * C4}u {
         return;
     }
@@ -41,7 +42,7 @@ fn main(
                     first = select(first, vec4<i32>(y * ${W} + x), wins);
                 }
             }
-            let dy = dys[row.dy + ((image * ${P}u + u32(p)) * ${Q}u + u32(q)) * ${C4}u + block];
+            let dy = others[row.other + ((image * ${P}u + u32(p)) * ${Q}u + u32(q)) * ${C4}u + block];
             total += select(vec4<f32>(0.0), dy, first == vec4<i32>(own));
         }
     }
@@ -58,9 +59,14 @@ fn main(
     var highest = vec4<i32>(NOTHING);
     for (var y = max(p * ${STRIDE} - ${PAD}, 0); y < min(p * ${STRIDE} - ${PAD} + ${KERNEL}, ${H}); y++) {
         for (var x = max(q * ${STRIDE} - ${PAD}, 0); x < min(q * ${STRIDE} - ${PAD} + ${KERNEL}, ${W}); x++) {
-            let value = xs[row.x + ((image * ${H}u + u32(y)) * ${W}u + u32(x)) * ${C4}u + block];
+            let place = ((image * ${H}u + u32(y)) * ${W}u + u32(x)) * ${C4}u + block;
+            let value = xs[row.x + place];
             let wins = rank(value) > highest;
+#if GRAD == 2
+            best = select(best, others[row.other + place], wins);
+#else
             best = select(best, value, wins);
+#end
             highest = select(highest, rank(value), wins);
         }
     }

@@ -11,6 +11,7 @@ use super::progress::note;
 use super::{Global, earlier};
 use crate::data::{Dataset, absolute, checksum};
 use crate::error::{Error, Result, unknown};
+use crate::train::step::Optimizer;
 
 /// The file in a run's folder.
 pub(super) const FILE: &str = "config.toml";
@@ -30,7 +31,7 @@ const INDIFFERENT: [&str; 10] = [
 /// Options from which the defaults of all others follow.
 const DECISIVE: [&str; 3] = ["--preset", "--compat", "--method"];
 /// Keys that need not stand in a recipe, and in a configuration.
-const OF_RECIPES: [&str; 4] = ["adversarial", "augmentation", "clip", "drop_path"];
+const OF_RECIPES: [&str; 5] = ["adversarial", "augmentation", "clip", "drop_path", "paths"];
 const OPTIONAL: [&str; 5] = ["from", "images", "supernet_file", "supernet_keep_every", "warm_start"];
 /// Keys whose values are of one of several kinds: another kind has other keys, and so replaces the whole.
 const KINDS: [&str; 4] = ["schedule", "strategy", "evaluator", "objectives"];
@@ -327,6 +328,7 @@ pub(super) fn table<T: Serialize>(value: &T) -> Result<toml::Table> {
 }
 
 fn merge(into: &mut toml::Table, given: toml::Table, prefix: &str, owner: &Owner) -> Result<()> {
+    usual_radius(into, &given);
     for (key, value) in given {
         let name = format!("{prefix}{key}");
         let known: Vec<String> = into.keys().cloned().collect();
@@ -356,6 +358,15 @@ fn merge(into: &mut toml::Table, given: toml::Table, prefix: &str, owner: &Owner
         }
     }
     Ok(())
+}
+
+/// Where another optimiser is named without a radius, it has its usual one: SGD's would make it SGD.
+fn usual_radius(into: &mut toml::Table, given: &toml::Table) {
+    let other = given.get("optimizer").filter(|other| into.get("optimizer").is_some_and(|own| own != *other));
+    let optimizer = other.and_then(|name| name.as_str()).and_then(|name| name.parse::<Optimizer>().ok());
+    if let (Some(optimizer), Some(radius), false) = (optimizer, into.get_mut("rho"), given.contains_key("rho")) {
+        *radius = optimizer.default_rho().into();
+    }
 }
 
 fn may_be_missing(key: &str, known: &[String], prefix: &str) -> bool {

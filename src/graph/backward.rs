@@ -4,7 +4,7 @@
 //! consumers have been seen. So a rectifier's mask, a pool's spreading and a batch norm's correction never cost a pass
 //! of their own: they are views of the terms.
 //!
-//! Gradients of convolutions, sums, rectifiers, average pools, batch norms and the cross-entropy have gradients themselves:
+//! Gradients of convolutions, sums, rectifiers, pools, batch norms and the cross-entropy have gradients themselves:
 //! a second call of [`Builder::backward`], with first gradients as outputs, gives products with the Hessian.
 
 use std::collections::HashMap;
@@ -177,6 +177,21 @@ impl Builder {
                     let dx = self.temporary(self.shape(*x));
                     self.push(Op::MaxPoolGrad { x: *x, dy, dx, window: *window });
                     give(tape, *x, dx, TermKind::Plain);
+                }
+            }
+            // Where a maximum is does not change.
+            Op::MaxPoolGrad { x, dy, dx, window } => {
+                if let Some(v) = self.gradient_of(*dx, tape).filter(|_| needed(*dy)) {
+                    let y = self.temporary(self.shape(*dy));
+                    self.push(Op::MaxPoolPick { x: *x, v, y, window: *window });
+                    give(tape, *dy, y, TermKind::Plain);
+                }
+            }
+            Op::MaxPoolPick { x, v, y, window } => {
+                if let Some(dy) = self.gradient_of(*y, tape).filter(|_| needed(*v)) {
+                    let dx = self.temporary(self.shape(*v));
+                    self.push(Op::MaxPoolGrad { x: *x, dy, dx, window: *window });
+                    give(tape, *v, dx, TermKind::Plain);
                 }
             }
             Op::GlobalAvgPool { x, y } => {

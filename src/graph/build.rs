@@ -144,10 +144,7 @@ impl Builder {
         let weights = reads.into_iter().filter(outlives);
         for tensor in weights.chain(writes.into_iter().filter(|t| !outlives(t))) {
             let scope = self.scopes.entry(tensor).or_insert(guard);
-            *scope = match scope.choice == guard.choice {
-                true => Guard::new(guard.choice, scope.options | guard.options),
-                false => Guard::ALWAYS,
-            };
+            *scope = scope.or(guard);
         }
         self.graph.nodes.push(Node { op, guard });
     }
@@ -155,6 +152,13 @@ impl Builder {
     /// The paths on which a tensor matters: those on which it is written or, if it outlives the plan, read.
     pub fn scope_of(&self, tensor: TensorId) -> Guard {
         self.scopes.get(&tensor).copied().unwrap_or(Guard::ALWAYS)
+    }
+
+    /// Forgets on which paths tensors that outlive the plan matter: what follows is another path through the same weights, and
+    /// [`Builder::scope_of`] tells its own.
+    pub fn begin_path(&mut self) {
+        let graph = &self.graph;
+        self.scopes.retain(|tensor, _| graph.tensor(*tensor).persistent.is_none());
     }
 
     /// `conv(x, w)`, written to a new tensor. `name` is the layer's, for errors.

@@ -9,7 +9,8 @@
 //!
 //! *Guards.* A supernet offers several operations per edge. Each such choice has a number, and what belongs to one
 //! option carries a [`Guard`]: it runs only if the path of its instance takes that option. Options of one choice may
-//! write the same tensor, because at most one of them runs.
+//! write the same tensor, because at most one of them runs. A graph may have several paths through one supernet, each with choices
+//! of its own: what belongs to weights that they share then runs if any of them takes the option.
 
 use super::custom::Custom;
 use super::term::Term;
@@ -204,27 +205,51 @@ pub struct Tensor {
     pub probe: Option<String>,
 }
 
-/// When something runs: always, or only if a choice took one of some options.
+/// When something runs: always, or only if a choice, or any of several, took one of some options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Guard {
     /// Number of the choice; [`Guard::ALWAYS`] has none.
     pub choice: u16,
     /// Bit `i` is set if option `i` runs this.
     pub options: u32,
+    /// How many choices more there are of which any will do.
+    others: u16,
+    /// How far each of these stands behind the one before.
+    stride: u16,
 }
 
 impl Guard {
     /// Runs on every path.
-    pub const ALWAYS: Guard = Guard { choice: u16::MAX, options: u32::MAX };
+    pub const ALWAYS: Guard = Guard::new(u16::MAX, u32::MAX);
 
     /// Runs if `choice` took one of the options in the bit set.
     pub const fn new(choice: u16, options: u32) -> Self {
-        Guard { choice, options }
+        Guard { choice, options, others: 0, stride: 0 }
+    }
+
+    /// Runs if any of `paths` paths would run this, of which each has `stride` choices, and the first this guard's.
+    pub fn of_any(self, paths: usize, stride: usize) -> Self {
+        match self == Guard::ALWAYS || paths <= 1 {
+            true => self,
+            false => Guard { others: paths.saturating_sub(1) as u16, stride: stride as u16, ..self },
+        }
+    }
+
+    /// Runs wherever this or the other one does, and where more choices than one guard can name decide that, always.
+    pub fn or(self, other: Guard) -> Self {
+        let options = self.options | other.options;
+        if self == (Guard { options: self.options, ..other }) { Guard { options, ..self } } else { Guard::ALWAYS }
+    }
+
+    /// Whether no path runs both.
+    pub fn excludes(&self, other: &Guard) -> bool {
+        self.choice == other.choice && self.others == 0 && other.others == 0 && self.options & other.options == 0
     }
 
     /// Whether this runs on `path`, the option taken by each choice.
     pub fn active(&self, path: &[u8]) -> bool {
-        path.get(usize::from(self.choice)).is_none_or(|&option| self.options >> option & 1 == 1)
+        let takes = |choice: usize| path.get(choice).is_none_or(|&option| self.options >> option & 1 == 1);
+        (0..=usize::from(self.others)).any(|i| takes(usize::from(self.choice) + i * usize::from(self.stride)))
     }
 }
 
@@ -356,6 +381,8 @@ pub enum Op {
     MaxPool { x: TensorId, y: TensorId, window: Window },
     /// Gradient of [`Op::MaxPool`]: to the first maximum of each window, in row-major order.
     MaxPoolGrad { x: TensorId, dy: TensorId, dx: TensorId, window: Window },
+    /// Of each window the value of `v` where `x` has its first maximum: gradient of [`Op::MaxPoolGrad`] with respect to `dy`.
+    MaxPoolPick { x: TensorId, v: TensorId, y: TensorId, window: Window },
     /// `y[n, c] = mean over h, w of x`
     GlobalAvgPool { x: TensorId, y: TensorId },
     /// `y[n, c] = sum over h, w of a * b`
@@ -504,6 +531,7 @@ impl Op {
             }
             Op::Combine { terms, y } => (terms.iter().flat_map(|t| t.reads()).collect(), vec![*y]),
             Op::MaxPoolGrad { x, dy, dx, .. } => (vec![*x, *dy], vec![*dx]),
+            Op::MaxPoolPick { x, v, y, .. } => (vec![*x, *v], vec![*y]),
             Op::CrossEntropy { logits, labels, scale, loss, dlogits, .. } => {
                 (some(&[Some(*logits), Some(*labels), *scale]), some(&[Some(*loss), *dlogits]))
             }

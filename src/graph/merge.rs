@@ -197,10 +197,7 @@ fn waits(calls: &[Arc<Call>], tensors: usize) -> Vec<Vec<usize>> {
     let mut writers: Vec<Vec<usize>> = vec![vec![]; tensors];
     let mut all = Vec::with_capacity(calls.len());
     for (index, call) in calls.iter().enumerate() {
-        let sibling = |other: &usize| {
-            let guard = calls[*other].guard;
-            guard.choice == call.guard.choice && guard.options & call.guard.options == 0
-        };
+        let sibling = |other: &usize| calls[*other].guard.excludes(&call.guard);
         let mut own: Vec<usize> = call.reads.iter().flat_map(|t| &writers[t.0 as usize]).copied().collect();
         for t in &call.writes {
             let t = t.0 as usize;

@@ -221,7 +221,11 @@ impl<'a> Lowering<'a> {
             | Op::BatchNormDoubleGrad { .. }
             | Op::ChannelSum { .. } => batch_norm::lower(self, &node.op),
             Op::Combine { .. } => combine::lower(self, &node.op),
-            Op::MaxPool { .. } | Op::MaxPoolGrad { .. } | Op::GlobalAvgPool { .. } | Op::Gather { .. } => {
+            Op::MaxPool { .. }
+            | Op::MaxPoolGrad { .. }
+            | Op::MaxPoolPick { .. }
+            | Op::GlobalAvgPool { .. }
+            | Op::Gather { .. } => {
                 pool::lower(self, &node.op);
             }
             Op::CrossEntropy { .. } | Op::CrossEntropyHessian { .. } | Op::Tally { .. } => loss::lower(self, &node.op),

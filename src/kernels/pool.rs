@@ -2,12 +2,12 @@
 
 use super::kernel::{kind, record, rows};
 use super::{Kernel, Lowering, Work};
-use crate::graph::{Op, TensorId, Window, blocks};
+use crate::graph::{Op, Window, blocks};
 
 rows! {
-    /// Maxima over windows; with `dy` their gradient, which `y` then is.
+    /// Maxima over windows; with `other` their gradient, which `y` then is, or what `other` has where they are.
     MaxPool of "max_pool", same bits for any [LANES] {
-        x: read, y: write, dy: when_read, images: count,
+        x: read, y: write, other: when_read, images: count,
     }
     /// Means over all positions; `count` is images times blocks.
     GlobalPool of "global_pool", same bits for any [LANES UNROLL] {
@@ -25,8 +25,13 @@ pub(super) const KERNELS: &[Kernel] = &[MaxPool::KERNEL, GlobalPool::KERNEL, Gat
 pub(super) fn lower(to: &mut Lowering, op: &Op) {
     let lanes = to.preset.lanes;
     match *op {
-        Op::MaxPool { x, y, window } => max_pool(to, x, y, None, window),
-        Op::MaxPoolGrad { x, dy, dx, window } => max_pool(to, x, dx, Some(dy), window),
+        Op::MaxPool { x, y, window } => max_pool(to, MaxPool { x, y, other: None, images: 0 }, window, 0),
+        Op::MaxPoolGrad { x, dy, dx, window } => {
+            max_pool(to, MaxPool { x, y: dx, other: Some(dy), images: 0 }, window, 1);
+        }
+        Op::MaxPoolPick { x, v, y, window } => {
+            max_pool(to, MaxPool { x, y, other: Some(v), images: 0 }, window, 2);
+        }
         Op::GlobalAvgPool { x, y } => {
             let [n, h, w, c] = to.shape(x).nhwc();
             let (count, positions, c4) = (n * blocks(c), h * w, blocks(c));
@@ -53,9 +58,10 @@ pub(super) fn lower(to: &mut Lowering, op: &Op) {
     }
 }
 
-fn max_pool(to: &mut Lowering, x: TensorId, y: TensorId, dy: Option<TensorId>, window: Window) {
-    let [images, h, w, c] = to.shape(x).nhwc();
-    let [_, p, q, _] = to.shape(dy.unwrap_or(y)).nhwc();
+/// The maxima, or a derivative of this order.
+fn max_pool(to: &mut Lowering, row: MaxPool, window: Window, order: usize) {
+    let pooled = row.other.filter(|_| order == 1).unwrap_or(row.y);
+    let ([images, h, w, c], [_, p, q, _]) = (to.shape(row.x).nhwc(), to.shape(pooled).nhwc());
     let lanes = to.preset.lanes;
     let variant = MaxPool::KERNEL.with([
         ("H", h),
@@ -66,10 +72,10 @@ fn max_pool(to: &mut Lowering, x: TensorId, y: TensorId, dy: Option<TensorId>, w
         ("KERNEL", window.kernel),
         ("STRIDE", window.stride),
         ("PAD", window.padding),
-        ("GRAD", dy.is_some().into()),
+        ("GRAD", order),
         ("LANES", lanes),
     ]);
-    let workgroups = to.shape(y).vec4s().div_ceil(lanes);
-    let depth = window.kernel.pow(if dy.is_some() { 4 } else { 2 });
-    to.call(variant, MaxPool { x, y, dy, images }, Work { workgroups, flops: 0, depth });
+    let workgroups = to.shape(row.y).vec4s().div_ceil(lanes);
+    let depth = window.kernel.pow(if order == 1 { 4 } else { 2 });
+    to.call(variant, MaxPool { images, ..row }, Work { workgroups, flops: 0, depth });
 }

@@ -111,6 +111,10 @@ pub struct Layers {
     pub drop_path: bool,
     /// How many paths may be dropped, so far.
     pub paths: u32,
+    /// Which of several paths through a supernet is appended now; see [`Layers::begin_route`].
+    route: usize,
+    /// The choices of each, by their names.
+    routes: Vec<HashMap<String, u16>>,
     /// The stage of what is appended now; models set it. Measures compare what stage `n` leaves in the `n`-th
     /// [`feature`](Layers::feature).
     pub stage: usize,
@@ -193,6 +197,8 @@ impl Layers {
             auxiliary: false,
             drop_path: false,
             paths: 0,
+            route: 0,
+            routes: vec![HashMap::new()],
             stage: 0,
             anatomy: Anatomy::default(),
             hyper,
@@ -202,6 +208,25 @@ impl Layers {
     /// The tensor of the host's numbers for a step; see [`hyper`].
     pub fn hyper(&self) -> TensorId {
         self.hyper
+    }
+
+    /// What is appended from here on is the `route`-th path through the same supernet, with choices of its own.
+    pub fn begin_route(&mut self, route: usize) {
+        self.route = route;
+        self.routes.resize_with(self.routes.len().max(route + 1), HashMap::new);
+        self.builder.begin_path();
+    }
+
+    /// The number of a supernet's choice among `options` operations, as many whenever it is named. The same name gives the same choice
+    /// until another route begins. A supernet that asks [`Builder::choice`] itself has one path in a step, and one pass.
+    pub fn choice(&mut self, name: &str, options: usize) -> u16 {
+        let Layers { builder, routes, route, .. } = self;
+        *routes[*route].entry(name.to_owned()).or_insert_with(|| builder.choice(options as u8))
+    }
+
+    /// How many choices the first route has, as any other one.
+    pub fn choices_per_route(&self) -> usize {
+        self.routes[0].len()
     }
 
     /// Everything that `body` appends runs only under `guard`.

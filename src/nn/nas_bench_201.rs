@@ -314,7 +314,7 @@ impl Model for Supernet {
     }
 
     fn forward(&self, layers: &mut Layers, x: TensorId) -> Result<Heads> {
-        let choices: Vec<u16> = EDGES.iter().map(|_| layers.builder.choice(Op::ALL.len() as u8)).collect();
+        let choices: Vec<u16> = (0..EDGES.len()).map(|i| layers.choice(&i.to_string(), Op::ALL.len())).collect();
         let mut cell = |layers: &mut Layers, name: &str, x| super_cell(layers, name, x, &choices);
         skeleton(layers, x, &self.sizes, Form::Tiny, &mut cell)
     }

@@ -224,6 +224,7 @@ fn evaluate(cx: &Context<'_>, op: &Op) -> Result<Writes> {
         }
         Op::Combine { terms, y } => one(y, combine::combine(cx, terms, cx.axes(*y))?),
         Op::MaxPool { x, y, window } => one(y, pool::max_pool(view(x), cx.axes(*y), window)?),
+        Op::MaxPoolPick { x, v, y, window } => one(y, pool::max_pool_pick(view(x), view(v), cx.axes(*y), window)?),
         Op::MaxPoolGrad { x, dy, dx, window } => {
             agree("max pool's gradient", cx.axes(*x), cx.axes(*dx))?;
             one(dx, pool::max_pool_grad(view(x), view(dy), window)?)

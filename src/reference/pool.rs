@@ -52,22 +52,34 @@ fn larger(a: f64, b: f64) -> f64 {
 
 /// The gradient of [`max_pool`] with respect to `x`.
 pub(super) fn max_pool_grad(x: View<'_>, dy: View<'_>, window: &Window) -> Result<Vec<f64>> {
-    check(x.axes, dy.axes, window)?;
-    let mut winners: Vec<Option<usize>> = vec![None; dy.values.len()];
-    for_each_tap(x.axes, dy.axes, window, |at_y, at_x| {
+    let mut dx = vec![0.0; x.values.len()];
+    for (winner, dy) in winners(x, dy.axes, window)?.into_iter().zip(dy.values) {
+        if let Some(at_x) = winner {
+            dx[at_x] += dy;
+        }
+    }
+    Ok(dx)
+}
+
+/// What `v` has where `x` has the first maximum of each window.
+pub(super) fn max_pool_pick(x: View<'_>, v: View<'_>, y: [usize; 4], window: &Window) -> Result<Vec<f64>> {
+    agree("what a pool picks from", x.axes, v.axes)?;
+    let picked = |winner: Option<usize>| winner.map_or(0.0, |at_x| v.values[at_x]);
+    Ok(winners(x, y, window)?.into_iter().map(picked).collect())
+}
+
+/// Where each window has its first maximum.
+fn winners(x: View<'_>, y: [usize; 4], window: &Window) -> Result<Vec<Option<usize>>> {
+    check(x.axes, y, window)?;
+    let mut winners: Vec<Option<usize>> = vec![None; y.iter().product()];
+    for_each_tap(x.axes, y, window, |at_y, at_x| {
         let above =
             |best: usize| !x.values[best].is_nan() && (x.values[at_x] > x.values[best] || x.values[at_x].is_nan());
         if winners[at_y].is_none_or(above) {
             winners[at_y] = Some(at_x);
         }
     });
-    let mut dx = vec![0.0; x.values.len()];
-    for (winner, dy) in winners.into_iter().zip(dy.values) {
-        if let Some(at_x) = winner {
-            dx[at_x] += dy;
-        }
-    }
-    Ok(dx)
+    Ok(winners)
 }
 
 /// What the sum over each window is divided by.

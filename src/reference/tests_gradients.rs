@@ -180,6 +180,15 @@ fn pools() {
         let forward = b.clone();
         b.push(Op::MaxPool { x, y, window });
         compare(&b, vec![Op::MaxPoolGrad { x, dy, dx, window }], y, dy, &[(x, dx)]);
+        let mut b = forward.clone();
+        let (v, dv) = (b.filled(input), b.zeros(input));
+        b.push(Op::MaxPoolPick { x, v, y, window });
+        compare(&b, vec![Op::MaxPoolGrad { x, dy, dx: dv, window }], y, dy, &[(v, dv)]);
+        let mut b = forward.clone();
+        let (v, dv) = (b.filled(output), b.zeros(output));
+        b.push(Op::MaxPoolGrad { x, dy: v, dx, window });
+        let above = b.filled(input);
+        compare(&b, vec![Op::MaxPoolPick { x, v: above, y: dv, window }], dx, above, &[(v, dv)]);
         for count_include_pad in [false, true] {
             let window = Window { count_include_pad, ..window };
             let mut b = forward.clone();

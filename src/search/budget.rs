@@ -59,7 +59,7 @@ pub struct Work {
 /// Images that go forward in a training, on so many images.
 fn passes(recipe: &Recipe, images: usize) -> f64 {
     let each = if recipe.optimizer == Optimizer::Sgd { 3.0 } else { 6.0 };
-    each * (recipe.epochs * recipe.steps_per_epoch(images) * recipe.batch) as f64
+    each * (recipe.epochs * recipe.steps_per_epoch(images) * recipe.batch * recipe.paths) as f64
 }
 
 /// Images that go forward for a candidate of an arm, of so many training images.

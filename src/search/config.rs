@@ -196,6 +196,8 @@ impl SearchConfig {
             recipe.validate_in("supernet", "--supernet-epochs", (images as f64 * share) as usize)?;
         } else if self.supernet_keep_every > 0 {
             return Err(Error::invalid("--keep-every", format!("--method {} trains no supernet", self.method)));
+        } else if self.supernet.as_ref().is_some_and(|recipe| recipe.paths != 1) {
+            return Err(Error::invalid("--paths", "no supernet is trained; ask for one with --supernet-epochs"));
         } else if self.supernet_file.is_some() {
             return Err(Error::invalid("--supernet", format!("--method {} has no use for a supernet", self.method)));
         } else if self.evaluator.needs_supernet() {
@@ -215,6 +217,14 @@ impl SearchConfig {
         }
         let names: Vec<&str> = arms.iter().map(|arm| arm.name.as_str()).collect();
         self.finals.contestants.iter().try_for_each(|text| contestant(text, &names).map(|_| ()))?;
+        let candidates = match &self.evaluator {
+            EvaluatorConfig::Trained(options) => Some(("evaluator.training.paths", &options.training)),
+            _ => None,
+        };
+        let several = |(_, recipe): &(&'static str, &Recipe)| recipe.paths != 1;
+        if let Some((key, _)) = [("training.paths", &self.training)].into_iter().chain(candidates).find(several) {
+            return Err(Error::invalid(key, "only a supernet has several paths; leave it out"));
+        }
         self.training.validate(self.finals.training_images(images).unwrap_or(images))?;
         self.limits().check(&self.finals.family(family)?)
     }
@@ -225,6 +235,9 @@ impl SearchConfig {
     /// # Errors
     /// Names the option.
     pub fn check_training(&self, family: &Family, sides: [usize; 2]) -> Result<()> {
+        if let Some(recipe) = self.supernet().filter(|_| self.supernet_file.is_none()) {
+            recipe.check(&*family.needs_supernet()?, sides)?;
+        }
         let arch = family.sample(&mut Stream::new(self.seed, CHECK_PURPOSE, 0))?;
         if let EvaluatorConfig::Trained(options) = &self.evaluator {
             options.training.check(&*family.network(&arch)?, sides)?;

@@ -2,6 +2,7 @@
 pub mod adversarial;
 pub mod feed;
 pub mod job;
+pub mod recipe;
 pub mod schedule;
 pub mod single;
 pub mod step;

@@ -137,6 +137,10 @@ pub struct Update {
     /// Whether paths are dropped for some images ([`Layers::path`]), with the probability of [`Rates::drop_path`]; in both passes of SAM for
     /// the same ones.
     pub drop_path: bool,
+    /// Paths of a supernet beside the first, whose gradients for the same images are averaged with its own; weights that none of them uses
+    /// stay. Each has choices of its own, one path's behind the other's. Running statistics and [`Step`]'s answers are those of the
+    /// first, and the sums of losses and hits are of all.
+    pub more_paths: usize,
 }
 
 /// A step's graph and the tensors that one may want to see.
@@ -182,8 +186,59 @@ struct Pass {
     logits: TensorId,
     mean: TensorId,
     per_image: TensorId,
-    weights: Vec<(String, TensorId)>,
-    gradients: Gradients,
+    learned: Vec<Learned>,
+}
+
+/// Passes on all paths of a step: the first one's answers, and gradients averaged over all.
+fn passes(
+    layers: &mut Layers,
+    model: &dyn Model,
+    options: &StepOptions,
+    batch: (TensorId, TensorId),
+    tally: bool,
+    gradients: bool,
+) -> Result<Pass> {
+    let mut first = pass(layers, model, options, batch, tally, gradients)?;
+    let more = options.update.map_or(0, |update| update.more_paths);
+    if more == 0 {
+        return Ok(first);
+    }
+    let stride = layers.choices_per_route();
+    if stride == 0 {
+        return Err(Error::invalid(
+            "paths",
+            "this network has no choices of paths (`Layers::choice`), and so one; leave it out",
+        ));
+    }
+    let statistics = layers.statistics;
+    if let Statistics::Batch { .. } = statistics {
+        layers.statistics = Statistics::Batch { update: false };
+    }
+    let mut others = vec![];
+    for route in 1..=more {
+        layers.begin_route(route);
+        others.push(pass(layers, model, options, batch, tally, gradients)?.learned);
+    }
+    layers.begin_route(0);
+    layers.statistics = statistics;
+    let names = |learned: &[Learned]| learned.iter().map(|own| own.name.clone()).collect::<Vec<_>>();
+    let choices = layers.builder.graph().choices.len();
+    if choices != stride * (1 + more)
+        || choices > usize::from(u16::MAX)
+        || others.iter().any(|own| names(own) != names(&first.learned))
+    {
+        let why = "the supernet's choices or weights are others on another path; it should name all by `Layers`, and be the same whenever \
+                   it is appended";
+        return Err(Error::invalid("paths", why));
+    }
+    for (i, learned) in first.learned.iter_mut().enumerate() {
+        let own = [(learned.guard, learned.g)].into_iter();
+        let all = own.chain(others.iter().filter_map(|other| other.get(i)).map(|other| (other.guard, other.g)));
+        let terms = all.map(|(guard, a)| Term { guard, a, kind: TermKind::Plain }).collect();
+        learned.guard = learned.guard.of_any(1 + more, stride);
+        learned.g = layers.builder.guarded(learned.guard, |b| b.sum(b.shape(learned.w), terms));
+    }
+    Ok(first)
 }
 
 fn pass(
@@ -208,19 +263,36 @@ fn pass(
     }
     let weights = layers.weights.clone();
     let loss = layers.builder.cross_entropy(logits, y, options.smoothing, gradients, tally)?;
-    let mut seeds: Vec<(TensorId, TensorId)> = loss.dlogits.map(|seed| (logits, seed)).into_iter().collect();
+    let share = 1.0 / (1 + options.update.map_or(0, |update| update.more_paths)) as f32;
+    let mut seeds: Vec<(TensorId, TensorId)> = vec![];
+    seeds.extend(loss.dlogits.map(|seed| (logits, weighed(layers, seed, share))));
     for (logits, factor) in auxiliary.into_iter().filter(|_| gradients) {
         let seed = layers.builder.cross_entropy(logits, y, options.smoothing, true, false)?.dlogits;
-        let shape = layers.builder.shape(logits);
-        let weighed = |a| vec![Term { guard: Guard::ALWAYS, a, kind: TermKind::Spread { factor } }];
-        seeds.extend(seed.map(|seed| (logits, layers.builder.sum(shape, weighed(seed)))));
+        seeds.extend(seed.map(|seed| (logits, weighed(layers, seed, factor * share))));
     }
     let wanted: Vec<TensorId> = weights.iter().map(|(_, tensor)| *tensor).collect();
     let gradients = match seeds.is_empty() {
         false => layers.builder.backward(&seeds, &wanted)?,
         true => Gradients::default(),
     };
-    Ok(Pass { logits, mean: loss.mean, per_image: loss.per_image, weights, gradients })
+    // What is appended from here on may read weights on all paths, so it is asked now on which they matter.
+    let learned = |(name, w): (String, TensorId)| {
+        let (g, guard) = (gradients.get(w)?, layers.builder.scope_of(w));
+        Some(Learned { name, w, g, guard })
+    };
+    let learned = weights.into_iter().filter_map(learned).collect();
+    Ok(Pass { logits, mean: loss.mean, per_image: loss.per_image, learned })
+}
+
+/// A loss's gradient with respect to logits, times a factor.
+fn weighed(layers: &mut Layers, seed: TensorId, factor: f32) -> TensorId {
+    match factor == 1.0 {
+        true => seed,
+        false => {
+            let shape = layers.builder.shape(seed);
+            layers.builder.sum(shape, vec![Term::new(seed, TermKind::Spread { factor })])
+        }
+    }
 }
 
 /// The graph of a step of `model`.
@@ -242,17 +314,9 @@ pub fn build(model: &dyn Model, options: &StepOptions) -> Result<Step> {
         x = moved(&mut layers, model, (x, y), steps, options.smoothing)?;
         layers.statistics = options.statistics;
     }
-    let first = pass(&mut layers, model, options, (x, y), true, want)?;
+    let first = passes(&mut layers, model, options, (x, y), true, want)?;
     let hyper = layers.hyper();
-    // What is appended from here on reads weights on all paths, so it is asked now on which they matter.
-    let collect = |layers: &Layers, pass: &Pass| {
-        let learned = |(name, w): &(String, TensorId)| {
-            let (g, guard) = (pass.gradients.get(*w)?, layers.builder.scope_of(*w));
-            Some(Learned { name: name.clone(), w: *w, g, guard })
-        };
-        pass.weights.iter().filter_map(learned).collect::<Vec<_>>()
-    };
-    let mut learned = if want { collect(&layers, &first) } else { vec![] };
+    let Pass { logits, mean, per_image, mut learned } = first;
     let mut ascended = vec![];
     if let Some(update) = options.update.filter(|update| update.optimizer != Optimizer::Sgd) {
         let adaptive = update.optimizer == Optimizer::Asam;
@@ -269,8 +333,7 @@ pub fn build(model: &dyn Model, options: &StepOptions) -> Result<Step> {
         if let Statistics::Batch { .. } = options.statistics {
             layers.statistics = Statistics::Batch { update: false };
         }
-        let second = pass(&mut layers, model, options, (x, y), false, true)?;
-        let second = collect(&layers, &second);
+        let second = passes(&mut layers, model, options, (x, y), false, true)?.learned;
         learned.iter_mut().zip(second).for_each(|(first, second)| first.g = second.g);
     }
     let gradients: Vec<(String, TensorId)> = learned.iter().map(|l| (l.name.clone(), l.g)).collect();
@@ -291,7 +354,6 @@ pub fn build(model: &dyn Model, options: &StepOptions) -> Result<Step> {
             layers.builder.guarded(guard, |b| b.push(op));
         }
     }
-    let Pass { logits, mean, per_image, .. } = first;
     Ok(Step { graph: layers.builder.finish(), logits, mean, per_image, gradients, ascended })
 }
 

@@ -1,4 +1,4 @@
-//! Training a supernet on random paths.
+//! Training a supernet on random paths, one or several in every step.
 
 use std::collections::BTreeMap;
 
@@ -89,7 +89,7 @@ pub struct SupernetJob<'a> {
     pub keep_every: usize,
 }
 
-/// Trains a supernet on one random path in every step, or goes on from the run's checkpoint; or takes the weights that are given.
+/// Trains a supernet on random paths, as many in every step as the recipe says, or goes on from the run's checkpoint; or takes the weights that are given.
 /// It stays in the run's folder, from where other searches may take it.
 ///
 /// # Errors
@@ -104,6 +104,8 @@ pub fn train(
 ) -> Result<Heritage> {
     let &SupernetJob { recipe, images, seed, given, keep_every } = job;
     let model = family.needs_supernet()?;
+    // Weights that are given take no step.
+    let recipe = &Recipe { paths: if given.is_some() { 1 } else { recipe.paths }, ..recipe.clone() };
     let mut trainer = Trainer::new(setting.clone(), &*model, recipe, images, &[seed], &[])?;
     match given {
         Some(given) => {
@@ -117,8 +119,12 @@ pub fn train(
                 if within == 0 && epochs > 0 && keep_every > 0 && epochs.is_multiple_of(keep_every) {
                     folder.write(&kept_supernet(epochs), &file_of(&trainer.weights_wait(0)?, seed)?)?;
                 }
-                let mut draw = Stream::new(seed, PATH_PURPOSE, trainer.step() as u64);
-                trainer.choose(&[path(&*model, &family.sample(&mut draw)?)?])
+                let mut chosen = vec![];
+                for route in 0..recipe.paths {
+                    let mut draw = Stream::new(seed, PATH_PURPOSE, (trainer.step() * recipe.paths + route) as u64);
+                    chosen.extend(path(&*model, &family.sample(&mut draw)?)?);
+                }
+                trainer.choose(&[chosen])
             };
             let stage = ("training the supernet", stage.from, stage.to);
             job::run(&mut trainer, Some(saving), stage, observer, &mut choose)?;

@@ -113,6 +113,28 @@ fn as_in_pytorch() {
     }
 }
 
+/// Gradients of gradients, through maximum pools too: the sum of `-w (H g)` over the weights of layers.
+#[test]
+fn grasp_is_pytorchs_in_f64() {
+    for Case { scorer, arch, weights, want } in cases() {
+        let images = scorer.batch["y"].data.len();
+        let wanted = Wanted { batch: images, hessian_products: true, ..Wanted::default() };
+        let look = Look::new(&*scorer.family.network(&arch).unwrap(), wanted).unwrap();
+        let mut memory = look.memory(&weights, &scorer.batch).unwrap();
+        reference::run(look.graph(), &[], &mut memory).unwrap();
+        let own: std::collections::BTreeMap<_, _> =
+            look.graph().persistent(Role::Weights).map(|(id, info)| (info.name.clone(), id)).collect();
+        let mut sum = 0.0;
+        for layer in &look.layers {
+            let Some(product) = look.graph().probe(&format!("hessian.{layer}")) else { continue };
+            let values = memory.get(own[&format!("{layer}.weight")]).iter();
+            sum -= values.zip(memory.get(product)).map(|(w, h)| w * h).sum::<f64>();
+        }
+        near(&format!("{} grasp", scorer.family.name()), sum, want["grasp"].as_f64().unwrap(), 1e-8);
+        assert!(scorer.score(&[arch], &[Proxy::Grasp]).unwrap()[0][&Proxy::Grasp].is_finite());
+    }
+}
+
 /// Noise in front of the rectifiers: the same numbers in f64.
 #[test]
 fn snap_is_its_formula_in_f64() {

@@ -8,5 +8,6 @@ mod adversarial;
 mod dropped;
 mod host;
 mod kernels;
+mod paths;
 mod planner;
 mod sharpness;

@@ -9,9 +9,13 @@ use altiplano::graph::plan::{Bindings, Instance, Plan};
 use altiplano::graph::store::Store;
 use altiplano::graph::{Graph, Role, Statistics};
 use altiplano::kernels::Preset;
+use altiplano::measure::zero_cost::passes::{Look, Wanted};
 use altiplano::nn::nas_bench_201::{Network, Supernet};
+use altiplano::nn::space::{ImageInfo, Networks, Purpose};
 use altiplano::nn::tensors::{Named, Values, fresh};
+use altiplano::nn::{Norms, darts};
 use altiplano::philox::Stream;
+use altiplano::space::darts::Darts;
 use altiplano::space::nas_bench_201::{Cell, Macro, SIZE};
 use altiplano::train::step::{Rates, Step, StepOptions, Update, build};
 use altiplano::train::stores::Stores;
@@ -106,6 +110,35 @@ fn a_population_needs_hardly_more_dispatches_than_the_union_of_its_paths() {
     assert!(population.dispatches() as f64 <= 1.5 * union.dispatches() as f64);
     assert!(population.dispatches() as f64 <= 1.5 * *single.iter().max().unwrap() as f64, "{single:?}");
     assert!(population.dispatches() * 4 <= single.iter().sum::<usize>(), "merging saves nothing: {single:?}");
+}
+
+/// Eight networks of DARTS cells, of which no two are alike, look inside themselves for measures as one of them does.
+#[test]
+fn looking_into_eight_networks_needs_few_dispatches() {
+    let (gpu, preset) = (common::gpu(), common::preset());
+    let images = ImageInfo { height: 32, width: 32, channels: 3, classes: 10 };
+    let mut build = Darts.defaults(Purpose::Scoring, &images);
+    build.options.extend([("channels", 16), ("cells", 8)].map(|(name, value)| (name.to_owned(), value.into())));
+    let family = darts::family(build).unwrap();
+    let mut draw = Stream::new(7, 1, 6);
+    for (what, wanted) in [
+        ("synflow", Wanted { batch: 1, norms: Norms::Bare, sum_gradients: true, ..Wanted::default() }),
+        ("naswot and swap", Wanted { batch: 16, codes: true, ..Wanted::default() }),
+        ("croze", Wanted { batch: 16, loss_gradients: true, features: true, ..Wanted::default() }),
+    ] {
+        for round in 0..2 {
+            let graph = |_| {
+                let network = family.network(&family.sample(&mut draw).unwrap()).unwrap();
+                Arc::new(Look::new(&*network, wanted).unwrap().graph().clone())
+            };
+            let graphs: Vec<Arc<Graph>> = (0..8).map(graph).collect();
+            let dispatches = |graphs: &[Arc<Graph>]| Plan::announce(gpu, graphs, preset).unwrap().dispatches;
+            let single: Vec<usize> = graphs.iter().map(|graph| dispatches(std::slice::from_ref(graph))).collect();
+            let (all, most) = (dispatches(&graphs), *single.iter().max().unwrap());
+            println!("{what}, round {round}: {all} dispatches of eight networks, {single:?} alone");
+            assert!(all as f64 <= 2.5 * most as f64, "{what}: {all} and {most}");
+        }
+    }
 }
 
 /// Steps of SGD with clipping of whole networks, and their dispatches and bytes of temporaries when calls ran by their mean

@@ -160,3 +160,37 @@ fn sizes_of_a_papers_search() {
     let args = ["search", "--config", "a.toml", "--keep-every", "2", "--out", "run"];
     scratch.bad(2, &args, &["--keep-every", "not trained"]);
 }
+
+/// Several paths of a supernet in each step: counted as work, and no more than can be.
+#[test]
+fn paths_of_a_step() {
+    let scratch = Scratch::new();
+    for (args, says) in [
+        (&["--paths", "0"][..], "0, expected 1 to 64"),
+        (&["--paths", "65"], "65, expected 1 to 64"),
+        (&["--method", "croze", "--paths", "2"], "is for --method genas"),
+        (&["--method", "flatnas", "--paths", "2"], "no supernet is trained"),
+    ] {
+        scratch.bad(2, &[&["search", "--out", "run"], args].concat(), &["paths", says]);
+        assert!(!scratch.path("run").exists());
+    }
+    scratch.write("a.toml", "training.paths = 2\n");
+    scratch.bad(2, &["search", "--config", "a.toml", "--out", "run"], &["training.paths", "only a supernet"]);
+    let plan = |paths: &str, epochs: &str| -> Value {
+        let args = ["search", "--paths", paths, "--supernet-epochs", epochs, "--out", "run", "--dry-run", "--json"];
+        serde_json::from_str(&scratch.good(&args)).unwrap()
+    };
+    let (one, two) = (plan("1", "4"), plan("2", "4"));
+    assert!(one["config"]["supernet"]["paths"].is_null() && two["config"]["supernet"]["paths"] == 2, "{two}");
+    // Two paths for four epochs are as much work as one for eight, in half as many steps.
+    let number = |plan: &Value, name: &str| plan[name].as_f64().unwrap();
+    assert_eq!(number(&two, "gflop"), number(&plan("1", "8"), "gflop"));
+    assert!(number(&two, "gflop") > number(&one, "gflop"));
+    assert_eq!(number(&two, "supernet_steps"), number(&one, "supernet_steps"));
+    // A radius is that of the optimiser which a file names.
+    scratch.write("sam.toml", "supernet.optimizer = 'sam'\n[training]\noptimizer = 'asam'\nrho = 0.7\n");
+    let args = ["search", "--space", "darts", "--config", "sam.toml", "--out", "run", "--dry-run", "--json"];
+    let plan: Value = serde_json::from_str(&scratch.good(&args)).unwrap();
+    assert_eq!(plan["config"]["supernet"]["rho"], 0.05);
+    assert_eq!(plan["config"]["training"]["rho"], 0.7);
+}

@@ -38,7 +38,7 @@ const METHODS: [(&str, &str); 4] = [
     ),
     (
         "random",
-        "evaluations = 8\nsupernet.epochs = 1\n[strategy]\nbatch = 5\n[evaluator]\nimages = 64\nbatch = 32\nflatness.draws = 2\n",
+        "evaluations = 8\nsupernet.epochs = 1\nsupernet.paths = 2\n[strategy]\nbatch = 5\n[evaluator]\nimages = 64\nbatch = 32\nflatness.draws = 2\n",
     ),
     ("croze", "evaluations = 9\nfinals.attacks = [\"fgsm:8/255\"]\n[strategy]\npool = 5\nmoves = 3\n"),
     (

@@ -5,9 +5,11 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use altiplano::Error;
-use altiplano::data::{ChannelStatistics, Dataset, load};
+use altiplano::data::{ChannelStatistics, Dataset, Images, load};
 use altiplano::nn::nas_bench_201::{Form, Network, build, family};
-use altiplano::nn::space::ImageInfo;
+use altiplano::nn::space::{Build, ImageInfo, Networks};
+use altiplano::nn::{Model, darts};
+use altiplano::philox::Stream;
 use altiplano::progress::{Event, Observer, silent};
 use altiplano::report::folder::{Existing, RunFolder};
 use altiplano::search::config::{Preset, SearchConfig};
@@ -16,6 +18,7 @@ use altiplano::search::methods::{Method, Situation};
 use altiplano::search::result::SearchResult;
 use altiplano::search::run::{Given, Task, search};
 use altiplano::search::strategy::StrategyConfig;
+use altiplano::space::darts::Darts;
 use altiplano::space::nas_bench_201::{Macro, NasBench201};
 use altiplano::train::feed::Resident;
 use altiplano::train::job::{self, Saving};
@@ -26,32 +29,63 @@ use crate::common;
 
 const SIZES: Macro = Macro { channels: 4, cells: 1, in_channels: 1, height: 8, width: 8, classes: 10 };
 const ARCH: &str = "|nor_conv_3x3~0|+|skip_connect~0|nor_conv_1x1~1|+|avg_pool_3x3~0|none~1|nor_conv_1x1~2|";
-/// Steps of the small training: two epochs of 320 images.
+const CELLS: &str = "3,6,0,4,4,0,6,6,0,0,0,0,4,3, 5,2,0,6,4,0,3,0,6,0,0,5,0,7";
+/// Steps of the small trainings: two epochs.
 const STEPS: usize = 20;
 
-struct Digits {
+/// What trains, and on what.
+struct Subject {
+    images: Images,
+    /// How many of them train.
+    count: usize,
+    model: Box<dyn Model>,
+    recipe: Recipe,
+}
+
+fn digits(optimizer: Optimizer) -> Subject {
+    let model = Box::new(Network::new(ARCH.parse().unwrap(), SIZES));
+    let recipe = Recipe { batch: 32, ..Recipe::usual(optimizer, 2, 8) };
+    Subject { images: load("digits").unwrap().train, count: 320, model, recipe }
+}
+
+/// Five DARTS cells of 4 channels as their authors train them: with an auxiliary head, holes in images, and paths that are dropped.
+fn darts_cells() -> Subject {
+    let (count, side) = (200, 32);
+    let mut draw = Stream::new(4, 1, 4);
+    let pixels = (0..count * side * side).map(|_| draw.below(256) as u8).collect();
+    let labels = (0..count).map(|_| draw.below(10) as u16).collect();
+    let class_names = (0..10).map(|class| class.to_string()).collect();
+    let images = Images { height: side, width: side, channels: 1, classes: 10, class_names, pixels, labels };
+    let options = [("channels", 4.into()), ("cells", 5.into()), ("auxiliary", toml::Value::Float(0.4))];
+    let options = options.map(|(name, value)| (name.to_owned(), value)).into_iter().collect();
+    let family =
+        darts::family(Build { form: "cifar".into(), image: [side; 2], in_channels: 1, classes: 10, options }).unwrap();
+    let own = Darts.published_training().unwrap();
+    let recipe = Recipe { epochs: 2, batch: 20, drop_path: 0.6, ..Recipe::published(&own, side) };
+    assert_eq!(recipe.augmentation.unwrap().cutout, 16);
+    Subject { images, count, model: family.network(&family.parse(CELLS).unwrap()).unwrap(), recipe }
+}
+
+/// A subject with its images on the device.
+struct Ground<'a> {
+    subject: &'a Subject,
     resident: Resident,
     statistics: ChannelStatistics,
 }
 
-impl Digits {
-    fn new() -> Self {
-        let data = load("digits").unwrap();
-        let resident = Resident::new(common::gpu(), &data.train).unwrap();
-        let statistics = data.train.channel_statistics();
-        Digits { resident, statistics }
-    }
-
-    fn setting(&self) -> Setting<'_> {
-        Setting { gpu: common::gpu(), preset: common::preset(), data: &self.resident, statistics: &self.statistics }
+impl<'a> Ground<'a> {
+    fn new(subject: &'a Subject) -> Self {
+        let resident = Resident::new(common::gpu(), &subject.images).unwrap();
+        Ground { subject, resident, statistics: subject.images.channel_statistics() }
     }
 
     /// A new network before its first step.
-    fn trainer(&self, optimizer: Optimizer) -> Trainer<'_> {
-        let recipe = Recipe { batch: 32, ..Recipe::usual(optimizer, 2, 8) };
-        let indices: Vec<usize> = (0..320).collect();
-        let model = Network::new(ARCH.parse().unwrap(), SIZES);
-        let trainer = Trainer::new(self.setting(), &model, &recipe, &indices, &[3], &[]).unwrap();
+    fn trainer(&self) -> Trainer<'_> {
+        let Subject { count, model, recipe, .. } = self.subject;
+        let (data, statistics) = (&self.resident, &self.statistics);
+        let setting = Setting { gpu: common::gpu(), preset: common::preset(), data, statistics };
+        let indices: Vec<usize> = (0..*count).collect();
+        let trainer = Trainer::new(setting, &**model, recipe, &indices, &[3], &[]).unwrap();
         assert_eq!(trainer.total_steps(), STEPS);
         trainer
     }
@@ -62,21 +96,21 @@ fn saving(folder: &RunFolder) -> Option<Saving<'_>> {
 }
 
 /// State and progress after all steps without interruption.
-fn uninterrupted(optimizer: Optimizer) -> (Vec<u8>, Vec<Progress>) {
-    let digits = Digits::new();
-    let mut trainer = digits.trainer(optimizer);
+fn uninterrupted(subject: &Subject) -> (Vec<u8>, Vec<Progress>) {
+    let ground = Ground::new(subject);
+    let mut trainer = ground.trainer();
     let progress = job::run(&mut trainer, None, ("training", 0.0, 1.0), &mut silent(), &mut |_| Ok(())).unwrap();
     assert!(progress[0].loss.is_finite() && progress[0].loss > 0.0);
     (trainer.state_wait().unwrap(), progress)
 }
 
 /// The same with a stop after each of `stops`, everything on the device being made anew each time.
-fn stopped(optimizer: Optimizer, stops: &[usize]) -> (Vec<u8>, Vec<Progress>) {
+fn stopped(subject: &Subject, stops: &[usize]) -> (Vec<u8>, Vec<Progress>) {
     let scratch = tempfile::tempdir().unwrap();
     let open = || RunFolder::create(scratch.path(), Existing::Resume).unwrap();
     for &stop in stops {
-        let (digits, folder) = (Digits::new(), open());
-        let mut trainer = digits.trainer(optimizer);
+        let (ground, folder) = (Ground::new(subject), open());
+        let mut trainer = ground.trainer();
         let mut observer = |event: &Event| match event {
             Event::Advance { done, .. } if *done >= stop as u64 => ControlFlow::Break(()),
             _ => ControlFlow::Continue(()),
@@ -86,8 +120,8 @@ fn stopped(optimizer: Optimizer, stops: &[usize]) -> (Vec<u8>, Vec<Progress>) {
         assert!(matches!(result, Err(Error::Cancelled)), "{result:?} instead of a stop after step {stop}");
         assert_eq!(trainer.step(), stop);
     }
-    let (digits, folder) = (Digits::new(), open());
-    let mut trainer = digits.trainer(optimizer);
+    let (ground, folder) = (Ground::new(subject), open());
+    let mut trainer = ground.trainer();
     let stage = ("training", 0.0, 1.0);
     let progress = job::run(&mut trainer, saving(&folder), stage, &mut silent(), &mut |_| Ok(())).unwrap();
     (trainer.state_wait().unwrap(), progress)
@@ -102,35 +136,48 @@ fn same(what: &str, got: &(Vec<u8>, Vec<Progress>), want: &(Vec<u8>, Vec<Progres
 
 #[test]
 fn training_stopped_after_any_step() {
-    let want = uninterrupted(Optimizer::Sgd);
+    let digits = digits(Optimizer::Sgd);
+    let want = uninterrupted(&digits);
     for stop in 1..=STEPS {
-        same(&format!("stopped after step {stop}"), &stopped(Optimizer::Sgd, &[stop]), &want);
+        same(&format!("stopped after step {stop}"), &stopped(&digits, &[stop]), &want);
     }
     let all: Vec<usize> = (1..STEPS).collect();
-    same("stopped after every step", &stopped(Optimizer::Sgd, &all), &want);
+    same("stopped after every step", &stopped(&digits, &all), &want);
 }
 
 #[test]
 fn training_with_sam_stopped() {
-    let want = uninterrupted(Optimizer::Sam);
+    let digits = digits(Optimizer::Sam);
+    let want = uninterrupted(&digits);
     for stop in [1, 9, 10, 11, 19] {
-        same(&format!("stopped after step {stop}"), &stopped(Optimizer::Sam, &[stop]), &want);
+        same(&format!("stopped after step {stop}"), &stopped(&digits, &[stop]), &want);
     }
+}
+
+/// Paths are dropped in the second epoch.
+#[test]
+fn training_of_darts_cells_stopped() {
+    let cells = darts_cells();
+    let want = uninterrupted(&cells);
+    same("stopped again and again", &stopped(&cells, &[3, 10, 11, 17]), &want);
+    let plain = Subject { recipe: Recipe { drop_path: 0.0, ..cells.recipe.clone() }, ..darts_cells() };
+    assert!(uninterrupted(&plain).0 != want.0);
 }
 
 /// State passed by hand, into a trainer that has already gone elsewhere.
 #[test]
 fn state_replaces_whatever_was_there() {
-    let digits = Digits::new();
     for optimizer in [Optimizer::Sgd, Optimizer::Sam] {
-        let mut one = digits.trainer(optimizer);
+        let subject = digits(optimizer);
+        let ground = Ground::new(&subject);
+        let mut one = ground.trainer();
         (0..7).for_each(|_| one.submit_step().unwrap());
         let middle = one.state_wait().unwrap();
         (7..STEPS).for_each(|_| one.submit_step().unwrap());
         let end = one.state_wait().unwrap();
         assert!(middle != end);
         // The same trainer, and a new one.
-        for mut other in [one, digits.trainer(optimizer)] {
+        for mut other in [one, ground.trainer()] {
             other.restore(&middle).unwrap();
             assert_eq!(other.step(), 7);
             assert!(other.state_wait().unwrap() == middle);
@@ -138,7 +185,9 @@ fn state_replaces_whatever_was_there() {
             assert!(other.state_wait().unwrap() == end, "{optimizer:?}");
         }
     }
-    let mut trainer = digits.trainer(Optimizer::Sgd);
+    let subject = digits(Optimizer::Sgd);
+    let ground = Ground::new(&subject);
+    let mut trainer = ground.trainer();
     let state = trainer.state_wait().unwrap();
     for cut in [0, 7, state.len() - 1] {
         let error = trainer.restore(&state[..cut]).unwrap_err();

@@ -94,6 +94,9 @@ pub(in crate::cli) struct Args {
     /// Epochs of the supernet; with flatnas, candidates inherit its weights, and without it they begin with fresh ones.
     #[arg(long, help_heading = SUPERNET)]
     supernet_epochs: Option<usize>,
+    /// Paths of the supernet in each of its steps, side by side, whose gradients for the same images are averaged (default 1, as published).
+    #[arg(long, conflicts_with = "supernet", help_heading = SUPERNET)]
+    paths: Option<usize>,
     /// Keep the supernet's weights after every so many epochs, as supernet-epoch-N.safetensors: `altiplano rank` takes them.
     #[arg(long, value_name = "EPOCHS", conflicts_with = "supernet", help_heading = SUPERNET)]
     keep_every: Option<usize>,
@@ -254,6 +257,10 @@ impl Args {
         let mut config: SearchConfig =
             values.try_into().map_err(|e: toml::de::Error| Error::invalid("options", e.to_string()))?;
         config.supernet_keep_every = self.keep_every.unwrap_or(config.supernet_keep_every);
+        if let Some(paths) = self.paths {
+            let recipe = config.supernet.as_mut().ok_or_else(|| not_for("--paths", "supernet", method, situation))?;
+            recipe.paths = paths;
+        }
         let Some(fitness) = fitness else { return Ok(config) };
         let objectives = fitness.objectives(self.gamma)?;
         // The search itself is called by what it maximises.

@@ -133,7 +133,7 @@ impl Model for Supernet {
     }
 
     fn forward(&self, layers: &mut Layers, x: TensorId) -> Result<Heads> {
-        let choices: Vec<u16> = (0..CODES).map(|_| layers.builder.choice(Op::ALL.len() as u8)).collect();
+        let choices: Vec<u16> = (0..CODES).map(|i| layers.choice(&i.to_string(), Op::ALL.len())).collect();
         skeleton(layers, x, &self.sizes, &mut |layers, place, inputs| {
             let mut states = inputs.to_vec();
             let choices = if place.is_reduction { &choices[EDGES..] } else { &choices[..EDGES] };

@@ -21,7 +21,11 @@ use altiplano::bench::tune::candidates;
 use altiplano::gpu::{Gpu, Options};
 use altiplano::graph::Statistics;
 use altiplano::kernels::{Call, Preset, kernel};
+use altiplano::nn::darts;
 use altiplano::nn::nas_bench_201::{Network, Supernet};
+use altiplano::nn::space::{self, Build};
+use altiplano::space::Space;
+use altiplano::space::darts::Darts;
 use altiplano::space::nas_bench_201::Macro;
 use altiplano::train::step::{StepOptions, build};
 
@@ -309,6 +313,27 @@ fn products_with_the_hessian() {
         let model = Network::new(arch.parse().unwrap(), SMALL);
         networks::check_hessian(common::gpu(), common::preset(), &model, BATCH);
         networks::check_hessian(common::gpu(), common::preset(), &model, Statistics::Running);
+    }
+}
+
+/// The same through maximum pools of either stride, depthwise and dilated convolutions, and maps side by side.
+#[test]
+fn products_with_the_hessian_of_darts_cells() {
+    let cells = "Genotype(normal=[('max_pool_3x3', 0), ('sep_conv_3x3', 1), ('max_pool_3x3', 2), ('skip_connect', 0), \
+                 ('dil_conv_3x3', 1), ('max_pool_3x3', 3), ('avg_pool_3x3', 0), ('sep_conv_5x5', 4)], \
+                 reduce=[('max_pool_3x3', 0), ('max_pool_3x3', 1), ('max_pool_3x3', 2), ('skip_connect', 1), \
+                 ('dil_conv_5x5', 0), ('avg_pool_3x3', 1), ('max_pool_3x3', 3), ('max_pool_3x3', 2)])";
+    let options = [("channels", 4), ("cells", 3)].map(|(name, value)| (name.to_owned(), value.into()));
+    let build = Build {
+        form: "cifar".into(),
+        image: [8, 8],
+        in_channels: 3,
+        classes: 5,
+        options: space::Options::from_iter(options),
+    };
+    let model = darts::family(build).unwrap().network(&Darts.parse(cells).unwrap()).unwrap();
+    for statistics in [BATCH, Statistics::Running] {
+        networks::check_hessian(common::gpu(), common::preset(), &*model, statistics);
     }
 }
 

@@ -45,6 +45,7 @@ pub fn cases() -> Vec<Case> {
                 max_pool(x, window, Fill::Numbers),
                 max_pool(x, window, Fill::Negative),
                 max_pool_grad(x, window),
+                max_pool_pick(x, window),
             ]);
         }
     }
@@ -285,6 +286,19 @@ fn max_pool_grad(x: Shape, window: Window) -> Case {
     case.push(Op::MaxPoolGrad { x: source, dy, dx, window });
     // One value of each window at most.
     case.dense(if window.stride == 1 { 0.2 } else { 0.05 })
+}
+
+/// What another map has in the place of the first maximum.
+fn max_pool_pick(x: Shape, window: Window) -> Case {
+    let [n, h, w, c] = x.nhwc();
+    let (p, q) = window.geometry().output(h, w).unwrap();
+    let mut case = Case::new(format!("in a maximum's place, {h}x{w}, {window:?}"));
+    let v = case.shared(x, Fill::Positive);
+    let source = case.input(x, Fill::Numbers);
+    case.sized(itself);
+    let y = case.output(Shape::map(n, p, q, c), Bound::Exact);
+    case.push(Op::MaxPoolPick { x: source, v, y, window });
+    case.dense(0.3)
 }
 
 fn global(shape: Shape, i: usize) -> Case {
