@@ -23,3 +23,21 @@ fn recipes_without_drop_path_are_written_as_before() {
     let dropping = Recipe { drop_path: 0.2, ..recipe };
     assert_eq!(toml::from_str::<Recipe>(&toml::to_string(&dropping).unwrap()).unwrap(), dropping);
 }
+
+#[test]
+fn steps_have_as_many_paths_as_can_be() {
+    let recipe = |paths: usize| Recipe { paths, ..Recipe::usual(Optimizer::Sgd, 3, 8) };
+    for paths in [1, 2, 64] {
+        recipe(paths).validate(1_000).unwrap();
+        let text = toml::to_string(&recipe(paths)).unwrap();
+        assert_eq!(text.contains("paths"), paths != 1, "{text}");
+        assert_eq!(toml::from_str::<Recipe>(&text).unwrap(), recipe(paths));
+    }
+    for paths in [0, 65] {
+        let refused = recipe(paths).validate(1_000).unwrap_err().to_string();
+        assert!(refused.contains("--paths") && refused.contains("1 to 64"), "{refused}");
+    }
+    let adversarial = Some("pgd:0.1:3".parse().unwrap());
+    let refused = Recipe { adversarial, ..recipe(2) }.validate(1_000).unwrap_err().to_string();
+    assert!(refused.contains("--paths") && refused.contains("attack"), "{refused}");
+}

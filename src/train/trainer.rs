@@ -388,3 +388,24 @@ impl<'a> Trainer<'a> {
         self.stores[network].load(0, &all)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::step::Optimizer;
+
+    #[test]
+    fn what_does_not_fit_is_told_what_would() {
+        let no_room = || Error::Memory { what: "maps".into(), needed: 9, limit: 2, advice: String::new() };
+        let advice = |paths: usize, most: usize| {
+            let recipe = Recipe { batch: 96, paths, ..Recipe::usual(Optimizer::Sgd, 1, 8) };
+            let fits = |batch: usize| {
+                if batch <= most { Ok(Announced { bytes: 1, dispatches: 1 }) } else { Err(no_room()) }
+            };
+            with_largest_batch(no_room(), &recipe, &fits).to_string()
+        };
+        assert!(advice(1, 37).contains("--batch that fits is 37") && !advice(1, 37).contains("--paths"));
+        assert!(advice(4, 37).contains("fewer --paths than 4") && advice(4, 37).contains("fits is 37"));
+        assert!(advice(1, 0).contains("no batch fits"));
+    }
+}

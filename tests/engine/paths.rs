@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use altiplano::graph::plan::{Instance, Plan};
 use altiplano::graph::store::Contents;
-use altiplano::graph::{Role, Statistics};
+use altiplano::graph::{Geometry, Role, Statistics, TensorId};
 use altiplano::nn::darts;
 use altiplano::nn::nas_bench_201::Supernet;
 use altiplano::nn::space::Supernet as _;
 use altiplano::nn::tensors::{Named, Values, fresh};
-use altiplano::nn::{Model, trained_graph};
+use altiplano::nn::{Heads, Layers, Model, trained_graph};
 use altiplano::philox::Stream;
 use altiplano::space::Space;
 use altiplano::space::darts::Darts;
@@ -221,4 +221,42 @@ fn what_has_no_choices_has_one_path() {
     let update = Update { more_paths: 1, ..Update::default() };
     let error = build(&network, &options(Some(update))).map(|_| ()).unwrap_err().to_string();
     assert!(error.contains("paths") && error.contains("no choices"), "{error}");
+}
+
+/// A supernet whose second choice, or whose weights, are others on each path.
+struct Fickle {
+    names_choices: bool,
+    passes: std::sync::atomic::AtomicUsize,
+}
+
+impl Model for Fickle {
+    fn input(&self) -> [usize; 3] {
+        [8, 8, 3]
+    }
+
+    fn classes(&self) -> usize {
+        10
+    }
+
+    fn forward(&self, layers: &mut Layers, x: TensorId) -> altiplano::Result<Heads> {
+        let pass = self.passes.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        layers.choice("first", 2);
+        let name = if self.names_choices { format!("stem{pass}") } else { "stem".into() };
+        if !self.names_choices {
+            layers.builder.choice(2);
+        }
+        let map = layers.conv(&name, x, 4, Geometry::square(3, 1, 1))?;
+        let pooled = layers.builder.global_avg_pool(map.into());
+        Ok(layers.linear("classifier", pooled, 10)?.into())
+    }
+}
+
+#[test]
+fn supernets_are_the_same_on_all_paths() {
+    for names_choices in [false, true] {
+        let model = Fickle { names_choices, passes: 0.into() };
+        let update = Update { more_paths: 1, ..Update::default() };
+        let error = build(&model, &options(Some(update))).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains("on another path"), "{error}");
+    }
 }

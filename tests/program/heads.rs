@@ -6,6 +6,7 @@ use altiplano::nn::weights::Weights;
 use crate::program::Scratch;
 
 const CELLS: &str = "3,6,0,4,4,0,6,6,0,0,0,0,4,3,5,2,0,6,4,0,3,0,6,0,0,5,0,7";
+const CLASSES: [&str; 3] = ["ant", "bee", "cat"];
 const CELLS14: &str = "17872413758436.4534-15955967776974.3255";
 
 /// Images of 32 pixels, 12 of each of three classes to train on.
@@ -15,7 +16,7 @@ fn images(scratch: &Scratch) {
             for number in 0..count {
                 let value = |x: u32, y: u32| (60 * class + 5 * number + x * (y + class)) as u8;
                 let image = image::GrayImage::from_fn(32, 32, |x, y| image::Luma([value(x, y)]));
-                let path = scratch.path(&format!("data/{part}/{class}/{number}.png"));
+                let path = scratch.path(&format!("data/{part}/{}/{number}.png", CLASSES[class as usize]));
                 std::fs::create_dir_all(path.parent().unwrap()).unwrap();
                 image.save(path).unwrap();
             }
@@ -60,8 +61,43 @@ fn auxiliary_heads_are_trained_and_saved() {
     let output = scratch.run(&train("more", &[&with_head[..], &["--from", "out/best.safetensors"]].concat()));
     let all = format!("{0} of {0} tensors inherited", own.len());
     assert!(output.code == 0 && output.stderr.contains(&all), "{}", output.stderr);
+    // Rows of all heads follow the classes.
+    let mut metadata = Weights::read(&scratch.path("out/best.safetensors")).unwrap().metadata;
+    metadata.insert("altiplano.class_names".into(), "cat\nbee\nant".into());
+    scratch.write("turned.safetensors", altiplano::nn::tensors::to_bytes(&own, metadata).unwrap());
+    scratch.good(&train("rows", &[&with_head[..], &["--from", "turned.safetensors", "--lr", "0"]].concat()));
+    let turned = tensors("rows/best.safetensors");
+    let heads: Vec<&String> = own.keys().filter(|name| name.contains("classifier.")).collect();
+    assert_eq!(heads.len(), 4);
+    for name in heads {
+        let rows = |data: &[f32]| data.chunks(data.len() / 3).map(<[f32]>::to_vec).collect::<Vec<_>>();
+        let mut want = rows(&own[name].data);
+        want.reverse();
+        assert_eq!(rows(&turned[name].data), want, "{name}");
+    }
     let small = [&with_head[..], &["--image", "16x16"]].concat();
     scratch.bad(2, &train("none", &small), &["build.auxiliary", "sides of 32 to 40 pixels", "16x16"]);
+}
+
+/// What is no architecture is refused, and made one where that is asked for.
+#[test]
+fn architectures_are_repaired_on_request() {
+    let scratch = Scratch::new();
+    let [three, one] = ["3,6,4,4,4", "3,0,0,4,4"].map(|head| format!("{head}{}", &CELLS[9..]));
+    for (codes, says) in [(&three, "node"), (&one, "node")] {
+        let info = ["space", "info", "--space", "darts", "--json", "--arch", codes];
+        scratch.bad(2, &info, &[says, "--repair"]);
+        let repaired = scratch.json(&[&info[..], &["--repair"]].concat());
+        assert_eq!(repaired["repaired"], codes.as_str());
+        let again = ["space", "info", "--space", "darts", "--json", "--arch", repaired["arch"].as_str().unwrap()];
+        assert!(scratch.json(&again)["repaired"].is_null());
+        assert_eq!(scratch.json(&[&info[..], &["--repair"]].concat()), repaired);
+        assert!(
+            scratch.good(&["space", "info", "--space", "darts", "--repair", "--arch", codes]).contains("repaired: ")
+        );
+    }
+    // Nothing is made of what stands for no genes.
+    scratch.bad(2, &["space", "info", "--space", "darts", "--repair", "--arch", "1,2,3"], &["28"]);
 }
 
 #[test]

@@ -194,3 +194,30 @@ fn paths_of_a_step() {
     assert_eq!(plan["config"]["supernet"]["rho"], 0.05);
     assert_eq!(plan["config"]["training"]["rho"], 0.7);
 }
+
+/// The released code takes a dilated convolution's scale for its shift: on the same supernet of DARTS cells angles are others, and
+/// nothing else is.
+#[test]
+fn released_angles_are_others() {
+    let scratch = Scratch::new();
+    let settings = "finals = { contestants = [\"random\"], images = 64, judged_images = 10, kept_back = 0 }\n\
+                    evaluator = { images = 32, batch = 16, recalibration_batches = 1 }\nsupernet.batch = 128\n";
+    scratch.write("sound.toml", settings);
+    scratch.write("released.toml", settings.replace("images = 32", "released_angle = true, images = 32"));
+    let search = |settings, out, more: &[&'static str]| {
+        let base = ["search", "--quiet", "--method", "random", "--space", "darts", "--channels", "4", "--cells", "3"];
+        let short = ["--evaluations", "2", "--epochs", "1", "--draws", "1", "--sigmas", "0.01,0.02,0.04"];
+        scratch.good(&[&base[..], &short, &["--config", settings, "--out", out], more].concat());
+        lines(&scratch, out)
+    };
+    let sound = search("sound.toml", "one", &["--supernet-epochs", "1"]);
+    let released = search("released.toml", "two", &["--supernet", "one/supernet.safetensors"]);
+    assert_eq!((sound.len(), released.len()), (2, 2));
+    for (sound, released) in sound.into_iter().zip(released) {
+        let angle = |entry: &Value| entry["measures"]["angle"].as_f64().unwrap();
+        assert_ne!(angle(&sound), angle(&released));
+        let mut rest = released.clone();
+        rest["measures"]["angle"] = sound["measures"]["angle"].clone();
+        assert_eq!(rest, sound);
+    }
+}

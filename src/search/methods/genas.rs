@@ -122,6 +122,13 @@ mod tests {
         assert_eq!(options(&config.build), "auxiliary 0.0, cells 8, channels 16");
         assert_eq!(options(config.finals.build.as_ref().unwrap()), "auxiliary 0.4, cells 20, channels 36");
         assert_eq!(options(search(8).finals.build.as_ref().unwrap()), "auxiliary 0.0, cells 20, channels 36");
+        let evaluations = |space: &dyn Networks, preset| {
+            let info = ImageInfo { height: 32, width: 32, channels: 3, classes: 10 };
+            let (data, images, compat) = ("cifar10", 50_000, false);
+            Method::Genas.preset(&Situation { preset, space, data, images, info: &info, compat }).evaluations
+        };
+        assert_eq!([Preset::Quick, Preset::Paper].map(|preset| evaluations(&Darts, preset)), [40, 1_000]);
+        assert_eq!([Preset::Quick, Preset::Paper].map(|preset| evaluations(&NasBench201, preset)), [50, 1_000]);
         let others = [
             (training(&Darts, Preset::Quick, 32), Optimizer::Sgd, 4),
             (training(&NasBench201, Preset::Quick, 32), Optimizer::Sam, 8),
