@@ -5,6 +5,13 @@
     python3 newer_proxies_torch.py --case CASE    # prints what there is of one golden case
     python3 newer_proxies_torch.py --weights FILE --batch FILE --genotype JSON [--channels 16] [--cells 8]
                                                   # of a DARTS network with these tensors
+    python3 newer_proxies_torch.py --beside ALTIPLANO [--out FILE] [--population 8] [--threads 2] [--repeats 3] [--batch-size 16]
+                                   [--proxies synflow,naswot,croze_mean,swap]   # seconds of both for random DARTS networks
+
+--beside runs `altiplano score` and PyTorch in turns on the same random networks, on as many cores: first one network with the same
+weights and images, whose scores must agree to 1e-3, then a population with weights of each one's own. The population before it, in
+which the program compiles shaders, is not counted. Building networks and drawing weights is counted in both. CRoZe and synflow run in
+f64 here, as released, and patterns of SWAP are told apart by sorting them, which takes minutes.
 
 Networks are those of golden cases, with their weights and images; formulas are those of the released code (CRoZe and TRNAS), and
 features those that it takes: stem, stages and average of NAS-Bench-201, stem, cells and average of DARTS. Batch norms are all
@@ -14,13 +21,14 @@ left out of the copies, as the released code does where it has no network of its
 square of zero: f32 may find each of them on its other side.
 """
 
-import argparse, copy, json, pathlib, sys
+import argparse, copy, json, os, pathlib, random, statistics, subprocess, sys, tempfile
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from proxies_torch import ROOT, grads, grasp, layers, load_case, positive_copy, renamed, parse, weights
+from proxies_torch import ROOT, cpu_name, grads, grasp, layers, load_case, naswot, positive_copy, renamed, parse
+from proxies_torch import swap, synflow, timed, weights
 
 CASES = ["proxies_tiny/1_mixed", "darts/0_genas_flat_c10"]
 IMAGES = "proxies_tiny/1_mixed/batch.safetensors"  # of both: the other case's own are too few to tell patterns apart
@@ -248,6 +256,74 @@ def of_case(folder: pathlib.Path) -> dict:
     return found | {"terms": {names[name]: row for name, row in found["terms"].items()}}
 
 
+# ---- beside the program --------------------------------------------------------------------------------------------------
+
+
+def random_genotype(draw: random.Random) -> dict:
+    names = "max_pool_3x3 skip_connect sep_conv_3x3 sep_conv_5x5 dil_conv_3x3 dil_conv_5x5 avg_pool_3x3".split()
+    node = lambda n: [[draw.choice(names), source] for source in sorted(draw.sample(range(2 + n), 2))]
+    return {kind: [edge for n in range(4) for edge in node(n)] for kind in ("normal", "reduce")}
+
+
+def program(args, genotypes: list[dict], proxies: str, *more) -> list[dict]:
+    threads = {key: str(args.threads) for key in ("LP_NUM_THREADS", "RAYON_NUM_THREADS")}
+    command = [args.beside, "score", "--json", "--quiet", "--space", "darts", "--proxies", proxies]
+    command += ["--build", f"channels={args.channels},cells={args.cells}", *map(str, more), "--arch"]
+    command += map(json.dumps, genotypes)
+    run = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=os.environ | threads)
+    return json.loads(run.stdout)
+
+
+def beside(args) -> dict:
+    from safetensors.torch import save_file
+
+    torch.set_num_threads(args.threads)
+    draw, generator = random.Random(42), torch.Generator().manual_seed(42)
+    genotypes = [random_genotype(draw) for _ in range(2 * args.population)]
+    counted = genotypes[args.population :]
+    x = torch.randn(args.batch_size, 3, 32, 32, generator=generator)
+    y = torch.randint(10, (args.batch_size,), generator=generator)
+    make = lambda genotype: Darts(genotype, args.channels, args.cells, 10).train()
+    measures = {
+        "synflow": lambda net: synflow(net, x, y),
+        "naswot": lambda net: naswot(net, x, y, once=True),
+        "croze_mean": lambda net: terms(net, x, y),
+        "swap": lambda net: swap(net, x, y),
+    }
+    report = {"torch": torch.__version__, "cpu": cpu_name()}
+    report |= {key: getattr(args, key) for key in ("channels", "cells", "batch_size", "threads", "repeats", "population")}
+    with tempfile.TemporaryDirectory() as folder:
+        files = [pathlib.Path(folder) / name for name in ("weights.safetensors", "batch.safetensors")]
+        torch.manual_seed(42)
+        net = make(counted[0])
+        save_file(net.state_dict(), files[0])
+        save_file({"x": x, "y": y}, files[1])
+        given = ("--weights", files[0], "--batch", files[1])
+        rows, ours = terms(net, x, y), program(args, counted[:1], "layers,croze_mean,conjs", *given)[0]
+        theirs = {
+            "layers": len(rows),
+            "croze_mean": sum(abs(row["mean"][0] * row["mean"][1] * row["mean"][2]) for row in rows.values()),
+            "conjs": sum(row["conjs"][0] * row["conjs"][1] for row in rows.values()),
+        }
+        # CRoZe is 0 where a network of absolute weights gives every image its label.
+        apart = {key: abs(ours[key] / theirs[key] - 1) for key in theirs if theirs[key]}
+        assert apart and max(apart.values()) < 1e-3, apart
+        report |= {"scores_apart": apart, "proxies": []}
+        for name, of in ((name, measures[name]) for name in args.proxies.split(",")):
+            seconds = {"torch": [], "program": []}
+            of(make(counted[0]))  # loads and allocates what is done lazily
+            for _ in range(args.repeats):
+                work = lambda: [of(make(genotype)) for genotype in counted]
+                seconds["torch"].append(timed(work)[0] / len(counted))
+                rows = program(args, genotypes, name, "--population", args.population, *given[2:])
+                seconds["program"].append(sum(row["seconds"] for row in rows[args.population :]) / len(counted))
+            ours, theirs = (statistics.median(seconds[key]) for key in ("program", "torch"))
+            rounded = {key: [round(v, 4) for v in values] for key, values in seconds.items()}
+            report["proxies"].append({"proxy": name, "seconds": rounded, "torch_over_program": round(theirs / ours, 3)})
+            print(report["proxies"][-1], file=sys.stderr, flush=True)
+    return report
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--case", type=pathlib.Path)
@@ -256,7 +332,17 @@ def main():
     parser.add_argument("--genotype")
     parser.add_argument("--channels", type=int, default=16)
     parser.add_argument("--cells", type=int, default=8)
+    parser.add_argument("--beside", metavar="PROGRAM")
+    parser.add_argument("--out", type=pathlib.Path)
+    parser.add_argument("--population", type=int, default=8)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--proxies", default="synflow,naswot,croze_mean,swap")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--batch-size", dest="batch_size", type=int, default=16)
     args = parser.parse_args()
+    if args.beside:
+        text = json.dumps(beside(args), indent=1)
+        return args.out.write_text(text + "\n") if args.out else print(text)
     if args.case:
         return print(json.dumps(of_case(args.case), indent=1))
     if args.genotype:

@@ -411,7 +411,19 @@ fn seconds(answer: &Answer, proxy: &str) -> Option<f64> {
 
 fn csv_text(answer: &Answer, layout: &Layout) -> Result<String> {
     let mut writer = csv::Writer::from_writer(vec![]);
-    let mut header = vec!["proxy", "column", "n", "invalid", "spearman", "low", "high", "kendall", "partial", "top"];
+    let mut header = vec![
+        "proxy",
+        "column",
+        "n",
+        "invalid",
+        "spearman",
+        "low",
+        "high",
+        "kendall",
+        "kendall_error",
+        "partial",
+        "top",
+    ];
     let regrets = CHOICES.map(|k| format!("regret_{k}"));
     header.extend(regrets.iter().map(String::as_str));
     header.push("seconds");
@@ -422,7 +434,7 @@ fn csv_text(answer: &Answer, layout: &Layout) -> Result<String> {
         for truth in &layout.truths {
             let Some(f) = answer.proxies.get(proxy).and_then(|row| row.get(truth)) else { continue };
             let mut record = vec![proxy.clone(), truth.clone(), f.n.to_string(), f.invalid.to_string()];
-            record.extend([f.spearman, f.low, f.high, f.kendall, f.partial, f.top].map(cell));
+            record.extend([f.spearman, f.low, f.high, f.kendall, f.kendall_error, f.partial, f.top].map(cell));
             record.extend(CHOICES.map(|k| cell(f.regret.get(&k).copied())));
             record.push(cell(seconds(answer, proxy)));
             writer.write_record(&record).map_err(wrong)?;
@@ -467,7 +479,7 @@ fn text(answer: &Answer, layout: &Layout) -> String {
         let Some(column) = answer.columns.get(truth) else { continue };
         let _ = write!(text, "\n{truth}: {} architectures, {} without a number left out", column.n, column.missing);
         let _ = write!(text, "\n{:width$}{:>9}{:>19}", "", "rho", "rho - rho(params)");
-        for head in ["tau", "partial", "top fifth", "regret@1", "@10", "@100", "invalid", "seconds"] {
+        for head in ["tau", "its error", "partial", "top fifth", "regret@1", "@10", "@100", "invalid", "seconds"] {
             let _ = write!(text, "{head:>10}");
         }
         for proxy in &layout.proxies {
@@ -475,7 +487,7 @@ fn text(answer: &Answer, layout: &Layout) -> String {
             let interval = f.low.zip(f.high).map_or("–".into(), |(low, high)| format!("{low:.3} .. {high:.3}"));
             let _ = write!(text, "\n{proxy:width$}{}{interval:>19}", number(f.spearman, 3));
             let regrets = CHOICES.map(|k| f.regret.get(&k).copied());
-            [f.kendall, f.partial, f.top]
+            [f.kendall, f.kendall_error, f.partial, f.top]
                 .into_iter()
                 .chain(regrets)
                 .for_each(|v| text += &format!(" {}", number(v, 3)));
@@ -483,5 +495,5 @@ fn text(answer: &Answer, layout: &Layout) -> String {
         }
         text.push('\n');
     }
-    text + "\npartial: given params and flops. rho - rho(params): 95 % of resamples. invalid: scores that are NaN, infinite or -1e8, ranked last."
+    text + "\npartial: given params and flops. rho - rho(params): 95 % of resamples. error of tau: standard, by the jackknife. invalid: scores that are NaN, infinite or -1e8, ranked last."
 }

@@ -559,3 +559,25 @@ impl Op {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guards_of_one_path_and_of_several() {
+        let (one, other) = (Guard::new(1, 0b0110), Guard::new(1, 0b1000));
+        assert!(one.active(&[0, 2, 0]) && !one.active(&[2, 3, 2]) && Guard::ALWAYS.active(&[]));
+        assert!(one.excludes(&other) && !one.excludes(&Guard::new(2, 0b1000)) && !one.excludes(&Guard::new(1, 0b0010)));
+        assert_eq!((one.or(other), one.or(Guard::new(2, 1))), (Guard::new(1, 0b1110), Guard::ALWAYS));
+        // Two paths of three choices: the second's choice 1 is number 4.
+        let (both, others) = (one.of_any(2, 3), other.of_any(2, 3));
+        for (path, runs) in [([0, 1, 0, 0, 3, 0], true), ([0, 3, 0, 0, 2, 0], true), ([1, 3, 1, 1, 0, 1], false)] {
+            assert_eq!(both.active(&path), runs, "{path:?}");
+        }
+        // Either may be taken by another path.
+        assert!(!both.excludes(&others) && !both.excludes(&other) && !other.excludes(&both));
+        assert_eq!((both.or(others), both.or(one)), (one.or(other).of_any(2, 3), Guard::ALWAYS));
+        assert_eq!((one.of_any(1, 3), Guard::ALWAYS.of_any(5, 3)), (one, Guard::ALWAYS));
+    }
+}

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::statistics::{kendall, mean, quantile, ranks, spearman};
+use super::statistics::{kendall, kendall_error, mean, quantile, ranks, spearman};
 use crate::error::{Error, Result};
 use crate::philox::Stream;
 
@@ -38,6 +38,8 @@ pub struct Figures {
     pub high: Option<f64>,
     /// Kendall's tau-b; `None` if the score or the truth is constant.
     pub kendall: Option<f64>,
+    /// Its standard error, see [`kendall_error`].
+    pub kendall_error: Option<f64>,
     /// See [`partial`].
     pub partial: Option<f64>,
     /// See [`top_fifth`].
@@ -58,6 +60,7 @@ pub fn figures(scores: &[f64], truth: &[f64], controls: &[Vec<f64>]) -> Result<F
         low: None,
         high: None,
         kendall: kendall(&scores, truth)?.value,
+        kendall_error: kendall_error(&scores, truth)?,
         partial: partial(&scores, truth, controls)?,
         top: top_fifth(&scores, truth)?,
         regret: choices.collect(),

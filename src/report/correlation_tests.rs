@@ -67,6 +67,24 @@ fn columns(points: &[(u8, u8, u8, u8)]) -> [Vec<f64>; 4] {
     [x, y, a, b]
 }
 
+/// Of samples of one distribution, taus scatter as the error of each says.
+#[test]
+fn taus_scatter_as_their_error_says() {
+    let mut draw = Stream::new(5, 1, 2);
+    let mut sample = || {
+        let x: Vec<f64> = (0..80).map(|_| draw.normal()).collect();
+        let y: Vec<f64> = x.iter().map(|x| x + draw.normal()).collect();
+        let figures = figures(&x, &y, &[]).unwrap();
+        (figures.kendall.unwrap(), figures.kendall_error.unwrap())
+    };
+    let samples: Vec<(f64, f64)> = (0..300).map(|_| sample()).collect();
+    let mean = |values: &mut dyn Iterator<Item = f64>| values.sum::<f64>() / samples.len() as f64;
+    let middle = mean(&mut samples.iter().map(|s| s.0));
+    let scatter = mean(&mut samples.iter().map(|s| (s.0 - middle).powi(2))).sqrt();
+    let told = mean(&mut samples.iter().map(|s| s.1));
+    assert!((told / scatter - 1.0).abs() < 0.15, "{told} {scatter}");
+}
+
 proptest! {
     #[test]
     fn figures_are_what_brute_force_gives(points in prop::collection::vec((0u8..7, 0u8..9, 0u8..4, 0u8..5), 3..12)) {
@@ -83,6 +101,16 @@ proptest! {
         };
         prop_assert!(same(got.spearman, slow_spearman(&plain, &y)));
         prop_assert!(same(got.kendall, slow_kendall(&plain, &y)));
+        let without = |i: usize| {
+            let rest = |values: &[f64]| [&values[..i], &values[i + 1..]].concat();
+            slow_kendall(&rest(&plain), &rest(&y))
+        };
+        let n = y.len() as f64;
+        let error = (0..y.len()).map(without).collect::<Option<Vec<f64>>>().map(|values| {
+            let middle = values.iter().sum::<f64>() / n;
+            (values.iter().map(|v| (v - middle).powi(2)).sum::<f64>() * (n - 1.0) / n).sqrt()
+        });
+        prop_assert!(same(got.kendall_error, error));
         prop_assert!(same(got.partial, got.spearman));
         prop_assert_eq!(got.invalid, plain.iter().filter(|v| **v < 0.0).count());
         for k in 1..=y.len() {

@@ -5,6 +5,7 @@
 
 use std::cmp::Ordering;
 
+use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
@@ -52,6 +53,50 @@ pub fn kendall(x: &[f64], y: &[f64]) -> Result<Correlation> {
     let scale = ((all - tied_x) as f64 * (all - tied_y) as f64).sqrt();
     let value = (scale > 0.0).then(|| (score / scale).clamp(-1.0, 1.0));
     Ok(Correlation { value, n, rejected })
+}
+
+/// The standard error of Kendall's tau-b by the jackknife (Efron and Tibshirani 1993, chapter 11): from its values where each pair of
+/// values in turn is left out. `None` where one of these does not exist, and for less than three pairs. Looks at all pairs of pairs.
+pub fn kendall_error(x: &[f64], y: &[f64]) -> Result<Option<f64>> {
+    let (x, y, _) = pairs(x, y)?;
+    let (x, y, n) = (levels(&x), levels(&y), x.len());
+    // Of each: those above or below it alike, less those unlike; those tied with it in x, and in y.
+    let against_all = |i: usize| {
+        let mut sums = [0i32; 3];
+        for (a, b) in x.iter().zip(&y) {
+            let (a, b) = ((x[i] - a).signum(), (y[i] - b).signum());
+            sums[0] += a * b;
+            sums[1] += 1 - a * a;
+            sums[2] += 1 - b * b;
+        }
+        // Not with itself.
+        [sums[0], sums[1] - 1, sums[2] - 1].map(i64::from)
+    };
+    let own: Vec<[i64; 3]> = (0..n).into_par_iter().map(against_all).collect();
+    let total = |part: usize| own.iter().map(|sums| sums[part]).sum::<i64>() / 2;
+    let (totals, all) = ([0, 1, 2].map(total), choose_two(n.saturating_sub(1)) as f64);
+    let left_out = |sums: &[i64; 3]| {
+        let [score, tied_x, tied_y] = [0, 1, 2].map(|part| (totals[part] - sums[part]) as f64);
+        let scale = ((all - tied_x) * (all - tied_y)).sqrt();
+        (scale > 0.0).then(|| score / scale)
+    };
+    let Some(values) = own.iter().map(left_out).collect::<Option<Vec<f64>>>().filter(|_| n >= 3) else {
+        return Ok(None);
+    };
+    let middle = values.iter().sum::<f64>() / n as f64;
+    let squares: f64 = values.iter().map(|value| (value - middle).powi(2)).sum();
+    Ok(Some((squares * (n - 1) as f64 / n as f64).sqrt()))
+}
+
+/// Values by their place among the different values.
+fn levels(values: &[f64]) -> Vec<i32> {
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|a, b| compare(values[*a], values[*b]));
+    let mut levels = vec![0; values.len()];
+    for (level, run) in order.chunk_by(|a, b| values[*a] == values[*b]).enumerate() {
+        run.iter().for_each(|i| levels[*i] = level as i32);
+    }
+    levels
 }
 
 /// Ranks from 1, equals share their mean rank. Without NaN.

@@ -119,12 +119,7 @@ pub fn train(
                 if within == 0 && epochs > 0 && keep_every > 0 && epochs.is_multiple_of(keep_every) {
                     folder.write(&kept_supernet(epochs), &file_of(&trainer.weights_wait(0)?, seed)?)?;
                 }
-                let mut chosen = vec![];
-                for route in 0..recipe.paths {
-                    let mut draw = Stream::new(seed, PATH_PURPOSE, (trainer.step() * recipe.paths + route) as u64);
-                    chosen.extend(path(&*model, &family.sample(&mut draw)?)?);
-                }
-                trainer.choose(&[chosen])
+                trainer.choose(&[drawn(&*model, family, seed, trainer.step(), recipe.paths)?])
             };
             let stage = ("training the supernet", stage.from, stage.to);
             job::run(&mut trainer, Some(saving), stage, observer, &mut choose)?;
@@ -140,6 +135,16 @@ pub fn train(
     Ok(Heritage { stores: stores.only(&[Role::Weights]), model, named, before })
 }
 
+/// The random paths of a step, one behind the other: each is a function of the seed and its number among all.
+fn drawn(model: &dyn Supernet, family: &Family, seed: u64, step: usize, paths: usize) -> Result<Vec<u8>> {
+    let mut chosen = vec![];
+    for route in 0..paths {
+        let mut draw = Stream::new(seed, PATH_PURPOSE, (step * paths + route) as u64);
+        chosen.extend(path(model, &family.sample(&mut draw)?)?);
+    }
+    Ok(chosen)
+}
+
 /// A supernet's file.
 fn file_of(named: &Named, seed: u64) -> Result<Vec<u8>> {
     let metadata = [("format", "pt".to_owned()), (SEED, seed.to_string())];
@@ -153,4 +158,26 @@ fn file_of(named: &Named, seed: u64) -> Result<Vec<u8>> {
 pub fn path(supernet: &dyn Supernet, arch: &Arch) -> Result<Vec<u8>> {
     let none = || Error::invalid("--space", "its networks are no paths of its supernet, which this needs");
     supernet.path(arch).ok_or_else(none)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::nas_bench_201::{Form, family};
+    use crate::space::nas_bench_201::Macro;
+
+    /// As many steps as there are paths in one see the same paths, and none of them twice in a row.
+    #[test]
+    fn paths_are_counted_on_from_step_to_step() {
+        let sizes = Macro { channels: 4, cells: 1, in_channels: 1, height: 8, width: 8, classes: 10 };
+        let family = family(Form::Tiny, &sizes).unwrap();
+        let model = family.needs_supernet().unwrap();
+        let of = |step, paths| drawn(&*model, &family, 7, step, paths).unwrap();
+        let single: Vec<Vec<u8>> = (0..12).map(|step| of(step, 1)).collect();
+        assert!(single.windows(2).all(|pair| pair[0] != pair[1]));
+        for (paths, steps) in [(2, 6), (4, 3)] {
+            let together: Vec<u8> = (0..steps).flat_map(|step| of(step, paths)).collect();
+            assert_eq!(together, single.concat(), "{paths}");
+        }
+    }
 }

@@ -174,9 +174,9 @@ fn constant_columns_have_no_correlation_and_files_are_written() {
     );
     let csv = std::fs::read_to_string(scratch.path("o.csv")).unwrap();
     assert!(csv.starts_with(
-        "proxy,column,n,invalid,spearman,low,high,kendall,partial,top,regret_1,regret_10,regret_100,seconds\n"
+        "proxy,column,n,invalid,spearman,low,high,kendall,kendall_error,partial,top,regret_1,regret_10,regret_100,seconds\n"
     ));
-    assert!(csv.contains("\"a,<b\",acc,7,0,,,,,") && csv.lines().count() == 5, "{csv}");
+    assert!(csv.contains("\"a,<b\",acc,7,0,,,,,,") && csv.lines().count() == 5, "{csv}");
     let svg = std::fs::read_to_string(scratch.path("h.svg")).unwrap();
     assert!(svg.contains("a,&lt;b") && svg.contains(">params</text>") && svg.contains(">100.0</text>"));
 }

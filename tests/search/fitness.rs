@@ -176,6 +176,9 @@ fn paths_of_a_step() {
     }
     scratch.write("a.toml", "training.paths = 2\n");
     scratch.bad(2, &["search", "--config", "a.toml", "--out", "run"], &["training.paths", "only a supernet"]);
+    // What a supernet's training cannot be is told before it begins.
+    scratch.write("holes.toml", "supernet.augmentation.cutout = 9\n");
+    scratch.bad(2, &["search", "--config", "holes.toml", "--out", "run", "--dry-run"], &["--cutout", "8x8"]);
     let plan = |paths: &str, epochs: &str| -> Value {
         let args = ["search", "--paths", paths, "--supernet-epochs", epochs, "--out", "run", "--dry-run", "--json"];
         serde_json::from_str(&scratch.good(&args)).unwrap()
