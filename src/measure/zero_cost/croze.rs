@@ -82,10 +82,12 @@ pub fn terms(scorer: &Scorer, archs: &[Arch], proxies: &[Proxy]) -> Result<Vec<(
     if proxies.iter().any(|p| released.contains(p)) {
         let pair = released_passes(scorer, archs)?;
         for proxy in released.into_iter().filter(|p| proxies.contains(p)) {
-            let terms = match proxy {
+            let mut terms = match proxy {
                 Proxy::Conjs => conjs::terms(&pair),
                 _ => released_terms(scorer, &pair, proxy == Proxy::CrozeMean),
             };
+            let lost = terms.iter_mut().zip(&pair.lost).filter(|(_, lost)| **lost);
+            lost.flat_map(|(terms, _)| terms).for_each(|term| term.term = f64::NAN);
             all.push((proxy, terms));
         }
     }
@@ -99,6 +101,8 @@ pub(super) struct Pair {
     pub clean: Vec<Named>,
     /// Those of the copy.
     pub moved: Vec<Named>,
+    /// Whether these are beyond `f32`: such a network has no score.
+    lost: Vec<bool>,
     /// Of the network and of the copy.
     pub scales: [Vec<Scale>; 2],
     /// The clean network's.
@@ -143,7 +147,11 @@ fn passes(
         // Weights up to three times as large in each of many layers.
         settle_all(&looks, &mut moved, &mut scales);
     }
-    compiled.set_weights(&moved.iter().collect::<Vec<_>>())?;
+    // Weights of which one is beyond f32 leave no score; they must not keep the networks beside from theirs.
+    let is_lost = |named: &Named| named.values().any(|values| values.data.iter().any(|w| !w.is_finite()));
+    let lost: Vec<bool> = moved.par_iter().map(is_lost).collect();
+    let placed = lost.iter().zip(&moved).zip(&clean).map(|((&lost, moved), clean)| if lost { clean } else { moved });
+    compiled.set_weights(&placed.collect::<Vec<_>>())?;
     scales.iter().zip(&mut batches).for_each(|(scale, batch)| scale.enter(batch));
     let between = run(&batches)?;
     for (batch, left) in batches.iter_mut().zip(&between) {
@@ -156,7 +164,7 @@ fn passes(
     }
     let at_moved = run(&batches)?;
     drop(compiled);
-    Ok(Pair { looks, clean, moved, scales: [clean_scales, scales], at_clean, between, at_moved })
+    Ok(Pair { looks, clean, moved, lost, scales: [clean_scales, scales], at_clean, between, at_moved })
 }
 
 /// Brings networks into the range of `f32`.
