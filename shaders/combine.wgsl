@@ -3,6 +3,8 @@
 //        5 average over a window of a   6 its gradient (a: gradient of the pool's output)   7 factor * a[n, c]
 //        8 a, DOWN rows down, RIGHT columns to the right, 4*shift + TURN channels on; zero beyond its edges
 //        9 coefficients[n] * a
+//        10 h(a)   11 h(z)   12 h'(b) * a   13 h'(z of b) * a      h the hard swish, z = scale*(a - mean) + beta
+//        14 s(coefficients[n, c]) * a   15 s'(b) * a               s the hard sigmoid
 //   Terms are sorted into CLASSES of one kind (and window), whose code is fixed; the task says how many of each there are.
 //   Branches on data would cost a software adapter all their sides. Sides and channels are data.
 //   A lane computes POSITIONS neighbouring positions of one block of four channels, so that coefficients are loaded once.
@@ -12,6 +14,7 @@
 #import task
 #import Row
 #import rectify
+#import hard
 @group(0) @binding(1) var<storage, read_write> ys: array<vec4<f32>>;
 #import Term
 #import terms
@@ -139,7 +142,7 @@ fn main(
     for (var t = 0u; t < row.terms${j}; t++) {
         let term = term_at(at);
         at += TERM_VEC4S;
-#if KIND@j == 2
+#if KIND@j == 2 || KIND@j == 11 || KIND@j == 13
         let scale = load(term.coefficients_slab, term.coefficients + block);
         let beta = load(term.coefficients_slab, term.coefficients + c4 + block);
         let mean = load(term.coefficients_slab, term.coefficients + 2u * c4 + block);
@@ -188,6 +191,24 @@ fn main(
 #end
 #if KIND@j == 9
         total${p} += load(term.coefficients_slab, term.coefficients + image${p}).x * load(term.a_slab, term.a + i${p});
+#end
+#if KIND@j == 10
+        total${p} += hard_swish(load(term.a_slab, term.a + i${p}));
+#end
+#if KIND@j == 11
+        total${p} += hard_swish(fma(load(term.a_slab, term.a + i${p}) - mean, scale, beta));
+#end
+#if KIND@j == 12
+        total${p} += hard_swish_slope(load(term.b_slab, term.b + i${p})) * load(term.a_slab, term.a + i${p});
+#end
+#if KIND@j == 13
+        total${p} += hard_swish_slope(fma(load(term.b_slab, term.b + i${p}) - mean, scale, beta)) * load(term.a_slab, term.a + i${p});
+#end
+#if KIND@j == 14
+        total${p} += hard_sigmoid(load(term.coefficients_slab, term.coefficients + image${p} * c4 + block)) * load(term.a_slab, term.a + i${p});
+#end
+#if KIND@j == 15
+        total${p} += hard_sigmoid_slope(load(term.b_slab, term.b + i${p})) * load(term.a_slab, term.a + i${p});
 #end
 #if KIND@j == 7
         total${p} += term.factor * load(term.a_slab, term.a + image${p} * c4 + block);

@@ -65,9 +65,8 @@ pub(super) struct Args {
     /// Replace the files of --heat-map and --out.
     #[arg(long)]
     force: bool,
-    /// Search space (`altiplano space list`).
-    #[arg(long)]
-    space: Option<String>,
+    #[command(flatten)]
+    sizes: Sizes,
 }
 
 /// What the two files have in common, for one data set of the scores.
@@ -144,7 +143,7 @@ struct Layout {
 }
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
-    let family = Sizes { space: args.space.clone(), ..Sizes::default() }.stand_alone(global)?;
+    let family = args.sizes.stand_alone(global)?;
     let names_of = Names::new(&*family);
     let identify = |name: &str| names_of.identify(name);
     if args.bootstrap > MAX_RESAMPLES {

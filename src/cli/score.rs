@@ -14,6 +14,7 @@ use super::args::{Sizes, image_info};
 use super::inputs::load_data;
 use super::place::{FORCE, Outputs, data_place};
 use super::progress::{note, say};
+use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::measure::zero_cost::score::{DRAWS, Scorer, batch_of};
 use crate::measure::zero_cost::{Proxy, croze};
@@ -129,10 +130,24 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     check_places(args)?;
     let weights = args.weights.as_deref().map(Weights::read).transpose()?;
     weights.iter().flat_map(|weights| &weights.notes).for_each(|text| note(global, &format!("--weights: {text}")));
-    let space = args.sizes.space_for(global, weights.as_ref())?;
-    let archs = args.choice.architectures(&**space, global.seed)?;
+    let (family, seen) = seen(global, args, weights.as_ref())?;
+    let archs = args.choice.architectures(&*family, global.seed)?;
     let (gpu, preset) = global.gpu()?;
-    let Images { batch, family, range } = batch(global, args, weights.as_ref(), &gpu, preset)?;
+    let (batch, range) = match seen {
+        Seen::Batch(named) => (named, vec![]),
+        Seen::Data(data) => {
+            let input = family.build.input();
+            let (batch, range) = batch_of(&gpu, preset, &data.train, input, args.batch_size, global.seed)?;
+            let labels = batch.get("y").map_or(&[][..], |y| &y.data);
+            let present: HashSet<u32> = labels.iter().map(|&label| label as u32).collect();
+            let classes = family.build.classes;
+            if present.len() < classes {
+                let missing = classes - present.len();
+                log::info!("{missing} of {classes} classes have no image in the batch; epe_nas leaves them out");
+            }
+            (batch, range)
+        }
+    };
     let images = batch.get("x").and_then(|x| x.dims.first().copied()).unwrap_or(0);
     let settings = Settings {
         version: env!("CARGO_PKG_VERSION").into(),
@@ -258,22 +273,13 @@ fn text_table(family: &Family, rows: &[Row], proxies: &[Proxy]) -> String {
 }
 
 /// What networks see.
-struct Images {
-    batch: Named,
-    /// Networks that fit.
-    family: Family,
-    /// Lowest and highest value per channel, where the normalisation is known.
-    range: Vec<[f32; 2]>,
+enum Seen {
+    Batch(Named),
+    Data(Box<Dataset>),
 }
 
-/// The batch and what goes with it.
-fn batch(
-    global: &Global,
-    args: &Args,
-    weights: Option<&Weights>,
-    gpu: &crate::gpu::Gpu,
-    preset: crate::kernels::Preset,
-) -> Result<Images> {
+/// What networks see, and networks that fit.
+fn seen(global: &Global, args: &Args, weights: Option<&Weights>) -> Result<(Family, Seen)> {
     let form = args.network.as_deref();
     if let Some(path) = &args.batch {
         let (named, _) = load(path)?;
@@ -281,8 +287,7 @@ fn batch(
         let [_, c, h, w] = x.dims[..] else {
             return Err(Error::file(path, None, format!("`x` has axes {:?}, expected N, C, H, W", x.dims)));
         };
-        let family = args.sizes.for_weights(global, weights, form, Some([h, w, c]))?;
-        return Ok(Images { batch: named, family, range: vec![] });
+        return Ok((args.sizes.for_weights(global, weights, form, Some([h, w, c]))?, Seen::Batch(named)));
     }
     let Some(name) = &args.data else {
         return Err(Error::invalid("--data", "no images; give --data, or a batch of tensors by --batch"));
@@ -291,16 +296,7 @@ fn batch(
     let space = args.sizes.space_for(global, weights)?;
     let mut build = args.sizes.described(&**space, &image_info(&data), weights, form)?;
     build.image = [data.train.height, data.train.width];
-    let family = args.sizes.for_data(space, &data, build)?;
-    let input = family.build.input();
-    let (batch, range) = batch_of(gpu, preset, &data.train, input, args.batch_size, global.seed)?;
-    let present: HashSet<u32> = batch.get("y").map(|y| y.data.iter().map(|&l| l as u32).collect()).unwrap_or_default();
-    let classes = family.build.classes;
-    if present.len() < classes {
-        let missing = classes - present.len();
-        log::info!("{missing} of {classes} classes have no image in the batch; epe_nas leaves them out");
-    }
-    Ok(Images { batch, family, range })
+    Ok((args.sizes.for_data(space, &data, build)?, Seen::Data(Box::new(data))))
 }
 
 /// A CSV file that grows row by row, with a file beside it that says what the rows were made with.

@@ -58,6 +58,8 @@ struct Info {
     #[serde(skip_serializing_if = "Option::is_none")]
     repaired: Option<String>,
     build: Build,
+    /// Rows and columns that it sees, which are not the build's where architectures have sides of their own.
+    image: [usize; 2],
     params: u64,
     macs: u64,
     representative: String,
@@ -92,11 +94,13 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
                 false => parsed?,
             };
             let Cost { params, macs } = family.cost(&arch)?;
+            let [height, width, _] = family.network(&arch)?.input();
             let info = Info {
                 space: family.name().into(),
                 arch: family.show(&arch),
                 repaired: is_repaired.then(|| text.clone()),
                 build: family.build.clone(),
+                image: [height, width],
                 params,
                 macs,
                 representative: family.show(&family.canonical(&arch)),
@@ -121,7 +125,7 @@ impl Listed {
 impl Info {
     fn text(&self) -> String {
         let Info { arch, build, params, macs, representative, remark, .. } = self;
-        let [height, width] = build.image;
+        let [height, width] = self.image;
         let same = match (representative == arch, self.unique) {
             (true, Some(true)) => "no other architecture is the same network".to_owned(),
             (true, Some(false)) => "first of its isomorphism class".to_owned(),

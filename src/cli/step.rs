@@ -108,7 +108,9 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     };
     let (gpu, preset) = global.gpu()?;
     let model = family.network(&arch)?;
-    let outcome = single::run(&gpu, preset, &*model, &options, &rates, &weights.named, &batch)?;
+    let cut = family.cut(&weights.named, &arch);
+    let cut = cut.map_err(|error| Error::file(&args.weights, None, error.to_string()))?;
+    let outcome = single::run(&gpu, preset, &*model, &options, &rates, &cut.unwrap_or(weights.named), &batch)?;
     if !outcome.loss.is_finite() {
         let at = "this step".into();
         return Err(Error::NotFinite { what: "the loss".into(), value: outcome.loss, at });

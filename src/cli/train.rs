@@ -16,12 +16,13 @@ use crate::error::{Error, Result};
 use crate::measure::judge::{Final, JUDGED_IMAGES, Judging};
 use crate::measure::trial::{Contestant, Trial, training_images};
 use crate::nn::card::ModelCard;
-use crate::nn::space::{Build, Purpose};
+use crate::nn::space::{Build, Family, Purpose};
 use crate::nn::tensors::Named;
 use crate::nn::weights::{Classes, Weights, differing_classes};
-use crate::nn::{Model, auxiliary_classifiers, classifier, trained_graph};
+use crate::nn::{auxiliary_classifiers, classifier, trained_graph};
 use crate::progress::Share;
 use crate::report::folder::{AGAIN, RunFolder, START};
+use crate::space::Arch;
 use crate::train::feed::{Augmentation, Resident};
 use crate::train::step::Optimizer;
 use crate::train::trainer::{Inheritance, Recipe, Setting};
@@ -247,11 +248,23 @@ impl Args {
 fn inherited(
     global: &Global,
     path: &str,
-    model: &dyn Model,
+    (family, arch): (&Family, &Arch),
     classes: &[String],
     name: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Named> {
-    let mut weights = Weights::read(path.as_ref())?;
+    let (mut weights, model) = (Weights::read(path.as_ref())?, &*family.network(arch)?);
+    let cut = family.cut(&weights.named, arch);
+    if let Some(own) = cut.map_err(|error| Error::file(std::path::Path::new(path), None, error.to_string()))? {
+        note(global, "--from: it is a supernet, of which the network's part is taken");
+        let layer = classifier(model)?.unwrap_or_default();
+        let theirs = weights.named.get(&format!("{layer}.weight")).and_then(|rows| rows.dims.first().copied());
+        weights.named = own;
+        if let Some(theirs) = theirs.filter(|theirs| *theirs != classes.len()) {
+            let have = classes.len();
+            note(global, &format!("--from: its classifier is not inherited: it has {theirs} classes, the data {have}"));
+            weights.drop_layer(&layer);
+        }
+    }
     if let Some(theirs) = ModelCard::classes_of(&weights) {
         let layer = classifier(model)?.unwrap_or_default();
         match weights.align(&layer, &theirs, classes) {
@@ -300,7 +313,8 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     let supernet = space.supernet()?;
     let name = |own: &str| supernet.as_ref().and_then(|supernet| supernet.source(own, &arch));
     let classes = &data.train.class_names;
-    let start = config.from.as_deref().map(|path| inherited(global, path, &*model, classes, &name)).transpose()?;
+    let start =
+        config.from.as_deref().map(|path| inherited(global, path, (&space, &arch), classes, &name)).transpose()?;
     let statistics = data.train.channel_statistics();
     let cost = space.cost(&arch)?;
     let own = |own: &str| Some(own.to_owned());

@@ -262,6 +262,20 @@ impl Builder {
             TermKind::AvgPoolGrad(window) => TermKind::AvgPool(window),
             TermKind::Scaled { factors } => TermKind::Scaled { factors },
             TermKind::Moved { by } => TermKind::Moved { by: by.map(|step| -step) },
+            TermKind::HardSwish { coefficients: None } => TermKind::HardSwishGrad { x: term.a, coefficients: None },
+            TermKind::HardSwish { coefficients: Some(coefficients) } => {
+                return self.swished_norm_gradient(term, coefficients, dy, needs, tape);
+            }
+            TermKind::HardSwishGrad { x, .. } if needed(x) => {
+                return Err(Error::invalid("backward", "the gradient of a hard swish has no gradient"));
+            }
+            TermKind::HardSwishGrad { x, coefficients } => TermKind::HardSwishGrad { x, coefficients },
+            TermKind::Gated { gates } => {
+                self.gate_gradient(term, gates, dy, needs, tape);
+                TermKind::Gated { gates }
+            }
+            // Slopes do not change.
+            TermKind::GateGrad { gates } => TermKind::GateGrad { gates },
             TermKind::Spread { factor } => return self.spread_gradient(term, factor, dy, tape),
             TermKind::Affine { coefficients } => self.norm_gradient(term, coefficients, dy, needs, tape)?,
             TermKind::AffineGrad { coefficients, .. } => {
@@ -272,6 +286,34 @@ impl Builder {
             tape.terms.entry(term.a).or_default().push(Term { guard: term.guard, a: dy, kind });
         }
         Ok(())
+    }
+
+    /// Through the hard swish to what the norm before it made, which is nowhere, and from there on as any norm's gradient.
+    fn swished_norm_gradient(
+        &mut self,
+        term: &Term,
+        coefficients: TensorId,
+        dy: TensorId,
+        needs: &[bool],
+        tape: &mut Tape,
+    ) -> Result<()> {
+        let kind = TermKind::HardSwishGrad { x: term.a, coefficients: Some(coefficients) };
+        let above = self.guarded(term.guard, |b| b.sum(b.shape(dy), vec![Term::new(dy, kind)]));
+        let kind = self.norm_gradient(term, coefficients, above, needs, tape)?;
+        if needs[term.a.0 as usize] {
+            tape.terms.entry(term.a).or_default().push(Term { guard: term.guard, a: above, kind });
+        }
+        Ok(())
+    }
+
+    /// What the gates of a map get.
+    fn gate_gradient(&mut self, term: &Term, gates: TensorId, dy: TensorId, needs: &[bool], tape: &mut Tape) {
+        if needs[gates.0 as usize] {
+            let y = self.temporary(self.shape(gates));
+            self.guarded(term.guard, |b| b.push(Op::ImageDot { a: dy, b: term.a, y }));
+            let kind = TermKind::GateGrad { gates };
+            tape.terms.entry(gates).or_default().push(Term { guard: term.guard, a: y, kind });
+        }
     }
 
     /// `factor` times the sum over positions.

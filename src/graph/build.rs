@@ -29,6 +29,16 @@ pub enum View {
         /// The factors.
         factors: TensorId,
     },
+    /// Through a hard swish, behind a norm or not.
+    HardSwish {
+        /// Coefficients from the norm.
+        coefficients: Option<TensorId>,
+    },
+    /// Times the hard sigmoid of a gate for each image and channel.
+    Gated {
+        /// The gates.
+        gates: TensorId,
+    },
 }
 
 /// A tensor and how to see it.
@@ -224,6 +234,27 @@ impl Builder {
         }
     }
 
+    /// Applies a hard swish; see [`TermKind::HardSwish`].
+    pub fn hard_swish(&mut self, x: Value) -> Value {
+        let (tensor, coefficients) = match x.view {
+            View::Affine { coefficients } => (x.tensor, Some(coefficients)),
+            _ => (self.materialise(x), None),
+        };
+        Value { tensor, view: View::HardSwish { coefficients } }
+    }
+
+    /// Multiplies each image and channel by the hard sigmoid of its gate; see [`TermKind::Gated`].
+    ///
+    /// # Errors
+    /// If there is not a gate for each. `name` is for the error.
+    pub fn gated_by(&mut self, name: &str, x: Value, gates: TensorId) -> Result<Value> {
+        let ([n, _, _, c], have) = (self.seen_shape(x).nhwc(), self.shape(gates));
+        if have != Shape::map(n, 1, 1, c) {
+            return Err(Error::shape(name, Shape::map(n, 1, 1, c), have));
+        }
+        Ok(Value { tensor: self.materialise(x), view: View::Gated { gates } })
+    }
+
     /// Multiplies each image by its factor; see [`TermKind::Scaled`].
     pub fn scaled(&mut self, x: Value, factors: TensorId) -> Value {
         Value { tensor: self.materialise(x), view: View::Scaled { factors } }
@@ -280,6 +311,8 @@ impl Builder {
             View::Affine { coefficients } => TermKind::Affine { coefficients },
             View::AvgPool(window) => TermKind::AvgPool(window),
             View::Scaled { factors } => TermKind::Scaled { factors },
+            View::HardSwish { coefficients } => TermKind::HardSwish { coefficients },
+            View::Gated { gates } => TermKind::Gated { gates },
         };
         Term { guard: self.guard.unwrap_or(Guard::ALWAYS), a: value.tensor, kind }
     }

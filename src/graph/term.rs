@@ -52,6 +52,32 @@ pub enum TermKind {
         /// A factor for each image ([`Op::DropPath`](super::Op::DropPath)).
         factors: TensorId,
     },
+    /// `h(a)`, or `h` of [`TermKind::Affine`], with the hard swish `h(z) = z min(max(z + 3, 0), 6) / 6` (Howard et al. 2019,
+    /// section 5.2).
+    HardSwish {
+        /// Those of the norm before it.
+        coefficients: Option<TensorId>,
+    },
+    /// `h'(z) * a`: the gradient of [`TermKind::HardSwish`], where `z` is `x`, or what a norm makes of it; `h'` is 0 up to -3, 1 from 3 on, and
+    /// `(2 z + 3) / 6` between.
+    HardSwishGrad {
+        /// What was seen.
+        x: TensorId,
+        /// Those of the norm before it.
+        coefficients: Option<TensorId>,
+    },
+    /// `s(gates[n, c]) * a`, with the hard sigmoid `s(z) = min(max(z + 3, 0), 6) / 6`: what squeeze and excitation makes of a map; and
+    /// its gradient.
+    Gated {
+        /// A number for each image and channel.
+        gates: TensorId,
+    },
+    /// `a / 6` where `gates` lies between -3 and 3, else zero: the gradient of [`TermKind::Gated`] with respect to its gates, where
+    /// `a` is the dot product of map and gradient.
+    GateGrad {
+        /// The gates, of the shape of `a`.
+        gates: TensorId,
+    },
     /// `a` at another place: so many rows down, columns to the right and channels on; zero beyond its edges. Sums of these put
     /// maps side by side, take channels out of one, and shift images.
     Moved {
@@ -73,6 +99,11 @@ impl Term {
             TermKind::AffineGrad { x, coefficients } => vec![self.a, x, coefficients],
             TermKind::Masked { x } => vec![self.a, x],
             TermKind::Scaled { factors } => vec![self.a, factors],
+            TermKind::HardSwish { coefficients } => [Some(self.a), coefficients].into_iter().flatten().collect(),
+            TermKind::HardSwishGrad { x, coefficients } => {
+                [Some(self.a), Some(x), coefficients].into_iter().flatten().collect()
+            }
+            TermKind::Gated { gates } | TermKind::GateGrad { gates } => vec![self.a, gates],
             TermKind::Plain
             | TermKind::Relu
             | TermKind::AvgPool(_)

@@ -47,6 +47,8 @@ const NAMES_MOVED: [[&str; 5]; MOST_CLASSES] = [
 ];
 /// The kind of what is moved.
 const MOVED: i64 = 8;
+/// Kinds whose code asks for image, row or column of a position; of what is moved it depends on how far.
+const PLACED: [i64; 5] = [5, 6, 7, 9, 14];
 
 /// Kinds of terms, and what is added to them: a pool's gradient meets gradients through rectifiers, and all meet plain terms.
 const COMPANIONS: [(i64, i64); 4] = [(6, 4), (4, 0), (5, 0), (6, 0)];
@@ -85,7 +87,7 @@ pub(super) fn lower(to: &mut Lowering, op: &Op) {
         own.sort_by_key(|(class, _)| position(class));
         let places = chunk.iter().any(|class| match class[0] {
             MOVED => class[4] != 0,
-            kind => kind >= 5,
+            kind => PLACED.contains(&kind),
         });
         let per_lane = if places { POSITIONS_OF_POOLS } else { POSITIONS };
         let mut variant = Sum::KERNEL.with([
@@ -151,6 +153,10 @@ fn class(term: &Term, same_sides: bool) -> Class {
         TermKind::AvgPoolGrad(window) => pool(6, window),
         TermKind::Spread { .. } => [7, 0, 0, 0, 0],
         TermKind::Scaled { .. } => [9, 0, 0, 0, 0],
+        TermKind::HardSwish { coefficients } => [10 + i64::from(coefficients.is_some()), 0, 0, 0, 0],
+        TermKind::HardSwishGrad { coefficients, .. } => [12 + i64::from(coefficients.is_some()), 0, 0, 0, 0],
+        TermKind::Gated { .. } => [14, 0, 0, 0, 0],
+        TermKind::GateGrad { .. } => [15, 0, 0, 0, 0],
         TermKind::Moved { by: [rows, columns, channels] } => {
             let apart = !same_sides || rows != 0 || columns != 0;
             [MOVED, channels.rem_euclid(4).into(), rows.into(), columns.into(), apart.into()]
@@ -165,6 +171,10 @@ fn record_of(term: &Term, a: Shape, channels: usize) -> Vec<Word> {
         TermKind::AffineGrad { x, coefficients } => (Some(x), Some(coefficients)),
         TermKind::Masked { x } => (Some(x), None),
         TermKind::Scaled { factors } => (None, Some(factors)),
+        TermKind::HardSwish { coefficients } => (None, coefficients),
+        TermKind::HardSwishGrad { x, coefficients } => (Some(x), coefficients),
+        TermKind::Gated { gates } => (None, Some(gates)),
+        TermKind::GateGrad { gates } => (Some(gates), None),
         _ => (None, None),
     };
     let factor = if let TermKind::Spread { factor } = term.kind { factor } else { 1.0 };

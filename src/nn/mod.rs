@@ -9,6 +9,7 @@ pub mod bank;
 pub mod card;
 pub mod count;
 pub mod darts;
+pub mod mobilenet_v3;
 pub mod nas_bench_201;
 pub mod resnet;
 pub mod space;

@@ -16,6 +16,7 @@ use super::tensors::Named;
 use crate::error::{Error, Result, unknown};
 use crate::space::darts::Darts;
 use crate::space::darts::fourteen::Darts14;
+use crate::space::mobilenet_v3::MobileNetV3;
 use crate::space::nas_bench_201::NasBench201;
 use crate::space::{Arch, Space};
 
@@ -96,6 +97,14 @@ pub trait Networks: Space {
     /// A build with all options that the space knows.
     fn defaults(&self, purpose: Purpose, images: &ImageInfo) -> Build;
 
+    /// The space as a build has it, where a build decides which values its genes have: what sides images may have, for example.
+    ///
+    /// # Errors
+    /// What cannot be built.
+    fn configured(&self, _build: &Build) -> Result<Option<Arc<dyn Networks>>> {
+        Ok(None)
+    }
+
     /// Checks the sizes of a build; form and names of options were looked at before.
     ///
     /// # Errors
@@ -115,6 +124,15 @@ pub trait Networks: Space {
     /// # Errors
     /// If it cannot be built.
     fn supernet(&self, _build: &Build) -> Result<Option<Box<dyn Supernet>>> {
+        Ok(None)
+    }
+
+    /// The weights of an architecture's network, cut out of those of a supernet whose tensors are larger than the network's; `None` if
+    /// `theirs` are no such supernet's.
+    ///
+    /// # Errors
+    /// If they lack a tensor, or one is too small.
+    fn cut(&self, _theirs: &Named, _arch: &Arch, _build: &Build) -> Result<Option<Named>> {
         Ok(None)
     }
 
@@ -252,6 +270,7 @@ impl Family {
                 return Err(unknown(&format!("option of the space {}", space.name()), name, &names));
             }
         }
+        let space = space.configured(&build)?.unwrap_or(space);
         space.check_build(&build)?;
         Ok(Family { space, build })
     }
@@ -298,6 +317,14 @@ impl Family {
         self.space.supernet(&self.build)
     }
 
+    /// The weights of an architecture's network, where `theirs` are those of a supernet that it is cut out of.
+    ///
+    /// # Errors
+    /// If they lack a tensor, or one is too small.
+    pub fn cut(&self, theirs: &Named, arch: &Arch) -> Result<Option<Named>> {
+        self.space.cut(theirs, arch, &self.build)
+    }
+
     /// The supernet, for what needs one.
     ///
     /// # Errors
@@ -323,7 +350,7 @@ pub struct Registry(Vec<Arc<dyn Networks>>);
 impl Default for Registry {
     /// Those that come with the crate.
     fn default() -> Self {
-        Registry(vec![Arc::new(NasBench201), Arc::new(Darts), Arc::new(Darts14)])
+        Registry(vec![Arc::new(NasBench201), Arc::new(Darts), Arc::new(Darts14), Arc::new(MobileNetV3::default())])
     }
 }
 

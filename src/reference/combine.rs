@@ -12,11 +12,15 @@
 //! | masked | `a[i]` if `x[i] > 0`, else zero |
 //! | spread | `factor a[n, c]` |
 //! | scaled | `factors[n] a[i]` |
+//! | hard swish | `z s(z)` of `z = a[i]`, or of the affine of it; `s(z) = min(max(z + 3, 0), 6) / 6` |
+//! | hard swish's gradient | `(s(z) + z s'(z)) a[i]` of `z = x[i]`, or of the affine of it; `s'` is `1/6` between -3 and 3, else zero |
+//! | gated | `s(gates[n, c]) a[i]` |
+//! | gate's gradient | `s'(gates[i]) a[i]` |
 //! | moved by `r, s, t` | `a` at row `h + r`, column `w + s`, channel `c + t`; zero beyond its edges |
 
 use super::{Context, View, agree, pool};
 use crate::error::Result;
-use crate::graph::{Term, TermKind};
+use crate::graph::{TensorId, Term, TermKind};
 
 /// `y = sum of terms`
 pub(super) fn combine(cx: &Context<'_>, terms: &[Term], y: [usize; 4]) -> Result<Vec<f64>> {
@@ -61,8 +65,41 @@ fn values(cx: &Context<'_>, term: &Term, y: [usize; 4]) -> Result<Vec<f64>> {
             agree("factors of images", [images, 1, 1, 1], factors.axes)?;
             map(a, y, |i, a| factors.values[i / (rows * columns * channels)] * a)
         }
+        TermKind::HardSwish { coefficients } => {
+            let seen = seen(cx, coefficients, y[3])?;
+            map(a, y, |i, a| seen(i, a) * hard_sigmoid(seen(i, a)))
+        }
+        TermKind::HardSwishGrad { x, coefficients } => {
+            let (x, seen) = (same(cx.view(x), y)?, seen(cx, coefficients, y[3])?);
+            let slope = |z: f64| hard_sigmoid(z) + z * hard_sigmoid_slope(z);
+            map(a, y, |i, a| slope(seen(i, x[i])) * a)
+        }
+        TermKind::Gated { gates } => {
+            let (gates, [images, rows, columns, channels]) = (cx.view(gates), y);
+            agree("gates", [images, 1, 1, channels], gates.axes)?;
+            let gate = |i: usize| gates.values[i / (rows * columns * channels) * channels + i % channels];
+            map(a, y, |i, a| hard_sigmoid(gate(i)) * a)
+        }
+        TermKind::GateGrad { gates } => {
+            let gates = same(cx.view(gates), y)?;
+            map(a, y, |i, a| hard_sigmoid_slope(gates[i]) * a)
+        }
         TermKind::Moved { by } => moved(a, y, by),
     }
+}
+
+/// Value `i` of a tensor as a norm of these coefficients sees it, or as it is.
+fn seen(cx: &Context<'_>, coefficients: Option<TensorId>, channels: usize) -> Result<impl Fn(usize, f64) -> f64> {
+    let rows = coefficients.map(|coefficients| rows(cx.view(coefficients), channels)).transpose()?;
+    Ok(move |i: usize, a: f64| rows.as_ref().map_or(a, |rows| rows(0, i) * (a - rows(2, i)) + rows(1, i)))
+}
+
+fn hard_sigmoid(z: f64) -> f64 {
+    (z + 3.0).clamp(0.0, 6.0) / 6.0
+}
+
+fn hard_sigmoid_slope(z: f64) -> f64 {
+    if z.abs() < 3.0 { 1.0 / 6.0 } else { 0.0 }
 }
 
 /// `a` as it is seen from `by` away.

@@ -234,6 +234,28 @@ fn scaled_images() {
     compare(&b, vec![scaled(dy, dx)], y, dy, &[(x, dx)]);
 }
 
+/// Values between the kinks and beyond both.
+#[test]
+fn hard_swishes_and_gates() {
+    let (map, points) = (Shape::map(2, 2, 3, 5), Shape::map(2, 1, 1, 5));
+    let between = |i: usize| [-4.1, -2.6, -0.7, 0.4, 2.3, 3.7][i % 6];
+    let (mut b, values) = (Bench::new(), (0..map.len()).map(between).collect::<Vec<_>>());
+    let (x, y, dy, dx) = (b.of(map, &values), b.zeros(map), b.filled(map), b.zeros(map));
+    b.push(Op::Combine { terms: vec![Term::new(x, TermKind::HardSwish { coefficients: None })], y });
+    let kind = TermKind::HardSwishGrad { x, coefficients: None };
+    compare(&b, vec![Op::Combine { terms: vec![Term::new(dy, kind)], y: dx }], y, dy, &[(x, dx)]);
+    let (mut b, values) = (Bench::new(), (0..points.len()).map(between).collect::<Vec<_>>());
+    let (x, gates, y, dy) = (b.filled(map), b.of(points, &values), b.zeros(map), b.filled(map));
+    let (dx, dot, dgates) = (b.zeros(map), b.zeros(points), b.zeros(points));
+    b.push(Op::Combine { terms: vec![Term::new(x, TermKind::Gated { gates })], y });
+    let backward = vec![
+        Op::Combine { terms: vec![Term::new(dy, TermKind::Gated { gates })], y: dx },
+        Op::ImageDot { a: dy, b: x, y: dot },
+        Op::Combine { terms: vec![Term::new(dot, TermKind::GateGrad { gates })], y: dgates },
+    ];
+    compare(&b, backward, y, dy, &[(x, dx), (gates, dgates)]);
+}
+
 #[test]
 fn moved_maps() {
     for (from, to, by) in [

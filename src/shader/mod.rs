@@ -33,7 +33,7 @@ const SHADERS: &[(&str, &str)] = sources! {
 
 /// Snippets for `#import`.
 const SNIPPETS: &[(&str, &str)] =
-    sources! { "shared/": "fold" "normal" "over_lanes" "pack" "philox" "rectify" "task" "terms"; };
+    sources! { "shared/": "fold" "hard" "normal" "over_lanes" "pack" "philox" "rectify" "task" "terms"; };
 
 /// The plain list of representative permutations that is checked on every platform's compiler.
 const PERMUTATIONS: &str = include_str!("../../shaders/permutations");

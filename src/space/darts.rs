@@ -12,7 +12,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{Arch, Draw, Gene, GeneKind, Space};
+use super::{Arch, Draw, Gene, GeneKind, Space, shorten};
 use crate::error::{Error, Result, unknown};
 
 pub mod fourteen;
@@ -218,15 +218,6 @@ fn cell_of(written: &Written, [name, key]: [&str; 2]) -> Result<Cell> {
 
 fn wrong(why: String) -> Error {
     Error::invalid(RULES.space, why)
-}
-
-/// At most 60 characters of something that a user gave.
-fn shorten(text: &str) -> String {
-    let mut short: String = text.chars().take(60).collect();
-    if short.len() < text.len() {
-        short.push_str("...");
-    }
-    short
 }
 
 /// The genes of 28 codes, written with commas, spaces or brackets between them, or as 28 digits, with a hyphen between the cells or not.

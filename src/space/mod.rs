@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::philox::Stream;
 
 pub mod darts;
+pub mod mobilenet_v3;
 pub mod nas_bench_201;
 
 /// How often a vector is repaired before a space counts as broken.
@@ -182,6 +183,15 @@ pub trait Space: Send + Sync {
     fn remark(&self, _arch: &Arch) -> Option<&str> {
         None
     }
+}
+
+/// At most 60 characters of something that a user gave.
+fn shorten(text: &str) -> String {
+    let mut short: String = text.chars().take(60).collect();
+    if short.len() < text.len() {
+        short.push_str("...");
+    }
+    short
 }
 
 /// A dummy for each value of a category, one number between 0 and 1 for a level; zeros for genes that do not count.

@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Arch, Gene, Space};
+use super::{Arch, Gene, Space, shorten};
 use crate::error::{Error, Result, unknown};
 
 mod count;
@@ -296,15 +296,6 @@ fn parse_codes(text: &str) -> Result<Cell> {
 
 fn wrong(why: String) -> Error {
     Error::invalid("NAS-Bench-201 architecture", why)
-}
-
-/// At most 60 characters of something that a user gave.
-fn shorten(text: &str) -> String {
-    let mut short: String = text.chars().take(60).collect();
-    if short.len() < text.len() {
-        short.push_str("...");
-    }
-    short
 }
 
 impl From<Cell> for Arch {

@@ -10,6 +10,8 @@ mod corruptions;
 mod croze_f64;
 mod darts;
 mod flatness;
+mod hashed;
+mod mobilenet_v3;
 mod moo;
 mod networks;
 mod newer_proxies;

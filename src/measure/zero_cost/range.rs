@@ -112,6 +112,7 @@ impl Scaling {
                     for term in terms {
                         let from = match term.kind {
                             TermKind::Affine { coefficients } => coefficients,
+                            TermKind::HardSwish { coefficients } => coefficients.unwrap_or(term.a),
                             _ => term.a,
                         };
                         join(&mut class, at(from), at(*y));
@@ -122,6 +123,12 @@ impl Scaling {
             }
         }
         let class: Vec<usize> = (0..count).map(|tensor| root(&class, tensor)).collect();
+        // A hard swish and a gate's sigmoid are no multiples of multiples of what they see.
+        let bent = |term: &crate::graph::Term| match term.kind {
+            TermKind::HardSwish { coefficients } => Some(coefficients.unwrap_or(term.a)),
+            TermKind::Gated { gates } => Some(gates),
+            _ => None,
+        };
         let name = |id: TensorId| graph.tensor(id).persistent.as_ref().map(|own| own.name.clone()).unwrap_or_default();
         let (mut links, mut fixed, mut normed) = (vec![], vec![false; count], vec![false; count]);
         let mut begins = vec![None; count];
@@ -157,8 +164,10 @@ impl Scaling {
                 Op::Combine { terms, y } => {
                     let source = |term: &crate::graph::Term| match term.kind {
                         TermKind::Affine { coefficients } => at(coefficients),
+                        TermKind::HardSwish { coefficients: Some(coefficients) } => at(coefficients),
                         _ => at(term.a),
                     };
+                    terms.iter().filter_map(bent).for_each(|tensor| fixed[class[at(tensor)]] = true);
                     if terms.iter().any(|term| matches!(term.kind, TermKind::Affine { .. })) {
                         begins[class[at(*y)]].get_or_insert(at(*y));
                     }
@@ -233,13 +242,27 @@ impl Scaling {
         // The power of the class that the first layer into a class reads from; none of a class that begins anew.
         let mut before: Vec<Option<i32>> = vec![None; self.class.len()];
         let near_one = |magnitude: f64| if magnitude.is_finite() { magnitude.round() as i32 } else { 0 };
+        // A class holds what its first layer reads and what later ones add, which may be larger by far.
+        let mut spans: Vec<Option<[f64; 2]>> = vec![None; self.class.len()];
+        for (&class, &magnitude) in self.class.iter().zip(magnitudes).filter(|(_, magnitude)| magnitude.is_finite()) {
+            let [least, most] = spans[class].get_or_insert([magnitude; 2]);
+            (*least, *most) = (least.min(magnitude), most.max(magnitude));
+        }
+        let fits = |class: usize, power: i32| {
+            let power = f64::from(power);
+            spans[class].is_none_or(|[least, most]| power - least <= REACH && most - power <= REACH)
+        };
+        let middle = |class: usize| spans[class].map_or(0, |[least, most]| near_one((least + most) / 2.0));
         for link in &self.links {
             let Link::Layer { from, to, input, output, .. } = link else { continue };
             let (seen, made) = (magnitudes[*input], magnitudes[*output]);
-            let power = *powers[*from].get_or_insert_with(|| match (self.begins[*from], before[*from]) {
-                (Some(first), _) => near_one(magnitudes[first]),
-                (None, Some(before)) if !seen.is_finite() || (seen - f64::from(before)).abs() <= REACH => before,
-                (None, _) => near_one(seen),
+            let power = *powers[*from].get_or_insert_with(|| {
+                let usual = match (self.begins[*from], before[*from]) {
+                    (Some(first), _) => near_one(magnitudes[first]),
+                    (None, Some(before)) if !seen.is_finite() || (seen - f64::from(before)).abs() <= REACH => before,
+                    (None, _) => near_one(seen),
+                };
+                if fits(*from, usual) { usual } else { middle(*from) }
             });
             if self.normed[*to] && powers[*to].is_none() {
                 let above = (made - f64::from(power)).max(0.0) as i32;

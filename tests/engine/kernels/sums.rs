@@ -21,6 +21,12 @@ pub fn cases() -> Vec<Case> {
             masked(shape, i),
             spread(shape, i),
             scaled(shape, i),
+            hard_swish(shape, i),
+            swished_norm(shape, i),
+            hard_swish_grad(shape, i),
+            swished_norm_grad(shape, i),
+            gated(shape, i),
+            gate_grad(shape, i),
             channel_sum(shape, i),
             global(shape, i),
         ]);
@@ -150,6 +156,66 @@ fn scaled(shape: Shape, i: usize) -> Case {
     case.dense(0.3)
 }
 
+/// Integers reach both kinks and beyond. A sixth rounds, so that nothing is exact.
+fn hard_swish(shape: Shape, i: usize) -> Case {
+    let mut case = Case::new(format!("hard swish {i}"));
+    let a = case.shared(shape, Fill::Numbers);
+    let y = case.output(shape, Bound::Sum(4));
+    case.push(Op::Combine { terms: vec![Term::new(a, TermKind::HardSwish { coefficients: None })], y });
+    case.inexact().dense(0.3)
+}
+
+fn swished_norm(shape: Shape, i: usize) -> Case {
+    let mut case = Case::new(format!("hard swish of a norm {i}"));
+    let a = case.shared(shape, Fill::Numbers);
+    let coefficients = case.input(Shape::Vectors { rows: 4, c: shape.channels() }, Fill::Numbers);
+    case.sized(negative_mean::<2>);
+    let y = case.output(shape, Bound::Sum(8));
+    case.push(Op::Combine { terms: vec![Term::new(a, TermKind::HardSwish { coefficients: Some(coefficients) })], y });
+    case.inexact().dense(0.2)
+}
+
+fn hard_swish_grad(shape: Shape, i: usize) -> Case {
+    let mut case = Case::new(format!("hard swish's gradient {i}"));
+    let a = case.shared(shape, Fill::Numbers);
+    let x = case.input(shape, Fill::Numbers);
+    let y = case.output(shape, Bound::Sum(4));
+    case.push(Op::Combine { terms: vec![Term::new(a, TermKind::HardSwishGrad { x, coefficients: None })], y });
+    case.inexact().dense(0.3)
+}
+
+fn swished_norm_grad(shape: Shape, i: usize) -> Case {
+    let mut case = Case::new(format!("gradient of a norm's hard swish {i}"));
+    let a = case.shared(shape, Fill::Numbers);
+    let x = case.input(shape, Fill::Numbers);
+    let coefficients = case.input(Shape::Vectors { rows: 4, c: shape.channels() }, Fill::Numbers);
+    case.sized(negative_mean::<2>);
+    let y = case.output(shape, Bound::Sum(8));
+    let kind = TermKind::HardSwishGrad { x, coefficients: Some(coefficients) };
+    case.push(Op::Combine { terms: vec![Term::new(a, kind)], y });
+    case.inexact().dense(0.2)
+}
+
+fn gated(shape: Shape, i: usize) -> Case {
+    let [n, _, _, c] = shape.nhwc();
+    let mut case = Case::new(format!("gated {i}"));
+    let a = case.shared(shape, Fill::Numbers);
+    let gates = case.input(Shape::map(n, 1, 1, c), Fill::Numbers);
+    let y = case.output(shape, Bound::Sum(4));
+    case.push(Op::Combine { terms: vec![Term::new(a, TermKind::Gated { gates })], y });
+    case.inexact().dense(0.2)
+}
+
+fn gate_grad(shape: Shape, i: usize) -> Case {
+    let mut case = Case::new(format!("gate's gradient {i}"));
+    let a = case.shared(shape, Fill::Numbers);
+    let gates = case.input(shape, Fill::Numbers);
+    case.sized(itself);
+    let y = case.output(shape, Bound::Sum(2));
+    case.push(Op::Combine { terms: vec![Term::new(a, TermKind::GateGrad { gates })], y });
+    case.inexact().dense(0.2)
+}
+
 /// Maps side by side: channels that begin amid a block, in a sum of several classes, and beyond either end.
 fn side_by_side(channels: [usize; 3], i: usize) -> Case {
     let mut case = Case::new(format!("maps side by side {i}"));
@@ -210,8 +276,12 @@ fn everything() -> Case {
         (image, TermKind::Spread { factor: 1.0 / 42.0 }),
         (b, TermKind::Moved { by: [-1, 2, 3] }),
         (a, TermKind::Scaled { factors }),
+        (b, TermKind::HardSwish { coefficients: None }),
+        (b, TermKind::HardSwishGrad { x: a, coefficients: None }),
+        (a, TermKind::Gated { gates: image }),
+        (b, TermKind::GateGrad { gates: mask }),
     ];
-    let y = case.output(shape, Bound::Sum(25));
+    let y = case.output(shape, Bound::Sum(35));
     case.push(Op::Combine { terms: terms.map(|(a, kind)| Term::new(a, kind)).into(), y });
     case.inexact()
 }
