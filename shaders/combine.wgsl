@@ -5,6 +5,7 @@
 //        9 coefficients[n] * a
 //        10 h(a)   11 h(z)   12 h'(b) * a   13 h'(z of b) * a      h the hard swish, z = scale*(a - mean) + beta
 //        14 s(coefficients[n, c]) * a   15 s'(b) * a               s the hard sigmoid
+//        16 b * a   17 h''(b) * a   18 h''(z of b) * a   19 coefficients[n, c] * a
 //   Terms are sorted into CLASSES of one kind (and window), whose code is fixed; the task says how many of each there are.
 //   Branches on data would cost a software adapter all their sides. Sides and channels are data.
 //   A lane computes POSITIONS neighbouring positions of one block of four channels, so that coefficients are loaded once.
@@ -142,7 +143,7 @@ fn main(
     for (var t = 0u; t < row.terms${j}; t++) {
         let term = term_at(at);
         at += TERM_VEC4S;
-#if KIND@j == 2 || KIND@j == 11 || KIND@j == 13
+#if KIND@j == 2 || KIND@j == 11 || KIND@j == 13 || KIND@j == 18
         let scale = load(term.coefficients_slab, term.coefficients + block);
         let beta = load(term.coefficients_slab, term.coefficients + c4 + block);
         let mean = load(term.coefficients_slab, term.coefficients + 2u * c4 + block);
@@ -209,6 +210,18 @@ fn main(
 #end
 #if KIND@j == 15
         total${p} += hard_sigmoid_slope(load(term.b_slab, term.b + i${p})) * load(term.a_slab, term.a + i${p});
+#end
+#if KIND@j == 16
+        total${p} += load(term.b_slab, term.b + i${p}) * load(term.a_slab, term.a + i${p});
+#end
+#if KIND@j == 17
+        total${p} += 2.0 * hard_sigmoid_slope(load(term.b_slab, term.b + i${p})) * load(term.a_slab, term.a + i${p});
+#end
+#if KIND@j == 18
+        total${p} += 2.0 * hard_sigmoid_slope(fma(load(term.b_slab, term.b + i${p}) - mean, scale, beta)) * load(term.a_slab, term.a + i${p});
+#end
+#if KIND@j == 19
+        total${p} += load(term.coefficients_slab, term.coefficients + image${p} * c4 + block) * load(term.a_slab, term.a + i${p});
 #end
 #if KIND@j == 7
         total${p} += term.factor * load(term.a_slab, term.a + image${p} * c4 + block);

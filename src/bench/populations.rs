@@ -168,7 +168,7 @@ impl Suites<'_> {
         maker.submit(3, 0, 0.05)?;
         let subject = |draw| Subject { weights: maker.copy(0, draw), running: (running.clone(), 0), path: vec![] };
         let all: Vec<Subject> = (0..DRAWS).map(subject).collect();
-        let forward = |subjects: &[Subject]| Forward::new(&setting, model.input(), scene.batch, &pass, subjects);
+        let forward = |subjects: &[Subject]| Forward::new(&setting, scene.batch, &pass, subjects);
         let together = forward(&all)?;
         let alone: Vec<Forward> = all.chunks(1).map(forward).collect::<Result<_>>()?;
         let images = scene.images();
@@ -310,7 +310,7 @@ impl Suites<'_> {
                 path: path.clone(),
             };
             let subjects: Vec<Subject> = paths.iter().map(subject).collect();
-            Forward::new(&setting, model.input(), scene.batch, &pass, &subjects)
+            Forward::new(&setting, scene.batch, &pass, &subjects)
         };
         let together = makers.iter().map(|maker| forward(paths, maker)).collect::<Result<Vec<_>>>()?;
         let mut alone = makers.iter().map(|maker| forward(&paths[..1], maker)).collect::<Result<Vec<_>>>()?;

@@ -203,11 +203,6 @@ impl Sizes {
         }
         self.apply(&**space, &mut build)?;
         (build.in_channels, build.classes) = (images.channels, images.classes);
-        let [height, width] = build.image;
-        if height > images.height || width > images.width {
-            let why = format!("{height}x{width} is larger than the images, {}x{}", images.height, images.width);
-            return Err(Error::invalid("--image", why));
-        }
         Family::new(space.clone(), build)
     }
 }

@@ -93,12 +93,12 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     let running = (stores.of(Role::Running)?.clone(), 0);
     let weights = stores.of(Role::Weights)?.clone();
     let subject = |weights| Subject { weights, running: running.clone(), path: vec![] };
-    let clean = Forward::new(&setting, model.input(), batch, &pass, &[subject((weights.clone(), 0))])?;
+    let clean = Forward::new(&setting, batch, &pass, &[subject((weights.clone(), 0))])?;
     let clean = clean.evaluate_wait(&images)?[0];
     check_loss(clean, "the weights without noise")?;
     let maker = Perturbation::new(&gpu, preset, &[(weights, 0)], args.draws, noise)?;
     let subjects: Vec<Subject> = (0..args.draws).map(|draw| subject(maker.copy(0, draw))).collect();
-    let noisy = Forward::new(&setting, model.input(), batch, &pass, &subjects)?;
+    let noisy = Forward::new(&setting, batch, &pass, &subjects)?;
     let mut profile = vec![];
     for (level, &sigma) in args.sigmas.iter().enumerate() {
         maker.submit(global.seed, (level * args.draws) as u32, sigma)?;

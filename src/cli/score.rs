@@ -16,8 +16,8 @@ use super::place::{FORCE, Outputs, data_place};
 use super::progress::{note, say};
 use crate::data::Dataset;
 use crate::error::{Error, Result};
-use crate::measure::zero_cost::score::{DRAWS, Scorer, batch_of};
-use crate::measure::zero_cost::{Proxy, croze};
+use crate::measure::zero_cost::score::{DRAWS, Drawn, Scorer};
+use crate::measure::zero_cost::{LOWEST, Proxy, croze};
 use crate::nn::bank::Bank;
 use crate::nn::space::{Build, Family};
 use crate::nn::tensors::{Named, fingerprint, load};
@@ -137,7 +137,8 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         Seen::Batch(named) => (named, vec![]),
         Seen::Data(data) => {
             let input = family.build.input();
-            let (batch, range) = batch_of(&gpu, preset, &data.train, input, args.batch_size, global.seed)?;
+            let drawn = Drawn::new(&data.train, args.batch_size, global.seed)?;
+            let (batch, range) = (drawn.batch_wait(&gpu, preset, input)?, drawn.range());
             let labels = batch.get("y").map_or(&[][..], |y| &y.data);
             let present: HashSet<u32> = labels.iter().map(|&label| label as u32).collect();
             let classes = family.build.classes;
@@ -192,6 +193,14 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
             let rate = done as f64 / start.elapsed().as_secs_f64();
             let left = (todo.len() - done) as f64 / rate;
             say(&format!("{done} of {} architectures, {rate:.2} per second, {left:.0} s left", todo.len()));
+        }
+    }
+    for proxy in proxies.iter().map(|proxy| proxy.name()) {
+        let lost = rows.iter().filter(|row| row.scores.get(proxy) == Some(&LOWEST)).count();
+        if lost > 0 {
+            let of = rows.len();
+            let why = "their gradients are zero, or numbers leave the range of f32";
+            note(global, &format!("{proxy}: {lost} of {of} networks have the lowest score ({LOWEST:e}): {why}"));
         }
     }
     let skipped = archs.len() - todo.len();

@@ -21,6 +21,7 @@ mod left_out;
 pub mod npy;
 mod npy_stream;
 mod picture;
+pub mod resize;
 mod source;
 mod split;
 mod verify;

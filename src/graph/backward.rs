@@ -194,6 +194,13 @@ impl Builder {
                     give(tape, *v, dx, TermKind::Plain);
                 }
             }
+            Op::ImageDot { a, b, y } => {
+                if let Some(factors) = self.gradient_of(*y, tape).filter(|_| needed(*a) || needed(*b)) {
+                    for (to, other) in [(*a, *b), (*b, *a)].into_iter().filter(|(to, _)| needed(*to)) {
+                        give(tape, to, other, TermKind::Weighted { factors });
+                    }
+                }
+            }
             Op::GlobalAvgPool { x, y } => {
                 if let Some(dy) = self.gradient_of(*y, tape).filter(|_| needed(*x)) {
                     let [_, h, w, _] = self.shape(*x).nhwc();
@@ -266,10 +273,18 @@ impl Builder {
             TermKind::HardSwish { coefficients: Some(coefficients) } => {
                 return self.swished_norm_gradient(term, coefficients, dy, needs, tape);
             }
-            TermKind::HardSwishGrad { x, .. } if needed(x) => {
-                return Err(Error::invalid("backward", "the gradient of a hard swish has no gradient"));
+            TermKind::HardSwishGrad { x, coefficients } => {
+                if needed(x) {
+                    self.swish_second_gradient(term, (x, coefficients), dy, needs, tape)?;
+                }
+                TermKind::HardSwishGrad { x, coefficients }
             }
-            TermKind::HardSwishGrad { x, coefficients } => TermKind::HardSwishGrad { x, coefficients },
+            TermKind::HardSwishBend { .. } | TermKind::Product { .. } | TermKind::Weighted { .. } => {
+                return Err(Error::invalid(
+                    "backward",
+                    "a second gradient of a hard swish or a gate has no gradient here",
+                ));
+            }
             TermKind::Gated { gates } => {
                 self.gate_gradient(term, gates, dy, needs, tape);
                 TermKind::Gated { gates }
@@ -303,6 +318,29 @@ impl Builder {
         if needs[term.a.0 as usize] {
             tape.terms.entry(term.a).or_default().push(Term { guard: term.guard, a: above, kind });
         }
+        Ok(())
+    }
+
+    /// What the gradient of a hard swish gives to what the swish saw: the products of both gradients where it bends.
+    fn swish_second_gradient(
+        &mut self,
+        term: &Term,
+        (x, coefficients): (TensorId, Option<TensorId>),
+        dy: TensorId,
+        needs: &[bool],
+        tape: &mut Tape,
+    ) -> Result<()> {
+        let guard = term.guard;
+        let bend = |b: &mut Builder| {
+            let product = b.sum(b.shape(dy), vec![Term::new(dy, TermKind::Product { b: term.a })]);
+            (product, TermKind::HardSwishBend { x, coefficients })
+        };
+        let (mut a, mut kind) = self.guarded(guard, bend);
+        if let Some(coefficients) = coefficients {
+            a = self.guarded(guard, |b| b.sum(b.shape(dy), vec![Term::new(a, kind)]));
+            kind = self.norm_gradient(&Term { guard, a: x, kind }, coefficients, a, needs, tape)?;
+        }
+        tape.terms.entry(x).or_default().push(Term { guard, a, kind });
         Ok(())
     }
 

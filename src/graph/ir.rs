@@ -444,8 +444,17 @@ pub enum Op {
     },
     /// An operation of the caller's.
     Custom(Custom),
-    /// Crops, flips, averages down and normalises images of the resident data set into a batch.
-    Gather { data: TensorId, batch: TensorId, statistics: TensorId, x: TensorId, labels: TensorId, source: [usize; 3] },
+    /// Crops, flips, averages down and normalises images of the resident data set into a batch; with `taps` in place of averaging it takes
+    /// them from pictures of the batch's size ([`resize`](crate::data::resize)).
+    Gather {
+        data: TensorId,
+        batch: TensorId,
+        taps: Option<TensorId>,
+        statistics: TensorId,
+        x: TensorId,
+        labels: TensorId,
+        source: [usize; 3],
+    },
 }
 
 /// An operation and when it runs.
@@ -553,8 +562,9 @@ impl Op {
                 some(&[Some(*adv), *memory]),
             ),
             Op::Custom(custom) => (custom.inputs.clone(), custom.outputs.clone()),
-            Op::Gather { data, batch, statistics, x, labels, .. } => {
-                (vec![*data, *batch, *statistics], vec![*x, *labels])
+            Op::Gather { data, batch, taps, statistics, x, labels, .. } => {
+                let reads = [Some(*data), Some(*batch), *taps, Some(*statistics)];
+                (reads.into_iter().flatten().collect(), vec![*x, *labels])
             }
         }
     }

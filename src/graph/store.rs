@@ -140,7 +140,8 @@ impl Store {
         Ok((slab.clone(), base + entry.offset))
     }
 
-    fn entry(&self, name: &str) -> Result<&Entry> {
+    /// A tensor of a store.
+    pub(crate) fn entry(&self, name: &str) -> Result<&Entry> {
         self.contents.entries.get(name).ok_or_else(|| Error::invalid(name, "there is no tensor of this name"))
     }
 

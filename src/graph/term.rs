@@ -78,6 +78,23 @@ pub enum TermKind {
         /// The gates, of the shape of `a`.
         gates: TensorId,
     },
+    /// `h''(z) * a`, in the words of [`TermKind::HardSwishGrad`]; `h''` is 1/3 between -3 and 3, and zero beyond.
+    HardSwishBend {
+        /// What was seen.
+        x: TensorId,
+        /// Those of the norm before it.
+        coefficients: Option<TensorId>,
+    },
+    /// `b * a`
+    Product {
+        /// The other factor.
+        b: TensorId,
+    },
+    /// `factors[n, c] * a`: the gradient of a dot product for each image and channel.
+    Weighted {
+        /// A number for each image and channel.
+        factors: TensorId,
+    },
     /// `a` at another place: so many rows down, columns to the right and channels on; zero beyond its edges. Sums of these put
     /// maps side by side, take channels out of one, and shift images.
     Moved {
@@ -100,10 +117,12 @@ impl Term {
             TermKind::Masked { x } => vec![self.a, x],
             TermKind::Scaled { factors } => vec![self.a, factors],
             TermKind::HardSwish { coefficients } => [Some(self.a), coefficients].into_iter().flatten().collect(),
-            TermKind::HardSwishGrad { x, coefficients } => {
+            TermKind::HardSwishGrad { x, coefficients } | TermKind::HardSwishBend { x, coefficients } => {
                 [Some(self.a), Some(x), coefficients].into_iter().flatten().collect()
             }
             TermKind::Gated { gates } | TermKind::GateGrad { gates } => vec![self.a, gates],
+            TermKind::Product { b } => vec![self.a, b],
+            TermKind::Weighted { factors } => vec![self.a, factors],
             TermKind::Plain
             | TermKind::Relu
             | TermKind::AvgPool(_)

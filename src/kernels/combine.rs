@@ -48,7 +48,7 @@ const NAMES_MOVED: [[&str; 5]; MOST_CLASSES] = [
 /// The kind of what is moved.
 const MOVED: i64 = 8;
 /// Kinds whose code asks for image, row or column of a position; of what is moved it depends on how far.
-const PLACED: [i64; 5] = [5, 6, 7, 9, 14];
+const PLACED: [i64; 6] = [5, 6, 7, 9, 14, 19];
 
 /// Kinds of terms, and what is added to them: a pool's gradient meets gradients through rectifiers, and all meet plain terms.
 const COMPANIONS: [(i64, i64); 4] = [(6, 4), (4, 0), (5, 0), (6, 0)];
@@ -157,6 +157,9 @@ fn class(term: &Term, same_sides: bool) -> Class {
         TermKind::HardSwishGrad { coefficients, .. } => [12 + i64::from(coefficients.is_some()), 0, 0, 0, 0],
         TermKind::Gated { .. } => [14, 0, 0, 0, 0],
         TermKind::GateGrad { .. } => [15, 0, 0, 0, 0],
+        TermKind::Product { .. } => [16, 0, 0, 0, 0],
+        TermKind::HardSwishBend { coefficients, .. } => [17 + i64::from(coefficients.is_some()), 0, 0, 0, 0],
+        TermKind::Weighted { .. } => [19, 0, 0, 0, 0],
         TermKind::Moved { by: [rows, columns, channels] } => {
             let apart = !same_sides || rows != 0 || columns != 0;
             [MOVED, channels.rem_euclid(4).into(), rows.into(), columns.into(), apart.into()]
@@ -172,9 +175,13 @@ fn record_of(term: &Term, a: Shape, channels: usize) -> Vec<Word> {
         TermKind::Masked { x } => (Some(x), None),
         TermKind::Scaled { factors } => (None, Some(factors)),
         TermKind::HardSwish { coefficients } => (None, coefficients),
-        TermKind::HardSwishGrad { x, coefficients } => (Some(x), coefficients),
+        TermKind::HardSwishGrad { x, coefficients } | TermKind::HardSwishBend { x, coefficients } => {
+            (Some(x), coefficients)
+        }
         TermKind::Gated { gates } => (None, Some(gates)),
         TermKind::GateGrad { gates } => (Some(gates), None),
+        TermKind::Product { b } => (Some(b), None),
+        TermKind::Weighted { factors } => (None, Some(factors)),
         _ => (None, None),
     };
     let factor = if let TermKind::Spread { factor } = term.kind { factor } else { 1.0 };

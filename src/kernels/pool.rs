@@ -15,7 +15,7 @@ rows! {
     }
     /// A batch from the data set, which is the call's pool.
     Gather of "gather", same bits for any [LANES] {
-        x: write, labels: write, batch: read, statistics: read,
+        x: write, labels: write, batch: read, taps: beside, statistics: read,
         images: count, height: count, width: count, channels: count,
     }
 }
@@ -42,10 +42,15 @@ pub(super) fn lower(to: &mut Lowering, op: &Op) {
             let variant = GlobalPool::KERNEL.with([("LANES", lanes), ("ROWS", rows), ("UNROLL", unroll)]);
             to.call(variant, GlobalPool { x, y, count, positions, c4 }, work);
         }
-        Op::Gather { data, batch, statistics, x, labels, source: [sh, sw, sc] } => {
+        Op::Gather { data, batch, taps, statistics, x, labels, source: [sh, sw, sc] } => {
             let [images, height, width, channels] = to.shape(x).nhwc();
-            let variant = Gather::KERNEL.with([("LANES", lanes), ("SH", sh), ("SW", sw), ("SC", sc)]);
-            let row = Gather { x, labels, batch, statistics, images, height, width, channels };
+            let stride = taps.map_or(0, |taps| to.shape(taps).vec4s() / (height + width));
+            let mut variant =
+                Gather::KERNEL.with([("LANES", lanes), ("SH", sh), ("SW", sw), ("SC", sc), ("RESIZE", 0)]);
+            if taps.is_some() {
+                variant = variant.with("RESIZE", 1).with("TAPS", stride as i64);
+            }
+            let row = Gather { x, labels, batch, taps, statistics, images, height, width, channels };
             let work = Work { workgroups: (images * height * width).div_ceil(lanes), flops: 0, depth: 1 };
             let mut call = to.prepare(variant, row, work);
             call.pool.push(data);

@@ -302,7 +302,8 @@ impl Attacker {
         let copies = subjects.len() * attack.restarts;
         let store = Store::new(gpu, Contents::of(&step, &[Role::Attack])?, copies, "attack")?;
         let words = vec![Contents::of(&step, &[Role::Hyper])?; copies];
-        let (feed, words) = Feed::beside(setting, input, batch, 1, words)?;
+        let (feed, words) = Feed::beside(setting, &[input], batch, words)?;
+        let images = feed.store(0)?;
         let plan = |graph: &Arc<Graph>| {
             let instance = |copy: usize| {
                 let subject = &subjects[copy / attack.restarts];
@@ -311,7 +312,7 @@ impl Attacker {
                     bindings: [
                         (Role::Weights, subject.weights.clone()),
                         (Role::Running, subject.running.clone()),
-                        (Role::Batch, (feed.store().clone(), 0)),
+                        (Role::Batch, (images.clone(), 0)),
                         (Role::Hyper, (words[copy].clone(), 0)),
                         (Role::Attack, (store.clone(), copy)),
                     ]
@@ -324,7 +325,7 @@ impl Attacker {
         let mut start_instances = vec![];
         for (copy, words) in words.iter().enumerate() {
             let bindings = [
-                (Role::Batch, (feed.store().clone(), 0)),
+                (Role::Batch, (images.clone(), 0)),
                 (Role::Hyper, (words.clone(), 0)),
                 (Role::Attack, (store.clone(), copy)),
             ];

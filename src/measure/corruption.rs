@@ -155,7 +155,6 @@ pub fn evaluate_wait(
     }
     let shape = [images.height, images.width, images.channels];
     let (models, subjects): (Vec<&dyn Model>, Vec<Subject>) = networks.iter().cloned().unzip();
-    let model = models.first().ok_or_else(|| Error::invalid("evaluation", "there is no network"))?;
     let batch = BATCH.min(images.len());
     let passes = graphs(&models, batch, Statistics::Running)?;
     let mut sums = vec![vec![[0.0f64; 2]; subjects.len()]; corruptions.len() + 1];
@@ -166,7 +165,7 @@ pub fn evaluate_wait(
         let chunk = images.select(&indices);
         let resident = Resident::new(gpu, &chunk)?;
         let setting = Setting { data: &resident, ..setting.clone() };
-        let forward = Forward::of(&setting, model.input(), batch, &passes, &subjects)?;
+        let forward = Forward::of(&setting, batch, &passes, &subjects)?;
         let all: Vec<usize> = (0..chunk.len()).collect();
         let make = |job: usize| -> Result<Option<Vec<u8>>> {
             let Some(corruption) = job.checked_sub(1).and_then(|j| corruptions.get(j)) else { return Ok(None) };

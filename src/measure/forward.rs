@@ -84,6 +84,13 @@ pub fn graphs(models: &[&dyn Model], batch: usize, statistics: Statistics) -> Re
     Ok(graphs)
 }
 
+/// Rows, columns and channels of the images that a graph sees.
+fn images_of(graph: &Graph) -> Result<[usize; 3]> {
+    let images = graph.persistent(Role::Batch).find(|(_, own)| own.name == "x");
+    let shape = images.map(|(id, _)| graph.shape(id).nhwc());
+    shape.map(|[_, h, w, c]| [h, w, c]).ok_or_else(|| Error::invalid("evaluation", "a network sees no images"))
+}
+
 /// The store of running statistics that `graph` wants, with `copies` copies.
 ///
 /// # Errors
@@ -97,47 +104,43 @@ impl Forward {
     ///
     /// # Errors
     /// If the device has no room, or a store lacks a tensor.
-    pub fn new(
-        setting: &Setting,
-        input: [usize; 3],
-        batch: usize,
-        graph: &Arc<Graph>,
-        subjects: &[Subject],
-    ) -> Result<Self> {
-        Self::of(setting, input, batch, &vec![graph.clone(); subjects.len()], subjects)
+    pub fn new(setting: &Setting, batch: usize, graph: &Arc<Graph>, subjects: &[Subject]) -> Result<Self> {
+        Self::of(setting, batch, &vec![graph.clone(); subjects.len()], subjects)
     }
 
     /// The same with a graph for each subject; those of one network share its `Arc`.
     ///
     /// # Errors
     /// If the device has no room, or a store lacks a tensor.
-    pub fn of(
-        setting: &Setting,
-        input: [usize; 3],
-        batch: usize,
-        graphs: &[Arc<Graph>],
-        subjects: &[Subject],
-    ) -> Result<Self> {
+    pub fn of(setting: &Setting, batch: usize, graphs: &[Arc<Graph>], subjects: &[Subject]) -> Result<Self> {
         let gpu = setting.gpu;
         let graph = graphs.first().ok_or_else(|| Error::invalid("evaluation", "there is no network"))?;
+        // Images are made once for all that see them at one size.
+        let mut inputs = vec![];
+        let mut views = vec![];
+        for own in graphs.iter().map(|graph| images_of(graph)) {
+            let own = own?;
+            let known = inputs.iter().position(|input| *input == own);
+            views.push(known.unwrap_or(inputs.len()));
+            inputs.extend(known.is_none().then_some(own));
+        }
         // One tensor of rates for all subjects.
         let rates = vec![Contents::of(graph, &[Role::Hyper])?];
-        let (feed, mut words) = Feed::beside(setting, input, batch, 1, rates)?;
+        let (feed, mut words) = Feed::beside(setting, &inputs, batch, rates)?;
         let hyper = words.pop().ok_or_else(|| Error::invalid("evaluation", "there is no memory for rates"))?;
         let metrics = Store::new(gpu, Contents::of(graph, &[Role::Metrics])?, subjects.len(), "metrics")?;
-        let instance = |(number, subject): (usize, &Subject)| Instance {
-            graph: graphs[number].clone(),
-            bindings: [
+        let instance = |(number, subject): (usize, &Subject)| {
+            let bindings = [
                 (Role::Weights, subject.weights.clone()),
                 (Role::Running, subject.running.clone()),
-                (Role::Batch, (feed.store().clone(), 0)),
+                (Role::Batch, (feed.store(views[number])?.clone(), 0)),
                 (Role::Hyper, (hyper.clone(), 0)),
                 (Role::Metrics, (metrics.clone(), number)),
-            ]
-            .into(),
-            path: subject.path.clone(),
+            ];
+            Ok(Instance { graph: graphs[number].clone(), bindings: bindings.into(), path: subject.path.clone() })
         };
-        let plan = Plan::compile(gpu, subjects.iter().enumerate().map(instance).collect(), setting.preset)?;
+        let instances = subjects.iter().enumerate().map(instance).collect::<Result<_>>()?;
+        let plan = Plan::compile(gpu, instances, setting.preset)?;
         let running = subjects.iter().map(|s| s.running.clone()).collect();
         Ok(Forward { gpu: gpu.clone(), plan, feed, metrics, hyper, running })
     }
@@ -165,7 +168,7 @@ impl Forward {
 
     /// The same behind what is recorded already.
     fn submit_after(&self, mut recorder: Recorder, picks: &[Pick]) -> Result<()> {
-        self.feed.set(0, picks)?;
+        (0..self.feed.copies()).try_for_each(|copy| self.feed.set(copy, picks))?;
         self.feed.record(&mut recorder);
         self.plan.record(&mut recorder);
         recorder.submit();

@@ -25,7 +25,7 @@ pub fn inherit(
     for (network, inheritance) in heirs {
         trainer.inherit(*network, *inheritance)?;
     }
-    let (Some((first, _)), Some(batch)) = (heirs.first(), batches.first().map(Vec::len)) else { return Ok(()) };
+    let Some(batch) = batches.first().map(Vec::len).filter(|_| !heirs.is_empty()) else { return Ok(()) };
     let mut subjects = vec![];
     for (network, _) in heirs {
         let store = |role| Ok((trainer.stores(*network).of(role)?.clone(), 0));
@@ -33,7 +33,7 @@ pub fn inherit(
     }
     let own: Vec<&dyn Model> = heirs.iter().map(|(network, _)| models[*network]).collect();
     let passes = graphs(&own, batch, Statistics::Batch { update: true })?;
-    let forward = Forward::of(setting, models[*first].input(), batch, &passes, &subjects)?;
+    let forward = Forward::of(setting, batch, &passes, &subjects)?;
     forward.recalibrate(batches, Averaging::Exact)
 }
 

@@ -197,8 +197,7 @@ pub fn noisy_scores_wait(
             let disturbed = |draw| Some(Subject { weights: maker.as_ref()?.copy(place, draw), ..subject.clone() });
             all.extend((0..draws).filter_map(disturbed));
         }
-        let input = models.first().map_or([0; 3], |model| model.input());
-        let forward = Forward::of(setting, input, batch, &passes, &all)?;
+        let forward = Forward::of(setting, batch, &passes, &all)?;
         if forward.plan().bytes() > budget && some.len() > 1 {
             let (what, needed) = ("activations of networks side by side".to_owned(), forward.plan().bytes());
             return Err(Error::Memory { what, needed, limit: budget, advice: String::new() });
@@ -299,7 +298,7 @@ pub fn test_wait(setting: &Setting, model: &dyn Model, test: &TestImages, subjec
     let setting = Setting { data: &resident, ..setting.clone() };
     let batch = images.len().clamp(1, BATCH);
     let forward_graph = graph(model, batch, Statistics::Running)?;
-    let forward = Forward::new(&setting, model.input(), batch, &forward_graph, &[subject])?;
+    let forward = Forward::new(&setting, batch, &forward_graph, &[subject])?;
     let scores = forward.evaluate_wait(&(0..images.len()).collect::<Vec<_>>())?;
     scores.first().copied().ok_or_else(|| Error::invalid("test", "nothing was evaluated"))
 }

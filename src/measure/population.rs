@@ -74,7 +74,6 @@ impl<'a> Population<'a> {
         if options.flatness.cumulative && options.flatness.draws > 1 {
             return Err(Error::invalid("flatness.draws", "cumulative noise (--compat) has one draw per candidate"));
         }
-        let input = model.input();
         let forward = |statistics| graph(model, options.batch, statistics);
         let (training, running) = (forward(Statistics::Batch { update: true })?, forward(Statistics::Running)?);
         let draws = options.flatness.draws;
@@ -83,7 +82,7 @@ impl<'a> Population<'a> {
         let budget = if setting.gpu.report().is_software() { BUDGETS.0 } else { BUDGETS.1 };
         let makers = makers(setting, weights, &options)?;
         loop {
-            let subjects = Subjects { setting, weights, width, input, batch: options.batch };
+            let subjects = Subjects { setting, weights, width, batch: options.batch };
             let built = subjects.forwards(&training, &running, &makers, draws);
             let fits = match &built {
                 Ok([_, _, noisy]) => noisy.plan().bytes() <= budget || width == 1,
@@ -241,7 +240,6 @@ struct Subjects<'a, 'b> {
     setting: &'a Setting<'b>,
     weights: &'a Store,
     width: usize,
-    input: [usize; 3],
     batch: usize,
 }
 
@@ -265,7 +263,7 @@ impl Subjects<'_, '_> {
         let noisy = (0..self.width)
             .flat_map(|i| (0..draws).map(move |draw| (i, draw)))
             .map(|(i, draw)| subject(makers[0].copy(0, draw), i));
-        let forward = |graph, subjects: &[Subject]| Forward::new(self.setting, self.input, self.batch, graph, subjects);
+        let forward = |graph, subjects: &[Subject]| Forward::new(self.setting, self.batch, graph, subjects);
         Ok([forward(training, &plain)?, forward(running, &plain)?, forward(running, &noisy.collect::<Vec<_>>())?])
     }
 }

@@ -279,8 +279,12 @@ impl Networks for MobileNetV3 {
 
     fn defaults(&self, purpose: Purpose, images: &ImageInfo) -> Build {
         let own = images.height.min(images.width) / RESOLUTION_STEP * RESOLUTION_STEP;
-        let published = matches!(purpose, Purpose::Published | Purpose::Supernet);
-        let (side, smallest) = if published { (IMAGENET, 128) } else { (own, own) };
+        let (side, smallest) = match purpose {
+            Purpose::Published | Purpose::Supernet => (IMAGENET, 128),
+            // From the images' own size up.
+            Purpose::Quick => (own * 3 / 2 / RESOLUTION_STEP * RESOLUTION_STEP, own),
+            Purpose::Training | Purpose::Scoring => (own, own),
+        };
         let width = if purpose == Purpose::Quick { 0.5 } else { 1.0 };
         let count = |name: &str, value: usize| (name.to_owned(), toml::Value::from(value as i64));
         let mut options = Options::from_iter([count("smallest", smallest), count("step", RESOLUTION_STEP)]);

@@ -325,6 +325,12 @@ impl Family {
         self.space.cut(theirs, arch, &self.build)
     }
 
+    /// Whether tensors are those of a supernet that networks are cut out of.
+    pub fn is_cut_from(&self, theirs: &Named) -> bool {
+        // One that lacks a part says so when it is cut.
+        !matches!(self.cut(theirs, &self.smallest()), Ok(None))
+    }
+
     /// The supernet, for what needs one.
     ///
     /// # Errors

@@ -16,6 +16,9 @@
 //! | hard swish's gradient | `(s(z) + z s'(z)) a[i]` of `z = x[i]`, or of the affine of it; `s'` is `1/6` between -3 and 3, else zero |
 //! | gated | `s(gates[n, c]) a[i]` |
 //! | gate's gradient | `s'(gates[i]) a[i]` |
+//! | hard swish's bend | `2 s'(z) a[i]` of `z = x[i]`, or of the affine of it |
+//! | product | `b[i] a[i]` |
+//! | weighted | `factors[n, c] a[i]` |
 //! | moved by `r, s, t` | `a` at row `h + r`, column `w + s`, channel `c + t`; zero beyond its edges |
 
 use super::{Context, View, agree, pool};
@@ -74,11 +77,21 @@ fn values(cx: &Context<'_>, term: &Term, y: [usize; 4]) -> Result<Vec<f64>> {
             let slope = |z: f64| hard_sigmoid(z) + z * hard_sigmoid_slope(z);
             map(a, y, |i, a| slope(seen(i, x[i])) * a)
         }
+        TermKind::HardSwishBend { x, coefficients } => {
+            let (x, seen) = (same(cx.view(x), y)?, seen(cx, coefficients, y[3])?);
+            map(a, y, |i, a| 2.0 * hard_sigmoid_slope(seen(i, x[i])) * a)
+        }
+        TermKind::Product { b } => {
+            let b = same(cx.view(b), y)?;
+            map(a, y, |i, a| b[i] * a)
+        }
+        TermKind::Weighted { factors } => {
+            let factors = of_images(cx, factors, y)?;
+            map(a, y, |i, a| factors(i) * a)
+        }
         TermKind::Gated { gates } => {
-            let (gates, [images, rows, columns, channels]) = (cx.view(gates), y);
-            agree("gates", [images, 1, 1, channels], gates.axes)?;
-            let gate = |i: usize| gates.values[i / (rows * columns * channels) * channels + i % channels];
-            map(a, y, |i, a| hard_sigmoid(gate(i)) * a)
+            let gates = of_images(cx, gates, y)?;
+            map(a, y, |i, a| hard_sigmoid(gates(i)) * a)
         }
         TermKind::GateGrad { gates } => {
             let gates = same(cx.view(gates), y)?;
@@ -92,6 +105,13 @@ fn values(cx: &Context<'_>, term: &Term, y: [usize; 4]) -> Result<Vec<f64>> {
 fn seen(cx: &Context<'_>, coefficients: Option<TensorId>, channels: usize) -> Result<impl Fn(usize, f64) -> f64> {
     let rows = coefficients.map(|coefficients| rows(cx.view(coefficients), channels)).transpose()?;
     Ok(move |i: usize, a: f64| rows.as_ref().map_or(a, |rows| rows(0, i) * (a - rows(2, i)) + rows(1, i)))
+}
+
+/// The number of the image and channel of a value.
+fn of_images(cx: &Context<'_>, numbers: TensorId, y: [usize; 4]) -> Result<impl Fn(usize) -> f64> {
+    let (numbers, [images, rows, columns, channels]) = (cx.view(numbers), y);
+    agree("numbers of images and channels", [images, 1, 1, channels], numbers.axes)?;
+    Ok(move |i: usize| numbers.values[i / (rows * columns * channels) * channels + i % channels])
 }
 
 fn hard_sigmoid(z: f64) -> f64 {

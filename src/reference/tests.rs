@@ -131,7 +131,7 @@ fn unequal_shapes_are_refused() {
     b.push(Op::ChannelSum { x, y: TensorId(99) });
     assert!(b.run().is_err());
     b.graph.nodes.clear();
-    b.push(Op::Gather { data: x, batch: x, statistics: x, x, labels: y, source: [1; 3] });
+    b.push(Op::Gather { data: x, batch: x, taps: None, statistics: x, x, labels: y, source: [1; 3] });
     assert!(b.run().unwrap_err().to_string().starts_with("gather"));
     assert!(b.memory.set(x, vec![0.0]).is_err() && b.memory.set(TensorId(99), vec![]).is_err());
     assert!(b.memory.get(TensorId(99)).is_empty());

@@ -444,8 +444,10 @@ impl<'a> Run<'a> {
         let heritage = supernet.filter(|_| matches!(config.evaluator, EvaluatorConfig::Trained(_)));
         let name = |arch| move |own: &str| heritage.and_then(|heritage: &Heritage| heritage.source(own, arch));
         let names: Vec<_> = roles.iter().map(|(_, arch, _)| name(arch)).collect();
+        let cut = |arch: &Arch| heritage.map_or(Ok(None), |heritage| heritage.cut(family, arch));
+        let cuts = roles.iter().map(|(_, arch, _)| cut(arch)).collect::<Result<Vec<_>>>()?;
         let mut contestants = vec![];
-        for (((who, arch, optimizer), network), name) in roles.iter().zip(&networks).zip(&names) {
+        for ((((who, arch, optimizer), network), name), cut) in roles.iter().zip(&networks).zip(&names).zip(&cuts) {
             let cost = family.cost(arch)?;
             contestants.push(Contestant {
                 role: (*who).to_owned(),
@@ -454,7 +456,7 @@ impl<'a> Run<'a> {
                 params: cost.params,
                 macs: cost.macs,
                 optimizer: *optimizer,
-                inherit: heritage.map(|heritage| Inheritance { from: heritage.named(), name }),
+                inherit: heritage.map(|heritage| Inheritance { from: cut.as_ref().unwrap_or(heritage.named()), name }),
                 card: ModelCard::of(family, arch, &data.train.class_names, setting.statistics),
                 costs_no_search: *who == "largest",
             });

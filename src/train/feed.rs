@@ -1,15 +1,16 @@
-//! From a resident data set to batches: uploads once, then crops, flips, averages down and normalises on the device.
+//! From a resident data set to batches: uploads once, then crops, flips, averages down or makes larger, and normalises on the device.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::trainer::Setting;
 use crate::data::Images;
+use crate::data::resize::{Filter, Taps};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Recorder, Slab};
 use crate::graph::plan::{Instance, Plan};
 use crate::graph::store::{Contents, Store};
-use crate::graph::{Builder, Init, Op, Role, Shape};
+use crate::graph::{Builder, Graph, Init, Op, Role, Shape};
 use crate::philox::Stream;
 
 /// Purpose word of augmentation.
@@ -26,7 +27,7 @@ const NO_LABEL: u32 = 0xFFFF;
 pub struct Pick {
     /// Number of the image in the set; `None` fills up the batch.
     pub image: Option<usize>,
-    /// Shift to the right, in source pixels.
+    /// Shift to the right, in pixels of the images, or of what networks see where that is larger.
     pub dx: i8,
     /// Shift downwards.
     pub dy: i8,
@@ -40,7 +41,7 @@ pub struct Pick {
 /// edges is not there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hole {
-    /// Row of its centre: `side / 2` of its rows lie above. In source pixels, as the others.
+    /// Row of its centre: `side / 2` of its rows lie above. In the same pixels as shifts.
     pub row: u16,
     /// Column of its centre.
     pub column: u16,
@@ -96,6 +97,17 @@ impl Augmentation {
         Err(Error::invalid("--cutout", why))
     }
 
+    /// The same in pixels of what networks see, where these are larger than the images: then it is there that they are cropped. Beside it
+    /// stand the rows and columns that its pixels are of.
+    pub fn seen(self, sides: [usize; 2], input: [usize; 2]) -> (Self, [usize; 2]) {
+        if !is_larger(input, sides) {
+            return (self, sides);
+        }
+        let times = |pixels: u8, most: usize| (usize::from(pixels) * input[0] / sides[0].max(1)).min(most) as u8;
+        // Shifts are bytes with a sign.
+        (Augmentation { padding: times(self.padding, 127), cutout: times(self.cutout, 255), ..self }, input)
+    }
+
     /// A hole around a place of a picture of these rows and columns, each as likely as any other.
     fn hole(self, seed: u64, key: u64, sides: [usize; 2]) -> Hole {
         if self.cutout == 0 {
@@ -125,6 +137,11 @@ pub fn epoch(indices: &[usize], seed: u64, epoch: u64, augmentation: Option<(Aug
     order.into_iter().map(pick).collect()
 }
 
+/// Whether what networks see has more rows or columns than the images.
+fn is_larger(input: [usize; 2], sides: [usize; 2]) -> bool {
+    input[0] > sides[0] || input[1] > sides[1]
+}
+
 /// A data set on the device.
 #[derive(Clone)]
 pub struct Resident {
@@ -134,6 +151,8 @@ pub struct Resident {
     /// Rows, columns, channels.
     source: [usize; 3],
     classes: usize,
+    /// How images are made larger for networks that see more.
+    filter: Filter,
 }
 
 impl Resident {
@@ -158,7 +177,13 @@ impl Resident {
             gpu.write(&slab, 0, &padded)?;
             slabs.push(slab);
         }
-        Ok(Resident { slabs, per_slab, labels: Arc::new(images.labels.clone()), source, classes: images.classes })
+        let (labels, classes) = (Arc::new(images.labels.clone()), images.classes);
+        Ok(Resident { slabs, per_slab, labels, source, classes, filter: Filter::default() })
+    }
+
+    /// The same images, made larger by another filter.
+    pub fn with_filter(self, filter: Filter) -> Self {
+        Resident { filter, ..self }
     }
 
     /// Puts other pixels in place of these; labels stay.
@@ -200,15 +225,41 @@ impl Resident {
     }
 }
 
-/// Makes batches of a resident data set, for one or several networks that see their own images.
+/// Makes batches of a resident data set, for one or several networks that see their own images, each at its own size.
 pub struct Feed {
     gpu: Gpu,
     plan: Plan,
-    store: Store,
+    /// Where each copy's images and labels are.
+    stores: Vec<Store>,
     /// Which images each copy is made of.
     words: Vec<Store>,
     data: Resident,
     batch: usize,
+}
+
+/// The making of a batch of images of `input` size as a graph.
+fn gathering(data: &Resident, input: [usize; 3], batch: usize) -> Result<Graph> {
+    let ([h, w, c], [sh, sw, sc]) = (input, data.source);
+    if c != sc || h == 0 || w == 0 {
+        return Err(Error::shape("--image", format!("images of {sc} channels"), format!("{h}x{w} with {c}")));
+    }
+    let mut b = Builder::new();
+    let zero = Init::Constant(0.0);
+    let x = b.persistent(Role::Batch, "x", Shape::map(batch, h, w, c), zero, &[batch, c, h, w])?;
+    let labels = b.persistent(Role::Batch, "y", Shape::map(batch, 1, 1, 1), zero, &[batch])?;
+    let descriptors = b.persistent(Role::Hyper, "descriptors", Shape::Vectors { rows: batch, c: 4 }, zero, &[])?;
+    let moments = b.persistent(Role::Hyper, "statistics", Shape::Vectors { rows: 2, c }, zero, &[])?;
+    let taps = match is_larger([h, w], [sh, sw]) {
+        true => {
+            let [down, across] = [(sh, h), (sw, w)].map(|(from, to)| Taps::of(data.filter, from, to).width());
+            let shape = Shape::Vectors { rows: h + w, c: 2 + down.max(across) };
+            Some(b.persistent(Role::Hyper, "taps", shape, zero, &[])?)
+        }
+        false => None,
+    };
+    let all = b.persistent(Role::Data, "data", Shape::vector(4), zero, &[])?;
+    b.push(Op::Gather { data: all, batch: descriptors, taps, statistics: moments, x, labels, source: data.source });
+    Ok(b.finish())
 }
 
 impl Feed {
@@ -216,69 +267,79 @@ impl Feed {
     /// statistics.
     ///
     /// # Errors
-    /// If the channels differ, the input is larger than the images, or the device has no room.
+    /// If the channels differ, or the device has no room.
     pub fn new(setting: &Setting, input: [usize; 3], batch: usize, copies: usize) -> Result<Self> {
-        Ok(Self::beside(setting, input, batch, copies, vec![])?.0)
+        Ok(Self::beside(setting, &vec![input; copies], batch, vec![])?.0)
     }
 
-    /// The same, and stores for what else the host writes: side by side with the feed's own words, so that all goes to the
-    /// device in one write.
+    /// The same for a network of each of these sizes, and stores for what else the host writes: side by side with the feed's own words,
+    /// so that all goes to the device in one write.
     ///
     /// # Errors
     /// As [`Feed::new`].
     pub fn beside(
         setting: &Setting,
-        input: [usize; 3],
+        inputs: &[[usize; 3]],
         batch: usize,
-        copies: usize,
         others: Vec<Contents>,
     ) -> Result<(Self, Vec<Store>)> {
         let Setting { gpu, preset, data, statistics } = *setting;
-        let ([h, w, c], [sh, sw, sc]) = (input, data.source);
-        if c != sc || h > sh || w > sw || h == 0 || w == 0 {
-            return Err(Error::shape(
-                "--image",
-                format!("at most {sh}x{sw} with {sc} channels"),
-                format!("{h}x{w} with {c}"),
-            ));
+        // Networks that see images of one size share a graph.
+        let mut graphs: Vec<Arc<Graph>> = vec![];
+        for (copy, input) in inputs.iter().enumerate() {
+            let known = inputs[..copy].iter().position(|earlier| earlier == input);
+            graphs.push(match known {
+                Some(earlier) => graphs[earlier].clone(),
+                None => Arc::new(gathering(data, *input, batch)?),
+            });
         }
-        let mut b = Builder::new();
-        let zero = Init::Constant(0.0);
-        let x = b.persistent(Role::Batch, "x", Shape::map(batch, h, w, c), zero, &[batch, c, h, w])?;
-        let labels = b.persistent(Role::Batch, "y", Shape::map(batch, 1, 1, 1), zero, &[batch])?;
-        let descriptors = b.persistent(Role::Hyper, "descriptors", Shape::Vectors { rows: batch, c: 4 }, zero, &[])?;
-        let moments = b.persistent(Role::Hyper, "statistics", Shape::Vectors { rows: 2, c }, zero, &[])?;
-        let all = b.persistent(Role::Data, "data", Shape::vector(4), zero, &[])?;
-        b.push(Op::Gather { data: all, batch: descriptors, statistics: moments, x, labels, source: data.source });
-        let graph = Arc::new(b.finish());
-        let store = Store::new(gpu, Contents::of(&graph, &[Role::Batch])?, copies, "batches")?;
-        let mut contents = vec![Contents::of(&graph, &[Role::Hyper])?; copies];
+        let of = |role: Role| graphs.iter().map(|graph| Contents::of(graph, &[role])).collect::<Result<Vec<_>>>();
+        let stores = Store::packed(gpu, of(Role::Batch)?, "batches")?;
+        let mut contents = of(Role::Hyper)?;
         contents.extend(others);
         let mut words_of = Store::packed(gpu, contents, "the host's words")?;
-        let others = words_of.split_off(copies);
-        let resident = Store::of_slabs(Contents::of(&graph, &[Role::Data])?, data.slabs.clone());
-        let mut words = vec![0.0f32; 8 * c.div_ceil(4)];
-        for channel in 0..c {
-            words[channel] = statistics.mean[channel] as f32;
-            words[4 * c.div_ceil(4) + channel] = (1.0 / statistics.std[channel].max(1e-8)) as f32;
-        }
+        let others = words_of.split_off(inputs.len());
         let mut instances = vec![];
-        for (copy, own) in words_of.iter().enumerate() {
+        for (((graph, store), own), &[h, w, c]) in graphs.iter().zip(&stores).zip(&words_of).zip(inputs) {
+            let mut words = vec![0.0f32; 8 * c.div_ceil(4)];
+            for channel in 0..c {
+                words[channel] = statistics.mean[channel] as f32;
+                words[4 * c.div_ceil(4) + channel] = (1.0 / statistics.std[channel].max(1e-8)) as f32;
+            }
             own.write_words(gpu, 0, "statistics", bytemuck::cast_slice(&words))?;
+            let ([sh, sw, _], filter) = (data.source, data.filter);
+            if is_larger([h, w], [sh, sw]) {
+                let stride = own.entry("taps")?.shape.vec4s() * 4 / (h + w);
+                let words = [(sh, h), (sw, w)].map(|(from, to)| Taps::of(filter, from, to).words(stride));
+                own.write_words(gpu, 0, "taps", &words.concat())?;
+            }
+            let resident = Store::of_slabs(Contents::of(graph, &[Role::Data])?, data.slabs.clone());
             let bindings = BTreeMap::from([
-                (Role::Batch, (store.clone(), copy)),
+                (Role::Batch, (store.clone(), 0)),
                 (Role::Hyper, (own.clone(), 0)),
-                (Role::Data, (resident.clone(), 0)),
+                (Role::Data, (resident, 0)),
             ]);
             instances.push(Instance { graph: graph.clone(), bindings, path: vec![] });
         }
         let plan = Plan::compile(gpu, instances, preset)?;
-        Ok((Feed { gpu: gpu.clone(), plan, store, words: words_of, data: data.clone(), batch }, others))
+        Ok((Feed { gpu: gpu.clone(), plan, stores, words: words_of, data: data.clone(), batch }, others))
     }
 
-    /// Where the networks find their images and labels.
-    pub fn store(&self) -> &Store {
-        &self.store
+    /// Where network `copy` finds its images and labels.
+    ///
+    /// # Errors
+    /// If there is no such network.
+    pub fn store(&self, copy: usize) -> Result<&Store> {
+        self.stores.get(copy).ok_or_else(|| self.no_copy(copy))
+    }
+
+    fn no_copy(&self, copy: usize) -> Error {
+        Error::invalid("copy", format!("{copy} of {}", self.words.len()))
+    }
+
+    /// For how many networks there are batches.
+    pub fn copies(&self) -> usize {
+        self.words.len()
     }
 
     /// Images in a batch.
@@ -314,8 +375,8 @@ impl Feed {
             let (row, column, side) = (u32::from(row) << 16, u32::from(column) << 16, u32::from(side) << 8);
             words.extend([index as u32, label | row, packed, slab as u32 | side | column]);
         }
-        let none = || Error::invalid("copy", format!("{copy} of {}", self.words.len()));
-        self.words.get(copy).ok_or_else(none)?.write_words(&self.gpu, 0, "descriptors", &words)
+        let own = self.words.get(copy).ok_or_else(|| self.no_copy(copy))?;
+        own.write_words(&self.gpu, 0, "descriptors", &words)
     }
 
     /// Records the making of the batches.

@@ -8,6 +8,7 @@ use super::trainer::{Recipe, Setting, Trainer};
 use crate::error::{Error, Result};
 use crate::graph::Role;
 use crate::graph::store::Store;
+use crate::nn::classifier;
 use crate::nn::space::{Family, Supernet};
 use crate::nn::tensors::{Named, fresh, to_bytes};
 use crate::philox::Stream;
@@ -22,8 +23,8 @@ const SEED: &str = "altiplano.seed";
 
 /// A trained supernet: what candidates inherit from.
 pub struct Heritage {
-    model: Box<dyn Supernet>,
-    stores: Stores,
+    /// The supernet and its weights on the device, if its networks are paths.
+    paths: Option<(Box<dyn Supernet>, Stores)>,
     /// The weights on the host.
     named: Named,
     /// Those with which training began, if they are known.
@@ -31,17 +32,15 @@ pub struct Heritage {
 }
 
 impl Heritage {
-    /// The supernet.
-    pub fn model(&self) -> &dyn Supernet {
-        &*self.model
-    }
-
-    /// Its weights on the device.
+    /// The supernet and its weights on the device.
     ///
     /// # Errors
-    /// If it has none.
-    pub fn store(&self) -> Result<&Store> {
-        self.stores.of(Role::Weights)
+    /// If its networks are no paths, but cut out of it.
+    pub fn paths(&self) -> Result<(&dyn Supernet, &Store)> {
+        let none =
+            || Error::invalid("--supernet", "its networks are cut out of it, so that they cannot share its weights");
+        let (model, stores) = self.paths.as_ref().ok_or_else(none)?;
+        Ok((&**model, stores.of(Role::Weights)?))
     }
 
     /// Its weights and statistics.
@@ -56,7 +55,23 @@ impl Heritage {
 
     /// What it calls a weight of an architecture's network.
     pub fn source(&self, name: &str, arch: &Arch) -> Option<String> {
-        self.model.source(name, arch)
+        self.paths.as_ref().and_then(|(model, _)| model.source(name, arch))
+    }
+
+    /// The weights of an architecture's network, where they are cut out of the supernet's; without the classifier if it is one of
+    /// other classes.
+    ///
+    /// # Errors
+    /// If the network cannot be built, or the supernet lacks a part of it.
+    pub fn cut(&self, family: &Family, arch: &Arch) -> Result<Option<Named>> {
+        let Some(mut own) = family.cut(&self.named, arch)? else { return Ok(None) };
+        let model = family.network(arch)?;
+        let layer = classifier(&*model)?.unwrap_or_default();
+        let classes = self.named.get(&format!("{layer}.weight")).and_then(|rows| rows.dims.first());
+        if classes != Some(&model.classes()) {
+            own.retain(|name, _| name.rsplit_once('.').is_none_or(|(of, _)| of != layer));
+        }
+        Ok(Some(own))
     }
 }
 
@@ -103,6 +118,9 @@ pub fn train(
     observer: &mut Observer,
 ) -> Result<Heritage> {
     let &SupernetJob { recipe, images, seed, given, keep_every } = job;
+    if let Some(given) = given.filter(|given| family.is_cut_from(&given.named)) {
+        return Ok(Heritage { paths: None, named: given.named.clone(), before: None });
+    }
     let model = family.needs_supernet()?;
     // Weights that are given take no step.
     let recipe = &Recipe { paths: if given.is_some() { 1 } else { recipe.paths }, ..recipe.clone() };
@@ -132,7 +150,7 @@ pub fn train(
     let begun = given.map_or(Some(seed), |given| given.seed);
     let contents = stores.of(Role::Weights)?.contents();
     let before = begun.map(|seed| fresh(contents, seed));
-    Ok(Heritage { stores: stores.only(&[Role::Weights]), model, named, before })
+    Ok(Heritage { paths: Some((model, stores.only(&[Role::Weights]))), named, before })
 }
 
 /// The random paths of a step, one behind the other: each is a function of the seed and its number among all.

@@ -85,8 +85,8 @@ pub struct Trainer<'a> {
     setting: Setting<'a>,
     recipe: Recipe,
     indices: Vec<usize>,
-    /// Seeds of the batches, each once.
-    seeds: Vec<u64>,
+    /// Seeds of the batches, and rows, columns and channels of their images, each pair once.
+    views: Vec<(u64, [usize; 3])>,
     /// Which of these each network sees.
     batches: Vec<usize>,
     plan: Plan,
@@ -132,7 +132,7 @@ impl<'a> Trainer<'a> {
         Self::of(setting, &seeds.iter().enumerate().map(member).collect::<Vec<_>>(), recipe, indices)
     }
 
-    /// Fresh networks, which may differ but see images of the same size.
+    /// Fresh networks, which may differ, also in the size of the images that they see.
     ///
     /// # Errors
     /// If the recipe cannot be used or the device has no room.
@@ -141,9 +141,9 @@ impl<'a> Trainer<'a> {
         let options = recipe.options();
         recipe.augmentation.map_or(Ok(()), |augmentation| augmentation.check(setting.data.sides()))?;
         let first = members.first().ok_or_else(|| Error::invalid("training", "there is no network to train"))?;
-        let input = first.model.input();
-        if let Some(other) = members.iter().map(|m| m.model.input()).find(|other| *other != input) {
-            return Err(Error::shape("networks that train side by side", format!("{input:?}"), format!("{other:?}")));
+        let channels = first.model.input()[2];
+        if let Some(other) = members.iter().map(|m| m.model.input()[2]).find(|other| *other != channels) {
+            return Err(Error::shape("networks that train side by side", format!("{channels} channels"), other));
         }
         let graphs = graphs(members, &options)?;
         let Setting { gpu, preset, statistics, .. } = setting;
@@ -152,23 +152,26 @@ impl<'a> Trainer<'a> {
                 Plan::announce(gpu, &self::graphs(members, &StepOptions { batch, ..options })?, preset)
             }));
         }
-        let mut seeds: Vec<u64> = vec![];
+        // Networks of one seed and size see the same batches.
+        let mut views: Vec<(u64, [usize; 3])> = vec![];
         let mut batches = vec![];
         for member in members {
-            let known = seeds.iter().position(|&seed| seed == member.seed);
-            batches.push(known.unwrap_or(seeds.len()));
-            seeds.extend(known.is_none().then_some(member.seed));
+            let own = (member.seed, member.model.input());
+            let known = views.iter().position(|view| *view == own);
+            batches.push(known.unwrap_or(views.len()));
+            views.extend(known.is_none().then_some(own));
         }
         let words = graphs.iter().map(|graph| Contents::of(graph, &[Role::Hyper])).collect::<Result<_>>()?;
-        let (feed, words) = Feed::beside(&setting, input, recipe.batch, seeds.len(), words)?;
-        let stores: Vec<Stores> = Stores::packed(gpu, &graphs, &[Role::Batch, Role::Hyper])?
-            .into_iter()
-            .zip(words)
-            .map(|(stores, words)| stores.with(Role::Batch, feed.store().clone()).with(Role::Hyper, words))
-            .collect();
+        let inputs: Vec<[usize; 3]> = views.iter().map(|(_, input)| *input).collect();
+        let (feed, words) = Feed::beside(&setting, &inputs, recipe.batch, words)?;
+        let mut stores = vec![];
+        let packed = Stores::packed(gpu, &graphs, &[Role::Batch, Role::Hyper])?;
+        for ((own, words), &batch) in packed.into_iter().zip(words).zip(&batches) {
+            stores.push(own.with(Role::Batch, feed.store(batch)?.clone()).with(Role::Hyper, words));
+        }
         let instance = |(i, member): (usize, &Member)| Instance {
             graph: graphs[i].clone(),
-            bindings: stores[i].bindings(batches[i]),
+            bindings: stores[i].bindings(0),
             path: if member.path.is_empty() { vec![0; graphs[i].choices.len()] } else { member.path.clone() },
         };
         let plan = Plan::compile(gpu, members.iter().enumerate().map(instance).collect(), preset)?;
@@ -181,7 +184,7 @@ impl<'a> Trainer<'a> {
             setting,
             recipe: recipe.clone(),
             indices: indices.to_vec(),
-            seeds,
+            views,
             batches,
             plan,
             feed,
@@ -268,9 +271,11 @@ impl<'a> Trainer<'a> {
         let (number, within) = (self.step / per_epoch, self.step % per_epoch);
         if within == 0 || self.order.is_empty() {
             let sides = self.setting.data.sides();
-            let augmentation = self.recipe.augmentation.map(|augmentation| (augmentation, sides));
-            let order = |&seed: &u64| epoch(&self.indices, seed, number as u64, augmentation);
-            self.order = self.seeds.iter().map(order).collect();
+            let order = |&(seed, [rows, columns, _]): &(u64, [usize; 3])| {
+                let augmentation = self.recipe.augmentation.map(|own| own.seen(sides, [rows, columns]));
+                epoch(&self.indices, seed, number as u64, augmentation)
+            };
+            self.order = self.views.iter().map(order).collect();
         }
         let rates = self.recipe.rates(self.step, per_epoch);
         let batch = self.recipe.batch;
@@ -278,9 +283,10 @@ impl<'a> Trainer<'a> {
             self.feed.set(copy, &order[within * batch..(within + 1) * batch])?;
         }
         for (stores, &batch) in self.stores.iter().zip(&self.batches) {
-            stores.set_rates(0, &Rates { seed: self.seeds[batch], ..rates })?;
+            let (seed, _) = self.views[batch];
+            stores.set_rates(0, &Rates { seed, ..rates })?;
             if let Some(Adversarial { eps, step, .. }) = self.recipe.adversarial {
-                let words = self.ball.words(eps, step, self.seeds[batch], Some(self.step as u32));
+                let words = self.ball.words(eps, step, seed, Some(self.step as u32));
                 stores.set_attack(0, &words)?;
             }
         }

@@ -169,7 +169,7 @@ fn invariants() {
         |attack: Attack| Attacker::new(&setting, &model, 32, std::slice::from_ref(&subject), attack, 1).unwrap();
     let run = |attack: Attack| -> Attacked { attacker(attack).run_wait(&some, &mut |_, _| Ok(())).unwrap()[0] };
     let pass = graph(&model, 32, Statistics::Running).unwrap();
-    let forward = Forward::new(&setting, [8, 8, 1], 32, &pass, std::slice::from_ref(&subject)).unwrap();
+    let forward = Forward::new(&setting, 32, &pass, std::slice::from_ref(&subject)).unwrap();
     let clean = forward.evaluate_wait(&some).unwrap()[0];
     assert!(clean.accuracy > 0.6, "{}", clean.accuracy);
     println!("clean: {clean:?}");
@@ -221,14 +221,9 @@ fn invariants() {
     let jumping = run(Attack { step: eps, ..Attack::pgd(eps, 7) });
     assert!(jumping.worst_loss > jumping.last.loss && jumping.accuracy <= jumping.last.accuracy, "{jumping:?}");
     // An image that is wrong as it is never counts as robust, though noise may turn it right.
-    let one_by_one = Forward::new(
-        &setting,
-        [8, 8, 1],
-        1,
-        &graph(&model, 1, Statistics::Running).unwrap(),
-        std::slice::from_ref(&subject),
-    )
-    .unwrap();
+    let one_by_one =
+        Forward::new(&setting, 1, &graph(&model, 1, Statistics::Running).unwrap(), std::slice::from_ref(&subject))
+            .unwrap();
     let wrong: Vec<usize> = (0..400).filter(|&i| one_by_one.evaluate_wait(&[i]).unwrap()[0].accuracy == 0.0).collect();
     let noise = Attack { step: 0.0, ..Attack::pgd(0.5, 1) };
     let result = attacker(noise).run_wait(&wrong, &mut |_, _| Ok(())).unwrap()[0];

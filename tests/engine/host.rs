@@ -118,7 +118,7 @@ fn a_batch_of_an_evaluation_is_one_write_and_all_scores_one_read_back() {
     let subjects: Vec<Subject> = (0..NETWORKS).map(subject).collect();
     let pass = |update| {
         let graphs: Vec<_> = models.iter().map(|model| graph(model, BATCH, update).unwrap()).collect();
-        Forward::of(&setting, [8, 8, 1], BATCH, &graphs, &subjects).unwrap()
+        Forward::of(&setting, BATCH, &graphs, &subjects).unwrap()
     };
     let recalibration = pass(Statistics::Batch { update: true });
     let batches: Vec<Vec<Pick>> = (0..3).map(|i| (BATCH * i..BATCH * (i + 1)).map(Pick::plain).collect()).collect();

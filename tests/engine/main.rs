@@ -10,4 +10,5 @@ mod host;
 mod kernels;
 mod paths;
 mod planner;
+mod resized;
 mod sharpness;

@@ -29,6 +29,12 @@ fn darts() -> Space {
     Space { program: env!("CARGO_BIN_EXE_altiplano").into(), args }
 }
 
+/// Of two resolutions. It trains no supernet here.
+fn elastic() -> Space {
+    let args = &["--space", "mobilenet-v3", "--build", "width=0.1,smallest=8", "--image", "12x12"];
+    Space { program: env!("CARGO_BIN_EXE_altiplano").into(), args }
+}
+
 /// Settings with which a search of a method takes seconds, and its arms.
 const METHODS: [(&str, &str); 4] = [
     (
@@ -75,11 +81,16 @@ fn left(folder: &Path, run: &str) -> (Vec<Vec<u8>>, Value) {
 /// The one body of all of these tests.
 fn killed(space: &Space, method: &str) {
     // Their networks have so many kernels that processors spend minutes on compiling them.
-    if space.args.contains(&"darts") && !long() {
+    let many = ["darts", "mobilenet-v3"].iter().any(|name| space.args.contains(name));
+    if many && !long() {
         println!("in the long form alone");
         return;
     }
     let (_, settings) = METHODS.into_iter().find(|(name, _)| *name == method).unwrap();
+    let settings = match space.args.contains(&"mobilenet-v3") {
+        true => settings.replace("supernet.epochs = 3\n", ""),
+        false => settings.to_owned(),
+    };
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let finals = "[training]\nepochs = 2\n[finals.noise]\ndraws = 2\n";
@@ -142,4 +153,5 @@ cells! {
     nas_bench_201 { genas, random, croze, flatnas }
     own { genas, random, croze, flatnas }
     darts { genas, random, croze, flatnas }
+    elastic { croze, flatnas }
 }

@@ -9,6 +9,8 @@ mod program;
 #[cfg(feature = "cli")]
 mod compare;
 #[cfg(feature = "cli")]
+mod elastic;
+#[cfg(feature = "cli")]
 mod fitness;
 #[cfg(feature = "cli")]
 mod flatnas;

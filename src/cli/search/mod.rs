@@ -275,8 +275,16 @@ fn given(config: &SearchConfig, family: &Family) -> Result<Given> {
 
 /// A supernet's file, whose tensors must be this one's.
 pub(super) fn given_supernet(path: &Path, family: &Family) -> Result<supernet::Given> {
-    let graph = graph(&*family.needs_supernet()?, 1, Statistics::Running)?;
     let weights = Weights::read(path)?;
+    if family.is_cut_from(&weights.named) {
+        // Between these two lies every network.
+        let largest = family.genes().iter().map(|gene| gene.options - 1).collect();
+        for arch in [family.smallest(), largest] {
+            family.cut(&weights.named, &arch).map_err(|error| Error::file(path, None, error.to_string()))?;
+        }
+        return Ok(supernet::Given::new(weights.named, &weights.metadata));
+    }
+    let graph = graph(&*family.needs_supernet()?, 1, Statistics::Running)?;
     let named = weights.whole(&graph)?;
     let wanted = Contents::of(&graph, &[Role::Weights, Role::Running])?.entries;
     if let Some((name, entry)) = wanted.iter().find(|(name, entry)| named[*name].dims != entry.info.dims) {

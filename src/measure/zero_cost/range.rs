@@ -310,6 +310,18 @@ mod tests {
         layers.linear("top", pooled, 3).unwrap()
     }
 
+    /// The network's values in f64, on images near 1.
+    fn run(graph: &Graph, x: TensorId, weights: &Named) -> Memory {
+        let mut memory = Memory::new(graph);
+        for (id, info) in graph.persistent(Role::Weights) {
+            let values = crate::nn::tensors::to_logical(graph.shape(id), &weights[&info.name].data);
+            memory.set(id, values.into_iter().map(f64::from).collect()).unwrap();
+        }
+        memory.set(x, (0..graph.shape(x).len()).map(|i| 0.1 + (i % 7) as f64 / 7.0).collect()).unwrap();
+        reference::run(graph, &[], &mut memory).unwrap();
+        memory
+    }
+
     #[test]
     fn division_keeps_logits_and_brings_values_into_range() {
         let mut layers = Layers::new(Statistics::Batch { update: false }).unwrap();
@@ -325,19 +337,9 @@ mod tests {
             values.data.iter_mut().for_each(|w| *w = w.abs() * grown);
         }
         let divided = scaling.settle(&|name| weights.get(name).map(Size::of));
-        let run = |weights: &Named| {
-            let mut memory = Memory::new(&graph);
-            for (id, info) in graph.persistent(Role::Weights) {
-                let values = crate::nn::tensors::to_logical(graph.shape(id), &weights[&info.name].data);
-                memory.set(id, values.into_iter().map(f64::from).collect()).unwrap();
-            }
-            memory.set(x, (0..graph.shape(x).len()).map(|i| 0.1 + (i % 7) as f64 / 7.0).collect()).unwrap();
-            reference::run(&graph, &[], &mut memory).unwrap();
-            memory
-        };
-        let before = run(&weights);
+        let before = run(&graph, x, &weights);
         divided.apply(&mut weights);
-        let after = run(&weights);
+        let after = run(&graph, x, &weights);
         let whole = before.get(logits).iter().zip(after.get(logits));
         let factor = 2f64.powi(divided.logits);
         assert!(divided.logits > 60, "{divided:?}");
@@ -349,6 +351,49 @@ mod tests {
             let largest = after.get(id).iter().fold(0.0, |most: f64, v| most.max(v.abs()));
             // A skip beside two layers of such gains: the class spans more than a hundred bits without.
             assert!(largest < 2f64.powi(64), "{id:?}: {largest}");
+        }
+    }
+
+    /// A cell's two inputs are of one class, since its nodes sum what comes of both; the one before last may be smaller by more powers of two
+    /// than f32 has. What the cell reads of it first must not decide alone.
+    #[test]
+    fn classes_that_span_more_than_a_number_lie_in_its_middle() {
+        let mut layers = Layers::new(Statistics::Batch { update: false }).unwrap();
+        layers.norms = Norms::Bare;
+        let one = Geometry::square(1, 1, 0);
+        let (x, _) = layers.batch(2, [2, 2, 3]).unwrap();
+        let stem = layers.conv("stem", x, 4, one).unwrap();
+        let mut far = stem;
+        for number in 0..4 {
+            far = layers.conv(&format!("far.{number}"), far, 4, one).unwrap();
+        }
+        let near = layers.conv("near", stem, 4, one).unwrap();
+        let first = layers.conv("first", near, 4, one).unwrap();
+        let terms = [first, near, far].map(|tensor| layers.builder.term(tensor.into())).to_vec();
+        let node = layers.builder.sum(layers.builder.shape(near), terms);
+        let logits = layers.conv("last", node, 3, one).unwrap();
+        let graph = layers.builder.finish();
+        let contents = crate::graph::store::Contents::of(&graph, &[Role::Weights]).unwrap();
+        let mut weights = crate::nn::tensors::fresh(&contents, 3);
+        for (name, values) in &mut weights {
+            let grown = if name.starts_with("far") { 1e12 } else { 1.0 };
+            values.data.iter_mut().for_each(|w| *w = w.abs() * grown);
+        }
+        let before = run(&graph, x, &weights);
+        assert!(before.get(node)[0] > 2f64.powi(150) * before.get(near)[0]);
+        let divided = Scaling::of(&graph, x, logits).settle(&|name| weights.get(name).map(Size::of));
+        divided.apply(&mut weights);
+        assert!(
+            weights.values().flat_map(|values| &values.data).all(|w| w.is_finite() && w.is_normal()),
+            "{divided:?}"
+        );
+        let after = run(&graph, x, &weights);
+        for (before, after) in before.get(logits).iter().zip(after.get(logits)) {
+            assert!((2f64.powi(divided.logits) * after / before - 1.0).abs() < 1e-6, "{before} {after}");
+        }
+        for id in graph.ids().filter(|id| graph.tensor(*id).persistent.is_none()) {
+            let values = after.get(id).iter().filter(|value| **value != 0.0);
+            assert!(values.clone().count() > 0 && values.clone().all(|v| (-110.0..110.0).contains(&v.abs().log2())));
         }
     }
 

@@ -10,7 +10,7 @@ use super::left::Left;
 use super::passes::{Compiled, Given, Look, Wanted, changed};
 use super::range::Divided;
 use super::{LOWEST, Proxy, swap};
-use crate::data::Images;
+use crate::data::{ChannelStatistics, Images};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::graph::store::Store;
@@ -421,35 +421,47 @@ fn each(
     looks.par_iter().zip(scores).enumerate().try_for_each(|(network, (look, scores))| then(network, look, scores))
 }
 
-/// A batch of `count` training images in random order, normalised and averaged down to `input` (rows, columns, channels), and the
-/// range of normalised pixels per channel.
-///
-/// # Errors
-/// If there are fewer images, or the device fails.
-pub fn batch_of(
-    gpu: &Gpu,
-    preset: Preset,
-    images: &Images,
-    input: [usize; 3],
-    count: usize,
-    seed: u64,
-) -> Result<(Named, Vec<[f32; 2]>)> {
-    if count == 0 || count > images.len() {
-        return Err(Error::invalid("--batch-size", format!("{count} of {} training images", images.len())));
+/// Training images in random order, of which batches at any size are made.
+#[derive(Clone, Debug)]
+pub struct Drawn {
+    images: Images,
+    statistics: ChannelStatistics,
+}
+
+impl Drawn {
+    /// The first `count`.
+    ///
+    /// # Errors
+    /// If there are fewer.
+    pub fn new(images: &Images, count: usize, seed: u64) -> Result<Self> {
+        if count == 0 || count > images.len() {
+            return Err(Error::invalid("--batch-size", format!("{count} of {} training images", images.len())));
+        }
+        let mut order: Vec<usize> = (0..images.len()).collect();
+        Stream::new(seed, IMAGES_PURPOSE, 0).shuffle(&mut order);
+        Ok(Drawn { images: images.select(&order[..count]), statistics: images.channel_statistics() })
     }
-    let mut order: Vec<usize> = (0..images.len()).collect();
-    Stream::new(seed, IMAGES_PURPOSE, 0).shuffle(&mut order);
-    let resident = Resident::new(gpu, &images.select(&order[..count]))?;
-    let statistics = images.channel_statistics();
-    let setting = Setting { gpu, preset, data: &resident, statistics: &statistics };
-    let feed = Feed::new(&setting, input, count, 1)?;
-    feed.set(0, &(0..count).map(Pick::plain).collect::<Vec<_>>())?;
-    let mut recorder = gpu.record();
-    feed.record(&mut recorder);
-    recorder.submit();
-    let named = download_wait(gpu, feed.store(), 0)?;
-    let limits = |(mean, std): (&f64, &f64)| [0.0, 1.0].map(|pixel: f64| ((pixel - mean) / std) as f32);
-    Ok((named, statistics.mean.iter().zip(&statistics.std).map(limits).collect()))
+
+    /// The batch of them at a size (rows, columns, channels), normalised.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn batch_wait(&self, gpu: &Gpu, preset: Preset, input: [usize; 3]) -> Result<Named> {
+        let (resident, count) = (Resident::new(gpu, &self.images)?, self.images.len());
+        let setting = Setting { gpu, preset, data: &resident, statistics: &self.statistics };
+        let feed = Feed::new(&setting, input, count, 1)?;
+        feed.set(0, &(0..count).map(Pick::plain).collect::<Vec<_>>())?;
+        let mut recorder = gpu.record();
+        feed.record(&mut recorder);
+        recorder.submit();
+        download_wait(gpu, feed.store(0)?, 0)
+    }
+
+    /// Lowest and highest value of normalised pixels, per channel.
+    pub fn range(&self) -> Vec<[f32; 2]> {
+        let limits = |(mean, std): (&f64, &f64)| [0.0, 1.0].map(|pixel: f64| ((pixel - mean) / std) as f32);
+        self.statistics.mean.iter().zip(&self.statistics.std).map(limits).collect()
+    }
 }
 
 fn tensor<'a>(weights: &'a Weights, layer: &str) -> Result<&'a Laid> {

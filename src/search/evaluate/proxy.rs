@@ -1,12 +1,16 @@
 //! Candidates scored untrained by a zero-cost proxy.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Evaluator, Ground};
 use crate::error::{Error, Result};
-use crate::measure::zero_cost::score::{DRAWS, Scorer, batch_of};
+use crate::measure::zero_cost::score::{DRAWS, Drawn, Scorer};
 use crate::measure::zero_cost::{LOWEST, Proxy};
 use crate::nn::bank::Bank;
+use crate::nn::space::Build;
 use crate::search::objectives::Measures;
 use crate::search::study::Job;
 use crate::space::Arch;
@@ -42,6 +46,10 @@ impl ProxyOptions {
 /// Scores candidates.
 pub struct ByProxy {
     scorer: Scorer,
+    /// The images of its batch, for networks that see them at another size.
+    drawn: Drawn,
+    /// Scorers for these, by size.
+    others: BTreeMap<[usize; 3], Scorer>,
     proxy: Proxy,
 }
 
@@ -53,7 +61,8 @@ impl ByProxy {
     pub fn open(options: &ProxyOptions, ground: Ground) -> Result<Self> {
         let Ground { setting, family, data, seed, .. } = ground;
         let input = family.build.input();
-        let (batch, range) = batch_of(setting.gpu, setting.preset, &data.train, input, options.scored_batch, seed)?;
+        let drawn = Drawn::new(&data.train, options.scored_batch, seed)?;
+        let batch = drawn.batch_wait(setting.gpu, setting.preset, input)?;
         let scorer = Scorer {
             gpu: setting.gpu.clone(),
             preset: setting.preset,
@@ -61,12 +70,27 @@ impl ByProxy {
             seed,
             batch,
             weights: Bank::fresh(seed),
-            range,
+            range: drawn.range(),
             draws: (0..DRAWS).map(|draw| Bank::normal(seed, draw)).collect(),
             zen: None,
         };
         scorer.check(&[options.proxy])?;
-        Ok(ByProxy { scorer, proxy: options.proxy })
+        Ok(ByProxy { scorer, drawn, others: BTreeMap::new(), proxy: options.proxy })
+    }
+
+    /// The scorer of networks that see images of a size.
+    fn of_size(&mut self, input: [usize; 3]) -> Result<&Scorer> {
+        if input == self.scorer.family.build.input() {
+            return Ok(&self.scorer);
+        }
+        if let Entry::Vacant(free) = self.others.entry(input) {
+            let Scorer { gpu, preset, family, .. } = &self.scorer;
+            let [height, width, _] = input;
+            let family = family.rebuilt(&Build { image: [height, width], ..family.build.clone() })?;
+            let batch = self.drawn.batch_wait(gpu, *preset, input)?;
+            free.insert(Scorer { family, batch, ..self.scorer.clone() });
+        }
+        Ok(&self.others[&input])
     }
 }
 
@@ -76,12 +100,21 @@ impl Evaluator for ByProxy {
     }
 
     fn evaluate(&mut self, jobs: &[Job], _between: &mut dyn FnMut(f64) -> Result<()>) -> Result<Vec<Measures>> {
-        let archs: Vec<Arch> = jobs.iter().map(|job| job.arch.clone()).collect();
-        let scores = self.scorer.score(&archs, &[self.proxy])?;
-        let score = |scores: crate::measure::zero_cost::score::Scores| {
-            let score = scores.get(&self.proxy).copied().unwrap_or(LOWEST);
-            Measures::from([(self.proxy.name().to_owned(), score)])
-        };
-        Ok(scores.into_iter().map(score).collect())
+        let mut by_size: BTreeMap<[usize; 3], Vec<usize>> = BTreeMap::new();
+        for (place, job) in jobs.iter().enumerate() {
+            by_size.entry(self.scorer.family.network(&job.arch)?.input()).or_default().push(place);
+        }
+        let (mut measures, proxy) = (vec![Measures::new(); jobs.len()], self.proxy);
+        for (input, places) in by_size {
+            let names: Vec<String> = places.iter().map(|&place| self.scorer.family.show(&jobs[place].arch)).collect();
+            let scorer = self.of_size(input)?;
+            // Genes of a resolution count from the smallest of a family.
+            let archs = names.iter().map(|name| scorer.family.parse(name)).collect::<Result<Vec<Arch>>>()?;
+            for (place, scores) in places.into_iter().zip(scorer.score(&archs, &[proxy])?) {
+                let score = scores.get(&proxy).copied().unwrap_or(LOWEST);
+                measures[place] = Measures::from([(proxy.name().to_owned(), score)]);
+            }
+        }
+        Ok(measures)
     }
 }

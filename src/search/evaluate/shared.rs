@@ -96,8 +96,8 @@ impl<'a> Shared<'a> {
             flatness: options.flatness.clone(),
             seed,
         };
-        let supernet = heritage.model();
-        let mut population = Population::new(setting, supernet, heritage.store()?, population)?;
+        let (supernet, store) = heritage.paths()?;
+        let mut population = Population::new(setting, supernet, store, population)?;
         if let Some(bytes) = folder.read_checkpoint(FOUND)? {
             let broken = |e: serde_json::Error| Error::invalid("checkpoint", format!("{FOUND}: {e}"));
             population.set_sigmas(serde_json::from_slice(&bytes).map_err(broken)?);

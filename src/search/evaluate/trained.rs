@@ -115,8 +115,13 @@ impl Trained<'_> {
         let mut trainer = Trainer::of(setting.clone(), &members, &self.options.training, training)?.forgiving();
         let name = |arch| move |own: &str| supernet.and_then(|heritage: &Heritage| heritage.source(own, arch));
         let names: Vec<_> = jobs.iter().map(|job| name(&job.arch)).collect();
-        let heir = |name| supernet.map(|heritage| Inheritance { from: heritage.named(), name });
-        let heirs = names.iter().enumerate().filter_map(|(network, name)| Some((network, heir(name)?)));
+        let cut = |job: &Job| supernet.map_or(Ok(None), |heritage| heritage.cut(family, &job.arch));
+        let cuts = jobs.iter().map(cut).collect::<Result<Vec<_>>>()?;
+        let from = |network: usize| Some(cuts[network].as_ref().unwrap_or(supernet?.named()));
+        let heirs = names
+            .iter()
+            .enumerate()
+            .filter_map(|(network, name)| Some((network, Inheritance { from: from(network)?, name })));
         let recalibration = self.options.recalibration(training, seed);
         inherit(setting, &trainer, &models, &heirs.collect::<Vec<_>>(), &recalibration)?;
         // What is saved belongs to these candidates alone, until they are measured.

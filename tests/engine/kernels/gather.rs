@@ -132,7 +132,7 @@ fn check_order(
     for (tensor, name) in [(batch, "batch"), (statistics, "statistics"), (x, "x"), (labels, "labels")] {
         builder.probe(tensor, name);
     }
-    builder.push(Op::Gather { data, batch, statistics, x, labels, source });
+    builder.push(Op::Gather { data, batch, taps: None, statistics, x, labels, source });
     let graph = Arc::new(builder.finish());
     let store = Store::of_slabs(Contents::of(&graph, &[Role::Data]).unwrap(), slabs);
     let bindings = BTreeMap::from([(Role::Data, (store, 0))]);

@@ -27,6 +27,10 @@ pub fn cases() -> Vec<Case> {
             swished_norm_grad(shape, i),
             gated(shape, i),
             gate_grad(shape, i),
+            product(shape, i),
+            bend(shape, i),
+            bend_of_norm(shape, i),
+            weighted(shape, i),
             channel_sum(shape, i),
             global(shape, i),
         ]);
@@ -214,6 +218,48 @@ fn gate_grad(shape: Shape, i: usize) -> Case {
     let y = case.output(shape, Bound::Sum(2));
     case.push(Op::Combine { terms: vec![Term::new(a, TermKind::GateGrad { gates })], y });
     case.inexact().dense(0.2)
+}
+
+fn product(shape: Shape, i: usize) -> Case {
+    let mut case = Case::new(format!("product {i}"));
+    let a = case.shared(shape, Fill::Numbers);
+    let b = case.input(shape, Fill::Numbers);
+    let y = case.output(shape, Bound::Sum(1));
+    case.push(Op::Combine { terms: vec![Term::new(a, TermKind::Product { b })], y });
+    case
+}
+
+fn bend(shape: Shape, i: usize) -> Case {
+    let mut case = Case::new(format!("hard swish's bend {i}"));
+    let a = case.shared(shape, Fill::Numbers);
+    let x = case.input(shape, Fill::Numbers);
+    case.sized(itself);
+    let y = case.output(shape, Bound::Sum(2));
+    case.push(Op::Combine { terms: vec![Term::new(a, TermKind::HardSwishBend { x, coefficients: None })], y });
+    case.inexact().dense(0.2)
+}
+
+fn bend_of_norm(shape: Shape, i: usize) -> Case {
+    let mut case = Case::new(format!("bend of a norm's hard swish {i}"));
+    let a = case.shared(shape, Fill::Numbers);
+    let x = case.input(shape, Fill::Numbers);
+    case.sized(itself);
+    let coefficients = case.input(Shape::Vectors { rows: 4, c: shape.channels() }, Fill::Numbers);
+    case.sized(itself);
+    let y = case.output(shape, Bound::Sum(2));
+    let kind = TermKind::HardSwishBend { x, coefficients: Some(coefficients) };
+    case.push(Op::Combine { terms: vec![Term::new(a, kind)], y });
+    case.inexact().dense(0.1)
+}
+
+fn weighted(shape: Shape, i: usize) -> Case {
+    let [n, _, _, c] = shape.nhwc();
+    let mut case = Case::new(format!("weighted channels of images {i}"));
+    let a = case.shared(shape, Fill::Numbers);
+    let factors = case.input(Shape::map(n, 1, 1, c), Fill::Numbers);
+    let y = case.output(shape, Bound::Sum(1));
+    case.push(Op::Combine { terms: vec![Term::new(a, TermKind::Weighted { factors })], y });
+    case
 }
 
 /// Maps side by side: channels that begin amid a block, in a sum of several classes, and beyond either end.

@@ -1,0 +1,141 @@
+//! Networks that see images larger than they are, each at its own size.
+
+use altiplano::data::resize::{Filter, resize};
+use altiplano::data::{ChannelStatistics, Images, load};
+use altiplano::graph::{Role, Statistics};
+use altiplano::measure::forward::{Forward, Subject, graph};
+use altiplano::nn::Model;
+use altiplano::nn::space::{Build, Options, Registry};
+use altiplano::nn::tensors::download_wait;
+use altiplano::philox::Stream;
+use altiplano::train::feed::{Augmentation, Feed, Hole, Pick, Resident};
+use altiplano::train::step::Optimizer;
+use altiplano::train::trainer::{Member, Recipe, Setting, Trainer};
+
+use crate::common;
+
+/// Random pictures.
+fn pictures([height, width, channels]: [usize; 3], count: usize) -> Images {
+    let mut stream = Stream::new(5, 1, 0);
+    let pixels = (0..count * height * width * channels).map(|_| stream.below(256) as u8).collect();
+    let class_names = vec!["a".to_owned(), "b".to_owned()];
+    Images { height, width, channels, classes: 2, class_names, pixels, labels: vec![1; count] }
+}
+
+/// The byte that a network sees of a picture at its size, through shift, flip and hole; none in the hole.
+fn seen(picture: &[u8], [h, w, c]: [usize; 3], pick: &Pick, [row, column, channel]: [usize; 3]) -> Option<u8> {
+    let Hole { row: hole_row, column: hole_column, side } = pick.hole;
+    let side = usize::from(side);
+    let within = |at: usize, centre: u16| at + side / 2 >= centre.into() && at + side / 2 < usize::from(centre) + side;
+    if within(row, hole_row) && within(column, hole_column) {
+        return None;
+    }
+    let across = if pick.flip { w - 1 - column } else { column };
+    let place = |at: usize, shift: i8, side: usize| at.checked_add_signed(-isize::from(shift)).filter(|&at| at < side);
+    let source = place(row, pick.dy, h).zip(place(across, pick.dx, w));
+    Some(source.map_or(0, |(row, column)| picture[(row * w + column) * c + channel]))
+}
+
+#[test]
+fn devices_make_pictures_larger_as_the_host_does() {
+    let gpu = common::gpu();
+    for (source, inputs, filter) in [
+        ([32, 32, 3], vec![[44, 44, 3], [32, 32, 3], [36, 60, 3]], Filter::Bilinear),
+        ([13, 41, 1], vec![[30, 17, 1], [16, 43, 1]], Filter::Bicubic),
+        ([8, 6, 5], vec![[8, 7, 5]], Filter::Bilinear),
+    ] {
+        let images = pictures(source, 4);
+        let resident = Resident::new(gpu, &images).unwrap().with_filter(filter);
+        let statistics = ChannelStatistics { mean: vec![0.25; source[2]], std: vec![0.5; source[2]] };
+        let setting = Setting { gpu, preset: common::preset(), data: &resident, statistics: &statistics };
+        let (feed, _) = Feed::beside(&setting, &inputs, 3, vec![]).unwrap();
+        let hole = Hole { row: 3, column: 5, side: 4 };
+        let picks = [
+            Pick::plain(2),
+            Pick { dx: 3, dy: -2, flip: true, ..Pick::plain(0) },
+            Pick { dx: -1, dy: 4, hole, ..Pick::plain(3) },
+        ];
+        (0..inputs.len()).for_each(|copy| feed.set(copy, &picks).unwrap());
+        let mut recorder = gpu.record();
+        feed.record(&mut recorder);
+        recorder.submit();
+        for (copy, &[h, w, c]) in inputs.iter().enumerate() {
+            let x = &download_wait(gpu, feed.store(copy).unwrap(), 0).unwrap()["x"];
+            assert_eq!(x.dims, [3, c, h, w]);
+            for (number, pick) in picks.iter().enumerate() {
+                let image = pick.image.unwrap();
+                let length = source.iter().product::<usize>();
+                let picture = resize(&images.pixels[image * length..][..length], source, [h, w], filter).unwrap();
+                for place in 0..c * h * w {
+                    let (channel, row, column) = (place / (h * w), place / w % h, place % w);
+                    let value = f64::from(x.data[number * c * h * w + place]);
+                    let byte = seen(&picture, [h, w, c], pick, [row, column, channel]);
+                    // In the hole is the mean. Bytes are equal, and their normalisation rounds.
+                    let want = byte.map_or(0.0, |byte| (f64::from(byte) / 255.0 - 0.25) / 0.5);
+                    assert!(
+                        (value - want).abs() < 1e-6,
+                        "{h}x{w}, image {number}, {row}, {column}: {value} is not {want}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Crops of what a network sees are as many of its pixels as those of images are of theirs.
+#[test]
+fn crops_grow_with_what_is_seen() {
+    let usual = Augmentation { cutout: 8, ..Augmentation::usual(32) };
+    assert_eq!(usual.seen([32, 32], [32, 32]), (usual, [32, 32]));
+    assert_eq!(usual.seen([32, 32], [16, 16]), (usual, [32, 32]));
+    let (larger, sides) = usual.seen([32, 32], [224, 224]);
+    assert_eq!((larger.padding, larger.cutout, larger.flip, sides), (28, 56, true, [224, 224]));
+    // As large as a shift or a hole may be.
+    let (most, _) = Augmentation { padding: 100, flip: false, cutout: 200 }.seen([32, 32], [128, 128]);
+    assert_eq!((most.padding, most.cutout), (127, 255));
+}
+
+#[test]
+fn networks_of_several_sizes_train_side_by_side_as_alone() {
+    let data = load("digits").unwrap();
+    let mut options = Options::new();
+    options.insert("smallest".into(), 8.into());
+    options.insert("step".into(), 4.into());
+    options.insert("width".into(), 0.1.into());
+    let build = Build { form: "ofa".into(), image: [16, 16], in_channels: 1, classes: 10, options };
+    let family = Registry::default().open("mobilenet-v3", build).unwrap();
+    let rest = "d=2,2,2,2,2;k=3,5,3,3,7,3,3,3,5,3;e=3,3,4,3,3,3,3,6,3,3";
+    let models: Vec<Box<dyn Model>> = [8, 16, 12, 8]
+        .into_iter()
+        .map(|side| family.network(&family.parse(&format!("r={side};{rest}")).unwrap()).unwrap())
+        .collect();
+    let (gpu, preset) = (common::gpu(), common::preset());
+    let (resident, statistics) = (Resident::new(gpu, &data.train).unwrap(), data.train.channel_statistics());
+    let setting = Setting { gpu, preset, data: &resident, statistics: &statistics };
+    let recipe = Recipe { batch: 16, ..Recipe::usual(Optimizer::Sam, 1, 8) };
+    let indices: Vec<usize> = (0..64).collect();
+    let trained = |numbers: std::ops::Range<usize>| {
+        let member = |number: usize| Member { model: &*models[number], seed: 3, path: vec![] };
+        let members: Vec<Member> = numbers.map(member).collect();
+        let mut trainer = Trainer::of(setting.clone(), &members, &recipe, &indices).unwrap();
+        (0..3).for_each(|_| trainer.submit_step().unwrap());
+        trainer
+    };
+    let all = trained(0..4);
+    let passes: Vec<_> = models.iter().map(|model| graph(&**model, 10, Statistics::Running).unwrap()).collect();
+    let subject = |trainer: &Trainer, number: usize| {
+        let group = |role| (trainer.stores(number).of(role).unwrap().clone(), 0);
+        Subject { weights: group(Role::Weights), running: group(Role::Running), path: vec![] }
+    };
+    let subjects: Vec<Subject> = (0..4).map(|number| subject(&all, number)).collect();
+    let images: Vec<usize> = (0..25).collect();
+    let scores = Forward::of(&setting, 10, &passes, &subjects).unwrap().evaluate_wait(&images).unwrap();
+    for number in 0..4 {
+        let alone = trained(number..number + 1);
+        assert!(alone.weights_wait(0).unwrap() == all.weights_wait(number).unwrap(), "network {number}");
+        let own = Forward::new(&setting, 10, &passes[number], &[subject(&alone, 0)]).unwrap();
+        assert_eq!(own.evaluate_wait(&images).unwrap()[0], scores[number], "network {number}");
+    }
+    // The sizes make a difference.
+    assert!(scores[0] == scores[3] && scores[0].loss != scores[1].loss);
+}

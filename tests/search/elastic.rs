@@ -1,0 +1,137 @@
+//! The elastic space from outside: searches over several resolutions, and networks that are cut out of a supernet's file.
+
+use std::collections::BTreeMap;
+
+use altiplano::graph::Role;
+use altiplano::graph::store::Contents;
+use altiplano::nn::space::{Build, Family, Options, Registry};
+use altiplano::nn::tensors::{Named, Values, fresh, load, to_bytes};
+use altiplano::nn::trained_graph;
+use altiplano::space::Arch;
+use serde_json::Value;
+
+use crate::program::Scratch;
+
+const WIDTH: f64 = 0.1;
+
+fn family(side: i64, classes: usize) -> Family {
+    let mut options = Options::new();
+    options.insert("smallest".into(), side.into());
+    options.insert("step".into(), 4.into());
+    options.insert("width".into(), WIDTH.into());
+    let build = Build { form: "ofa".into(), image: [side as usize; 2], in_channels: 1, classes, options };
+    Registry::default().open("mobilenet-v3", build).unwrap()
+}
+
+/// Random weights under the names of the authors' supernet, whose elastic blocks wrap their layers once more.
+fn supernet(classes: usize) -> Named {
+    let family = family(8, classes);
+    let largest: Arch = family.genes().iter().map(|gene| gene.options - 1).collect();
+    let graph = trained_graph(&*family.network(&largest).unwrap()).unwrap();
+    let contents = Contents::of(&graph, &[Role::Weights, Role::Running]).unwrap();
+    let mut named = Named::new();
+    for (name, values) in fresh(&contents, 3) {
+        let is_elastic = name.starts_with("blocks.") && !name.starts_with("blocks.0.") && !name.contains(".se.");
+        let wrapped = name.replace(".conv.weight", ".conv.conv.weight").replace(".bn.", ".bn.bn.");
+        if let Some(conv) = name.strip_suffix(".depth_conv.conv.weight").filter(|_| is_elastic) {
+            for (matrix, side) in [("7to5", 25usize), ("5to3", 9)] {
+                let data = (0..side * side).map(|i| if i % (side + 1) == 0 { 1.0 } else { 0.001 }).collect();
+                let name = format!("{conv}.depth_conv.conv.{matrix}_matrix");
+                named.insert(name, Values { dims: vec![side; 2], data });
+            }
+        }
+        named.insert(if is_elastic { wrapped } else { name }, values);
+    }
+    named
+}
+
+fn write(scratch: &Scratch, name: &str, named: &Named) {
+    scratch.write(name, to_bytes(named, BTreeMap::new()).unwrap());
+}
+
+const SETTINGS: &str = r#"
+finals.images = 160
+finals.judged_images = 20
+finals.contestants = ["flat", "largest"]
+[evaluator]
+training_images = 800
+images = 100
+training.epochs = 3
+training.optimizer = "sgd"
+[strategy]
+initial = 10
+picks = 2
+"#;
+
+fn search<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let fixed = ["search", "--quiet", "--method", "flatnas", "--space", "mobilenet-v3", "--config", "small.toml"];
+    let sizes = ["--build", "width=0.1,smallest=8", "--image", "12x12", "--generations", "1", "--epochs", "1"];
+    [&fixed[..], &sizes, &["--draws", "2", "--arms", "flat", "--out", out], more].concat()
+}
+
+fn history(scratch: &Scratch, run: &str) -> Vec<Value> {
+    let text = String::from_utf8(scratch.read(&format!("{run}/history.jsonl"))).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn candidates_of_several_resolutions_begin_with_a_supernet() {
+    let scratch = Scratch::new();
+    scratch.write("small.toml", SETTINGS);
+    write(&scratch, "super.safetensors", &supernet(12));
+    scratch.good(&search("inherited", &["--supernet", "super.safetensors"]));
+    scratch.good(&search("fresh", &[]));
+    let [inherited, fresh] = ["inherited", "fresh"].map(|run| history(&scratch, run));
+    assert_eq!((inherited.len(), fresh.len()), (12, 12));
+    for side in ["r=8;", "r=12;"] {
+        assert!(inherited.iter().filter(|entry| entry["arch"].as_str().unwrap().starts_with(side)).count() > 2);
+    }
+    // The same candidates at first, with other weights.
+    for (own, other) in inherited.iter().zip(&fresh).take(10) {
+        assert_eq!(own["arch"], other["arch"]);
+        assert_ne!(own["measures"]["training_loss"], other["measures"]["training_loss"]);
+    }
+    // The file has twelve classes, and the data ten.
+    let result: Value = serde_json::from_slice(&scratch.read("inherited/result.json")).unwrap();
+    assert!(result["final"]["clean_accuracy"].is_number());
+    let best = load(&scratch.path("inherited/best.safetensors")).unwrap().0;
+    assert_eq!(best["classifier.linear.bias"].dims, [10]);
+    scratch.good(&["search", "--quiet", "--resume", "--out", "inherited"]);
+    assert_eq!(history(&scratch, "inherited"), inherited);
+
+    let mut lacking = supernet(10);
+    let norm = "blocks.20.conv.point_linear.bn.bn.running_mean";
+    lacking.remove(norm).unwrap();
+    write(&scratch, "lacking.safetensors", &lacking);
+    scratch.bad(2, &search("none", &["--supernet", "lacking.safetensors"]), &["lacking.safetensors", norm]);
+    let genas = ["search", "--quiet", "--method", "genas", "--space", "mobilenet-v3", "--out", "none"];
+    scratch.bad(2, &genas, &["mobilenet-v3 has no supernet"]);
+}
+
+#[test]
+fn a_training_begins_with_a_part_of_a_supernet() {
+    let scratch = Scratch::new();
+    let theirs = supernet(10);
+    write(&scratch, "super.safetensors", &theirs);
+    let name = "d=2,3,2,2,2;k=3,5,7,3,3,3,5,3,3,7,3;e=3,3,4,3,6,3,3,3,4,3,3";
+    let train = |out: &'static str, from: &'static str| {
+        let fixed = ["train", "--data", "digits", "--space", "mobilenet-v3", "--arch", name, "--images", "64"];
+        let sizes = ["--build", "width=0.1", "--epochs", "1", "--lr", "0", "--from", from, "--out", out];
+        scratch.run(&[&fixed[..], &sizes].concat())
+    };
+    let output = train("same", "super.safetensors");
+    assert!(output.code == 0 && output.stderr.contains("the network's part is taken"), "{}", output.stderr);
+    let family = family(8, 10);
+    let own = family.cut(&theirs, &family.parse(name).unwrap()).unwrap().unwrap();
+    let trained = load(&scratch.path("same/best.safetensors")).unwrap().0;
+    let weights = own.iter().filter(|(name, _)| !name.contains("running_"));
+    assert!(weights.clone().count() > 100);
+    weights.for_each(|(name, values)| assert_eq!(&trained[name], values, "{name}"));
+    // Of other classes, all but the classifier.
+    write(&scratch, "more.safetensors", &supernet(12));
+    let output = train("other", "more.safetensors");
+    assert!(output.code == 0 && output.stderr.contains("12 classes, the data 10"), "{}", output.stderr);
+    let trained = load(&scratch.path("other/best.safetensors")).unwrap().0;
+    assert_eq!(trained["first_conv.conv.weight"], own["first_conv.conv.weight"]);
+    assert_ne!(trained["classifier.linear.weight"], own["classifier.linear.weight"]);
+}
