@@ -7,14 +7,15 @@ use std::sync::Arc;
 
 use crate::error::{Result, unknown};
 use crate::graph::{Builder, Geometry, Graph, Op, Role, Shape, Statistics, TensorId};
-use crate::nn::Model;
 use crate::nn::darts;
 use crate::nn::nas_bench_201::{Network, Supernet};
 use crate::nn::resnet::ResNet50;
-use crate::nn::space;
+use crate::nn::space::{self, Family, ImageInfo, Networks, Purpose};
 use crate::nn::tensors::{Values, to_logical};
+use crate::nn::{Model, trained_graph};
 use crate::space::Space;
 use crate::space::darts::Darts;
+use crate::space::mobilenet_v3::MobileNetV3;
 use crate::space::nas_bench_201::{Cell, Macro};
 use crate::train::step::{Optimizer, Rates, StepOptions, Update, build};
 
@@ -64,6 +65,10 @@ pub const SUPERNET: &str = "train_supernet_c8_s16";
 const DARTS_SUPERNET: &str = "train_darts_supernet_c16_s32";
 const CELLS: &str = "3,6,0,4,4,0,6,6,0,0,0,0,4,3,5,2,0,6,4,0,3,0,6,0,0,5,0,7";
 
+/// The same of a network of the elastic space, with kernels of each side at either stride.
+const ELASTIC: &str = "train_mobilenet_v3_s64";
+const SUBNET: &str = "r=64;d=2,2,2,2,3;k=3,5,7,3,5,7,3,5,7,3,5;e=3,4,6,3,4,6,3,4,6,3,4";
+
 /// Names of all items that peers have too.
 pub fn names() -> Vec<String> {
     let mut names = vec![];
@@ -91,7 +96,7 @@ pub fn representative() -> Vec<String> {
         .flat_map(|arch| ["train", "fwd_eval"].map(|kind| format!("{kind}_{}_n1{}", arch.0, WIDE.0)))
         .collect();
     names.push(format!("sam_conv3_n1{}", WIDE.0));
-    names.extend([SUPERNET, DARTS_SUPERNET, PRODUCT, RESNET[0], RESNET[1]].map(String::from));
+    names.extend([SUPERNET, DARTS_SUPERNET, ELASTIC, PRODUCT, RESNET[0], RESNET[1]].map(String::from));
     names.extend(layers.flat_map(|layer| ["fwd", "bwd"].map(|pass| format!("{pass}_{}{}", layer.0, WIDE.0))));
     names
 }
@@ -166,6 +171,7 @@ impl Work {
                 let path = space::Supernet::path(&model, &Darts.parse(CELLS)?);
                 return supernet(&model, path.unwrap_or_default());
             }
+            ELASTIC => return elastic(),
             _ => {}
         }
         if let Some(which) = RESNET.iter().position(|known| *known == name) {
@@ -291,6 +297,19 @@ fn resnet(which: usize) -> Result<Work> {
     let convolutions = filters.map(|(_, info)| info.name.trim_end_matches(".weight").to_owned()).collect();
     let pass = Pass { model: &model, kind, batch, rate: 0.001, convolutions, classifier: "fc", scale: 0.02 };
     Ok(Work { alone: which == 2, ..pass.work()? })
+}
+
+/// A training step of a network of the elastic space.
+fn elastic() -> Result<Work> {
+    let info = ImageInfo { height: 64, width: 64, channels: 3, classes: 10 };
+    let build = MobileNetV3::default().defaults(Purpose::Training, &info);
+    let family = Family::new(Arc::new(MobileNetV3::default()), build)?;
+    let model = family.network(&family.parse(SUBNET)?)?;
+    let graph = trained_graph(&*model)?;
+    let filters = graph.persistent(Role::Weights).filter(|(_, info)| info.dims.len() == 4);
+    let convolutions = filters.map(|(_, info)| info.name.trim_end_matches(".weight").to_owned()).collect();
+    let classifier = "classifier.linear";
+    Pass { model: &*model, kind: "train", batch: BATCH, rate: 0.02, convolutions, classifier, scale: 0.02 }.work()
 }
 
 /// A training step of a path of a supernet.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use image::RgbImage;
 use rayon::prelude::*;
 
-use super::forward::{Forward, Score, Subject, graphs};
+use super::forward::{Forward, Score, Subject, by_chunk, graphs};
 use crate::corrupt::{Corruption, Kind, Severity};
 use crate::data::{Images, NpyImages, read_npy_labels};
 use crate::error::{Error, Result};
@@ -135,7 +135,7 @@ pub struct Scores {
     pub corrupted: Vec<Vec<Score>>,
 }
 
-/// Evaluates networks, which see images of one size, on `images` and on their corrupted copies.
+/// Evaluates networks on `images` and on their corrupted copies.
 ///
 /// `report` is called with the number of evaluated chunks and their total; an error that it returns ends the run.
 ///
@@ -149,13 +149,37 @@ pub fn evaluate_wait(
     origin: &Origin<'_>,
     report: &mut dyn FnMut(usize, usize) -> Result<()>,
 ) -> Result<Scores> {
-    let gpu: &Gpu = setting.gpu;
     if images.is_empty() {
         return Err(Error::invalid("images", "there are none to evaluate on"));
     }
+    let models: Vec<&dyn Model> = networks.iter().map(|(model, _)| *model).collect();
+    let groups = by_chunk(BATCH, &models);
+    let none = || vec![Score::default(); networks.len()];
+    let mut all = Scores { clean: none(), corrupted: vec![none(); corruptions.len()] };
+    for (number, (batch, places)) in groups.iter().enumerate() {
+        let own: Vec<_> = places.iter().map(|&place| networks[place].clone()).collect();
+        let mut report = |done: usize, total: usize| report(number * total + done, groups.len() * total);
+        let scores = evaluate_group_wait(setting, (&own, *batch), images, corruptions, origin, &mut report)?;
+        for (list, own) in all.corrupted.iter_mut().zip(scores.corrupted).chain([(&mut all.clean, scores.clean)]) {
+            places.iter().zip(own).for_each(|(&place, score)| list[place] = score);
+        }
+    }
+    Ok(all)
+}
+
+/// The same of networks that are evaluated on as many images at once.
+fn evaluate_group_wait(
+    setting: &Setting,
+    (networks, batch): (&[(&dyn Model, Subject)], usize),
+    images: &Images,
+    corruptions: &[Corruption],
+    origin: &Origin<'_>,
+    report: &mut dyn FnMut(usize, usize) -> Result<()>,
+) -> Result<Scores> {
+    let gpu: &Gpu = setting.gpu;
     let shape = [images.height, images.width, images.channels];
     let (models, subjects): (Vec<&dyn Model>, Vec<Subject>) = networks.iter().cloned().unzip();
-    let batch = BATCH.min(images.len());
+    let batch = batch.min(images.len());
     let passes = graphs(&models, batch, Statistics::Running)?;
     let mut sums = vec![vec![[0.0f64; 2]; subjects.len()]; corruptions.len() + 1];
     let total = images.len().div_ceil(CHUNK) * (corruptions.len() + 1);

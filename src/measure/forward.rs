@@ -4,6 +4,7 @@
 //! chunks of fixed size, whatever the memory, and sums are taken in order, so a result does not depend on how many
 //! subjects run side by side.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -82,6 +83,21 @@ pub fn graphs(models: &[&dyn Model], batch: usize, statistics: Statistics) -> Re
         });
     }
     Ok(graphs)
+}
+
+/// Rows times columns of images up to which as many are evaluated at once as anywhere.
+const SMALL: usize = 64 * 64;
+
+/// Numbers of the networks that are evaluated on so many images at once: `most`, and fewer where they see larger images than 64x64. Their own
+/// size alone decides, so that sums do not depend on who is evaluated beside.
+pub fn by_chunk(most: usize, models: &[&dyn Model]) -> BTreeMap<usize, Vec<usize>> {
+    let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (number, model) in models.iter().enumerate() {
+        let [height, width, _] = model.input();
+        let chunk = most.saturating_mul(SMALL) / (height * width).max(1);
+        groups.entry(chunk.clamp(1, most.max(1))).or_default().push(number);
+    }
+    groups
 }
 
 /// Rows, columns and channels of the images that a graph sees.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::attack::{Attack, Attacked, Attacker, suspicions};
 use super::corruption::{Origin, evaluate_wait, grid};
 use super::flatness::{MOST_DRAWS, flatnas_robustness};
-use super::forward::{Forward, Score, Subject, graph, graphs};
+use super::forward::{Forward, Score, Subject, by_chunk, graph, graphs};
 use super::noise::Perturbation;
 use super::side_by_side::{halving, limited};
 use crate::corrupt::{Constants, Kind, Severity};
@@ -173,8 +173,26 @@ pub fn noisy_scores_wait(
     images: &[usize],
     seed: u64,
 ) -> Result<Vec<(Score, Vec<Score>)>> {
+    let models: Vec<&dyn Model> = networks.iter().map(|network| network.model).collect();
+    let mut all = vec![(Score::default(), vec![]); networks.len()];
+    for (batch, places) in by_chunk(noise.map_or(BATCH, |noise| noise.batch), &models) {
+        let own: Vec<Network> = places.iter().map(|&place| networks[place].clone()).collect();
+        let batch = batch.min(images.len()).max(1);
+        let scores = noisy_scores_of_group_wait(setting, (noise, seed), &own, images, batch)?;
+        places.into_iter().zip(scores).for_each(|(place, scores)| all[place] = scores);
+    }
+    Ok(all)
+}
+
+/// The same of networks that are evaluated on as many images at once.
+fn noisy_scores_of_group_wait(
+    setting: &Setting,
+    (noise, seed): (Option<WeightNoise>, u64),
+    networks: &[Network],
+    images: &[usize],
+    batch: usize,
+) -> Result<Vec<(Score, Vec<Score>)>> {
     let budget = if setting.gpu.report().is_software() { BUDGETS.0 } else { BUDGETS.1 };
-    let batch = noise.map_or(BATCH, |noise| noise.batch).min(images.len()).max(1);
     let draws = noise.map_or(0, |noise| noise.draws);
     let scores = |range: Range<usize>| {
         let some = &networks[range];
@@ -205,9 +223,6 @@ pub fn noisy_scores_wait(
         let scores = forward.evaluate_wait(images)?;
         Ok(scores.chunks(draws + 1).map(|own| (own[0], own[1..].to_vec())).collect())
     };
-    if networks.is_empty() {
-        return Ok(vec![]);
-    }
     halving(0..networks.len(), &mut { scores })
 }
 
@@ -280,7 +295,8 @@ fn attack_wait(
     judging: &Judging,
 ) -> Result<Vec<(Attack, Attacked)>> {
     let run = |&attack: &Attack| {
-        let (batch, subjects) = (images.len().min(100), [network.subject()?]);
+        let most = by_chunk(100, &[network.model]).into_keys().next().unwrap_or(1);
+        let (batch, subjects) = (images.len().min(most), [network.subject()?]);
         let attacker = Attacker::new(setting, network.model, batch, &subjects, attack, judging.seed)?;
         let result = attacker.run_wait(images, &mut |_, _| Ok(()))?.into_iter().next();
         Ok((attack, result.ok_or_else(|| Error::invalid("attack", "nothing was attacked"))?))
@@ -296,7 +312,8 @@ pub fn test_wait(setting: &Setting, model: &dyn Model, test: &TestImages, subjec
     let images = test.reveal_for_final_evaluation();
     let resident = Resident::new(setting.gpu, images)?;
     let setting = Setting { data: &resident, ..setting.clone() };
-    let batch = images.len().clamp(1, BATCH);
+    let most = by_chunk(BATCH, &[model]).into_keys().next().unwrap_or(1);
+    let batch = images.len().clamp(1, most);
     let forward_graph = graph(model, batch, Statistics::Running)?;
     let forward = Forward::new(&setting, batch, &forward_graph, &[subject])?;
     let scores = forward.evaluate_wait(&(0..images.len()).collect::<Vec<_>>())?;

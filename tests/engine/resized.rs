@@ -1,9 +1,12 @@
 //! Networks that see images larger than they are, each at its own size.
 
+use altiplano::corrupt::{Constants, Kind, Severity};
 use altiplano::data::resize::{Filter, resize};
 use altiplano::data::{ChannelStatistics, Images, load};
 use altiplano::graph::{Role, Statistics};
-use altiplano::measure::forward::{Forward, Subject, graph};
+use altiplano::measure::corruption::{Origin, evaluate_wait, grid};
+use altiplano::measure::forward::{Forward, Subject, by_chunk, graph};
+use altiplano::measure::judge::{Network as Trained, WeightNoise, noisy_scores_wait};
 use altiplano::nn::Model;
 use altiplano::nn::space::{Build, Options, Registry};
 use altiplano::nn::tensors::download_wait;
@@ -93,6 +96,50 @@ fn crops_grow_with_what_is_seen() {
     // As large as a shift or a hole may be.
     let (most, _) = Augmentation { padding: 100, flip: false, cutout: 200 }.seen([32, 32], [128, 128]);
     assert_eq!((most.padding, most.cutout), (127, 255));
+}
+
+/// Networks that see large images are evaluated on fewer at once; each has the scores that it has alone.
+#[test]
+fn large_images_are_evaluated_a_few_at_a_time() {
+    let mut options = Options::new();
+    options.insert("smallest".into(), 64.into());
+    options.insert("step".into(), 96.into());
+    options.insert("width".into(), 0.1.into());
+    let build = Build { form: "ofa".into(), image: [160, 160], in_channels: 1, classes: 10, options };
+    let family = Registry::default().open("mobilenet-v3", build).unwrap();
+    let rest = "d=2,2,2,2,2;k=3,3,3,3,3,3,3,3,3,3;e=3,3,3,3,3,3,3,3,3,3";
+    let models: Vec<Box<dyn Model>> =
+        [64, 160].map(|side| family.network(&family.parse(&format!("r={side};{rest}")).unwrap()).unwrap()).into();
+    let all: Vec<&dyn Model> = models.iter().map(|model| &**model).collect();
+    let groups: Vec<(usize, Vec<usize>)> = by_chunk(128, &all).into_iter().collect();
+    assert_eq!(groups, [(128 * 64 * 64 / (160 * 160), vec![1]), (128, vec![0])]);
+    let data = load("digits").unwrap();
+    let (gpu, preset) = (common::gpu(), common::preset());
+    let (resident, statistics) = (Resident::new(gpu, &data.train).unwrap(), data.train.channel_statistics());
+    let setting = Setting { gpu, preset, data: &resident, statistics: &statistics };
+    let recipe = Recipe { batch: 4, ..Recipe::usual(Optimizer::Sgd, 1, 8) };
+    let members: Vec<Member> = all.iter().map(|&model| Member { model, seed: 3, path: vec![] }).collect();
+    let trainer = Trainer::of(setting.clone(), &members, &recipe, &[0, 1, 2, 3]).unwrap();
+    let network = |number: usize| Trained { model: all[number], stores: trainer.stores(number).clone() };
+    let noise = Some(WeightNoise { sigma: 0.05, draws: 1, batch: 16 });
+    let images: Vec<usize> = (0..9).collect();
+    let together = noisy_scores_wait(&setting, noise, &[network(0), network(1)], &images, 1).unwrap();
+    for number in 0..2 {
+        let alone = noisy_scores_wait(&setting, noise, &[network(number)], &images, 1).unwrap();
+        assert_eq!(alone[0], together[number]);
+        assert!(together[number].0.loss > 0.0 && together[number].1[0].loss != together[number].0.loss);
+    }
+    let (test, mut silent) = (data.train.select(&images), |_: usize, _: usize| Ok(()));
+    let corruptions = grid(&[Kind::Brightness], &[Severity::ALL[2]], Constants::Cifar, None);
+    let mut corrupted = |numbers: &[usize]| {
+        let subjects: Vec<_> = numbers.iter().map(|&n| (all[n], network(n).subject().unwrap())).collect();
+        evaluate_wait(&setting, &subjects, &test, &corruptions, &Origin::Made { seed: 2 }, &mut silent).unwrap()
+    };
+    let together = corrupted(&[0, 1]);
+    for number in 0..2 {
+        let alone = corrupted(&[number]);
+        assert_eq!((alone.clean[0], alone.corrupted[0][0]), (together.clean[number], together.corrupted[0][number]));
+    }
 }
 
 #[test]

@@ -144,6 +144,11 @@ fn sizes_of_a_papers_search() {
     let plan = |more: &[&str]| -> Value {
         let paper = ["search", "--dry-run", "--json", "--preset", "paper", "--space", "darts"];
         let plan: Value = serde_json::from_str(&scratch.good(&[&paper, more].concat())).unwrap();
+        // The time is that of the adapter, which was found out.
+        let number = |value: &Value| value.as_f64().unwrap();
+        let measured = &plan["measured"];
+        let seconds = number(&plan["gflop"]) / number(&measured["gflops"]);
+        assert!((number(&measured["seconds"]) / seconds - 1.0).abs() < 1e-9 && number(&measured["gflops"]) > 0.1);
         plan["config"].clone()
     };
     let sizes = |build: &Value| [&build["channels"], &build["cells"]].map(|size| size.as_u64().unwrap());

@@ -1,17 +1,16 @@
 //! `altiplano search`
 
 mod options;
+mod plan;
 mod text;
 mod truth;
 
 use std::path::Path;
 
-use serde::Serialize;
-
 use super::Global;
 use super::args::image_info;
-use super::configuration::{Configured, Extension, FILE, Source, table, to_toml};
-use super::progress::{duration, note};
+use super::configuration::{Configured, Extension, FILE, Source, table};
+use super::progress::note;
 use super::run::{Place, in_folder};
 use super::train::keep_training;
 use crate::data::{Dataset, absolute};
@@ -221,7 +220,7 @@ fn one(global: &Global, args: &Args) -> Result<Option<(SearchResult, RunFolder, 
     let family = global.registry.open(&config.space, config.build.clone())?;
     if args.dry_run {
         let work = Work::of(config, &family, data.train.len(), data.test.len())?;
-        return dry_run(global, config, &work).map(|()| None);
+        return plan::print(global, config, &work).map(|()| None);
     }
     let given = given(config, &family)?;
     let (result, folder) = in_folder(&args.place(global)?, &run, &mut |gpu, preset, folder, observer| {
@@ -349,32 +348,4 @@ fn warm(config: &SearchConfig, family: &Family, path: &Path) -> Result<Vec<Entry
         true => Err(Error::file(path, None, "holds no candidate")),
         false => Ok(all),
     }
-}
-
-#[derive(Serialize)]
-struct Plan<'a> {
-    config: &'a SearchConfig,
-    #[serde(flatten)]
-    work: &'a Work,
-}
-
-/// Prints the numbers and what they cost.
-fn dry_run(global: &Global, config: &SearchConfig, work: &Work) -> Result<()> {
-    let toml = to_toml(config)?;
-    global.print(&Plan { config, work }, || {
-        let arm = |arm: &crate::search::budget::ArmWork| {
-            format!("# arm {}: {} candidates of {:.0} forward images each\n", arm.arm, arm.candidates, arm.images_per_candidate)
-        };
-        format!(
-            "{toml}\n# {} supernet steps\n{}# {} networks of {} training steps at the end\n# about {:.0} GFLOP: {} at 10 GFLOP/s (a \
-             software adapter), {} at 1 TFLOP/s",
-            work.supernet_steps,
-            work.arms.iter().map(arm).collect::<String>(),
-            work.networks,
-            work.training_steps,
-            work.gflop,
-            duration(work.seconds_at_10_gflops),
-            duration(work.seconds_at_1000_gflops),
-        )
-    })
 }

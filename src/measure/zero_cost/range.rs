@@ -22,6 +22,9 @@ const MOST_BITS: i32 = 120;
 
 /// Values are left where they are up to two to this from 1: their squares are in the range of `f32`.
 const REACH: f64 = 60.0;
+/// No value is larger than about two to this, whatever becomes of the smallest of its class: beyond two to 128 it is lost, and with it the
+/// network.
+const CEILING: f64 = 100.0;
 
 /// By which powers of two a network is divided.
 #[derive(Clone, Debug, Default)]
@@ -243,16 +246,11 @@ impl Scaling {
         let mut before: Vec<Option<i32>> = vec![None; self.class.len()];
         let near_one = |magnitude: f64| if magnitude.is_finite() { magnitude.round() as i32 } else { 0 };
         // A class holds what its first layer reads and what later ones add, which may be larger by far.
-        let mut spans: Vec<Option<[f64; 2]>> = vec![None; self.class.len()];
-        for (&class, &magnitude) in self.class.iter().zip(magnitudes).filter(|(_, magnitude)| magnitude.is_finite()) {
-            let [least, most] = spans[class].get_or_insert([magnitude; 2]);
-            (*least, *most) = (least.min(magnitude), most.max(magnitude));
+        let mut largest = vec![f64::NEG_INFINITY; self.class.len()];
+        for (&class, &magnitude) in self.class.iter().zip(magnitudes) {
+            largest[class] = largest[class].max(magnitude);
         }
-        let fits = |class: usize, power: i32| {
-            let power = f64::from(power);
-            spans[class].is_none_or(|[least, most]| power - least <= REACH && most - power <= REACH)
-        };
-        let middle = |class: usize| spans[class].map_or(0, |[least, most]| near_one((least + most) / 2.0));
+        let at_least = |class: usize| near_one(largest[class] - CEILING);
         for link in &self.links {
             let Link::Layer { from, to, input, output, .. } = link else { continue };
             let (seen, made) = (magnitudes[*input], magnitudes[*output]);
@@ -262,7 +260,7 @@ impl Scaling {
                     (None, Some(before)) if !seen.is_finite() || (seen - f64::from(before)).abs() <= REACH => before,
                     (None, _) => near_one(seen),
                 };
-                if fits(*from, usual) { usual } else { middle(*from) }
+                if largest[*from] - f64::from(usual) > CEILING { at_least(*from) } else { usual }
             });
             if self.normed[*to] && powers[*to].is_none() {
                 let above = (made - f64::from(power)).max(0.0) as i32;
@@ -357,7 +355,7 @@ mod tests {
     /// A cell's two inputs are of one class, since its nodes sum what comes of both; the one before last may be smaller by more powers of two
     /// than f32 has. What the cell reads of it first must not decide alone.
     #[test]
-    fn classes_that_span_more_than_a_number_lie_in_its_middle() {
+    fn nothing_of_a_class_is_too_large() {
         let mut layers = Layers::new(Statistics::Batch { update: false }).unwrap();
         layers.norms = Norms::Bare;
         let one = Geometry::square(1, 1, 0);
@@ -393,7 +391,7 @@ mod tests {
         }
         for id in graph.ids().filter(|id| graph.tensor(*id).persistent.is_none()) {
             let values = after.get(id).iter().filter(|value| **value != 0.0);
-            assert!(values.clone().count() > 0 && values.clone().all(|v| (-110.0..110.0).contains(&v.abs().log2())));
+            assert!(values.clone().count() > 0 && values.clone().all(|v| (-120.0..120.0).contains(&v.abs().log2())));
         }
     }
 

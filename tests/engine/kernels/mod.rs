@@ -259,6 +259,15 @@ fn gradients_of_a_mixed_network() {
 }
 
 #[test]
+fn gradients_and_products_of_swishes_and_gates() {
+    for statistics in [BATCH, Statistics::Running] {
+        networks::check(common::gpu(), common::preset(), &networks::Bent, &[], statistics);
+        networks::check_hessian(common::gpu(), common::preset(), &networks::Bent, statistics);
+        networks::check_lost_weights(common::gpu(), common::preset(), &networks::Bent, statistics);
+    }
+}
+
+#[test]
 fn gradients_where_paths_are_dropped() {
     for statistics in [BATCH, Statistics::Running] {
         networks::check_dropped(common::gpu(), common::preset(), &networks::Mixed, statistics, 0.4);
