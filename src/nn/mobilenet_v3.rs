@@ -278,11 +278,11 @@ impl Networks for MobileNetV3 {
     }
 
     fn defaults(&self, purpose: Purpose, images: &ImageInfo) -> Build {
-        let own = images.height.min(images.width) / RESOLUTION_STEP * RESOLUTION_STEP;
+        let own = (images.height.min(images.width) / RESOLUTION_STEP).max(1) * RESOLUTION_STEP;
         let (side, smallest) = match purpose {
             Purpose::Published | Purpose::Supernet => (IMAGENET, 128),
-            // From the images' own size up.
-            Purpose::Quick => (own * 3 / 2 / RESOLUTION_STEP * RESOLUTION_STEP, own),
+            // From the images' own size up, or from 32 where that is large.
+            Purpose::Quick => (own.min(32) * 3 / 2 / RESOLUTION_STEP * RESOLUTION_STEP, own.min(32)),
             Purpose::Training | Purpose::Scoring => (own, own),
         };
         let width = if purpose == Purpose::Quick { 0.5 } else { 1.0 };
@@ -291,7 +291,7 @@ impl Networks for MobileNetV3 {
         options.insert("width".into(), width.into());
         Build {
             form: FORMS[0].into(),
-            image: [side.max(RESOLUTION_STEP); 2],
+            image: [side; 2],
             in_channels: images.channels,
             classes: images.classes,
             options,
@@ -301,8 +301,9 @@ impl Networks for MobileNetV3 {
     fn configured(&self, build: &Build) -> Result<Option<Arc<dyn Networks>>> {
         let [height, columns] = build.image;
         if height != columns {
-            let why = format!("is {height}x{columns}; networks of this space see squares");
-            return Err(Error::invalid("image", why));
+            let side = (height.min(columns) / RESOLUTION_STEP).max(1) * RESOLUTION_STEP;
+            let why = format!("is {height}x{columns}, and networks of this space see squares, such as {side}x{side}");
+            return Err(Error::invalid("image (--image HxW)", why));
         }
         let space = MobileNetV3::with_resolutions(height, build.count("smallest")?, build.count("step")?)?;
         Ok(Some(Arc::new(space)))

@@ -185,7 +185,7 @@ fn builds_that_cannot_be_are_refused() {
     };
     for (error, why) in [
         (changed(&|build| build.image = [32, 64]), "squares"),
-        (changed(&|build| build.image = [30, 30]), "multiple of 4"),
+        (changed(&|build| build.image = [30, 30]), "multiples of 4, such as 28"),
         (changed(&|build| build.options["width"] = 9.0.into()), "build.width"),
         (changed(&|build| build.options["step"] = 3.into()), "build.step"),
         (changed(&|build| build.form = "padded".into()), "unpadded"),
@@ -286,8 +286,30 @@ fn supernets_that_do_not_fit_are_named() {
     let matrix = "blocks.7.conv.depth_conv.conv.5to3_matrix";
     assert!(error(&|theirs| _ = theirs.remove(matrix)).contains(matrix));
     assert!(error(&|theirs| theirs.get_mut(matrix).unwrap().dims = vec![81]).contains("[9, 9]"));
-    let narrower = supernet(10, 3, 0.75);
-    assert!(space.cut(&narrower, &arch).unwrap_err().to_string().contains("at least"));
+    // Layers that are not elastic must be the network's own.
+    for width in [0.75, 1.2] {
+        let other = space.cut(&supernet(10, 3, width), &arch).unwrap_err().to_string();
+        assert!(other.contains(&format!("--build width={width}")), "{other}");
+    }
+    let stem = space.cut(&supernet(10, 4, 1.0), &arch).unwrap_err().to_string();
+    assert!(stem.contains("first_conv.conv.weight") && stem.contains("16, 3, 3, 3"), "{stem}");
+    let short = "blocks.7.conv.point_linear.conv.conv.weight";
+    let dims = whole[short].dims.clone();
+    let error_of = error(&|theirs| theirs.get_mut(short).unwrap().dims = vec![dims[0], 8, dims[1] / 8, 1]);
+    assert!(error_of.contains(short) && error_of.contains("or more"), "{error_of}");
+    // Names of the authors' earlier code.
+    let renamed =
+        whole.iter().map(|(name, values)| (name.replacen(".conv.", ".mobile_inverted_conv.", 1), values.clone()));
+    let renamed: Named = renamed
+        .map(|(name, values)| {
+            if name.starts_with("first") || name.starts_with("f") {
+                (name.replace(".mobile_inverted_conv.", ".conv."), values)
+            } else {
+                (name, values)
+            }
+        })
+        .collect();
+    assert_eq!(space.cut(&renamed, &arch).unwrap(), space.cut(&whole, &arch).unwrap());
     // Not a supernet.
     let own = space.cut(&whole, &arch).unwrap().unwrap();
     assert!(space.cut(&own, &arch).unwrap().is_none());

@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use super::{Arch, Gene, GeneKind, Space, shorten};
+use super::{Arch, Draw, Gene, GeneKind, Space, shorten};
 use crate::error::{Error, Result};
 
 /// Stages.
@@ -103,11 +103,11 @@ impl MobileNetV3 {
     /// # Errors
     /// If there are too many, or one is not a multiple of [`RESOLUTION_STEP`].
     pub fn with_resolutions(most: usize, least: usize, step: usize) -> Result<Self> {
-        for (what, value) in [("image", most), ("build.step", step)] {
+        for (what, value) in [("image (--image HxW)", most), ("build.step", step)] {
             if value == 0 || !value.is_multiple_of(RESOLUTION_STEP) {
-                let why = format!(
-                    "is {value}, expected a multiple of {RESOLUTION_STEP}, as sides of images are in this space"
-                );
+                let near = (value / RESOLUTION_STEP).max(1) * RESOLUTION_STEP;
+                let why =
+                    format!("is {value}, and sides in this space are multiples of {RESOLUTION_STEP}, such as {near}");
                 return Err(Error::invalid(what, why));
             }
         }
@@ -299,6 +299,12 @@ impl Space for MobileNetV3 {
 
     fn notation(&self) -> &str {
         "r=192;d=2,2,2,2,2;k=3,3,5,7,3,3,3,3,3,3;e=3,4,6,3,3,3,3,3,3,3, or {\"ks\": [...], \"e\": [...], \"d\": [...], \"r\": 192}"
+    }
+
+    /// Genes of layers that are not there do not lie dormant: a name does not tell them, and a search that goes on knows names.
+    fn repair(&self, arch: &mut Arch, _draw: &mut dyn Draw) -> bool {
+        *arch = self.canonical(arch);
+        true
     }
 
     fn canonical(&self, arch: &Arch) -> Arch {

@@ -84,13 +84,23 @@ impl Augmentation {
         }
     }
 
-    /// Fails if the hole is larger than images of these rows and columns.
+    /// Fails if the hole is larger than images of these rows and columns, or if crops or holes of what networks see, `input`, are beyond what
+    /// a batch can say of them.
     ///
     /// # Errors
     /// Says how large they are.
-    pub fn check(self, [rows, columns]: [usize; 2]) -> Result<()> {
+    pub fn check(self, [rows, columns]: [usize; 2], input: [usize; 2]) -> Result<()> {
         let side = usize::from(self.cutout);
         if side <= rows.max(columns) {
+            let times = growth([rows, columns], input);
+            let [hole, padding] = [self.cutout, self.padding].map(|pixels| times(pixels.into()));
+            for (option, pixels, most) in [("--cutout", hole, 255), ("augmentation.padding", padding, 127)] {
+                if pixels > most {
+                    let [h, w] = input;
+                    let why = format!("is {pixels} pixels of images of {h}x{w}, expected at most {most}");
+                    return Err(Error::invalid(option, why));
+                }
+            }
             return Ok(());
         }
         let why = format!("{side} is more than the images have, {rows}x{columns}: nothing of them would be left");
@@ -98,14 +108,16 @@ impl Augmentation {
     }
 
     /// The same in pixels of what networks see, where these are larger than the images: then it is there that they are cropped. Beside it
-    /// stand the rows and columns that its pixels are of.
+    /// stand the rows and columns that its pixels are of. Where one axis grows more than the other, crops and holes grow as the other.
     pub fn seen(self, sides: [usize; 2], input: [usize; 2]) -> (Self, [usize; 2]) {
         if !is_larger(input, sides) {
             return (self, sides);
         }
-        let times = |pixels: u8, most: usize| (usize::from(pixels) * input[0] / sides[0].max(1)).min(most) as u8;
-        // Shifts are bytes with a sign.
-        (Augmentation { padding: times(self.padding, 127), cutout: times(self.cutout, 255), ..self }, input)
+        let times = growth(sides, input);
+        // Shifts are bytes with a sign. What is beyond was refused.
+        let [padding, cutout] =
+            [(self.padding, 127), (self.cutout, 255)].map(|(own, most)| times(own.into()).min(most) as u8);
+        (Augmentation { padding, cutout, ..self }, input)
     }
 
     /// A hole around a place of a picture of these rows and columns, each as likely as any other.
@@ -135,6 +147,13 @@ pub fn epoch(indices: &[usize], seed: u64, epoch: u64, augmentation: Option<(Aug
         Pick { image: Some(image), dx, dy, flip, hole: augmentation.hole(seed, key, sides) }
     };
     order.into_iter().map(pick).collect()
+}
+
+/// How many pixels of what networks see so many pixels of the images are, along the axis that grows less; as many if neither grows.
+fn growth(sides: [usize; 2], input: [usize; 2]) -> impl Fn(usize) -> usize {
+    let larger = is_larger(input, sides);
+    let along = move |axis: usize, pixels: usize| pixels * input[axis] / sides[axis].max(1);
+    move |pixels| if larger { along(0, pixels).min(along(1, pixels)) } else { pixels }
 }
 
 /// Whether what networks see has more rows or columns than the images.
@@ -420,8 +439,11 @@ mod tests {
         assert_eq!((read, toml::to_string(&read).unwrap()), (Augmentation::usual(32), old.into()));
         let cut = Augmentation { cutout: 16, ..read };
         assert_eq!(toml::from_str::<Augmentation>(&toml::to_string(&cut).unwrap()).unwrap(), cut);
-        assert!(cut.check([32, 32]).is_ok() && cut.check([8, 16]).is_ok());
-        let refused = cut.check([8, 8]).unwrap_err().to_string();
+        assert!(cut.check([32, 32], [32, 32]).is_ok() && cut.check([8, 16], [8, 8]).is_ok());
+        assert!(cut.check([32, 32], [224, 224]).is_ok());
+        let refused = cut.check([32, 32], [1024, 1024]).unwrap_err().to_string();
+        assert!(refused.contains("--cutout") && refused.contains("512 pixels of images of 1024x1024"), "{refused}");
+        let refused = cut.check([8, 8], [8, 8]).unwrap_err().to_string();
         assert!(refused.contains("--cutout") && refused.contains("8x8"), "{refused}");
     }
 }

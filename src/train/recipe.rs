@@ -155,7 +155,8 @@ impl Recipe {
     /// # Errors
     /// Names the option.
     pub fn check(&self, model: &dyn Model, sides: [usize; 2]) -> Result<()> {
-        self.augmentation.map_or(Ok(()), |augmentation| augmentation.check(sides))?;
+        let [rows, columns, _] = model.input();
+        self.augmentation.map_or(Ok(()), |augmentation| augmentation.check(sides, [rows, columns]))?;
         match self.drop_path > 0.0 || self.paths > 1 {
             true => build(model, &StepOptions { batch: 2, ..self.options() }).map(|_| ()),
             false => Ok(()),

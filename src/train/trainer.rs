@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::adversarial::{Adversarial, Ball};
-use super::feed::{Feed, Pick, Resident, epoch};
+use super::feed::{Augmentation, Feed, Pick, Resident, epoch};
 pub use super::recipe::Recipe;
 use super::step::{Rates, StepOptions, build};
 use super::stores::Stores;
@@ -139,7 +139,10 @@ impl<'a> Trainer<'a> {
     pub fn of(setting: Setting<'a>, members: &[Member], recipe: &Recipe, indices: &[usize]) -> Result<Self> {
         recipe.validate(indices.len())?;
         let options = recipe.options();
-        recipe.augmentation.map_or(Ok(()), |augmentation| augmentation.check(setting.data.sides()))?;
+        for [rows, columns, _] in members.iter().map(|member| member.model.input()) {
+            let check = |own: Augmentation| own.check(setting.data.sides(), [rows, columns]);
+            recipe.augmentation.map_or(Ok(()), check)?;
+        }
         let first = members.first().ok_or_else(|| Error::invalid("training", "there is no network to train"))?;
         let channels = first.model.input()[2];
         if let Some(other) = members.iter().map(|m| m.model.input()[2]).find(|other| *other != channels) {

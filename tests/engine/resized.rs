@@ -93,9 +93,10 @@ fn crops_grow_with_what_is_seen() {
     assert_eq!(usual.seen([32, 32], [16, 16]), (usual, [32, 32]));
     let (larger, sides) = usual.seen([32, 32], [224, 224]);
     assert_eq!((larger.padding, larger.cutout, larger.flip, sides), (28, 56, true, [224, 224]));
-    // As large as a shift or a hole may be.
-    let (most, _) = Augmentation { padding: 100, flip: false, cutout: 200 }.seen([32, 32], [128, 128]);
-    assert_eq!((most.padding, most.cutout), (127, 255));
+    // As the axis that grows less.
+    let (wide, _) = usual.seen([32, 64], [64, 64]);
+    assert_eq!((wide.padding, wide.cutout), (4, 8));
+    assert!(usual.check([32, 32], [1024, 1024]).is_err());
 }
 
 /// Networks that see large images are evaluated on fewer at once; each has the scores that it has alone.
@@ -124,10 +125,10 @@ fn large_images_are_evaluated_a_few_at_a_time() {
     let noise = Some(WeightNoise { sigma: 0.05, draws: 1, batch: 16 });
     let images: Vec<usize> = (0..9).collect();
     let together = noisy_scores_wait(&setting, noise, &[network(0), network(1)], &images, 1).unwrap();
-    for number in 0..2 {
+    for (number, together) in together.iter().enumerate() {
         let alone = noisy_scores_wait(&setting, noise, &[network(number)], &images, 1).unwrap();
-        assert_eq!(alone[0], together[number]);
-        assert!(together[number].0.loss > 0.0 && together[number].1[0].loss != together[number].0.loss);
+        assert_eq!(alone[0], *together);
+        assert!(together.0.loss > 0.0 && together.1[0].loss != together.0.loss);
     }
     let (test, mut silent) = (data.train.select(&images), |_: usize, _: usize| Ok(()));
     let corruptions = grid(&[Kind::Brightness], &[Severity::ALL[2]], Constants::Cifar, None);

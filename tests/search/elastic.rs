@@ -99,13 +99,37 @@ fn candidates_of_several_resolutions_begin_with_a_supernet() {
     scratch.good(&["search", "--quiet", "--resume", "--out", "inherited"]);
     assert_eq!(history(&scratch, "inherited"), inherited);
 
-    let mut lacking = supernet(10);
-    let norm = "blocks.20.conv.point_linear.bn.bn.running_mean";
-    lacking.remove(norm).unwrap();
-    write(&scratch, "lacking.safetensors", &lacking);
-    scratch.bad(2, &search("none", &["--supernet", "lacking.safetensors"]), &["lacking.safetensors", norm]);
+    for missing in ["blocks.20.conv.point_linear.bn.bn.running_mean", "blocks.3.conv.depth_conv.conv.7to5_matrix"] {
+        let mut lacking = supernet(10);
+        lacking.remove(missing).unwrap();
+        write(&scratch, "lacking.safetensors", &lacking);
+        scratch.bad(2, &search("none", &["--supernet", "lacking.safetensors"]), &["lacking.safetensors", missing]);
+    }
     let genas = ["search", "--quiet", "--method", "genas", "--space", "mobilenet-v3", "--out", "none"];
     scratch.bad(2, &genas, &["mobilenet-v3 has no supernet"]);
+    let shared = [&genas[..], &["--build", "width=0.1", "--supernet", "super.safetensors"]].concat();
+    scratch.bad(2, &shared, &["--supernet", "--method flatnas takes it"]);
+    let own = [&search("none", &[])[..], &["--supernet", "inherited/best.safetensors"]].concat();
+    scratch.bad(2, &own, &["inherited/best.safetensors", "no supernet"]);
+    // What was measured of other weights is not what this search would measure.
+    let warm = ["--warm-start", "fresh/history.jsonl", "--supernet", "super.safetensors"];
+    scratch.bad(2, &search("none", &warm), &["fresh/history.jsonl", "another `supernet"]);
+}
+
+/// Crops are in pixels of the images, and grow with what a network sees.
+#[test]
+fn a_papers_search_sees_images_of_imagenet_s_size() {
+    let scratch = Scratch::new();
+    let args = ["search", "--quiet", "--dry-run", "--json", "--method", "flatnas", "--space", "mobilenet-v3"];
+    let plan = scratch.json(&[&args[..], &["--preset", "paper"]].concat());
+    let config = &plan["config"];
+    assert_eq!((&config["build"]["image"][0], &config["build"]["smallest"]), (&224.into(), &128.into()));
+    for training in [&config["training"], &config["evaluator"]["training"]] {
+        let augmentation = &training["augmentation"];
+        assert_eq!((&augmentation["padding"], &augmentation["flip"]), (&1.into(), &false.into()));
+    }
+    let quick = scratch.json(&args);
+    assert_eq!((&quick["config"]["build"]["image"][0], &quick["config"]["build"]["smallest"]), (&12.into(), &8.into()));
 }
 
 #[test]

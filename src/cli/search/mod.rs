@@ -29,6 +29,7 @@ use crate::search::result::SearchResult;
 use crate::search::run::{Given, Task, search};
 use crate::search::strategy::StrategyConfig;
 use crate::search::surrogate::Kind;
+use crate::space::Arch;
 use crate::train::supernet;
 
 pub(super) use options::Args;
@@ -264,7 +265,16 @@ fn several(global: &Global, args: &Args, out: &Path, count: u64) -> Result<()> {
 fn given(config: &SearchConfig, family: &Family) -> Result<Given> {
     let mut given = Given::default();
     if let Some(path) = &config.supernet_file {
-        given.supernet = Some(given_supernet(Path::new(path), family)?);
+        let own = given_supernet(Path::new(path), family)?;
+        if config.evaluator.needs_supernet() && family.is_cut_from(&own.named) {
+            let why = format!(
+                "networks are cut out of this supernet and trained, and candidates of --method {} share its weights; \
+                 --method flatnas takes it",
+                config.method
+            );
+            return Err(Error::invalid("--supernet", why));
+        }
+        given.supernet = Some(own);
     }
     if let Some(path) = &config.warm_start {
         given.warm = warm(config, family, Path::new(path))?;
@@ -276,14 +286,20 @@ fn given(config: &SearchConfig, family: &Family) -> Result<Given> {
 pub(super) fn given_supernet(path: &Path, family: &Family) -> Result<supernet::Given> {
     let weights = Weights::read(path)?;
     if family.is_cut_from(&weights.named) {
-        // Between these two lies every network.
-        let largest = family.genes().iter().map(|gene| gene.options - 1).collect();
-        for arch in [family.smallest(), largest] {
-            family.cut(&weights.named, &arch).map_err(|error| Error::file(path, None, error.to_string()))?;
+        // With each gene at its least once, all that any network takes is looked at.
+        let largest: Arch = family.genes().iter().map(|gene| gene.options - 1).collect();
+        let mut less = vec![largest.clone(); largest.len()];
+        less.iter_mut().enumerate().for_each(|(gene, arch)| arch[gene] = 0);
+        for arch in less.iter().chain([&largest]) {
+            family.cut(&weights.named, arch).map_err(|error| Error::file(path, None, error.to_string()))?;
         }
         return Ok(supernet::Given::new(weights.named, &weights.metadata));
     }
-    let graph = graph(&*family.needs_supernet()?, 1, Statistics::Running)?;
+    let Some(model) = family.supernet()? else {
+        let why = format!("it is no supernet that networks of {} are cut out of", family.name());
+        return Err(Error::file(path, None, why));
+    };
+    let graph = graph(&*model, 1, Statistics::Running)?;
     let named = weights.whole(&graph)?;
     let wanted = Contents::of(&graph, &[Role::Weights, Role::Running])?.entries;
     if let Some((name, entry)) = wanted.iter().find(|(name, entry)| named[*name].dims != entry.info.dims) {
@@ -306,7 +322,10 @@ fn warm(config: &SearchConfig, family: &Family, path: &Path) -> Result<Vec<Entry
         let parts = ["space", "data", "build", "evaluator", "seed", "supernet", "supernet_file"];
         // Weights that candidates share must be the same ones.
         let theirs_too = config.supernet_file == absolute(&path.with_file_name(SUPERNET)).ok();
-        let needed = if config.evaluator.needs_supernet() && !theirs_too { &parts[..] } else { &parts[..4] };
+        // So must those that candidates begin with.
+        let inherit = config.supernet().is_some() || theirs.contains_key("supernet_file");
+        let needed =
+            if (config.evaluator.needs_supernet() || inherit) && !theirs_too { &parts[..] } else { &parts[..4] };
         if let Some(key) = needed.iter().find(|key| own.get(**key) != theirs.get(**key)) {
             let why = format!(
                 "was measured with another `{key}` ({}): what it says would not be this search's",

@@ -74,6 +74,7 @@ pub const SUMS: [Proxy; 4] = [Proxy::Croze, Proxy::CrozeCompat, Proxy::CrozeMean
 /// # Errors
 /// If the batch does not fit, or the device fails.
 pub fn terms(scorer: &Scorer, archs: &[Arch], proxies: &[Proxy]) -> Result<Vec<(Proxy, Vec<Vec<Term>>)>> {
+    scorer.check_sizes(archs)?;
     let mut all = vec![];
     if proxies.contains(&Proxy::Croze) {
         all.push((Proxy::Croze, reconstructed(scorer, archs)?));

@@ -71,6 +71,7 @@ impl Scorer {
     /// If the batch has too few images for a proxy, or the device fails.
     pub fn score(&self, archs: &[Arch], proxies: &[Proxy]) -> Result<Vec<Scores>> {
         let images = self.check(proxies)?;
+        self.check_sizes(archs)?;
         let mut scores = vec![Scores::new(); archs.len()];
         if archs.is_empty() {
             return Ok(scores);
@@ -192,6 +193,26 @@ impl Scorer {
             }
         }
         Ok(images)
+    }
+
+    /// Fails if a network sees images of another size than the batch's.
+    ///
+    /// # Errors
+    /// Names the architecture and the size.
+    pub(super) fn check_sizes(&self, archs: &[Arch]) -> Result<()> {
+        let [height, width, _] = self.family.build.input();
+        for arch in archs {
+            let [rows, columns, _] = self.family.network(arch)?.input();
+            if [rows, columns] != [height, width] {
+                let why = format!(
+                    "{} sees images of {rows}x{columns}, and the batch has {height}x{width}; score architectures of one size \
+                     at a time, with --image {rows}x{columns} (and --build smallest={rows} for a --sample of it)",
+                    self.family.show(arch)
+                );
+                return Err(Error::invalid("--arch", why));
+            }
+        }
+        Ok(())
     }
 
     /// Does a pass for so many networks at once as the adapter gains from.

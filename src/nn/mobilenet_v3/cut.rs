@@ -13,6 +13,8 @@ use crate::nn::trained_graph;
 /// What the supernet's convolutions of elastic kernels, and nothing else, are called.
 const ELASTIC: &str = ".depth_conv.conv.conv.weight";
 const CLASSIFIER: &str = "classifier.linear.weight";
+/// The layer behind the average, by whose channels a width is known.
+const MIX: &str = "feature_mix_layer.conv.weight";
 /// Sides of the kernels that it stores and makes, each of the one before.
 const SIDES: [usize; 3] = [7, 5, 3];
 
@@ -26,14 +28,20 @@ pub(super) fn is_supernet(theirs: &Named) -> bool {
 /// # Errors
 /// If a tensor is missing in the supernet or is too small, with its name.
 pub(super) fn cut(theirs: &Named, network: &Network) -> Result<Named> {
+    let [_, mixed] = network.widths.last;
+    if let Some(&theirs) = theirs.get(MIX).and_then(|mix| mix.dims.first()).filter(|theirs| **theirs != mixed) {
+        let width = theirs as f64 / super::LAST_WIDTHS[1] as f64;
+        let why = format!("its layers are those of width {width}, and the network's are not: --build width={width}");
+        return Err(Error::invalid("supernet", why));
+    }
     let sources = sources(network);
     let graph = trained_graph(network)?;
     let own = [Role::Weights, Role::Running].into_iter().flat_map(|role| graph.persistent(role));
     let one = |name: &str, dims: &[usize]| -> Result<Values> {
         match parts(&sources, name) {
             Some((block, ".depth_conv.conv.weight")) => kernel(theirs, block, dims),
-            Some((block, rest)) => first(theirs, &format!("{block}{}", dynamic(rest)), dims),
-            None => first(theirs, name, dims),
+            Some((block, rest)) => first(theirs, &format!("{block}{}", dynamic(rest)), dims, elastic(rest)),
+            None => first(theirs, name, dims, [name.starts_with("classifier."), false]),
         }
     };
     // A classifier of fewer classes has nothing for those of the network; of more, the first ones are taken.
@@ -72,20 +80,31 @@ fn dynamic(rest: &str) -> String {
     rest.to_owned()
 }
 
-/// A tensor of the supernet.
-fn find<'a>(theirs: &'a Named, name: &str) -> Result<&'a Values> {
-    theirs.get(name).ok_or_else(|| Error::invalid("supernet", format!("the tensor {name} is missing")))
+/// Of which of the first two axes of a block's part a network takes the first places: of channels between, not of those that come in or go out.
+fn elastic(rest: &str) -> [bool; 2] {
+    let between = rest.starts_with(".inverted_bottleneck.") || rest.starts_with(".depth_conv.");
+    [between, rest.contains(".se.") || rest.starts_with(".point_linear.conv.")]
 }
 
-/// The first values along each axis.
-fn first(theirs: &Named, name: &str, dims: &[usize]) -> Result<Values> {
+/// A tensor of the supernet, also under the names that its authors had before and their code still reads.
+fn find<'a>(theirs: &'a Named, name: &str) -> Result<&'a Values> {
+    let earlier = [(".conv.", ".mobile_inverted_conv."), (".linear.", ".linear.linear.")];
+    let earlier = earlier.into_iter().filter_map(|(own, earlier)| theirs.get(&name.replacen(own, earlier, 1)));
+    let missing = || Error::invalid("supernet", format!("the tensor {name} is missing"));
+    theirs.get(name).or_else(|| { earlier }.next()).ok_or_else(missing)
+}
+
+/// The first values along elastic axes, and all along the others.
+fn first(theirs: &Named, name: &str, dims: &[usize], elastic: [bool; 2]) -> Result<Values> {
     let source = find(theirs, name)?;
-    if source.dims.len() != dims.len() || source.dims.iter().zip(dims).any(|(have, want)| have < want) {
-        return Err(Error::shape(
-            format!("tensor {name} of the supernet"),
-            format!("at least {dims:?}"),
-            format!("{:?}", source.dims),
-        ));
+    let elastic = |axis: usize| elastic.get(axis).copied().unwrap_or(false);
+    let fits =
+        |(axis, (have, want)): (usize, (&usize, &usize))| if elastic(axis) { have >= want } else { have == want };
+    if source.dims.len() != dims.len() || !source.dims.iter().zip(dims).enumerate().all(fits) {
+        let free = (0..dims.len())
+            .map(|axis| if elastic(axis) { format!("{} or more", dims[axis]) } else { dims[axis].to_string() });
+        let want = free.collect::<Vec<_>>().join(", ");
+        return Err(Error::shape(format!("tensor {name} of the supernet"), want, format!("{:?}", source.dims)));
     }
     let count = dims.iter().product();
     let place = |mut index: usize| {
@@ -104,7 +123,7 @@ fn first(theirs: &Named, name: &str, dims: &[usize]) -> Result<Values> {
 fn kernel(theirs: &Named, block: &str, dims: &[usize]) -> Result<Values> {
     let conv = format!("{block}.depth_conv.conv");
     let [channels, want] = [dims[0], dims[2]];
-    let mut filter = first(theirs, &format!("{conv}.conv.weight"), &[channels, 1, SIDES[0], SIDES[0]])?;
+    let mut filter = first(theirs, &format!("{conv}.conv.weight"), &[channels, 1, SIDES[0], SIDES[0]], [true, false])?;
     for pair in SIDES.windows(2).take_while(|pair| pair[0] > want) {
         let (from, to) = (pair[0], pair[1]);
         let name = format!("{conv}.{from}to{to}_matrix");

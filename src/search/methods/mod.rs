@@ -126,7 +126,8 @@ impl Method {
     /// The sizes of a preset.
     pub fn preset(self, situation: &Situation) -> SearchConfig {
         let published = situation.space.defaults(situation.preset.purpose(), situation.info);
-        let side = published.image[0];
+        // Crops are in pixels of the images, whatever networks see of them.
+        let side = published.image[0].min(situation.info.height);
         // What shares a supernet's weights may be smaller than what is published of it.
         let build = match (self, situation.preset) {
             (Method::Genas | Method::Random, Preset::Paper) => {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::space::Draw;
 use crate::space::testing::Philox;
 
 fn digits(arch: &Arch) -> String {
@@ -83,7 +84,7 @@ fn what_is_no_architecture_is_said() {
         assert!(error.contains(why), "{text}: {error}");
     }
     for (most, least, step, why) in [
-        (226, 128, 4, "image: is 226"),
+        (226, 128, 4, "is 226, and sides in this space are multiples of 4, such as 224"),
         (224, 128, 6, "build.step: is 6"),
         (224, 128, 0, "build.step: is 0"),
         (224, 0, 4, "build.smallest: is 0"),
@@ -113,8 +114,13 @@ fn genes_of_layers_that_are_not_there_do_not_count() {
     let mut draw = Philox::new(7, 1, 2);
     let mut folded = 0;
     for _ in 0..200 {
-        let arch = plain.sample(&mut draw).unwrap();
+        let arch: Arch = space.genes().iter().map(|gene| draw.below(gene.options.into()) as u8).collect();
         let canonical = space.canonical(&arch);
+        // What is drawn is one of these: names tell all of it.
+        let drawn = plain.sample(&mut draw).unwrap();
+        assert_eq!(space.parse(&space.show(&drawn)).unwrap(), drawn);
+        let next = plain.neighbour(&drawn, &mut draw).unwrap();
+        assert!(next != drawn && space.canonical(&next) == next);
         assert_eq!(space.decode(&arch).unwrap(), space.decode(&canonical).unwrap());
         assert_eq!(space.parse(&space.show(&arch)).unwrap(), canonical);
         assert_eq!(space.features(&arch), space.features(&canonical));
