@@ -88,13 +88,13 @@ fn a_number_of_candidates_is_met_or_refused() {
 #[test]
 fn all_seeds_are_read_back() {
     let scratch = Scratch::new();
-    for method in ["random", "croze", "flatnas"] {
-        for seed in ["9223372036854775807", "9223372036854775808", "18446744073709551615"] {
-            let begun = scratch.good(&["search", "--dry-run", "--method", method, "--seed", seed]);
-            scratch.write("run/config.toml", begun);
-            let again = scratch.good(&["search", "--dry-run", "--resume", "--out", "run"]);
-            assert!(again.contains(seed), "{again}");
-        }
+    for (method, seed) in
+        [("random", "9223372036854775807"), ("croze", "9223372036854775808"), ("flatnas", "18446744073709551615")]
+    {
+        let begun = scratch.good(&["search", "--dry-run", "--method", method, "--seed", seed]);
+        scratch.write("run/config.toml", begun);
+        let again = scratch.good(&["search", "--dry-run", "--resume", "--out", "run"]);
+        assert!(again.contains(seed), "{again}");
     }
     scratch.write("my.toml", "seed = \"-1\"");
     scratch.bad(2, &["search", "--out", "out", "--config", "my.toml"], &["my.toml", "seed", "18446744073709551615"]);
