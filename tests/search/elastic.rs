@@ -116,6 +116,42 @@ fn candidates_of_several_resolutions_begin_with_a_supernet() {
     scratch.bad(2, &search("none", &warm), &["fresh/history.jsonl", "another `supernet"]);
 }
 
+/// A candidate's proxy is that of its own size; and what `score` says of networks without a value, or of another size than the batch.
+#[test]
+fn proxies_are_those_of_each_resolution() {
+    let scratch = Scratch::new();
+    scratch.write(
+        "small.toml",
+        "finals.judged_images = 20\nfinals.contestants = [\"proxy\"]\n[finals.noise]\ndraws = 2\n",
+    );
+    let sizes = ["--space", "mobilenet-v3", "--data", "digits", "--build", "width=0.1,smallest=8"];
+    let own = ["search", "--quiet", "--method", "croze", "--config", "small.toml", "--image", "12x12", "--epochs", "1"];
+    let more = ["--evaluations", "6", "--arms", "proxy", "--proxy", "croze", "--attacks", "fgsm:8/255", "--out", "run"];
+    scratch.good(&[&own[..], &sizes, &more].concat());
+    let history = history(&scratch, "run");
+    for (side, name) in [("8x8", "r=8;"), ("12x12", "r=12;")] {
+        let found = history.iter().find(|entry| entry["arch"].as_str().unwrap().starts_with(name)).unwrap();
+        let arch = found["arch"].as_str().unwrap();
+        let score =
+            ["score", "--json", "--quiet", "--proxies", "croze", "--image", side, "--batch-size", "16", "--arch", arch];
+        let alone = scratch.json(&[&score[..], &sizes].concat());
+        assert_eq!(alone[0]["croze"], found["measures"]["croze"], "{arch}");
+        if side == "12x12" {
+            let other = arch.replace("r=12", "r=8");
+            scratch.bad(2, &[&score[..], &[&other], &sizes].concat(), &["8x8", "12x12", "--image 8x8"]);
+        }
+    }
+    // Without norms these networks leave f32, and a search would be one by chance.
+    let wide = ["--space", "mobilenet-v3", "--data", "digits", "--build", "width=1.0"];
+    let lost = [&["search", "--quiet", "--method", "croze"][..], &wide, &["--out", "lost"]].concat();
+    scratch.stops(2, &lost, &["--proxy", "croze_mean has no value of", "such as croze"]);
+    // One position of one image has no variance, and a norm of it no gradient.
+    let score = ["score", "--proxies", "synflow_bn", "--image", "8x8", "--sample", "2"];
+    let output = scratch.run(&[&score[..], &sizes].concat());
+    let said = "synflow_bn: 2 of 2 networks have the lowest score (-1e8)";
+    assert!(output.code == 0 && output.stderr.contains(said), "{}", output.stderr);
+}
+
 /// Crops are in pixels of the images, and grow with what a network sees.
 #[test]
 fn a_papers_search_sees_images_of_imagenet_s_size() {

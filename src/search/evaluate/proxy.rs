@@ -11,12 +11,16 @@ use crate::measure::zero_cost::score::{DRAWS, Drawn, Scorer};
 use crate::measure::zero_cost::{LOWEST, Proxy};
 use crate::nn::bank::Bank;
 use crate::nn::space::Build;
+use crate::philox::Stream;
 use crate::search::objectives::Measures;
 use crate::search::study::Job;
 use crate::space::Arch;
 
 /// Architectures that are scored side by side.
 const POPULATION: usize = 8;
+/// Architectures at random of which half must have a score, and the purpose word of their draws.
+const PROBES: u64 = 6;
+const PROBE_PURPOSE: u32 = 0x5052_5042;
 
 /// How candidates are scored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -75,7 +79,41 @@ impl ByProxy {
             zen: None,
         };
         scorer.check(&[options.proxy])?;
-        Ok(ByProxy { scorer, drawn, others: BTreeMap::new(), proxy: options.proxy })
+        let mut own = ByProxy { scorer, drawn, others: BTreeMap::new(), proxy: options.proxy };
+        // A proxy that few networks have would leave the search to chance.
+        let drawn = (0..PROBES).map(|number| family.sample(&mut Stream::new(seed, PROBE_PURPOSE, number)));
+        let archs = drawn.collect::<Result<Vec<Arch>>>()?;
+        let lost = own.scores(&archs)?.iter().filter(|score| **score == LOWEST).count();
+        if 2 * lost > archs.len() {
+            let why = format!(
+                "{} has no value of {lost} of {} networks of {} at random: gradients are zero, or numbers leave the range of \
+                 f32; take another proxy, such as croze",
+                options.proxy.name(),
+                archs.len(),
+                family.name()
+            );
+            return Err(Error::invalid("--proxy", why));
+        }
+        Ok(own)
+    }
+
+    /// Scores of architectures, each at its own size.
+    fn scores(&mut self, archs: &[Arch]) -> Result<Vec<f64>> {
+        let mut by_size: BTreeMap<[usize; 3], Vec<usize>> = BTreeMap::new();
+        for (place, arch) in archs.iter().enumerate() {
+            by_size.entry(self.scorer.family.network(arch)?.input()).or_default().push(place);
+        }
+        let (mut all, proxy) = (vec![LOWEST; archs.len()], self.proxy);
+        for (input, places) in by_size {
+            let names: Vec<String> = places.iter().map(|&place| self.scorer.family.show(&archs[place])).collect();
+            let scorer = self.of_size(input)?;
+            // Genes of a resolution count from the smallest of a family.
+            let own = names.iter().map(|name| scorer.family.parse(name)).collect::<Result<Vec<Arch>>>()?;
+            for (place, scores) in places.into_iter().zip(scorer.score(&own, &[proxy])?) {
+                all[place] = scores.get(&proxy).copied().unwrap_or(LOWEST);
+            }
+        }
+        Ok(all)
     }
 
     /// The scorer of networks that see images of a size.
@@ -100,21 +138,8 @@ impl Evaluator for ByProxy {
     }
 
     fn evaluate(&mut self, jobs: &[Job], _between: &mut dyn FnMut(f64) -> Result<()>) -> Result<Vec<Measures>> {
-        let mut by_size: BTreeMap<[usize; 3], Vec<usize>> = BTreeMap::new();
-        for (place, job) in jobs.iter().enumerate() {
-            by_size.entry(self.scorer.family.network(&job.arch)?.input()).or_default().push(place);
-        }
-        let (mut measures, proxy) = (vec![Measures::new(); jobs.len()], self.proxy);
-        for (input, places) in by_size {
-            let names: Vec<String> = places.iter().map(|&place| self.scorer.family.show(&jobs[place].arch)).collect();
-            let scorer = self.of_size(input)?;
-            // Genes of a resolution count from the smallest of a family.
-            let archs = names.iter().map(|name| scorer.family.parse(name)).collect::<Result<Vec<Arch>>>()?;
-            for (place, scores) in places.into_iter().zip(scorer.score(&archs, &[proxy])?) {
-                let score = scores.get(&proxy).copied().unwrap_or(LOWEST);
-                measures[place] = Measures::from([(proxy.name().to_owned(), score)]);
-            }
-        }
-        Ok(measures)
+        let archs: Vec<Arch> = jobs.iter().map(|job| job.arch.clone()).collect();
+        let scores = self.scores(&archs)?;
+        Ok(scores.into_iter().map(|score| Measures::from([(self.proxy.name().to_owned(), score)])).collect())
     }
 }
