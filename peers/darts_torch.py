@@ -231,6 +231,21 @@ CASES = {
 }
 
 
+def gradients(net: nn.Module) -> tuple[dict[str, list[float]], list[str]]:
+    """Of each gradient its norm, its product with hashed numbers, and three entries; and names of those that nothing reads."""
+    found, none = {}, []
+    for name, parameter in net.named_parameters():
+        if parameter.grad is None:
+            none.append(name)
+            continue
+        g = parameter.grad.flatten()
+        probe = torch.from_numpy(hashed(f"probe:{name}", g.shape))
+        entries = [g[place].item() for place in (0, len(g) // 3, 2 * len(g) // 3)]
+        results = [g.norm().item(), (g * probe).sum().item(), *entries]
+        found[name] = [float(f"{value:.12g}") for value in results]
+    return found, none
+
+
 def golden(folder: pathlib.Path, seeds: int):
     for tag, info in CASES.items():
         # The last norm of a head for small images sees one position of each image: of two, it would leave their signs alone.
@@ -258,16 +273,7 @@ def golden(folder: pathlib.Path, seeds: int):
             "auxiliary_loss": losses[1].item(),
             "total_loss": total.item(),
         }
-        case["gradients"], case["without_gradient"] = {}, []
-        for name, parameter in net.named_parameters():
-            if parameter.grad is None:
-                case["without_gradient"].append(name)
-                continue
-            g = parameter.grad.flatten()
-            probe = torch.from_numpy(hashed(f"probe:{name}", g.shape))
-            entries = [g[place].item() for place in (0, len(g) // 3, 2 * len(g) // 3)]
-            results = [g.norm().item(), (g * probe).sum().item(), *entries]
-            case["gradients"][name] = [float(f"{value:.12g}") for value in results]
+        case["gradients"], case["without_gradient"] = gradients(net)
         states = {name: tensor for name, tensor in net.state_dict().items() if "running_" in name}
         used = [tensor for name, tensor in states.items() if name.rsplit(".", 1)[0] + ".weight" in case["gradients"]]
         case["statistics_norm"] = sum(tensor.square().sum().item() for tensor in used) ** 0.5

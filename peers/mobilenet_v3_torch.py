@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from darts_torch import batch, fill, hashed
+from darts_torch import batch, fill, gradients
 
 # Of each stage: channels, stride, hard swish, squeeze and excitation.
 STAGES = [(24, 2, False, False), (40, 2, False, True), (80, 2, True, False), (112, 1, True, True), (160, 2, True, True)]
@@ -140,13 +140,7 @@ def golden(folder: pathlib.Path, seeds: int):
         loss = F.cross_entropy(logits, y)
         loss.backward()
         case["train"] = {"logits": logits.flatten().tolist(), "loss": loss.item(), "total_loss": loss.item()}
-        case["gradients"], case["without_gradient"] = {}, []
-        for name, parameter in net.named_parameters():
-            g = parameter.grad.flatten()
-            probe = torch.from_numpy(hashed(f"probe:{name}", g.shape))
-            entries = [g[place].item() for place in (0, len(g) // 3, 2 * len(g) // 3)]
-            results = [g.norm().item(), (g * probe).sum().item(), *entries]
-            case["gradients"][name] = [float(f"{value:.12g}") for value in results]
+        case["gradients"], case["without_gradient"] = gradients(net)
         states = [tensor for name, tensor in net.state_dict().items() if "running_" in name]
         case["statistics_norm"] = sum(tensor.square().sum().item() for tensor in states) ** 0.5
         path = folder / tag / "case.json"

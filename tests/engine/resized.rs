@@ -8,7 +8,7 @@ use altiplano::measure::corruption::{Origin, evaluate_wait, grid};
 use altiplano::measure::forward::{Forward, Subject, by_chunk, graph};
 use altiplano::measure::judge::{Network as Trained, WeightNoise, noisy_scores_wait};
 use altiplano::nn::Model;
-use altiplano::nn::space::{Build, Options, Registry};
+use altiplano::nn::space::{Build, Family, Options, Registry};
 use altiplano::nn::tensors::download_wait;
 use altiplano::philox::Stream;
 use altiplano::train::feed::{Augmentation, Feed, Hole, Pick, Resident};
@@ -99,15 +99,20 @@ fn crops_grow_with_what_is_seen() {
     assert!(usual.check([32, 32], [1024, 1024]).is_err());
 }
 
+/// Networks of grey digits of these sizes, a tenth as wide as published.
+fn elastic(smallest: i64, largest: usize, step: i64) -> Family {
+    let mut options = Options::new();
+    options.insert("smallest".into(), smallest.into());
+    options.insert("step".into(), step.into());
+    options.insert("width".into(), 0.1.into());
+    let build = Build { form: "ofa".into(), image: [largest; 2], in_channels: 1, classes: 10, options };
+    Registry::default().open("mobilenet-v3", build).unwrap()
+}
+
 /// Networks that see large images are evaluated on fewer at once; each has the scores that it has alone.
 #[test]
 fn large_images_are_evaluated_a_few_at_a_time() {
-    let mut options = Options::new();
-    options.insert("smallest".into(), 64.into());
-    options.insert("step".into(), 96.into());
-    options.insert("width".into(), 0.1.into());
-    let build = Build { form: "ofa".into(), image: [160, 160], in_channels: 1, classes: 10, options };
-    let family = Registry::default().open("mobilenet-v3", build).unwrap();
+    let family = elastic(64, 160, 96);
     let rest = "d=2,2,2,2,2;k=3,3,3,3,3,3,3,3,3,3;e=3,3,3,3,3,3,3,3,3,3";
     let models: Vec<Box<dyn Model>> =
         [64, 160].map(|side| family.network(&family.parse(&format!("r={side};{rest}")).unwrap()).unwrap()).into();
@@ -146,12 +151,7 @@ fn large_images_are_evaluated_a_few_at_a_time() {
 #[test]
 fn networks_of_several_sizes_train_side_by_side_as_alone() {
     let data = load("digits").unwrap();
-    let mut options = Options::new();
-    options.insert("smallest".into(), 8.into());
-    options.insert("step".into(), 4.into());
-    options.insert("width".into(), 0.1.into());
-    let build = Build { form: "ofa".into(), image: [16, 16], in_channels: 1, classes: 10, options };
-    let family = Registry::default().open("mobilenet-v3", build).unwrap();
+    let family = elastic(8, 16, 4);
     let rest = "d=2,2,2,2,2;k=3,5,3,3,7,3,3,3,5,3;e=3,3,4,3,3,3,3,6,3,3";
     let models: Vec<Box<dyn Model>> = [8, 16, 12, 8]
         .into_iter()
