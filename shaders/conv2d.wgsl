@@ -5,7 +5,7 @@
 //   tile: one lane computes PX neighbouring positions of a row and KB blocks; it slides over the row, so that a loaded
 //   position serves every tap that touches it. BROADCAST: the lanes of a subgroup load the taps' weights together.
 //   Sides and channels are data, the window is constant: layers of any size share a pipeline, and dispatches.
-//   task row: x, w, bias or NONE, y, lines N*OH, IH, IW, IN4, OH, OW, OUT4, relu
+//   task row: x, w, bias or NONE, y, lines N*OH, IH, IW, IN4, OH, OW, OUT4, relu, blocks of an input channel's weights and of a tap's
 //   grid: ceil(N*OH*ceil(OW/PX) / LANES) * ceil(OUT4/KB), folded; z = task
 #import task
 #import Row
@@ -66,9 +66,9 @@ fn main(
     let k${t} = min(column + t${t} % ${KB}u, out4 - 1u);
     let i${t} = (t${t} / ${KB}u) % 4u;
 #if INPUT
-    let o${t} = row.w + ((t${t} / ${4 * KB}u) * out4 * 4u + k${t} * 4u + i${t}) * in4;
+    let o${t} = row.w + (t${t} / ${4 * KB}u) * row.tap + (k${t} * 4u + i${t}) * row.w4;
 #else
-    let o${t} = row.w + ((t${t} / ${4 * KB}u) * in4 * 4u + i${t}) * out4 + k${t};
+    let o${t} = row.w + (t${t} / ${4 * KB}u) * row.tap + i${t} * row.w4 + k${t};
 #end
 #end
 #else
@@ -97,11 +97,7 @@ fn main(
         let at${j} = x_row + u32(select(0, left + ${j}, has${j})) * in4;
 #end
 #end
-#if INPUT
-        let w_row = u32(r) * ${S * 4}u * out4 * in4;
-#else
-        let w_row = u32(r) * ${S * 4}u * in4 * out4;
-#end
+        let w_row = u32(r) * ${S}u * row.tap;
         for (var c = 0u; c < in4; c++) {
 #for j in 0..SPAN
 #if NEED >> j & 1
@@ -114,7 +110,7 @@ fn main(
 #if INPUT
             let u${t} = ws[o${t} + w_row + c];
 #else
-            let u${t} = ws[o${t} + w_row + c * 4u * out4];
+            let u${t} = ws[o${t} + w_row + c * 4u * row.w4];
 #end
 #end
 #end
@@ -127,9 +123,9 @@ fn main(
             let m${s}_${k}_${i} = subgroupBroadcast(u${((s * 4 + i) * KB + k) / LANES}, ${((s * 4 + i) * KB + k) % LANES}u);
 #else
 #if INPUT
-            let m${s}_${k}_${i} = ws[row.w + w_row + (${s * 4}u * out4 + c${k} * 4u + ${i}u) * in4 + c];
+            let m${s}_${k}_${i} = ws[row.w + w_row + ${s}u * row.tap + (c${k} * 4u + ${i}u) * row.w4 + c];
 #else
-            let m${s}_${k}_${i} = ws[row.w + w_row + (${s * 4}u * in4 + c * 4u + ${i}u) * out4 + c${k}];
+            let m${s}_${k}_${i} = ws[row.w + w_row + ${s}u * row.tap + (c * 4u + ${i}u) * row.w4 + c${k}];
 #end
 #end
 #end

@@ -2,7 +2,7 @@
 //   y[n,p,q,k] = sum_{r,s,c} w[r,s,c,k] * act(x[n, p*STRIDE - PAD + r*DIL, q*STRIDE - PAD + s*DIL, g(k)*CG + c])
 //   INPUT:  dx[n,h,w,g*CG + c] = sum_{r,s,k in g} w[r,s,c,k] * dy[n, (h + PAD - r*DIL)/STRIDE, (w + PAD - s*DIL)/STRIDE, k]
 //   CG and KG are input and output channels per group; with one each, a block of four is one vector product.
-//   task row: x, w, bias or NONE, y, images
+//   task row: x, w, bias or NONE, y, images, blocks of an input channel's weights
 //   grid: ceil(N*OH*OW*OUT4 / LANES), folded; z = task
 #import task
 #import Row
@@ -63,7 +63,7 @@ fn main(
             }
 #end
             let from_at = row.x + ((image * ${IH}u + u32(y)) * ${IW}u + u32(x)) * ${IN4}u;
-            let tap = row.w + u32(r * ${S} + s) * ${CG * K4}u;
+            let tap = row.w + u32(r * ${S} + s) * ${CG}u * row.k4;
 #if CG == 1 && KG == 1
             total = fma(activate(xs[from_at + block]), ws[tap + block], total);
 #else
@@ -76,7 +76,7 @@ fn main(
                 let g = channel / ${CG}u;
                 for (var i = 0u; i < ${KG}u; i++) {
                     let k = g * ${KG}u + i;
-                    let weight = ws[tap + (channel % ${CG}u) * ${K4}u + k / 4u][k % 4u];
+                    let weight = ws[tap + (channel % ${CG}u) * row.k4 + k / 4u][k % 4u];
                     total[j] = fma(xs[from_at + k / 4u][k % 4u], weight, total[j]);
                 }
 #else
@@ -86,7 +86,7 @@ fn main(
                 let g = channel / ${KG}u;
                 for (var i = 0u; i < ${CG}u; i++) {
                     let c = g * ${CG}u + i;
-                    let weight = ws[tap + i * ${K4}u + block][j];
+                    let weight = ws[tap + i * row.k4 + block][j];
                     total[j] = fma(activate(xs[from_at + c / 4u])[c % 4u], weight, total[j]);
                 }
 #end

@@ -7,6 +7,7 @@
 pub mod catalogue;
 pub mod ceiling;
 pub mod corruptions;
+mod elastic;
 pub mod items;
 pub mod kernel;
 pub mod populations;

@@ -41,7 +41,7 @@ const GENERATION: usize = 50;
 const LEVELS: [f64; 3] = [0.01, 0.05, 0.1];
 
 /// Data on the device, and networks for them.
-struct Scene {
+pub(super) struct Scene {
     name: &'static str,
     resident: Resident,
     statistics: ChannelStatistics,
@@ -59,7 +59,7 @@ impl Scene {
     }
 
     /// Random pictures of CIFAR's size, and networks of 16 channels.
-    fn pictures(suites: &Suites) -> Result<Self> {
+    pub fn pictures(suites: &Suites) -> Result<Self> {
         let sizes = Macro { channels: 16, cells: 1, in_channels: 3, height: 32, width: 32, classes: 10 };
         let (count, mut draw) = (512, Stream::new(5, IMAGES_PURPOSE, 0));
         let pixels = (0..count * 3 * 32 * 32).map(|_| draw.below(256) as u8).collect();
@@ -78,7 +78,7 @@ impl Scene {
         format!("{}, one cell a stage, batch {}", self.name, self.batch)
     }
 
-    fn setting<'a>(&'a self, suites: &'a Suites) -> Setting<'a> {
+    pub fn setting<'a>(&'a self, suites: &'a Suites) -> Setting<'a> {
         Setting { gpu: suites.gpu, preset: suites.preset, data: &self.resident, statistics: &self.statistics }
     }
 
@@ -92,15 +92,15 @@ impl Scene {
 }
 
 /// Two ways to the same result, in turns.
-struct Sides<'a> {
-    scene: &'a Scene,
-    names: [String; 2],
+pub(super) struct Sides<'a> {
+    pub scene: &'a Scene,
+    pub names: [String; 2],
     /// Work and dispatches of each.
-    work: [(Cost, usize); 2],
+    pub work: [(Cost, usize); 2],
 }
 
 impl Suites<'_> {
-    fn differ(&self, what: &str) -> Error {
+    pub(super) fn differ(&self, what: &str) -> Error {
         Error::Gpu {
             doing: format!("comparing {what}"),
             adapter: self.gpu.report().name.clone(),
@@ -109,7 +109,7 @@ impl Suites<'_> {
     }
 
     /// Lines of both sides; the second has the ratio of its time to the first's.
-    fn sides(&self, sides: &Sides, mut run: impl FnMut(usize) -> Result<()>) -> Result<[Line; 2]> {
+    pub(super) fn sides(&self, sides: &Sides, mut run: impl FnMut(usize) -> Result<()>) -> Result<[Line; 2]> {
         let times = self.turns(2, &mut run)?;
         let ratio = paired(&times[1], &times[0]);
         let mut lines = vec![];

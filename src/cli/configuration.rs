@@ -31,7 +31,7 @@ const INDIFFERENT: [&str; 10] = [
 /// Options from which the defaults of all others follow.
 const DECISIVE: [&str; 3] = ["--preset", "--compat", "--method"];
 /// Keys that need not stand in a recipe, and in a configuration.
-const OF_RECIPES: [&str; 5] = ["adversarial", "augmentation", "clip", "drop_path", "paths"];
+const OF_RECIPES: [&str; 7] = ["adversarial", "augmentation", "clip", "drop_path", "paths", "sandwich", "shrinking"];
 const OPTIONAL: [&str; 5] = ["from", "images", "supernet_file", "supernet_keep_every", "warm_start"];
 /// Keys whose values are of one of several kinds: another kind has other keys, and so replaces the whole.
 const KINDS: [&str; 4] = ["schedule", "strategy", "evaluator", "objectives"];
@@ -374,6 +374,7 @@ fn may_be_missing(key: &str, known: &[String], prefix: &str) -> bool {
     (OF_RECIPES.contains(&key) && stands_beside("epochs"))
         || (key == "cutout" && stands_beside("padding"))
         || (key == "build" && prefix == "finals.")
+        || (key == "best_epoch" && prefix == "evaluator." && stands_beside("recalibration_batches"))
         || (key == "released_angle" && prefix == "evaluator." && stands_beside("flatness"))
         || (OPTIONAL.contains(&key) && prefix.is_empty())
 }

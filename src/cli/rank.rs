@@ -75,14 +75,20 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     // A run that did not train it says where it lies.
     let read = config.supernet_file.as_ref().map(PathBuf::from);
     let file = args.supernet.clone().or(read).unwrap_or_else(|| args.run.join(SUPERNET));
-    let given = given_supernet(&file, &family)?;
+    let given = given_supernet(&file, &family, true)?;
     let (gpu, preset) = global.gpu()?;
     let folder = RunFolder::create(&args.run, Existing::Resume)?;
     let (statistics, resident) = (data.train.channel_statistics(), Resident::new(&gpu, &data.train)?);
     let setting = Setting { gpu: &gpu, preset, data: &resident, statistics: &statistics };
     let parts = config.evaluator.parts(&data, config.seed)?;
-    let job =
-        SupernetJob { recipe: &recipe, images: &parts.all, seed: config.seed, given: Some(&given), keep_every: 0 };
+    let job = SupernetJob {
+        recipe: &recipe,
+        images: &parts.all,
+        seed: config.seed,
+        given: Some(&given),
+        shared: true,
+        keep_every: 0,
+    };
     let (whole, mut silent) = (Share { from: 0.0, to: 1.0 }, |_: &Event| ControlFlow::Continue(()));
     let heritage = supernet::train(&setting, &family, &job, &folder, whole, &mut silent)?;
     let ground =

@@ -90,10 +90,50 @@ impl Builder {
         let gradient = match terms[..] {
             // One plain term that counts wherever the tensor lives is the gradient itself.
             [Term { guard, a, kind: TermKind::Plain }] if guard == scope || guard == Guard::ALWAYS => a,
+            _ if let Some(whole) = self.shared(&terms, scope, tape) => whole,
             _ => self.guarded(scope, |b| b.sum(b.shape(tensor), terms)),
         };
         tape.done.0.insert(tensor, gradient);
         Some(gradient)
+    }
+
+    /// Where the terms of a gradient exclude each other, one of them counts wherever the tensor lives, and one is a convolution's gradient as
+    /// it is, that one's tensor: the others write it too, each on its paths, and nothing is copied on its own.
+    fn shared(&mut self, terms: &[Term], scope: Guard, tape: &Tape) -> Option<TensorId> {
+        let all = terms.iter().map(|term| term.guard).reduce(Guard::or).map(|all| self.graph.normal(all));
+        let part = |(i, one): (usize, &Term)| terms[..i].iter().all(|other| one.guard.excludes(&other.guard));
+        if all != Some(scope) || !terms.iter().enumerate().all(part) {
+            return None;
+        }
+        let writers: Vec<Option<usize>> = terms.iter().map(|term| self.convolution_of(term, tape)).collect();
+        let whole = terms.iter().zip(&writers).find_map(|(term, writer)| writer.map(|_| term.a))?;
+        for (term, writer) in terms.iter().zip(writers).filter(|(term, _)| term.a != whole) {
+            match writer.map(|writer| &mut self.graph.nodes[writer].op) {
+                Some(Op::ConvFilter { dw: own, .. } | Op::ConvInput { dx: own, .. }) => *own = whole,
+                _ => {
+                    let terms = vec![Term { guard: Guard::ALWAYS, ..*term }];
+                    self.guarded(term.guard, |b| b.push(Op::Combine { terms, y: whole }));
+                }
+            }
+        }
+        // Now it matters wherever any of them does.
+        self.widen_scope(whole, scope);
+        Some(whole)
+    }
+
+    /// The convolution's gradient that a term is as it is, if nothing else has to do with what that wrote: what a sum hands on to several
+    /// summands is one tensor.
+    fn convolution_of(&self, term: &Term, tape: &Tape) -> Option<usize> {
+        let writes = |node: &Node| match node.op {
+            Op::ConvFilter { dw: own, .. } | Op::ConvInput { dx: own, .. } => own == term.a && node.guard == term.guard,
+            _ => false,
+        };
+        let nodes = &self.graph.nodes;
+        let writer = nodes.iter().rposition(writes).filter(|_| term.kind == TermKind::Plain)?;
+        let read = nodes[writer + 1..].iter().any(|node| node.op.operands().0.contains(&term.a));
+        let handed_on = tape.done.0.values().any(|gradient| *gradient == term.a)
+            || tape.terms.values().flatten().any(|other| other.reads().contains(&term.a));
+        (!read && !handed_on).then_some(writer)
     }
 
     fn node_gradient(&mut self, op: &Op, needs: &[bool], tape: &mut Tape) -> Result<()> {
@@ -106,14 +146,14 @@ impl Builder {
             Op::Conv { x, w, bias, y, geometry, relu } => {
                 let Some(dy) = self.gradient_of(*y, tape) else { return Ok(()) };
                 if needed(*w) {
-                    let dw = self.temporary(self.shape(*w));
+                    let (dw, kind) = self.part(*w, self.filter_shape(*geometry, *x, dy));
                     self.push(Op::ConvFilter { x: *x, dy, dw, geometry: *geometry, relu: *relu });
-                    give(tape, *w, dw, TermKind::Plain);
+                    give(tape, *w, dw, kind);
                 }
                 if let Some(bias) = bias.filter(|&b| needed(b)) {
-                    let db = self.temporary(self.shape(bias));
+                    let (db, kind) = self.part(bias, Shape::vector(self.shape(dy).channels()));
                     self.push(Op::ChannelSum { x: dy, y: db });
-                    give(tape, bias, db, TermKind::Plain);
+                    give(tape, bias, db, kind);
                 }
                 if needed(*x) {
                     let dx = self.temporary(self.shape(*x));
@@ -130,9 +170,9 @@ impl Builder {
                     give(tape, *dy, y, TermKind::Plain);
                 }
                 if needed(*w) {
-                    let dw = self.temporary(self.shape(*w));
+                    let (dw, kind) = self.part(*w, self.filter_shape(*geometry, above, *dy));
                     self.push(Op::ConvFilter { x: above, dy: *dy, dw, geometry: *geometry, relu: false });
-                    give(tape, *w, dw, TermKind::Plain);
+                    give(tape, *w, dw, kind);
                 }
             }
             Op::ConvFilter { x, dy, dw, geometry, relu } => {
@@ -261,6 +301,9 @@ impl Builder {
             return Ok(());
         }
         let kind = match term.kind {
+            TermKind::Plain if self.shape(term.a).nhwc() != self.shape(dy).nhwc() => {
+                return self.reshaped_gradient(term, dy, needs, tape);
+            }
             TermKind::Plain => TermKind::Plain,
             TermKind::Relu => TermKind::Masked { x: term.a },
             TermKind::AvgPool(window) => TermKind::AvgPoolGrad(window),
@@ -299,6 +342,28 @@ impl Builder {
         };
         if needed(term.a) {
             tape.terms.entry(term.a).or_default().push(Term { guard: term.guard, a: dy, kind });
+        }
+        Ok(())
+    }
+
+    /// The shape of the weights that a convolution uses.
+    fn filter_shape(&self, Geometry { r, s, groups, .. }: Geometry, x: TensorId, y: TensorId) -> Shape {
+        let [c, k] = [x, y].map(|map| self.shape(map).channels());
+        Shape::Filter { r, s, c: c / groups, k, groups }
+    }
+
+    /// A tensor for the gradient of the first places of `whole`, which have this shape, and what it is to the whole's gradient.
+    fn part(&mut self, whole: TensorId, shape: Shape) -> (TensorId, TermKind) {
+        let kind = if self.shape(whole) == shape { TermKind::Plain } else { TermKind::Moved { by: [0; 3] } };
+        (self.temporary(shape), kind)
+    }
+
+    /// Values that were seen under another shape get theirs back.
+    fn reshaped_gradient(&mut self, term: &Term, dy: TensorId, needs: &[bool], tape: &mut Tape) -> Result<()> {
+        if needs[term.a.0 as usize] {
+            let guard = term.guard;
+            let a = self.guarded(guard, |b| b.sum(b.shape(term.a), vec![Term::new(dy, TermKind::Plain)]));
+            tape.terms.entry(term.a).or_default().push(Term { guard, a, kind: TermKind::Plain });
         }
         Ok(())
     }
@@ -440,21 +505,24 @@ impl Builder {
         let Some((x, gamma, beta, statistics)) = norm else {
             return Err(Error::invalid("backward", "coefficients that no batch norm wrote"));
         };
-        let dgamma = gamma.filter(|g| needs[g.0 as usize]).map(|g| (g, self.temporary(self.shape(g))));
-        let dbeta = beta.filter(|b| needs[b.0 as usize]).map(|b| (b, self.temporary(self.shape(b))));
+        let own = Shape::vector(self.shape(x).channels());
+        let mut part = |whole: Option<TensorId>| {
+            whole.filter(|whole| needs[whole.0 as usize]).map(|whole| (whole, self.part(whole, own)))
+        };
+        let (dgamma, dbeta) = (part(gamma), part(beta));
         let grad_coefficients = self.temporary(Shape::Vectors { rows: 4, c: self.shape(x).channels() });
         let op = Op::BatchNormGrad {
             dy,
             x,
             coefficients,
-            dgamma: dgamma.map(|(_, d)| d),
-            dbeta: dbeta.map(|(_, d)| d),
+            dgamma: dgamma.map(|(_, (d, _))| d),
+            dbeta: dbeta.map(|(_, (d, _))| d),
             grad_coefficients,
             statistics,
         };
         self.guarded(term.guard, |b| b.push(op));
-        for (tensor, gradient) in dgamma.into_iter().chain(dbeta) {
-            let term = Term { guard: term.guard, a: gradient, kind: TermKind::Plain };
+        for (tensor, (gradient, kind)) in dgamma.into_iter().chain(dbeta) {
+            let term = Term { guard: term.guard, a: gradient, kind };
             tape.terms.entry(tensor).or_default().push(term);
         }
         Ok(TermKind::AffineGrad { x, coefficients: grad_coefficients })

@@ -154,7 +154,7 @@ impl Builder {
         let weights = reads.into_iter().filter(outlives);
         for tensor in weights.chain(writes.into_iter().filter(|t| !outlives(t))) {
             let scope = self.scopes.entry(tensor).or_insert(guard);
-            *scope = scope.or(guard);
+            *scope = self.graph.normal(scope.or(guard));
         }
         self.graph.nodes.push(Node { op, guard });
     }
@@ -162,6 +162,11 @@ impl Builder {
     /// The paths on which a tensor matters: those on which it is written or, if it outlives the plan, read.
     pub fn scope_of(&self, tensor: TensorId) -> Guard {
         self.scopes.get(&tensor).copied().unwrap_or(Guard::ALWAYS)
+    }
+
+    /// Says that a tensor matters on these paths.
+    pub(super) fn widen_scope(&mut self, tensor: TensorId, scope: Guard) {
+        self.scopes.insert(tensor, scope);
     }
 
     /// Forgets on which paths tensors that outlive the plan matter: what follows is another path through the same weights, and
@@ -187,6 +192,61 @@ impl Builder {
         let y = self.temporary(shape);
         self.conv_into(x, w, bias, geometry, y);
         Ok(y)
+    }
+
+    /// The same to `k` channels by the first places of a filter that may have more, of inputs and outputs.
+    ///
+    /// # Errors
+    /// As [`Builder::conv`], or if channels are no multiples of four.
+    pub fn part_of_conv(
+        &mut self,
+        name: &str,
+        x: Value,
+        w: TensorId,
+        bias: Option<TensorId>,
+        (k, geometry): (usize, Geometry),
+    ) -> Result<TensorId> {
+        let shape = self.part_of_conv_shape(name, x, w, (k, geometry))?;
+        let y = self.temporary(shape);
+        self.conv_into(x, w, bias, geometry, y);
+        Ok(y)
+    }
+
+    /// The output shape of such a convolution.
+    ///
+    /// # Errors
+    /// As [`Builder::part_of_conv`].
+    pub fn part_of_conv_shape(
+        &self,
+        name: &str,
+        x: Value,
+        w: TensorId,
+        (k, geometry): (usize, Geometry),
+    ) -> Result<Shape> {
+        let [n, h, wide, channels] = self.seen_shape(x).nhwc();
+        let have = self.shape(w);
+        let Shape::Filter { r, s, c, k: most, groups } = have else {
+            return Err(Error::shape(name, "a filter", have));
+        };
+        let own = match geometry.groups {
+            1 => groups == 1 && channels <= c,
+            own => own == channels && own <= groups && c == 1,
+        };
+        let whole = channels == c && k == most;
+        if (r, s) != (geometry.r, geometry.s) || !own || k > most || k % geometry.groups != 0 {
+            return Err(Error::shape(name, format!("a filter of {channels} to {k} channels or more"), have));
+        }
+        if !whole && (!channels.is_multiple_of(4) || !k.is_multiple_of(4)) {
+            return Err(Error::shape(
+                name,
+                "multiples of four channels of a larger filter",
+                format!("{channels} to {k}"),
+            ));
+        }
+        let (p, q) = geometry.output(h, wide).ok_or_else(|| {
+            Error::shape(name, format!("an image of at least the kernel, {r}x{s}"), format!("{h}x{wide}"))
+        })?;
+        Ok(Shape::map(n, p, q, k))
     }
 
     /// The output shape of a convolution.
@@ -358,6 +418,26 @@ impl Builder {
         self.sum(self.shape(x), vec![Term::new(x, TermKind::Moved { by: [rows as i32, columns as i32, 0] })])
     }
 
+    /// The same values in the same order under another shape.
+    ///
+    /// # Errors
+    /// If it has not as many, in memory too. `name` is for the error.
+    pub fn reshaped(&mut self, name: &str, tensor: TensorId, shape: Shape) -> Result<TensorId> {
+        let have = self.shape(tensor);
+        if (have.len(), have.channels(), have.vec4s()) != (shape.len(), shape.channels(), shape.vec4s()) {
+            return Err(Error::shape(name, have, shape));
+        }
+        Ok(self.sum(shape, vec![Term::new(tensor, TermKind::Plain)]))
+    }
+
+    /// The first places along each axis: what a smaller layer has of a larger one. All of it is the tensor itself.
+    pub fn first(&mut self, whole: TensorId, part: Shape) -> TensorId {
+        if self.shape(whole) == part {
+            return whole;
+        }
+        self.sum(part, vec![Term::new(whole, TermKind::Moved { by: [0; 3] })])
+    }
+
     /// A tensor that holds what the view shows.
     pub fn materialise(&mut self, value: Value) -> TensorId {
         if value.view == View::Plain {
@@ -413,10 +493,10 @@ impl Builder {
         gradient: bool,
         tally: bool,
     ) -> Result<Loss> {
-        self.cross_entropy_of(logits, labels, None, smoothing, gradient, tally)
+        self.cross_entropy_of(logits, labels, Compared { smoothing, ..Compared::default() }, gradient, tally)
     }
 
-    /// The same of `scale * logits`; see [`Op::CrossEntropy`].
+    /// The same with more to say of what is compared; see [`Op::CrossEntropy`].
     ///
     /// # Errors
     /// As [`Builder::cross_entropy`].
@@ -424,16 +504,19 @@ impl Builder {
         &mut self,
         logits: TensorId,
         labels: TensorId,
-        scale: Option<TensorId>,
-        smoothing: f32,
+        compared: Compared,
         gradient: bool,
         tally: bool,
     ) -> Result<Loss> {
+        let Compared { scale, teacher, smoothing } = compared;
+        if let Some(other) = teacher.map(|teacher| self.shape(teacher)).filter(|other| *other != self.shape(logits)) {
+            return Err(Error::shape("a teacher's logits", self.shape(logits), other));
+        }
         let [n, ..] = self.shape(logits).nhwc();
         let loss = self.temporary(Shape::map(n, 1, 1, 2));
         let mean = self.temporary(Shape::vector(2));
         let dlogits = gradient.then(|| self.temporary(self.shape(logits)));
-        self.push(Op::CrossEntropy { logits, labels, scale, loss, dlogits, smoothing });
+        self.push(Op::CrossEntropy { logits, labels, scale, teacher, loss, dlogits, smoothing });
         if tally {
             let zero = Init::Constant(0.0);
             let metrics = self.persistent(Role::Metrics, "metrics", Shape::vector(4), zero, &[4])?;
@@ -451,7 +534,7 @@ impl Builder {
 /// What a batch norm is made of; see [`Op::BatchNorm`].
 #[derive(Clone, Copy, Debug)]
 pub struct BatchNorm {
-    /// Scale per channel, or none for 1.
+    /// Scale per channel, or none for 1. This and the others may have more channels, of which the first are used and moved.
     pub gamma: Option<TensorId>,
     /// Shift per channel, or none for 0.
     pub beta: Option<TensorId>,
@@ -463,6 +546,17 @@ pub struct BatchNorm {
     pub epsilon: f32,
     /// Which statistics normalise.
     pub statistics: Statistics,
+}
+
+/// What a cross-entropy compares besides logits and labels; see [`Op::CrossEntropy`].
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Compared {
+    /// A factor of the logits.
+    pub scale: Option<TensorId>,
+    /// Logits of another network, whose softmax is what is compared with, in place of labels.
+    pub teacher: Option<TensorId>,
+    /// Label smoothing.
+    pub smoothing: f32,
 }
 
 /// What [`Builder::cross_entropy`] leaves.

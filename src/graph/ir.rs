@@ -179,6 +179,8 @@ pub enum Init {
     },
     /// One value everywhere.
     Constant(f32),
+    /// The unit matrix.
+    Identity,
 }
 
 /// A tensor that outlives the plan.
@@ -331,16 +333,17 @@ pub enum Noise {
 #[allow(missing_docs, reason = "each variant's formula names its fields")]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
-    /// `y = conv(x, w) + bias`, with `max(x, 0)` in place of `x` if `relu`. Cross-correlation, as everywhere.
+    /// `y = conv(x, w) + bias`, with `max(x, 0)` in place of `x` if `relu`. Cross-correlation, as everywhere. `w` and `bias` may be those of more
+    /// channels than `x` and `y` have (in multiples of four): the first ones are used, where they are.
     Conv { x: TensorId, w: TensorId, bias: Option<TensorId>, y: TensorId, geometry: Geometry, relu: bool },
-    /// Gradient of a convolution with respect to its input (before the rectifier).
+    /// Gradient of a convolution with respect to its input (before the rectifier). Of a larger `w` the first channels are used.
     ConvInput { dy: TensorId, w: TensorId, dx: TensorId, geometry: Geometry },
     /// Gradient of a convolution with respect to its weights.
     ConvFilter { x: TensorId, dy: TensorId, dw: TensorId, geometry: Geometry, relu: bool },
     /// `y[c] = sum over n, h, w of x`: the gradient of a bias.
     ChannelSum { x: TensorId, y: TensorId },
     /// Writes `coefficients` (`scale, beta, mean, 1/deviation` per channel) from the batch's or the running
-    /// statistics. `running` is mean and variance; they move by [`hyper::STATISTICS_MOMENTUM`](super::hyper::STATISTICS_MOMENTUM), the variance towards
+    /// statistics. Vectors may be those of more channels than `x` has: the first ones are used and moved. `running` is mean and variance; they move by [`hyper::STATISTICS_MOMENTUM`](super::hyper::STATISTICS_MOMENTUM), the variance towards
     /// the unbiased one, while the normalisation uses the biased one.
     BatchNorm {
         x: TensorId,
@@ -395,10 +398,12 @@ pub enum Op {
     /// Softmax cross-entropy per image: `labels` holds class numbers (one channel), `loss` (two channels) has `loss, 1 if the top class is right` per image; `dlogits` is the
     /// gradient of the mean loss. An image whose label is no class counts nothing. Label smoothing `a`: target `1 - a + a/C` for the label and `a/C` elsewhere.
     /// With `scale` (one value) it is that of `scale * logits`, and so is the gradient: for logits that were brought into the range of `f32`, with a scale that may leave it.
+    /// With `teacher` (logits of the same shape, to which nothing flows back) the target is its softmax (Hinton et al. 2015, at temperature 1) in place of the label's.
     CrossEntropy {
         logits: TensorId,
         labels: TensorId,
         scale: Option<TensorId>,
+        teacher: Option<TensorId>,
         loss: TensorId,
         dlogits: Option<TensorId>,
         smoothing: f32,
@@ -541,8 +546,8 @@ impl Op {
             Op::Combine { terms, y } => (terms.iter().flat_map(|t| t.reads()).collect(), vec![*y]),
             Op::MaxPoolGrad { x, dy, dx, .. } => (vec![*x, *dy], vec![*dx]),
             Op::MaxPoolPick { x, v, y, .. } => (vec![*x, *v], vec![*y]),
-            Op::CrossEntropy { logits, labels, scale, loss, dlogits, .. } => {
-                (some(&[Some(*logits), Some(*labels), *scale]), some(&[Some(*loss), *dlogits]))
+            Op::CrossEntropy { logits, labels, scale, teacher, loss, dlogits, .. } => {
+                (some(&[Some(*logits), Some(*labels), *scale, *teacher]), some(&[Some(*loss), *dlogits]))
             }
             Op::CrossEntropyHessian { logits, labels, v, y } => (vec![*logits, *labels, *v], vec![*y]),
             Op::Tally { loss, metrics, mean } => (vec![*loss, *metrics], vec![*metrics, *mean]),

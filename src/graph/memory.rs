@@ -1,10 +1,12 @@
 //! Packing tensors into memory by their life times.
 //!
-//! One tensor after the other, each at the lowest place where nothing that lives at the same time lies. Which comes first
+//! One tensor after the other, each at the lowest place where nothing that lives at the same time, on any path, lies. Which comes first
 //! matters: the largest, the one that takes most space and time, the one that lives longest; no rule is always best, so all
 //! are tried. Bins are as large as one binding may be; a tensor never spans two.
 
 use std::cmp::Reverse;
+
+use super::ir::Guard;
 
 /// A tensor to be placed: alive from dispatch `first` to dispatch `last`, both included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +17,15 @@ pub struct Interval {
     pub first: usize,
     /// Last dispatch that touches it.
     pub last: usize,
+    /// On which paths any does.
+    pub scope: Guard,
+}
+
+impl Interval {
+    /// Whether both may lie at the same place.
+    fn parts_from(&self, other: &Interval) -> bool {
+        self.first > other.last || other.first > self.last || self.scope.excludes(&other.scope)
+    }
 }
 
 /// Where tensors lie.
@@ -59,7 +70,7 @@ fn place(intervals: &[Interval], order: &[usize], limit: u64) -> Result<Layout, 
             let mut at = 0;
             for &other in list {
                 let o = intervals[other];
-                if o.first > item.last || item.first > o.last {
+                if o.parts_from(&item) {
                     continue;
                 }
                 let start = places[other].1;
@@ -93,29 +104,41 @@ mod tests {
 
     #[test]
     fn reuses_what_is_dead() {
-        let item = |size, first, last| Interval { size, first, last };
+        let item = |size, first, last| Interval { size, first, last, scope: Guard::ALWAYS };
         let layout = pack(&[item(4, 0, 1), item(4, 1, 2), item(4, 2, 3)], 100).unwrap();
         assert_eq!(layout.bins, [8]);
         assert_eq!(pack(&[item(101, 0, 0)], 100), Err(101));
         assert_eq!(pack(&[item(60, 0, 1), item(60, 1, 2)], 100).unwrap().bins, [60, 60]);
+        // Of options that exclude each other the largest counts, beside what is on all paths.
+        let option = |size, option: u32| Interval { scope: Guard::new(3, 1 << option), ..item(size, 0, 9) };
+        let layout = pack(&[option(20, 0), item(7, 2, 3), option(50, 1), option(30, 2)], 100).unwrap();
+        assert_eq!(layout.bins, [57]);
+        assert_eq!(pack(&[option(20, 0), option(50, 0)], 100).unwrap().bins, [70]);
     }
 
     proptest! {
         #[test]
-        fn nothing_alive_overlaps(list in prop::collection::vec((1u64..50, 0usize..30, 0usize..10), 1..60), limit in 50u64..200) {
-            let items: Vec<_> = list.iter().map(|&(size, first, more)| Interval { size, first, last: first + more }).collect();
+        fn nothing_alive_overlaps(list in prop::collection::vec((1u64..50, 0usize..30, 0usize..10, 0u32..4), 1..60), limit in 50u64..200) {
+            // The last of four options is none: a tensor of all paths.
+            let scope = |option| if option == 3 { Guard::ALWAYS } else { Guard::new(0, 1u32 << option) };
+            let item = |&(size, first, more, option)| Interval { size, first, last: first + more, scope: scope(option) };
+            let items: Vec<_> = list.iter().map(item).collect();
             let layout = pack(&items, limit).unwrap();
             for (i, a) in items.iter().enumerate() {
                 let (bin, at) = layout.places[i];
                 prop_assert!(at + a.size <= layout.bins[bin] && layout.bins[bin] <= limit);
                 for (j, b) in items.iter().enumerate().skip(i + 1) {
                     let (other, start) = layout.places[j];
-                    let together = a.first <= b.last && b.first <= a.last;
+                    let together = a.first <= b.last && b.first <= a.last && !a.scope.excludes(&b.scope);
                     prop_assert!(!(together && bin == other && at < start + b.size && start < at + a.size));
                 }
             }
-            // At least what is alive at the busiest moment, at most everything side by side.
-            let busiest = (0..40).map(|t| items.iter().filter(|i| i.first <= t && t <= i.last).map(|i| i.size).sum::<u64>()).max().unwrap();
+            // At least what is alive on a path at the busiest moment, at most everything side by side.
+            let alive = |t: usize, option: u8| {
+                let own = items.iter().filter(|i| i.first <= t && t <= i.last && i.scope.active(&[option]));
+                own.map(|i| i.size).sum::<u64>()
+            };
+            let busiest = (0..40).flat_map(|t| (0..3).map(move |option| (t, option))).map(|(t, option)| alive(t, option)).max().unwrap();
             let total: u64 = layout.bins.iter().sum();
             prop_assert!(total >= busiest && total <= items.iter().map(|i| i.size).sum());
         }

@@ -12,13 +12,14 @@ pub mod memory;
 mod merge;
 pub mod plan;
 mod schedule;
+mod scope;
 mod settle;
 pub mod store;
 mod strips;
 mod term;
 
 pub use backward::Gradients;
-pub use build::{BatchNorm, Builder, Loss, Value, View};
+pub use build::{BatchNorm, Builder, Compared, Loss, Value, View};
 pub use custom::{Custom, CustomCall, CustomOp};
 pub use host::*;
 pub use ir::*;

@@ -7,6 +7,7 @@
 //!
 //! A path is data: [`Plan::choose`] rewrites task rows and counts and compiles nothing.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -95,6 +96,7 @@ impl Plan {
     /// [`Error::Memory`] if the memory does not suffice, [`Error::Shader`] if a shader does not compile, or an error that
     /// names the tensor that a store lacks.
     pub fn compile(gpu: &Gpu, instances: Vec<Instance>, preset: Preset) -> Result<Self> {
+        instances.iter().try_for_each(|instance| check_path(&instance.graph, &instance.path))?;
         let graphs: Vec<_> = instances.iter().map(|i| i.graph.clone()).collect();
         let schedule = Schedule::new(&graphs, preset, &gpu.report().limits)?;
         let slabs = schedule.slabs.iter().map(|&size| gpu.slab(size * 16, "activations"));
@@ -322,6 +324,8 @@ impl Plan {
                 pending[at].2.push((instance, call));
             }
         }
+        // The largest tasks first, so that a grid that is parted between them leaves few workgroups idle.
+        pending.iter_mut().for_each(|(.., tasks)| tasks.sort_by_key(|(_, call)| Reverse(call.workgroups)));
         let variants: Vec<_> = pending.iter().map(|(variant, ..)| variant.clone()).collect();
         let pipelines = self.gpu.pipelines(&variants)?;
         // Rows: heads of all tasks, then room for all terms.

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::ir::{Graph, Shape};
+use super::ir::{Graph, Guard, Shape};
 use super::memory::{Interval, pack};
 use super::merge::{Order, merge, waits_of};
 use super::plan::POOL;
+use super::scope::scopes;
 use super::settle::settle;
 use crate::error::{Error, Result};
 use crate::gpu::Limits;
@@ -212,6 +213,11 @@ fn place(
         }
     }
     let size = |t: usize| layout.shapes[t].vec4s() as u64;
+    let touched = |call: &Arc<Call>| {
+        let guard = call.guard;
+        call.reads.iter().chain(&call.writes).map(move |t| (*t, guard)).collect::<Vec<_>>()
+    };
+    let scopes = scopes(graph, layout.calls.iter().flat_map(touched), layout.shapes.len());
     let mut placed = vec![];
     let mut intervals = vec![];
     for whole in wholes(graph, layout.shapes.len()) {
@@ -220,7 +226,10 @@ fn place(
         let used = used.map(|&t| (first[t], last[t])).reduce(|(a, b), (c, d)| (a.min(c), b.max(d)));
         // A probe that nothing reads or writes is an input that the caller fills: it must live from the start.
         let Some((from, to)) = (if probed { Some((0, usize::MAX)) } else { used }) else { continue };
-        intervals.push(Interval { size: whole.iter().map(|&t| size(t)).sum(), first: from, last: to });
+        // What lies side by side, or is looked at after the run, is kept on all paths.
+        let scope = if let ([t], false) = (&whole[..], probed) { scopes[*t] } else { None };
+        let scope = scope.unwrap_or(Guard::ALWAYS);
+        intervals.push(Interval { size: whole.iter().map(|&t| size(t)).sum(), first: from, last: to, scope });
         placed.push(whole);
     }
     let packed = pack(&intervals, limit).map_err(|size| Error::Memory {

@@ -6,14 +6,17 @@ use crate::graph::{Geometry, Op, Shape, TensorId, blocks};
 use crate::shader::{Record, Variant};
 
 rows! {
-    /// A dense convolution, or its gradient with respect to the input: `lines` rows of `oh` by `ow` outputs.
+    /// A dense convolution, or its gradient with respect to the input: `lines` rows of `oh` by `ow` outputs. Weights are `w4` blocks for each
+    /// input channel and `tap` for each tap, of which the first ones count.
     Conv of "conv2d", same bits for any [PX PG KB LANES NEED SPAN BROADCAST] {
         x: read, w: read, bias: maybe_read, y: write,
         lines: count, ih: count, iw: count, in4: count, oh: count, ow: count, out4: count, relu: flag,
+        w4: count, tap: count,
     }
-    /// A grouped convolution, or its gradient with respect to the input.
+    /// A grouped convolution, or its gradient with respect to the input. Weights are `k4` blocks for each input channel of a group, of which the
+    /// first ones count.
     Grouped of "grouped", same bits for any [LANES] {
-        x: read, w: read, bias: maybe_read, y: write, images: count,
+        x: read, w: read, bias: maybe_read, y: write, images: count, k4: count,
     }
     /// Sum of equal parts, each of `count` `vec4`.
     SumParts of "sum_parts", same bits for any [LANES] {
@@ -175,14 +178,17 @@ fn dense(to: &mut Lowering, conv: Dense) {
     let workgroups = (lines * ow.div_ceil(px)).div_ceil(preset.conv_lanes) * out4.div_ceil(kb);
     let work = Work { workgroups, flops: conv.flops(to), depth: g.r * in4 * g.s * 4 };
     let Dense { from: x, w, bias, to: y, relu, .. } = conv;
-    to.call(variant, Conv { x, w, bias, y, lines, ih, iw, in4, oh, ow, out4, relu }, work);
+    let [.., rows, channels] = to.shape(w).nhwc();
+    let (w4, tap) = (blocks(channels), rows * blocks(channels));
+    to.call(variant, Conv { x, w, bias, y, lines, ih, iw, in4, oh, ow, out4, relu, w4, tap }, work);
 }
 
 fn grouped(to: &mut Lowering, conv: Dense) {
     let g = conv.geometry;
     let [images, ih, iw, inputs] = to.shape(conv.from).nhwc();
     let [_, oh, ow, outputs] = to.shape(conv.to).nhwc();
-    let Shape::Filter { c: cg, k, groups, .. } = to.shape(conv.w) else { return };
+    let (groups, stored) = (g.groups, to.shape(conv.w).channels());
+    let (cg, k) = if conv.input { (outputs / groups, inputs) } else { (inputs / groups, outputs) };
     let mut variant = window(&Grouped::KERNEL, g).with("RELU", conv.relu).with("INPUT", conv.input);
     for (name, value) in [
         ("IH", ih),
@@ -191,7 +197,6 @@ fn grouped(to: &mut Lowering, conv: Dense) {
         ("OH", oh),
         ("OW", ow),
         ("OUT4", blocks(outputs)),
-        ("K4", blocks(k)),
         ("CG", cg),
         ("KG", k / groups),
         ("GROUPS", groups),
@@ -203,7 +208,7 @@ fn grouped(to: &mut Lowering, conv: Dense) {
     let depth = g.r * g.s * if conv.input { k / groups } else { cg };
     let work = Work { workgroups, flops: conv.flops(to), depth };
     let Dense { from: x, w, bias, to: y, .. } = conv;
-    to.call(variant, Grouped { x, w, bias, y, images }, work);
+    to.call(variant, Grouped { x, w, bias, y, images, k4: blocks(stored) }, work);
 }
 
 /// Weight gradient of a convolution.

@@ -7,7 +7,7 @@ use crate::graph::Op;
 rows! {
     /// Losses of a batch, and their gradient.
     CrossEntropy of "cross_entropy", same bits for any [LANES] {
-        logits: read, labels: read, loss: write, dlogits: maybe_write, scale: maybe_read,
+        logits: read, labels: read, loss: write, dlogits: maybe_write, scale: maybe_read, teacher: maybe_read,
         images: count, classes: count, smoothing: real,
     }
     /// The Hessian of the mean loss times `v`.
@@ -25,9 +25,9 @@ pub(super) const KERNELS: &[Kernel] = &[CrossEntropy::KERNEL, Hessian::KERNEL, T
 pub(super) fn lower(to: &mut Lowering, op: &Op) {
     let lanes = to.preset.reduce_lanes;
     match *op {
-        Op::CrossEntropy { logits, labels, scale, loss, dlogits, smoothing } => {
+        Op::CrossEntropy { logits, labels, scale, teacher, loss, dlogits, smoothing } => {
             let [images, _, _, classes] = to.shape(logits).nhwc();
-            let row = CrossEntropy { logits, labels, loss, dlogits, scale, images, classes, smoothing };
+            let row = CrossEntropy { logits, labels, loss, dlogits, scale, teacher, images, classes, smoothing };
             let work = Work { workgroups: images.div_ceil(lanes), flops: 0, depth: 2 * classes };
             to.call(CrossEntropy::KERNEL.with([("LANES", lanes)]), row, work);
         }

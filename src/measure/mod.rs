@@ -3,6 +3,7 @@
 
 pub mod angle;
 pub mod attack;
+pub mod best_epoch;
 pub mod corruption;
 pub mod flatness;
 pub mod forward;

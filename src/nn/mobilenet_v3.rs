@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 mod cut;
+mod supernet;
 
 use super::count::Cost;
 use super::space::{Build, ImageInfo, Networks, Options, Purpose};
@@ -16,7 +17,7 @@ use super::{Heads, Layers, Model};
 use crate::error::{Error, Result};
 use crate::graph::{Geometry, TensorId, Value};
 use crate::space::Arch;
-use crate::space::mobilenet_v3::{DEPTH, MobileNetV3, RESOLUTION_STEP, STAGES, Subnet};
+use crate::space::mobilenet_v3::{DEPTH, DEPTHS, MobileNetV3, RESOLUTION_STEP, STAGES, Subnet};
 
 /// Layers get their own genes, or, as released with CNAS and FlatNAS, those of others; see [`Subnet::misassigned`].
 const FORMS: [&str; 2] = ["ofa", "unpadded"];
@@ -35,6 +36,11 @@ fn divisible(channels: f64) -> usize {
     let eighth = DIVISOR as f64;
     let near = (((channels + eighth / 2.0) / eighth).floor() * eighth).max(eighth);
     (if near < 0.9 * channels { near + eighth } else { near }) as usize
+}
+
+/// Channels that squeeze and excitation comes down to.
+fn squeezed(channels: usize) -> usize {
+    divisible((channels / 4) as f64)
 }
 
 /// Channels by the multiplier of the width.
@@ -70,7 +76,9 @@ struct Block {
     swishes: bool,
     /// Squeeze and excitation.
     excites: bool,
-    /// Whether it ends a stage.
+    /// Its number in its stage.
+    place: usize,
+    /// Whether it ends the stage.
     is_last: bool,
 }
 
@@ -79,13 +87,17 @@ impl Block {
         self.middle != self.inputs
     }
 
+    /// Whether there are networks without it: of a stage the first layers are in all.
+    fn may_be_absent(&self) -> bool {
+        self.place >= DEPTHS[0]
+    }
+
     fn is_residual(&self) -> bool {
         self.stride == 1 && self.inputs == self.outputs
     }
 
-    /// Channels that squeeze and excitation comes down to.
     fn squeezed(&self) -> usize {
-        divisible((self.middle / 4) as f64)
+        squeezed(self.middle)
     }
 }
 
@@ -106,6 +118,7 @@ fn blocks(widths: &Widths, subnet: &Subnet) -> Vec<Block> {
         stride: 1,
         swishes: false,
         excites: false,
+        place: 0,
         is_last: true,
     }];
     let mut inputs = first;
@@ -123,6 +136,7 @@ fn blocks(widths: &Widths, subnet: &Subnet) -> Vec<Block> {
                 stride: if place == 0 { first_stride } else { 1 },
                 swishes,
                 excites,
+                place,
                 is_last: place + 1 == layers.len(),
             });
             inputs = outputs;
@@ -191,6 +205,16 @@ impl Model for Network {
     }
 
     fn forward(&self, layers: &mut Layers, x: TensorId) -> Result<Heads> {
+        self.around(layers, x, &mut |layers, block, x| block.append(layers, x))
+    }
+}
+
+/// Appends a block, and says what it yields.
+type Append<'a> = dyn FnMut(&mut Layers, &Block, TensorId) -> Result<TensorId> + 'a;
+
+impl Network {
+    /// The stem, the blocks, of which each is appended by `append`, and what is behind them.
+    fn around(&self, layers: &mut Layers, x: TensorId, append: &mut Append) -> Result<Heads> {
         let [wide, mixed] = self.widths.last;
         layers.stage = 0;
         let stem = layers.conv("first_conv.conv", x, self.widths.stages[0], Geometry::square(3, 2, 1))?;
@@ -199,7 +223,7 @@ impl Model for Network {
         let mut x = layers.builder.materialise(stem);
         for block in blocks(&self.widths, &self.subnet) {
             layers.stage = block.stage;
-            x = block.append(layers, x)?;
+            x = append(layers, &block, x)?;
             if block.is_last {
                 layers.feature(x, false);
             }
@@ -233,7 +257,7 @@ impl Block {
         let filtered = layers.batch_norm(&format!("{name}.depth_conv.bn"), filtered, true)?;
         seen = self.activated(layers, filtered);
         if self.excites {
-            seen = self.excited(layers, seen)?;
+            seen = self.excited(layers, seen, self.middle)?;
         }
         let y = layers.conv(&format!("{name}.point_linear.conv"), seen, self.outputs, POINTWISE)?;
         let y = layers.batch_norm(&format!("{name}.point_linear.bn"), y, true)?;
@@ -248,14 +272,18 @@ impl Block {
         if self.swishes { layers.builder.hard_swish(x) } else { layers.relu(x) }
     }
 
-    /// Squeeze and excitation (Hu et al., CVPR 2018): each channel times a number between 0 and 1 that the means of all decide.
-    fn excited(&self, layers: &mut Layers, x: Value) -> Result<Value> {
+    /// Squeeze and excitation (Hu et al., CVPR 2018): each channel times a number between 0 and 1 that the means of all decide. It may
+    /// be the first places of one of `whole` channels.
+    fn excited(&self, layers: &mut Layers, x: Value, whole: usize) -> Result<Value> {
         let name = format!("{}.depth_conv.se.fc", self.name);
         let map = layers.builder.materialise(x);
         let means = layers.builder.global_avg_pool(map.into());
-        let squeezed = layers.conv_with(&format!("{name}.reduce"), means.into(), self.squeezed(), POINTWISE, true)?;
-        let squeezed = layers.relu(squeezed.into());
-        let gates = layers.conv_with(&format!("{name}.expand"), squeezed, self.middle, POINTWISE, true)?;
+        let own = [self.middle, self.squeezed()];
+        let all = [whole, squeezed(whole)];
+        let reduced = layers.part_of_conv(&format!("{name}.reduce"), means.into(), [own, all], true)?;
+        let reduced = layers.relu(reduced.into());
+        let turned = [own, all].map(|[from, to]| [to, from]);
+        let gates = layers.part_of_conv(&format!("{name}.expand"), reduced, turned, true)?;
         layers.builder.gated_by(&name, map.into(), gates)
     }
 }
@@ -281,11 +309,11 @@ impl Networks for MobileNetV3 {
         let own = (images.height.min(images.width) / RESOLUTION_STEP).max(1) * RESOLUTION_STEP;
         let (side, smallest) = match purpose {
             Purpose::Published | Purpose::Supernet => (IMAGENET, 128),
-            // From the images' own size up, or from 32 where that is large.
-            Purpose::Quick => (own.min(32) * 3 / 2 / RESOLUTION_STEP * RESOLUTION_STEP, own.min(32)),
+            // Up to the images' own size, or to 32 where that is large.
+            Purpose::Quick => (own.min(32), (own.min(32) * 3 / 4 / RESOLUTION_STEP).max(1) * RESOLUTION_STEP),
             Purpose::Training | Purpose::Scoring => (own, own),
         };
-        let width = if purpose == Purpose::Quick { 0.5 } else { 1.0 };
+        let width = if purpose == Purpose::Quick { 0.25 } else { 1.0 };
         let count = |name: &str, value: usize| (name.to_owned(), toml::Value::from(value as i64));
         let mut options = Options::from_iter([count("smallest", smallest), count("step", RESOLUTION_STEP)]);
         options.insert("width".into(), width.into());
@@ -319,6 +347,20 @@ impl Networks for MobileNetV3 {
 
     fn cost(&self, arch: &Arch, build: &Build) -> Result<Cost> {
         Ok(Network::new(self.decode(arch)?, build)?.cost())
+    }
+
+    fn is_elastic(&self) -> bool {
+        true
+    }
+
+    fn of_one_size(&self, build: &Build) -> Build {
+        let mut own = build.clone();
+        own.options.insert("smallest".into(), (build.image[0] as i64).into());
+        own
+    }
+
+    fn supernet(&self, build: &Build) -> Result<Option<Box<dyn super::space::Supernet>>> {
+        Ok(Some(Box::new(supernet::Supernet::new(self.clone(), build)?)))
     }
 
     fn cut(&self, theirs: &Named, arch: &Arch, build: &Build) -> Result<Option<Named>> {

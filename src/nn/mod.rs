@@ -314,6 +314,24 @@ impl Layers {
         Ok(y)
     }
 
+    /// A 1x1 convolution by the first places of a larger one; `channels` are those that come in and go out, its own and the larger
+    /// one's.
+    ///
+    /// # Errors
+    /// If shapes do not fit.
+    pub fn part_of_conv(&mut self, name: &str, x: Value, channels: [[usize; 2]; 2], bias: bool) -> Result<TensorId> {
+        let ([[_, own], [all_in, all]], geometry) = (channels, Geometry::square(1, 1, 0));
+        let w = self.filter(name, all_in, all, geometry)?;
+        let init = Init::Uniform { fan_in: all_in };
+        let bias = match bias {
+            true => Some(self.weight(&format!("{name}.bias"), Shape::vector(all), init, &[all])?),
+            false => None,
+        };
+        let y = self.builder.part_of_conv(name, x, w, bias, (own, geometry))?;
+        self.layer(name, w, y);
+        Ok(y)
+    }
+
     fn layer(&mut self, name: &str, weight: TensorId, output: TensorId) {
         self.anatomy.layers.push(LayerInfo { name: name.to_owned(), weight, output, stage: self.stage });
     }
@@ -356,18 +374,25 @@ impl Layers {
     /// # Errors
     /// If the name is taken by another shape.
     pub fn batch_norm(&mut self, name: &str, x: TensorId, affine: bool) -> Result<Value> {
+        self.batch_norm_of(name, x, affine, self.builder.shape(x).channels())
+    }
+
+    /// The same by the first places of a norm of `whole` channels.
+    ///
+    /// # Errors
+    /// If the name is taken by another shape.
+    pub fn batch_norm_of(&mut self, name: &str, x: TensorId, affine: bool, whole: usize) -> Result<Value> {
         if self.norms == Norms::Bare && !self.keeps_norms {
             return Ok(x.into());
         }
         self.anatomy.norms.push(name.to_owned());
-        let c = self.builder.shape(x).channels();
-        let shape = Shape::vector(c);
+        let shape = Shape::vector(whole);
         let mut vector = |suffix: &str, value| {
-            self.weight(&format!("{name}.{suffix}"), shape, Init::Constant(value), &[c]).map(Some)
+            self.weight(&format!("{name}.{suffix}"), shape, Init::Constant(value), &[whole]).map(Some)
         };
         let (gamma, beta) = if affine { (vector("weight", 1.0)?, vector("bias", 0.0)?) } else { (None, None) };
         let mut state = |suffix: &str, value| {
-            self.builder.persistent(Role::Running, &format!("{name}.{suffix}"), shape, Init::Constant(value), &[c])
+            self.builder.persistent(Role::Running, &format!("{name}.{suffix}"), shape, Init::Constant(value), &[whole])
         };
         // Statistics that are neither used nor moved need no place.
         let running = match self.statistics {

@@ -127,6 +127,16 @@ pub trait Networks: Space {
         Ok(None)
     }
 
+    /// Whether networks are cut out of a supernet and begin with its weights, where the space's authors search it.
+    fn is_elastic(&self) -> bool {
+        false
+    }
+
+    /// The same build for networks that all see images of one size, as paths through one supernet do.
+    fn of_one_size(&self, build: &Build) -> Build {
+        build.clone()
+    }
+
     /// The weights of an architecture's network, cut out of those of a supernet whose tensors are larger than the network's; `None` if
     /// `theirs` are no such supernet's.
     ///
@@ -173,6 +183,18 @@ pub enum Piece {
 pub trait Supernet: Model {
     /// The options that an architecture takes; `None` if its networks are no paths.
     fn path(&self, arch: &Arch) -> Option<Vec<u8>>;
+
+    /// The largest and the smallest network, between which all others lie; `None` where they are not parts of one
+    /// another.
+    fn extremes(&self) -> Option<[Arch; 2]> {
+        None
+    }
+
+    /// The architecture as it may be in quarter 0 to 3 of a training in which layers become smaller one way after the other: what may not be
+    /// smaller yet is as in the largest.
+    fn shrunk(&self, arch: &Arch, _quarter: usize) -> Arch {
+        arch.clone()
+    }
 
     /// The parts of the vector whose turn in training is an architecture's angle, and how often each is in it; `None` where no such
     /// vector is defined. `released` is as the authors' code has it.
@@ -329,6 +351,16 @@ impl Family {
     pub fn is_cut_from(&self, theirs: &Named) -> bool {
         // One that lacks a part says so when it is cut.
         !matches!(self.cut(theirs, &self.smallest()), Ok(None))
+    }
+
+    /// Whether networks are cut out of a supernet, where the space's authors search it.
+    pub fn is_elastic(&self) -> bool {
+        self.space.is_elastic()
+    }
+
+    /// The build of networks that all see images of one size.
+    pub fn of_one_size(&self) -> Build {
+        self.space.of_one_size(&self.build)
     }
 
     /// The supernet, for what needs one.

@@ -202,6 +202,10 @@ pub(super) fn draw(name: &str, entry: &Entry, seed: u64) -> Vec<f32> {
             let bound = 1.0 / (fan_in as f64).sqrt();
             (0..length).map(|_| ((2.0 * stream.uniform() - 1.0) * bound) as f32).collect()
         }
+        Init::Identity => {
+            let side = length.isqrt();
+            (0..length).map(|i| if i / side == i % side { 1.0 } else { 0.0 }).collect()
+        }
         Init::KaimingNormal { fan_out } => {
             let deviation = (2.0 / fan_out as f64).sqrt();
             (0..length).map(|_| (stream.normal() * deviation) as f32).collect()

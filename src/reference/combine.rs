@@ -40,7 +40,11 @@ pub(super) fn combine(cx: &Context<'_>, terms: &[Term], y: [usize; 4]) -> Result
 fn values(cx: &Context<'_>, term: &Term, y: [usize; 4]) -> Result<Vec<f64>> {
     let a = cx.view(term.a);
     match term.kind {
-        TermKind::Plain => map(a, y, |_, a| a),
+        // Values may be seen under another shape.
+        TermKind::Plain => {
+            agree("plain term", y.iter().product::<usize>(), a.values.len())?;
+            Ok(a.values.to_vec())
+        }
         TermKind::Relu => map(a, y, |_, a| rectified(a)),
         TermKind::Affine { coefficients } => {
             let rows = rows(cx.view(coefficients), y[3])?;

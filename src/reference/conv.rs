@@ -63,6 +63,35 @@ fn for_each_product(
     }
 }
 
+/// The weights that a convolution uses: the first of each axis.
+pub(super) struct Part {
+    axes: [usize; 4],
+    values: Vec<f64>,
+}
+
+impl Part {
+    pub fn view(&self) -> View<'_> {
+        View { axes: self.axes, values: &self.values }
+    }
+}
+
+/// The first weights of `w` for so many channels in and out; all, if these are not fewer. Kernels take blocks of four.
+pub(super) fn part(w: View<'_>, geometry: &Geometry, inputs: usize, outputs: usize) -> Result<Part> {
+    let [r, s, c, k] = w.axes;
+    let own = inputs / geometry.groups.max(1);
+    let whole = own >= c && outputs >= k;
+    if !whole && (!outputs.is_multiple_of(4) || !(own == c || inputs.is_multiple_of(4))) {
+        return Err(Error::shape("a larger filter", "channels in multiples of four", format!("{inputs} to {outputs}")));
+    }
+    let axes = [r, s, own.min(c), outputs.min(k)];
+    let place = |i: usize| {
+        let (k, c) = (i % axes[3], i / axes[3] % axes[2]);
+        let tap = i / (axes[3] * axes[2]);
+        index(w.axes, [tap / s, tap % s, c, k])
+    };
+    Ok(Part { axes, values: (0..axes.iter().product()).map(|i| w.values[place(i)]).collect() })
+}
+
 /// The rectified values if `relu`, else `x`.
 fn activated(x: &[f64], relu: bool) -> Vec<f64> {
     x.iter().map(|&value| if relu { rectified(value) } else { value }).collect()

@@ -6,6 +6,8 @@
 //! loss = - sum over c of t[c] log softmax(z)[c],     log softmax(z)[c] = z[c] - max - log sum exp(z - max)
 //! d (mean of loss over N images) / dz[c] = (softmax(z)[c] - t[c]) / N
 //! ```
+//!
+//! With a teacher's logits `u` the targets are `t = softmax(u)`.
 
 use super::{View, agree};
 use crate::error::{Error, Result};
@@ -19,10 +21,16 @@ pub(super) struct CrossEntropy {
 }
 
 /// Softmax cross-entropy per image.
-pub(super) fn cross_entropy(logits: View<'_>, labels: &[f64], smoothing: f64) -> Result<CrossEntropy> {
+pub(super) fn cross_entropy(
+    logits: View<'_>,
+    labels: &[f64],
+    teacher: Option<View<'_>>,
+    smoothing: f64,
+) -> Result<CrossEntropy> {
     let [images, rows, columns, classes] = logits.axes;
     agree("positions of logits", [1, 1], [rows, columns])?;
     agree("labels", images, labels.len())?;
+    teacher.map_or(Ok(()), |teacher| agree("a teacher's logits", logits.axes, teacher.axes))?;
     let mut result = CrossEntropy { loss: Vec::new(), dlogits: Vec::new() };
     for (n, &label) in labels.iter().enumerate() {
         let Some(label) = (0..classes).find(|&class| class as f64 == label) else {
@@ -31,8 +39,11 @@ pub(super) fn cross_entropy(logits: View<'_>, labels: &[f64], smoothing: f64) ->
         let z = &logits.values[n * classes..(n + 1) * classes];
         let largest = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let log_sum = largest + z.iter().map(|z| (z - largest).exp()).sum::<f64>().ln();
-        let target = |class| smoothing / classes as f64 + if class == label { 1.0 - smoothing } else { 0.0 };
-
+        let taught = teacher.map(|teacher| softmax(&teacher.values[n * classes..(n + 1) * classes]));
+        let target = |class: usize| match &taught {
+            Some(taught) => taught[class],
+            None => smoothing / classes as f64 + if class == label { 1.0 - smoothing } else { 0.0 },
+        };
         let loss: f64 = (0..classes).map(|class| -target(class) * (z[class] - log_sum)).sum();
         let right = z.iter().position(|&z| z == largest) == Some(label);
         result.loss.extend([loss, f64::from(u8::from(right))]);
@@ -42,13 +53,19 @@ pub(super) fn cross_entropy(logits: View<'_>, labels: &[f64], smoothing: f64) ->
     Ok(result)
 }
 
+fn softmax(z: &[f64]) -> Vec<f64> {
+    let largest = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let sum: f64 = z.iter().map(|z| (z - largest).exp()).sum();
+    z.iter().map(|z| (z - largest).exp() / sum).collect()
+}
+
 /// The Hessian of the mean loss with respect to the logits, times `v`: `s (v - sum s v) / N` with the softmax `s`.
 pub(super) fn cross_entropy_hessian(logits: View<'_>, labels: &[f64], v: View<'_>) -> Result<Vec<f64>> {
     agree("vector of a Hessian", logits.axes, v.axes)?;
     let classes = logits.axes[3];
     // Without smoothing the gradient is `(s - target) / N`, so it holds the softmax but for the label's own.
     let images = labels.len() as f64;
-    let mut softmax = cross_entropy(logits, labels, 0.0)?.dlogits;
+    let mut softmax = cross_entropy(logits, labels, None, 0.0)?.dlogits;
     for (row, &label) in softmax.chunks_mut(classes).zip(labels) {
         row.iter_mut().for_each(|s| *s *= images);
         row[label as usize] += 1.0;

@@ -106,6 +106,15 @@ struct View<'a> {
     values: &'a [f64],
 }
 
+impl View<'_> {
+    /// The first channels of a vector.
+    fn first(mut self, channels: usize) -> Self {
+        self.values = &self.values[..channels.min(self.values.len())];
+        self.axes[3] = self.values.len();
+        self
+    }
+}
+
 /// What an operation has written.
 type Writes = Vec<(TensorId, Vec<f64>)>;
 
@@ -177,18 +186,26 @@ fn evaluate(cx: &Context<'_>, op: &Op) -> Result<Writes> {
     let one = |id: &TensorId, values: Vec<f64>| Ok(vec![(*id, values)]);
     match op {
         Op::Conv { x, w, bias, y, geometry, relu } => {
-            one(y, conv::conv(view(x), view(w), bias.as_ref().map(view), cx.axes(*y), geometry, *relu)?)
+            let own = conv::part(view(w), geometry, cx.axes(*x)[3], cx.axes(*y)[3])?;
+            let bias = bias.as_ref().map(|bias| view(bias).first(cx.axes(*y)[3]));
+            one(y, conv::conv(view(x), own.view(), bias, cx.axes(*y), geometry, *relu)?)
         }
-        Op::ConvInput { dy, w, dx, geometry } => one(dx, conv::conv_input(view(dy), view(w), cx.axes(*dx), geometry)?),
+        Op::ConvInput { dy, w, dx, geometry } => {
+            let own = conv::part(view(w), geometry, cx.axes(*dx)[3], cx.axes(*dy)[3])?;
+            one(dx, conv::conv_input(view(dy), own.view(), cx.axes(*dx), geometry)?)
+        }
         Op::ConvFilter { x, dy, dw, geometry, relu } => {
             one(dw, conv::conv_filter(view(x), view(dy), cx.axes(*dw), geometry, *relu)?)
         }
         Op::ChannelSum { x, y } => one(y, conv::channel_sum(view(x))),
         Op::BatchNorm { x, gamma, beta, running, hyper, coefficients, epsilon, statistics } => {
+            // Vectors may be those of more channels, of which these are the first.
+            let channels = cx.axes(*coefficients)[3];
             let norm = norm::BatchNorm {
-                gamma: gamma.as_ref().map(view),
-                beta: beta.as_ref().map(view),
-                running: running.map(|(mean, variance)| (cx.view(mean), cx.view(variance))),
+                gamma: gamma.as_ref().map(|gamma| view(gamma).first(channels)),
+                beta: beta.as_ref().map(|beta| view(beta).first(channels)),
+                running: running
+                    .map(|(mean, variance)| (cx.view(mean).first(channels), cx.view(variance).first(channels))),
                 epsilon: f64::from(*epsilon),
             };
             let mut writes = Vec::new();
@@ -200,7 +217,10 @@ fn evaluate(cx: &Context<'_>, op: &Op) -> Result<Writes> {
                             return Err(Error::invalid("batch norm", "moving the running statistics needs `hyper`"));
                         };
                         let moved = norm.moved(view(x), cx.word(*hyper, hyper::STATISTICS_MOMENTUM)?)?;
-                        writes.extend([(*mean, moved.0), (*variance, moved.1)]);
+                        for (id, mut first) in [(*mean, moved.0), (*variance, moved.1)] {
+                            first.extend_from_slice(&cx.view(id).values[channels..]);
+                            writes.push((id, first));
+                        }
                     }
                     norm.of_batch(view(x))?
                 }
@@ -240,11 +260,12 @@ fn evaluate(cx: &Context<'_>, op: &Op) -> Result<Writes> {
             let values = optimiser::perturb(view(x).values, shape, &source, sigma, Noise::Additive);
             one(y, probe::sign_codes(View { axes: cx.axes(*x), values: &values }, cx.axes(*y)[3]))
         }
-        Op::CrossEntropy { logits, labels, scale, loss, dlogits, smoothing } => {
+        Op::CrossEntropy { logits, labels, scale, teacher, loss, dlogits, smoothing } => {
             let scale = scale.map_or(Ok(1.0), |scale| cx.word(scale, 0))?;
             let scaled: Vec<f64> = view(logits).values.iter().map(|z| scale * z).collect();
             let logits = View { axes: cx.axes(*logits), values: &scaled };
-            let result = loss::cross_entropy(logits, cx.memory.get(*labels), f64::from(*smoothing))?;
+            let teacher = teacher.as_ref().map(view);
+            let result = loss::cross_entropy(logits, cx.memory.get(*labels), teacher, f64::from(*smoothing))?;
             let mut writes = vec![(*loss, result.loss)];
             writes.extend(dlogits.map(|id| (id, result.dlogits)));
             Ok(writes)

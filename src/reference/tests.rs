@@ -227,8 +227,24 @@ fn cross_entropy_and_tally_by_hand() {
     let (sharp, smooth) = (b.zeros(Shape::map(2, 1, 1, 2)), b.zeros(Shape::map(2, 1, 1, 2)));
     let dlogits = b.zeros(Shape::map(2, 1, 1, 3));
     let (metrics, mean) = (b.vector(&[1.0, 2.0, 3.0, 4.0]), b.zeros(Shape::vector(2)));
-    b.push(Op::CrossEntropy { logits, labels, scale: None, loss: sharp, dlogits: Some(dlogits), smoothing: 0.0 });
-    b.push(Op::CrossEntropy { logits, labels, scale: None, loss: smooth, dlogits: None, smoothing: 0.125 });
+    b.push(Op::CrossEntropy {
+        logits,
+        labels,
+        scale: None,
+        teacher: None,
+        loss: sharp,
+        dlogits: Some(dlogits),
+        smoothing: 0.0,
+    });
+    b.push(Op::CrossEntropy {
+        logits,
+        labels,
+        scale: None,
+        teacher: None,
+        loss: smooth,
+        dlogits: None,
+        smoothing: 0.125,
+    });
     b.push(Op::Tally { loss: sharp, metrics, mean });
     b.run().unwrap();
     // ln(e^-2 + e^-1 + 1) = 0.40760596...; three equal logits: ln 3, and the first maximum is class 0, not 1.

@@ -3,9 +3,9 @@
 //! The loss is `L = sum u y` with given upstream gradients `u`; the gradient of value `i` of an input is compared with
 //! `(L(x + h e_i) - L(x - h e_i)) / 2h`.
 
-use super::Memory;
 use super::tests::{Bench, close};
-use crate::graph::{Geometry, Op, Shape, Statistics, TensorId, Term, TermKind, Window};
+use super::{Memory, run};
+use crate::graph::{Builder, Geometry, Guard, Init, Op, Role, Shape, Statistics, TensorId, Term, TermKind, Window};
 
 /// Differences of `sum upstream * output` with respect to each value of `input`.
 fn differences(bench: &Bench, input: TensorId, output: TensorId, upstream: &[f64]) -> Vec<f64> {
@@ -154,7 +154,15 @@ fn the_hessian_of_cross_entropy() {
         let (logits, dlogits, v, y) = (b.filled(scores), b.zeros(scores), b.filled(scores), b.zeros(scores));
         let labels = b.of(Shape::map(3, 1, 1, 1), &[4.0, 0.0, 2.0]);
         let loss = b.zeros(Shape::map(3, 1, 1, 2));
-        b.push(Op::CrossEntropy { logits, labels, scale: None, loss, dlogits: Some(dlogits), smoothing });
+        b.push(Op::CrossEntropy {
+            logits,
+            labels,
+            scale: None,
+            teacher: None,
+            loss,
+            dlogits: Some(dlogits),
+            smoothing,
+        });
         compare(&b, vec![Op::CrossEntropyHessian { logits, labels, v, y }], dlogits, v, &[(logits, y)]);
     }
 }
@@ -273,15 +281,63 @@ fn moved_maps() {
 
 #[test]
 fn cross_entropies() {
-    for smoothing in [0.0, 0.1] {
+    for (smoothing, taught) in [(0.0, false), (0.1, false), (0.0, true)] {
         let (scores, points) = (Shape::map(3, 1, 1, 5), Shape::map(3, 1, 1, 2));
         let mut b = Bench::new();
         let (logits, dlogits) = (b.filled(scores), b.zeros(scores));
         let (labels, loss) = (b.of(Shape::map(3, 1, 1, 1), &[4.0, 0.0, 2.0]), b.zeros(points));
+        let teacher = taught.then(|| b.filled(scores));
         // The mean over three images of the loss alone.
         let upstream = b.of(points, &[1.0 / 3.0, 0.0, 1.0 / 3.0, 0.0, 1.0 / 3.0, 0.0]);
-        b.push(Op::CrossEntropy { logits, labels, scale: None, loss, dlogits: None, smoothing });
-        let backward = Op::CrossEntropy { logits, labels, scale: None, loss, dlogits: Some(dlogits), smoothing };
+        let forward = |dlogits| Op::CrossEntropy { logits, labels, scale: None, teacher, loss, dlogits, smoothing };
+        b.push(forward(None));
+        let backward = forward(Some(dlogits));
         compare(&b, vec![backward], loss, upstream, &[(logits, dlogits)]);
+    }
+}
+
+/// One option's convolution sees a sum, whose gradient is that of both summands, and the other's one of these alone: its tensor may be
+/// taken for neither.
+#[test]
+fn gradients_that_are_handed_on_stay_what_they_are() {
+    let mut b = Builder::new();
+    let (choice, shape, geometry) = (b.choice(2), Shape::map(2, 3, 3, 4), Geometry::square(1, 1, 0));
+    let filter = Shape::Filter { r: 1, s: 1, c: 4, k: 4, groups: 1 };
+    let mut stored = |name: &str, shape| b.persistent(Role::Batch, name, shape, Init::Constant(0.0), &[]).unwrap();
+    let [p, q, seed] = ["p", "q", "seed"].map(|name| stored(name, shape));
+    let filters = ["one", "other"].map(|name| stored(name, filter));
+    let y = b.temporary(shape);
+    b.guarded(Guard::new(choice, 0b01), |b| {
+        let both = b.sum(shape, [p, q].map(|part| Term::new(part, TermKind::Plain)).to_vec());
+        b.conv_into(both.into(), filters[0], None, geometry, y);
+    });
+    b.guarded(Guard::new(choice, 0b10), |b| b.conv_into(p.into(), filters[1], None, geometry, y));
+    let gradients = b.backward(&[(y, seed)], &[p, q, filters[0], filters[1]]).unwrap();
+    let graph = b.finish();
+    let mut memory = Memory::new(&graph);
+    for (number, id) in [p, q, seed, filters[0], filters[1]].into_iter().enumerate() {
+        let value = |i: usize| ((i * 7 + number * 5) % 11) as f64 / 4.0 - 1.0;
+        memory.set(id, (0..graph.shape(id).len()).map(value).collect()).unwrap();
+    }
+    for (path, wanted) in [(0, vec![p, q, filters[0]]), (1, vec![p, filters[1]])] {
+        let after = |memory: &Memory| {
+            let mut memory = memory.clone();
+            run(&graph, &[path], &mut memory).unwrap();
+            memory
+        };
+        let loss = |memory: &Memory| -> f64 {
+            let after = after(memory);
+            after.get(y).iter().zip(after.get(seed)).map(|(y, seed)| y * seed).sum()
+        };
+        for id in wanted {
+            // The loss is linear in each.
+            let slope = |i: usize| {
+                let mut moved = memory.clone();
+                moved.values[id.0 as usize][i] += 1.0;
+                loss(&moved) - loss(&memory)
+            };
+            let want: Vec<f64> = (0..graph.shape(id).len()).map(slope).collect();
+            close(after(&memory).get(gradients.get(id).unwrap()), &want, 1e-9);
+        }
     }
 }

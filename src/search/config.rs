@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::nn::space::{Build, Family, Purpose};
 use crate::philox::Stream;
 use crate::space::Space;
+use crate::train::supernet::extremes;
 use crate::train::trainer::Recipe;
 
 /// Purpose word of the network that is asked what it has.
@@ -179,6 +180,9 @@ impl SearchConfig {
         self.objectives.validate()?;
         self.evaluator.validate(images)?;
         check_evaluations(&**family, self.evaluations, self.strategy.dedupe())?;
+        if let EvaluatorConfig::Shared(_) = &self.evaluator {
+            check_sides(family)?;
+        }
         let arms = arms(self)?;
         arms.iter().try_for_each(|arm| self.check_measure(arm, family))?;
         if self.supernet_keep_every > 0 && self.supernet_file.is_some() {
@@ -196,7 +200,7 @@ impl SearchConfig {
             recipe.validate_in("supernet", "--supernet-epochs", (images as f64 * share) as usize)?;
         } else if self.supernet_keep_every > 0 {
             return Err(Error::invalid("--keep-every", format!("--method {} trains no supernet", self.method)));
-        } else if self.supernet.as_ref().is_some_and(|recipe| recipe.paths != 1) {
+        } else if self.supernet.as_ref().is_some_and(|recipe| recipe.paths != 1) && !family.is_elastic() {
             return Err(Error::invalid("--paths", "no supernet is trained; ask for one with --supernet-epochs"));
         } else if self.supernet_file.is_some() {
             return Err(Error::invalid("--supernet", format!("--method {} has no use for a supernet", self.method)));
@@ -221,9 +225,12 @@ impl SearchConfig {
             EvaluatorConfig::Trained(options) => Some(("evaluator.training.paths", &options.training)),
             _ => None,
         };
-        let several = |(_, recipe): &(&'static str, &Recipe)| recipe.paths != 1;
+        let several = |(_, recipe): &(&'static str, &Recipe)| recipe.paths != 1 || recipe.sandwich || recipe.shrinking;
         if let Some((key, _)) = [("training.paths", &self.training)].into_iter().chain(candidates).find(several) {
-            return Err(Error::invalid(key, "only a supernet has several paths; leave it out"));
+            return Err(Error::invalid(
+                key,
+                "only a supernet has several paths, a sandwich of them, or shrinks; leave these out",
+            ));
         }
         self.training.validate(self.finals.training_images(images).unwrap_or(images))?;
         self.limits().check(&self.finals.family(family)?)
@@ -236,7 +243,11 @@ impl SearchConfig {
     /// Names the option.
     pub fn check_training(&self, family: &Family, sides: [usize; 2]) -> Result<()> {
         if let Some(recipe) = self.supernet().filter(|_| self.supernet_file.is_none()) {
-            recipe.check(&*family.needs_supernet()?, sides)?;
+            let supernet = family.needs_supernet()?;
+            if recipe.sandwich || recipe.shrinking {
+                extremes(&*supernet)?;
+            }
+            recipe.check(&*supernet, sides)?;
         }
         let arch = family.sample(&mut Stream::new(self.seed, CHECK_PURPOSE, 0))?;
         if let EvaluatorConfig::Trained(options) = &self.evaluator {
@@ -278,6 +289,23 @@ impl SearchConfig {
 fn has_angle(family: &Family) -> Result<bool> {
     let any = family.smallest();
     Ok(family.supernet()?.is_some_and(|supernet| supernet.direction(&any, false).is_some()))
+}
+
+/// Fails if networks see images of other sizes than their supernet, as whose paths they are measured.
+fn check_sides(family: &Family) -> Result<()> {
+    let Some(supernet) = family.supernet()? else { return Ok(()) };
+    let ([rows, columns, _], own) = (family.network(&family.smallest())?.input(), supernet.input());
+    if [rows, columns] == own[..2] {
+        return Ok(());
+    }
+    let why = format!(
+        "some networks see images of {rows}x{columns}, and are measured as paths of a supernet that sees {}x{}; give all one size (--build), as \
+         in: {}",
+        own[0],
+        own[1],
+        family.of_one_size().words()
+    );
+    Err(Error::invalid("build", why))
 }
 
 /// Fails if no candidates are asked for, or more than the space has.

@@ -89,7 +89,8 @@ pub fn search(task: &Task, folder: &RunFolder, observer: &mut Observer) -> Resul
             let given = given.supernet.as_ref();
             let images = supernet_images(config, data, &parts)?;
             let keep_every = config.supernet_keep_every;
-            let job = SupernetJob { recipe: &recipe, images: &images, seed: config.seed, given, keep_every };
+            let shared = config.evaluator.needs_supernet();
+            let job = SupernetJob { recipe: &recipe, images: &images, seed: config.seed, given, shared, keep_every };
             Some(supernet::train(&setting, family, &job, folder, work.share(0), observer)?)
         }
         None => None,

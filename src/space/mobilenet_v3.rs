@@ -32,6 +32,31 @@ const PER_STAGE: usize = 1 + 2 * DEPTH;
 /// What an error calls an architecture.
 const WHAT: &str = "MobileNetV3 architecture";
 
+/// What a gene decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// How many layers a stage has.
+    Depth,
+    /// The kernel of a layer.
+    Kernel,
+    /// The expansion of a layer.
+    Expansion,
+    /// The side of images.
+    Resolution,
+}
+
+impl Part {
+    /// What gene number `gene` decides.
+    pub fn of(gene: usize) -> Self {
+        match (gene / PER_STAGE, gene % PER_STAGE) {
+            (STAGES.., _) => Part::Resolution,
+            (_, 0) => Part::Depth,
+            (_, place) if place <= DEPTH => Part::Kernel,
+            _ => Part::Expansion,
+        }
+    }
+}
+
 /// A layer of a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Layer {

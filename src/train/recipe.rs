@@ -54,6 +54,14 @@ pub struct Recipe {
     /// Paths of a supernet in each step, whose gradients for the same images are averaged.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub paths: usize,
+    /// Whether the first two of these are a supernet's largest and smallest network, and all but the largest learn what it answers (sandwich
+    /// rule with in-place distillation; Yu and Huang, ICCV 2019).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sandwich: bool,
+    /// Whether layers may only become smaller as training goes on (progressive shrinking; Cai et al., ICLR 2020): see
+    /// [`Supernet::shrunk`](crate::nn::space::Supernet::shrunk).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shrinking: bool,
 }
 
 fn one() -> usize {
@@ -90,6 +98,8 @@ impl Recipe {
             adversarial: None,
             drop_path: 0.0,
             paths: 1,
+            sandwich: false,
+            shrinking: false,
         }
     }
 
@@ -132,6 +142,10 @@ impl Recipe {
         if !(1..=MOST_PATHS).contains(&self.paths) {
             return Err(Error::invalid("--paths", format!("{}, expected 1 to {MOST_PATHS}", self.paths)));
         }
+        if self.sandwich && self.paths < 2 {
+            let why = "steps have one path, expected the largest network, the smallest, and perhaps others: --paths 2 or more, or --sandwich false";
+            return Err(Error::invalid("--sandwich", why));
+        }
         if self.paths > 1 && self.adversarial.is_some() {
             return Err(Error::invalid("--paths", "an attack moves images for one path; use 1"));
         }
@@ -157,8 +171,12 @@ impl Recipe {
     pub fn check(&self, model: &dyn Model, sides: [usize; 2]) -> Result<()> {
         let [rows, columns, _] = model.input();
         self.augmentation.map_or(Ok(()), |augmentation| augmentation.check(sides, [rows, columns]))?;
-        match self.drop_path > 0.0 || self.paths > 1 {
-            true => build(model, &StepOptions { batch: 2, ..self.options() }).map(|_| ()),
+        if self.drop_path == 0.0 && self.paths == 1 && !self.shrinking {
+            return Ok(());
+        }
+        let step = build(model, &StepOptions { batch: 2, ..self.options() })?;
+        match self.shrinking && step.graph.choices.is_empty() {
+            true => Err(Error::invalid("--shrinking", "this network has no layers of several sizes; leave it out")),
             false => Ok(()),
         }
     }
@@ -177,6 +195,7 @@ impl Recipe {
                 adversarial: self.adversarial.map_or(0, |a| a.steps),
                 drop_path: self.drop_path > 0.0,
                 more_paths: self.paths.saturating_sub(1),
+                distilled: self.sandwich,
             }),
             gradients: false,
         }

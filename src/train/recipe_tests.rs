@@ -37,6 +37,9 @@ fn steps_have_as_many_paths_as_can_be() {
         let refused = recipe(paths).validate(1_000).unwrap_err().to_string();
         assert!(refused.contains("--paths") && refused.contains("1 to 64"), "{refused}");
     }
+    let alone = Recipe { sandwich: true, ..recipe(1) }.validate(1_000).unwrap_err().to_string();
+    assert!(alone.contains("--sandwich") && alone.contains("--paths 2"), "{alone}");
+    Recipe { sandwich: true, ..recipe(2) }.validate(1_000).unwrap();
     let adversarial = Some("pgd:0.1:3".parse().unwrap());
     let refused = Recipe { adversarial, ..recipe(2) }.validate(1_000).unwrap_err().to_string();
     assert!(refused.contains("--paths") && refused.contains("attack"), "{refused}");

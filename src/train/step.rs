@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::adversarial::moved;
 use crate::error::{Error, Result};
-use crate::graph::{Gradients, Graph, Guard, Init, Op, Role, Shape, Statistics, TensorId, Term, TermKind, hyper};
+use crate::graph::{
+    Compared, Gradients, Graph, Guard, Init, Op, Role, Shape, Statistics, TensorId, Term, TermKind, hyper,
+};
 use crate::nn::{Heads, Layers, Model};
 
 /// Which optimiser takes the step.
@@ -141,6 +143,8 @@ pub struct Update {
     /// stay. Each has choices of its own, one path's behind the other's. Running statistics and [`Step`]'s answers are those of the
     /// first, and the sums of losses and hits are of all.
     pub more_paths: usize,
+    /// Whether the others learn what the first one answers, in place of labels (in-place distillation; Yu and Huang, ICCV 2019).
+    pub distilled: bool,
 }
 
 /// A step's graph and the tensors that one may want to see.
@@ -181,6 +185,17 @@ fn side_by_side(layers: &mut Layers, learned: &[Learned]) {
     layers.builder.side_by_side(&learned.iter().map(|l| l.g).collect::<Vec<_>>());
 }
 
+/// What a pass is for.
+#[derive(Clone, Copy, Default)]
+struct Purpose {
+    /// Whether losses and hits are added up.
+    tally: bool,
+    /// Whether gradients are wanted.
+    gradients: bool,
+    /// Logits that it learns in place of labels.
+    teacher: Option<TensorId>,
+}
+
 /// Forward pass and loss, and the gradients if they are wanted.
 struct Pass {
     logits: TensorId,
@@ -195,10 +210,9 @@ fn passes(
     model: &dyn Model,
     options: &StepOptions,
     batch: (TensorId, TensorId),
-    tally: bool,
-    gradients: bool,
+    purpose: Purpose,
 ) -> Result<Pass> {
-    let mut first = pass(layers, model, options, batch, tally, gradients)?;
+    let mut first = pass(layers, model, options, batch, purpose)?;
     let more = options.update.map_or(0, |update| update.more_paths);
     if more == 0 {
         return Ok(first);
@@ -214,10 +228,11 @@ fn passes(
     if let Statistics::Batch { .. } = statistics {
         layers.statistics = Statistics::Batch { update: false };
     }
+    let teacher = options.update.filter(|update| update.distilled).map(|_| first.logits);
     let mut others = vec![];
     for route in 1..=more {
         layers.begin_route(route);
-        others.push(pass(layers, model, options, batch, tally, gradients)?.learned);
+        others.push(pass(layers, model, options, batch, Purpose { teacher, ..purpose })?.learned);
     }
     layers.begin_route(0);
     layers.statistics = statistics;
@@ -246,8 +261,7 @@ fn pass(
     model: &dyn Model,
     options: &StepOptions,
     (x, y): (TensorId, TensorId),
-    tally: bool,
-    gradients: bool,
+    Purpose { tally, gradients, teacher }: Purpose,
 ) -> Result<Pass> {
     layers.weights.clear();
     // Branches that help training have no part in a pass that does not train.
@@ -262,7 +276,8 @@ fn pass(
         ));
     }
     let weights = layers.weights.clone();
-    let loss = layers.builder.cross_entropy(logits, y, options.smoothing, gradients, tally)?;
+    let compared = Compared { teacher, smoothing: options.smoothing, ..Compared::default() };
+    let loss = layers.builder.cross_entropy_of(logits, y, compared, gradients, tally)?;
     let share = 1.0 / (1 + options.update.map_or(0, |update| update.more_paths)) as f32;
     let mut seeds: Vec<(TensorId, TensorId)> = vec![];
     seeds.extend(loss.dlogits.map(|seed| (logits, weighed(layers, seed, share))));
@@ -314,7 +329,8 @@ pub fn build(model: &dyn Model, options: &StepOptions) -> Result<Step> {
         x = moved(&mut layers, model, (x, y), steps, options.smoothing)?;
         layers.statistics = options.statistics;
     }
-    let first = passes(&mut layers, model, options, (x, y), true, want)?;
+    let purpose = Purpose { tally: true, gradients: want, teacher: None };
+    let first = passes(&mut layers, model, options, (x, y), purpose)?;
     let hyper = layers.hyper();
     let Pass { logits, mean, per_image, mut learned } = first;
     let mut ascended = vec![];
@@ -333,7 +349,8 @@ pub fn build(model: &dyn Model, options: &StepOptions) -> Result<Step> {
         if let Statistics::Batch { .. } = options.statistics {
             layers.statistics = Statistics::Batch { update: false };
         }
-        let second = passes(&mut layers, model, options, (x, y), false, true)?.learned;
+        let again = Purpose { tally: false, gradients: true, teacher: None };
+        let second = passes(&mut layers, model, options, (x, y), again)?.learned;
         learned.iter_mut().zip(second).for_each(|(first, second)| first.g = second.g);
     }
     let gradients: Vec<(String, TensorId)> = learned.iter().map(|l| (l.name.clone(), l.g)).collect();

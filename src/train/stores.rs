@@ -136,6 +136,35 @@ impl Stores {
         Ok(download_all_wait(&self.gpu, &parts)?.into_iter().flatten().collect())
     }
 
+    /// Weights and running statistics of the first network as they lie in memory, waiting for them.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn values_wait(&self) -> Result<Vec<f32>> {
+        let parts = self.learned().map(|store| store.part(0)).collect::<Result<Vec<_>>>()?;
+        Ok(self.gpu.read_wait(&parts)?.concat())
+    }
+
+    /// Puts such values back.
+    ///
+    /// # Errors
+    /// If they are not as many.
+    pub fn put_values(&self, values: &[f32]) -> Result<()> {
+        let mut rest = values;
+        for store in self.learned() {
+            let length = store.contents().vec4s as usize * 4;
+            let own = rest.split_at_checked(length);
+            let (own, more) = own.ok_or_else(|| Error::shape("values of a network", length, rest.len()))?;
+            store.write(&self.gpu, 0, own)?;
+            rest = more;
+        }
+        if rest.is_empty() { Ok(()) } else { Err(Error::shape("values of a network", "no more", rest.len())) }
+    }
+
+    fn learned(&self) -> impl Iterator<Item = &Store> {
+        [Role::Weights, Role::Running].into_iter().filter_map(|role| self.stores.get(&role))
+    }
+
     /// Writes images (PyTorch's order, normalised) and labels of the batch of network `copy`.
     ///
     /// # Errors

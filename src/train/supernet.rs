@@ -1,4 +1,4 @@
-//! Training a supernet on random paths, one or several in every step.
+//! Training a supernet on random paths, one or several in every step, or on its largest and smallest network and others between.
 
 use std::collections::BTreeMap;
 
@@ -100,6 +100,8 @@ pub struct SupernetJob<'a> {
     pub seed: u64,
     /// Its weights, instead of training it.
     pub given: Option<&'a Given>,
+    /// Whether candidates share its weights, as paths through it; if not, and if they can, they are cut out of what is given.
+    pub shared: bool,
     /// After every so many epochs its weights stay in the run's folder; 0 for never.
     pub keep_every: usize,
 }
@@ -117,13 +119,16 @@ pub fn train(
     stage: Share,
     observer: &mut Observer,
 ) -> Result<Heritage> {
-    let &SupernetJob { recipe, images, seed, given, keep_every } = job;
-    if let Some(given) = given.filter(|given| family.is_cut_from(&given.named)) {
+    let &SupernetJob { recipe, images, seed, given, shared, keep_every } = job;
+    if let Some(given) = given.filter(|given| !shared && family.is_cut_from(&given.named)) {
         return Ok(Heritage { paths: None, named: given.named.clone(), before: None });
     }
     let model = family.needs_supernet()?;
     // Weights that are given take no step.
-    let recipe = &Recipe { paths: if given.is_some() { 1 } else { recipe.paths }, ..recipe.clone() };
+    let recipe = &match given {
+        Some(_) => Recipe { paths: 1, sandwich: false, shrinking: false, ..recipe.clone() },
+        None => recipe.clone(),
+    };
     let mut trainer = Trainer::new(setting.clone(), &*model, recipe, images, &[seed], &[])?;
     match given {
         Some(given) => {
@@ -137,7 +142,7 @@ pub fn train(
                 if within == 0 && epochs > 0 && keep_every > 0 && epochs.is_multiple_of(keep_every) {
                     folder.write(&kept_supernet(epochs), &file_of(&trainer.weights_wait(0)?, seed)?)?;
                 }
-                trainer.choose(&[drawn(&*model, family, seed, trainer.step(), recipe.paths)?])
+                trainer.choose(&[drawn(&*model, family, seed, (trainer.step(), trainer.total_steps()), recipe)?])
             };
             let stage = ("training the supernet", stage.from, stage.to);
             job::run(&mut trainer, Some(saving), stage, observer, &mut choose)?;
@@ -153,14 +158,34 @@ pub fn train(
     Ok(Heritage { paths: Some((model, stores.only(&[Role::Weights]))), named, before })
 }
 
-/// The random paths of a step, one behind the other: each is a function of the seed and its number among all.
-fn drawn(model: &dyn Supernet, family: &Family, seed: u64, step: usize, paths: usize) -> Result<Vec<u8>> {
+/// The paths of step `step` of so many, one behind the other: the largest and the smallest network if the recipe says so, and random ones,
+/// each a function of the seed and its number among all.
+fn drawn(
+    model: &dyn Supernet,
+    family: &Family,
+    seed: u64,
+    (step, steps): (usize, usize),
+    recipe: &Recipe,
+) -> Result<Vec<u8>> {
     let mut chosen = vec![];
-    for route in 0..paths {
-        let mut draw = Stream::new(seed, PATH_PURPOSE, (step * paths + route) as u64);
-        chosen.extend(path(model, &family.sample(&mut draw)?)?);
+    let fixed = if recipe.sandwich { extremes(model)?.to_vec() } else { vec![] };
+    let quarter = (4 * step).checked_div(steps).unwrap_or(3).min(3);
+    for route in 0..recipe.paths {
+        let mut draw = Stream::new(seed, PATH_PURPOSE, (step * recipe.paths + route) as u64);
+        let arch = fixed.get(route).cloned().map_or_else(|| family.sample(&mut draw), Ok)?;
+        let arch = if recipe.shrinking { model.shrunk(&arch, quarter) } else { arch };
+        chosen.extend(path(model, &arch)?);
     }
     Ok(chosen)
+}
+
+/// The largest and the smallest network.
+///
+/// # Errors
+/// If a supernet's networks are not parts of one another.
+pub fn extremes(model: &dyn Supernet) -> Result<[Arch; 2]> {
+    let none = "networks of this space are not parts of a largest one; leave --sandwich and --shrinking out";
+    model.extremes().ok_or_else(|| Error::invalid("supernet", none))
 }
 
 /// A supernet's file.
@@ -182,7 +207,41 @@ pub fn path(supernet: &dyn Supernet, arch: &Arch) -> Result<Vec<u8>> {
 mod tests {
     use super::*;
     use crate::nn::nas_bench_201::{Form, family};
+    use crate::nn::space::{Build, Registry};
     use crate::space::nas_bench_201::Macro;
+    use crate::train::step::Optimizer;
+
+    /// The largest and the smallest in every step; a quarter of the training for each way to become smaller.
+    #[test]
+    fn sandwiches_have_two_ends_and_shrink() {
+        let mut options = crate::nn::space::Options::new();
+        for (name, value) in [("smallest", 8), ("step", 4)] {
+            options.insert(name.into(), value.into());
+        }
+        options.insert("width".into(), 0.1.into());
+        let build = Build { form: "ofa".into(), image: [12; 2], in_channels: 1, classes: 10, options };
+        let family = Registry::default().open("mobilenet-v3", build).unwrap();
+        let model = family.needs_supernet().unwrap();
+        let [most, least] = extremes(&*model).unwrap();
+        let recipe = Recipe { paths: 3, sandwich: true, ..Recipe::usual(Optimizer::Sgd, 1, 8) };
+        let of = |step, recipe: &Recipe| drawn(&*model, &family, 7, (step, 40), recipe).unwrap();
+        let ends = [&most, &least].map(|arch| model.path(arch).unwrap()).concat();
+        let (one, other) = (of(0, &recipe), of(1, &recipe));
+        assert!(one.starts_with(&ends) && other.starts_with(&ends) && one != other);
+        let shrinking = Recipe { shrinking: true, ..recipe.clone() };
+        let largest = model.path(&most).unwrap();
+        assert_eq!(of(9, &shrinking), [&largest[..]; 3].concat());
+        // Of options that are numbered by expansion, then kernel, the last is none.
+        let smallest = |step: usize| of(step, &shrinking)[20..40].to_vec();
+        assert_eq!(smallest(10), vec![6; 20]);
+        assert_eq!(smallest(20), [6, 6, 9, 9].repeat(5));
+        assert_eq!(smallest(30), [0, 0, 9, 9].repeat(5));
+        assert_eq!(of(30, &shrinking), of(30, &recipe));
+        let cells = crate::nn::nas_bench_201::Supernet {
+            sizes: Macro { channels: 4, cells: 1, in_channels: 1, height: 8, width: 8, classes: 10 },
+        };
+        assert!(extremes(&cells).unwrap_err().to_string().contains("not parts of a largest one"));
+    }
 
     /// As many steps as there are paths in one see the same paths, and none of them twice in a row.
     #[test]
@@ -190,7 +249,8 @@ mod tests {
         let sizes = Macro { channels: 4, cells: 1, in_channels: 1, height: 8, width: 8, classes: 10 };
         let family = family(Form::Tiny, &sizes).unwrap();
         let model = family.needs_supernet().unwrap();
-        let of = |step, paths| drawn(&*model, &family, 7, step, paths).unwrap();
+        let recipe = |paths: usize| Recipe { paths, ..Recipe::usual(Optimizer::Sgd, 1, 8) };
+        let of = |step, paths| drawn(&*model, &family, 7, (step, 12), &recipe(paths)).unwrap();
         let single: Vec<Vec<u8>> = (0..12).map(|step| of(step, 1)).collect();
         assert!(single.windows(2).all(|pair| pair[0] != pair[1]));
         for (paths, steps) in [(2, 6), (4, 3)] {

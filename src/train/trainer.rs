@@ -33,10 +33,15 @@ pub struct Inheritance<'a> {
 pub struct Progress {
     /// Epochs done.
     pub epoch: usize,
-    /// Mean training loss of the last one.
+    /// Mean training loss of the last one; JSON has null for one that is no number.
+    #[serde(deserialize_with = "number_or_none")]
     pub loss: f64,
     /// Training accuracy of the last one.
     pub accuracy: f64,
+}
+
+fn number_or_none<'de, D: serde::Deserializer<'de>>(from: D) -> std::result::Result<f64, D::Error> {
+    Ok(Option::<f64>::deserialize(from)?.unwrap_or(f64::NAN))
 }
 
 /// What training needs besides the model.
@@ -402,6 +407,15 @@ impl<'a> Trainer<'a> {
 mod tests {
     use super::*;
     use crate::train::step::Optimizer;
+
+    /// A network that is lost beside others is saved with them.
+    #[test]
+    fn losses_that_are_no_numbers_are_read_back() {
+        let lost = Progress { epoch: 3, loss: f64::NAN, accuracy: 0.0 };
+        let json = serde_json::to_string(&[lost, Progress { epoch: 3, loss: 0.5, accuracy: 0.9 }]).unwrap();
+        let read: Vec<Progress> = serde_json::from_str(&json).unwrap();
+        assert!(read[0].loss.is_nan() && read[1].loss == 0.5 && read[1].accuracy == 0.9, "{json}");
+    }
 
     #[test]
     fn what_does_not_fit_is_told_what_would() {

@@ -6,6 +6,7 @@ mod common;
 
 mod adversarial;
 mod dropped;
+mod elastic;
 mod host;
 mod kernels;
 mod paths;

@@ -80,7 +80,7 @@ fn candidates_of_several_resolutions_begin_with_a_supernet() {
     scratch.write("small.toml", SETTINGS);
     write(&scratch, "super.safetensors", &supernet(12));
     scratch.good(&search("inherited", &["--supernet", "super.safetensors"]));
-    scratch.good(&search("fresh", &[]));
+    scratch.good(&search("fresh", &["--supernet-epochs", "0"]));
     let [inherited, fresh] = ["inherited", "fresh"].map(|run| history(&scratch, run));
     assert_eq!((inherited.len(), fresh.len()), (12, 12));
     for side in ["r=8;", "r=12;"] {
@@ -106,14 +106,60 @@ fn candidates_of_several_resolutions_begin_with_a_supernet() {
         scratch.bad(2, &search("none", &["--supernet", "lacking.safetensors"]), &["lacking.safetensors", missing]);
     }
     let genas = ["search", "--quiet", "--method", "genas", "--space", "mobilenet-v3", "--out", "none"];
-    scratch.bad(2, &genas, &["mobilenet-v3 has no supernet"]);
     let shared = [&genas[..], &["--build", "width=0.1", "--supernet", "super.safetensors"]].concat();
-    scratch.bad(2, &shared, &["--supernet", "--method flatnas takes it"]);
+    scratch.bad(2, &shared, &["super.safetensors", "classifier.linear"]);
     let own = [&search("none", &[])[..], &["--supernet", "inherited/best.safetensors"]].concat();
     scratch.bad(2, &own, &["inherited/best.safetensors", "no supernet"]);
     // What was measured of other weights is not what this search would measure.
     let warm = ["--warm-start", "fresh/history.jsonl", "--supernet", "super.safetensors"];
     scratch.bad(2, &search("none", &warm), &["fresh/history.jsonl", "another `supernet"]);
+}
+
+/// The largest network, the smallest and one between learn side by side; what the search keeps of it is a supernet in its authors' names, which
+/// other searches cut networks out of. Candidates say after which epoch they were best.
+#[test]
+fn a_supernet_is_trained_for_a_search() {
+    let scratch = Scratch::new();
+    scratch.write("small.toml", SETTINGS);
+    let own = ["--supernet-epochs", "1", "--paths", "3", "--shrinking"];
+    scratch.good(&search("own", &own));
+    let epochs = history(&scratch, "own").into_iter().map(|entry| entry["measures"]["best_epoch"].as_f64().unwrap());
+    let epochs: Vec<f64> = epochs.collect();
+    assert!(epochs.len() == 12 && epochs.iter().all(|epoch| [1.0, 2.0, 3.0].contains(epoch)), "{epochs:?}");
+    let named = load(&scratch.path("own/supernet.safetensors")).unwrap().0;
+    let unit =
+        |side: usize| (0..side * side).map(|i| if i % (side + 1) == 0 { 1.0 } else { 0.0 }).collect::<Vec<f32>>();
+    for (name, side) in [("7to5", 25), ("5to3", 9)] {
+        // Kernels become smaller in the second quarter.
+        let matrix = &named[&format!("blocks.1.conv.depth_conv.conv.{name}_matrix")];
+        assert!(matrix.dims == [side, side] && matrix.data != unit(side), "{name}");
+    }
+    let theirs = supernet(10);
+    assert!(named.keys().eq(theirs.keys()), "names");
+    assert!(named.iter().all(|(name, values)| values.dims == theirs[name].dims), "shapes");
+    let family = family(12, 10);
+    for gene in [0u8, 2] {
+        let arch: Arch = family.genes().iter().map(|own| gene.min(own.options - 1)).collect();
+        let part = family.cut(&named, &arch).unwrap().unwrap();
+        assert!(part.values().all(|values| values.data.iter().all(|value| value.is_finite())));
+    }
+    let genas = ["--method", "genas", "--space", "mobilenet-v3", "--dry-run"];
+    let plan = scratch.json(&[&["search", "--quiet", "--json"], &genas[..]].concat());
+    assert_eq!(
+        (&plan["config"]["supernet"]["paths"], &plan["config"]["supernet"]["sandwich"]),
+        (&4.into(), &true.into())
+    );
+    assert_eq!(plan["config"]["build"]["smallest"], plan["config"]["build"]["image"][0]);
+
+    let other = |more: &[&'static str]| [&["search", "--quiet", "--out", "none"][..], more].concat();
+    scratch.bad(2, &search("none", &["--paths", "1"]), &["--sandwich", "--paths 2 or more"]);
+    for option in ["--sandwich", "--shrinking"] {
+        scratch.bad(2, &other(&["--paths", "2", option]), &["not parts of a largest one", "leave --sandwich"]);
+        scratch.bad(2, &other(&["--method", "croze", option]), &[option, "--method croze"]);
+        scratch.bad(2, &other(&["--method", "flatnas", option]), &[option, "no supernet is trained"]);
+    }
+    let sizes = [&genas[..3], &["mobilenet-v3", "--build", "smallest=4"]].concat();
+    scratch.bad(2, &other(&sizes), &["4x4", "8x8", "smallest 8"]);
 }
 
 /// A candidate's proxy is that of its own size; and what `score` says of networks without a value, or of another size than the batch.
@@ -165,7 +211,7 @@ fn a_papers_search_sees_images_of_imagenet_s_size() {
         assert_eq!((&augmentation["padding"], &augmentation["flip"]), (&1.into(), &false.into()));
     }
     let quick = scratch.json(&args);
-    assert_eq!((&quick["config"]["build"]["image"][0], &quick["config"]["build"]["smallest"]), (&12.into(), &8.into()));
+    assert_eq!((&quick["config"]["build"]["image"][0], &quick["config"]["build"]["smallest"]), (&8.into(), &4.into()));
 }
 
 #[test]

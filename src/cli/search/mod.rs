@@ -265,15 +265,7 @@ fn several(global: &Global, args: &Args, out: &Path, count: u64) -> Result<()> {
 fn given(config: &SearchConfig, family: &Family) -> Result<Given> {
     let mut given = Given::default();
     if let Some(path) = &config.supernet_file {
-        let own = given_supernet(Path::new(path), family)?;
-        if config.evaluator.needs_supernet() && family.is_cut_from(&own.named) {
-            let why = format!(
-                "networks are cut out of this supernet and trained, and candidates of --method {} share its weights; \
-                 --method flatnas takes it",
-                config.method
-            );
-            return Err(Error::invalid("--supernet", why));
-        }
+        let own = given_supernet(Path::new(path), family, config.evaluator.needs_supernet())?;
         given.supernet = Some(own);
     }
     if let Some(path) = &config.warm_start {
@@ -282,10 +274,10 @@ fn given(config: &SearchConfig, family: &Family) -> Result<Given> {
     Ok(given)
 }
 
-/// A supernet's file, whose tensors must be this one's.
-pub(super) fn given_supernet(path: &Path, family: &Family) -> Result<supernet::Given> {
+/// A supernet's file, whose tensors must be this one's, or, where candidates do not share them, ones that networks can be cut out of.
+pub(super) fn given_supernet(path: &Path, family: &Family, shared: bool) -> Result<supernet::Given> {
     let weights = Weights::read(path)?;
-    if family.is_cut_from(&weights.named) {
+    if !shared && family.is_cut_from(&weights.named) {
         // With each gene at its least once, all that any network takes is looked at.
         let largest: Arch = family.genes().iter().map(|gene| gene.options - 1).collect();
         let mut less = vec![largest.clone(); largest.len()];
@@ -295,7 +287,7 @@ pub(super) fn given_supernet(path: &Path, family: &Family) -> Result<supernet::G
         }
         return Ok(supernet::Given::new(weights.named, &weights.metadata));
     }
-    let Some(model) = family.supernet()? else {
+    let Some(model) = family.supernet()?.filter(|_| shared || !family.is_elastic()) else {
         let why = format!("it is no supernet that networks of {} are cut out of", family.name());
         return Err(Error::file(path, None, why));
     };

@@ -10,12 +10,13 @@ use super::super::train::Training;
 use crate::error::{Error, Result};
 use crate::measure::zero_cost::Proxy;
 use crate::search::config::{SearchConfig, distinct};
+use crate::search::evaluate::EvaluatorConfig;
 use crate::search::methods::fitness::Fitness;
 use crate::search::methods::{Method, Situation};
 use crate::search::surrogate::Kind;
 
 const PARTS: &str = "Parts of a search (any method)";
-const SUPERNET: &str = "genas and random: a supernet's candidates";
+const SUPERNET: &str = "Supernets (genas, random; flatnas where candidates inherit weights)";
 const FLATNAS: &str = "flatnas: trained candidates, surrogates";
 const CROZE: &str = "croze: scored candidates";
 const TABLE: &str = "Searches in a table (--truth)";
@@ -94,9 +95,18 @@ pub(in crate::cli) struct Args {
     /// Epochs of the supernet; with flatnas, candidates inherit its weights, and without it they begin with fresh ones.
     #[arg(long, help_heading = SUPERNET)]
     supernet_epochs: Option<usize>,
-    /// Paths of the supernet in each of its steps, side by side, whose gradients for the same images are averaged (default 1, as published).
+    /// Paths of the supernet in each of its steps, side by side, whose gradients for the same images are averaged (default 1, as
+    /// published; 4 in elastic spaces).
     #[arg(long, conflicts_with = "supernet", help_heading = SUPERNET)]
     paths: Option<usize>,
+    /// Whether these are the largest network, the smallest, and others between, which all learn what the largest answers (sandwich rule with
+    /// in-place distillation; true in elastic spaces).
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", conflicts_with = "supernet", help_heading = SUPERNET)]
+    sandwich: Option<bool>,
+    /// Whether layers of an elastic supernet become smaller as its training goes on, a quarter each: the largest alone, kernels, depths, widths
+    /// (progressive shrinking; default false).
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", conflicts_with = "supernet", help_heading = SUPERNET)]
+    shrinking: Option<bool>,
     /// Keep the supernet's weights after every so many epochs, as supernet-epoch-N.safetensors: `altiplano rank` takes them.
     #[arg(long, value_name = "EPOCHS", conflicts_with = "supernet", help_heading = SUPERNET)]
     keep_every: Option<usize>,
@@ -141,6 +151,9 @@ pub(in crate::cli) struct Args {
     /// Epochs of each candidate's training.
     #[arg(long, help_heading = FLATNAS)]
     candidate_epochs: Option<usize>,
+    /// Whether candidates end with the weights of their best epoch (true in elastic spaces).
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = FLATNAS)]
+    best_epoch: Option<bool>,
     /// Whether multiply-adds are a third objective (true in the quick preset).
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = FLATNAS)]
     minimize_macs: Option<bool>,
@@ -257,9 +270,25 @@ impl Args {
         let mut config: SearchConfig =
             values.try_into().map_err(|e: toml::de::Error| Error::invalid("options", e.to_string()))?;
         config.supernet_keep_every = self.keep_every.unwrap_or(config.supernet_keep_every);
-        if let Some(paths) = self.paths {
-            let recipe = config.supernet.as_mut().ok_or_else(|| not_for("--paths", "supernet", method, situation))?;
-            recipe.paths = paths;
+        let given = [
+            ("--paths", self.paths.is_some()),
+            ("--sandwich", self.sandwich.is_some()),
+            ("--shrinking", self.shrinking.is_some()),
+        ];
+        if let Some((option, _)) = given.into_iter().find(|(_, given)| *given) {
+            let recipe = config.supernet.as_mut().ok_or_else(|| not_for(option, "supernet", method, situation))?;
+            recipe.paths = self.paths.unwrap_or(recipe.paths);
+            recipe.sandwich = self.sandwich.unwrap_or(recipe.sandwich);
+            recipe.shrinking = self.shrinking.unwrap_or(recipe.shrinking);
+            if config.supernet().is_none() {
+                return Err(Error::invalid(option, "no supernet is trained; ask for one with --supernet-epochs"));
+            }
+        }
+        if let Some(best) = self.best_epoch {
+            match &mut config.evaluator {
+                EvaluatorConfig::Trained(options) => options.best_epoch = best,
+                _ => return Err(not_for("--best-epoch", "evaluator.noise", method, situation)),
+            }
         }
         let Some(fitness) = fitness else { return Ok(config) };
         let objectives = fitness.objectives(self.gamma)?;

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::graph::plan::{Bindings, Instance, Plan};
 use crate::graph::store::{Contents, Store};
-use crate::graph::{Builder, Graph, Init, NORMALS, Role, Shape, Statistics, TensorId};
+use crate::graph::{Builder, Compared, Graph, Init, NORMALS, Role, Shape, Statistics, TensorId};
 use crate::kernels::Preset;
 use crate::nn::bank::Weights;
 use crate::nn::tensors::{Named, Values, to_logical, upload, upload_by};
@@ -195,7 +195,7 @@ impl Look {
                 true => Some(b.persistent(Role::Batch, SCALE, Shape::vector(1), one, &[1])?),
                 false => None,
             };
-            let loss = b.cross_entropy_of(logits, y, scale, 0.0, true, false)?;
+            let loss = b.cross_entropy_of(logits, y, Compared { scale, ..Compared::default() }, true, false)?;
             let seed = loss.dlogits.ok_or_else(|| Error::invalid("backward", "the loss has no gradient"))?;
             let mut sources = weights.clone();
             sources.extend(wanted.loss_input_gradient.then_some(x));

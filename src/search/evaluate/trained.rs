@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{Evaluator, Ground, Parts, check_share};
 use crate::error::Result;
 use crate::graph::Role;
+use crate::measure::best_epoch::BestEpochs;
 use crate::measure::flatness::flatnas_robustness;
 use crate::measure::forward::Score;
 use crate::measure::inheritance::{inherit, recalibration};
@@ -46,6 +47,9 @@ pub struct TrainedOptions {
     /// Batches of training images, as large as those of the measurement, that set the batch norms' statistics of a
     /// candidate with a supernet's weights, before it is trained.
     pub recalibration_batches: usize,
+    /// Whether it ends with the weights of the epoch after which it erred least on the images that measure it, in place of the last one's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub best_epoch: bool,
     /// How it is trained.
     pub training: Recipe,
 }
@@ -135,7 +139,20 @@ impl Trained<'_> {
             _ => ControlFlow::Continue(()),
         };
         let stage = ("training candidates", 0.0, 1.0);
-        let progress = job::run(&mut trainer, Some(saving), stage, &mut observer, &mut |_| Ok(()))?;
+        let judging = &self.parts.judging;
+        let open = |_| BestEpochs::open(setting, &models, judging, (self.folder, &checkpoint));
+        let mut best = self.options.best_epoch.then_some(()).map(open).transpose()?;
+        let mut before_step = |trainer: &mut Trainer| match &mut best {
+            Some(best) if trainer.step() > 0 && trainer.step().is_multiple_of(trainer.steps_per_epoch()) => {
+                best.look(trainer)
+            }
+            _ => Ok(()),
+        };
+        let progress = job::run(&mut trainer, Some(saving), stage, &mut observer, &mut before_step)?;
+        let epochs = match &mut best {
+            Some(best) => best.look(&trainer).and_then(|()| best.restore(&trainer))?,
+            None => vec![],
+        };
         let stores = |i| trainer.stores(i).clone().only(&[Role::Weights, Role::Running]);
         let trained = models.iter().enumerate().map(|(i, &model)| Network { model, stores: stores(i) });
         let trained: Vec<Network> = trained.collect();
@@ -143,12 +160,19 @@ impl Trained<'_> {
         let noise = Some(self.options.noise);
         let scores = noisy_scores_wait(setting, noise, &trained, &self.parts.judging, seed)?;
         self.folder.forget(&checkpoint)?;
-        Ok(scores.into_iter().zip(progress).map(|(scores, training)| self.measures(scores, training)).collect())
+        best.map_or(Ok(()), BestEpochs::forget)?;
+        let mut all: Vec<Measures> =
+            scores.into_iter().zip(progress).map(|(scores, training)| self.measures(scores, training)).collect();
+        for (measures, epoch) in all.iter_mut().zip(epochs) {
+            measures.insert("best_epoch".to_owned(), epoch as f64);
+        }
+        Ok(all)
     }
 
     /// Error and `R` in percent points; not numbers if the training failed.
     fn measures(&self, (clean, noisy): (Score, Vec<Score>), training: Progress) -> Measures {
-        let failed = !training.loss.is_finite() || !clean.loss.is_finite();
+        // With the best epoch's weights the last one may have failed.
+        let failed = !clean.loss.is_finite() || (!self.options.best_epoch && !training.loss.is_finite());
         let value = |value: f64| if failed { f64::NAN } else { value };
         let robustness = flatnas_robustness(clean, &noisy);
         let robustness =

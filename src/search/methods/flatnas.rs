@@ -44,10 +44,19 @@ pub(super) fn preset(situation: &Situation, side: usize) -> Sizes {
     let &Situation { compat, .. } = situation;
     let (quick, small) = (situation.is_quick(), situation.is_small());
     let optimizer = if quick { Optimizer::Sam } else { Optimizer::Asam };
+    // Networks that begin with a supernet's weights are trained for a short time, also at the end (FlatNAS: 6 epochs both times).
+    let elastic = situation.space.is_elastic();
     let (epochs, final_epochs, generations) = match (quick, small) {
+        (true, _) if elastic => (2, 3, 2),
         (true, true) => (5, 10, 2),
         (true, false) => (4, 8, 3),
-        (false, _) => (6, 200, 30),
+        (false, _) => (6, if elastic { 6 } else { 200 }, 30),
+    };
+    // The paper's networks begin with weights that were trained on another data set, and which a file may hold.
+    let supernet_epochs = match (elastic, quick) {
+        (false, _) => 0,
+        (true, true) => 4,
+        (true, false) => 120,
     };
     let schedule = match compat {
         true => Schedule::Constant,
@@ -62,7 +71,7 @@ pub(super) fn preset(situation: &Situation, side: usize) -> Sizes {
     };
     let mut strategy = SurrogateSettings::default();
     if quick {
-        (strategy.initial, strategy.picks) = (16, 4);
+        (strategy.initial, strategy.picks) = (if elastic { 12 } else { 16 }, 4);
         // Smaller than the initial sample, so that there is a selection from the beginning.
         strategy.plain.population = 8;
     }
@@ -79,19 +88,28 @@ pub(super) fn preset(situation: &Situation, side: usize) -> Sizes {
             train_share: 0.8,
             judges_on_training: compat,
             side_by_side: 8,
-            training_images: if quick { 2_000 } else { 0 },
+            training_images: match (quick, elastic) {
+                (true, true) => 1_000,
+                (true, false) => 2_000,
+                (false, _) => 0,
+            },
             images: if quick { 500 } else { 0 },
             noise,
             recalibration_batches: if quick { 10 } else { 20 },
+            best_epoch: elastic,
             training: recipe(epochs),
         }),
         // Many small networks have the same number of parameters: in NAS-Bench-201 one in twenty has the least.
         objectives: ObjectivesConfig::ErrorAndRobustness { alpha: 0.5, minimize_macs: quick },
-        // With 0 epochs there is none. It learns on one path at a time, and so more slowly.
-        supernet: Some(Recipe { optimizer: Optimizer::Sgd, rho: 0.0, lr: 0.05, ..recipe(0) }),
+        // With 0 epochs there is none. On one path at a time it learns more slowly.
+        supernet: Some(Recipe { optimizer: Optimizer::Sgd, rho: 0.0, lr: 0.05, ..recipe(supernet_epochs) }),
         finals: FinalsConfig {
             contestants: contestants.map(str::to_owned).into(),
-            images: if quick { 4_000 } else { 0 },
+            images: match (quick, elastic) {
+                (true, true) => 2_000,
+                (true, false) => 4_000,
+                (false, _) => 0,
+            },
             noise,
             ..FinalsConfig::usual(situation)
         },

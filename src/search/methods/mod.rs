@@ -140,9 +140,15 @@ impl Method {
             Method::Croze => croze::preset(situation, side),
             Method::Flatnas => flatnas::preset(situation, side),
         };
-        let trained = situation.trained_as(published);
+        let shares = matches!(sizes.evaluator, EvaluatorConfig::Shared(_));
+        let one_size = |build: Build| if shares { situation.space.of_one_size(&build) } else { build };
+        let (build, trained) = (one_size(build), one_size(situation.trained_as(published)));
         sizes.finals.build =
             (build != trained && situation.preset == Preset::Paper && self != Method::Flatnas).then_some(trained);
+        if let Some(recipe) = sizes.supernet.as_mut().filter(|_| situation.space.is_elastic()) {
+            // The largest and the smallest network and two between.
+            (recipe.paths, recipe.sandwich) = (4, true);
+        }
         SearchConfig {
             method: self,
             space: situation.space.name().to_owned(),

@@ -85,6 +85,18 @@ const ROWS: &[Row] = &[
     ("3 groups, 5x5", [1, 7, 6, 6, 9], grouped(square(5, 1, 2), 3), false),
 ];
 
+/// Filters of more channels than are used, and how many go in and out of these.
+const LARGER: &[(Row, [usize; 2])] = &[
+    (("1x1, first outputs", [2, 7, 9, 8, 12], square(1, 1, 0), true), [8, 41]),
+    (("1x1, first inputs", [2, 7, 41, 12, 8], square(1, 1, 0), false), [33, 8]),
+    (("1x1, first of both", [3, 5, 7, 20, 68], square(1, 1, 0), false), [28, 70]),
+    (("1x1 of vectors, first of both", [37, 1, 1, 44, 12], square(1, 1, 0), false), [96, 24]),
+    (("3x3 stride 2, first of both", [2, 9, 11, 8, 4], square(3, 2, 1), true), [10, 21]),
+    (("depthwise 3x3, first", [2, 7, 9, 8, 8], grouped(square(3, 1, 1), 8), true), [13, 13]),
+    (("depthwise 5x5 stride 2, first", [1, 9, 41, 16, 16], grouped(square(5, 2, 2), 16), false), [24, 24]),
+    (("depthwise 7x7, first", [2, 8, 11, 12, 12], grouped(square(7, 1, 3), 12), true), [30, 30]),
+];
+
 /// More workgroups than one dimension of a dispatch can have: for which of the three ops.
 const FOLDED: &[(Row, [bool; 3])] = &[
     (("folded 1x1", [524_299, 1, 1, 1, 2], square(1, 1, 0), false), [true, true, false]),
@@ -96,7 +108,9 @@ const FOLDED: &[(Row, [bool; 3])] = &[
 ];
 
 pub fn cases() -> Vec<Case> {
-    of(ROWS.iter().map(|row| (row, [true; 3])))
+    let mut cases = of(ROWS.iter().map(|row| (row, [true; 3])));
+    cases.extend(LARGER.iter().flat_map(|(row, whole)| [conv_of(row, *whole), conv_input_of(row, *whole)]));
+    cases
 }
 
 /// With more workgroups than a row of a dispatch has.
@@ -138,14 +152,29 @@ fn shapes(&(_, [n, h, w, c, k], g, _): &Row) -> Shapes {
     }
 }
 
+/// A filter of so many channels in and out; a depthwise one of more channels has more groups.
+fn filter([c, k]: [usize; 2], Geometry { r, s, groups, .. }: Geometry) -> Shape {
+    match groups {
+        1 => Shape::Filter { r, s, c, k, groups },
+        _ => Shape::Filter { r, s, c: 1, k, groups: k },
+    }
+}
+
 fn conv(row: &Row) -> Case {
+    let &(_, [.., c, k], ..) = row;
+    conv_of(row, [c, k])
+}
+
+/// By the first places of a filter of so many channels in and out.
+fn conv_of(row: &Row, whole: [usize; 2]) -> Case {
     let &(name, [.., c, _], geometry, relu) = row;
     let shapes = shapes(row);
     let mut case = Case::new(format!("conv {name}"));
     let x = case.shared(shapes.x, Fill::Numbers);
-    let w = case.input(shapes.w, Fill::Numbers);
+    let own = if whole == [c, shapes.k] { shapes.w } else { filter(whole, geometry) };
+    let w = case.input(own, Fill::Numbers);
     // Every other case has a bias.
-    let bias = (name.len() % 2 == 0).then(|| case.input(Shape::vector(shapes.k), Fill::Numbers));
+    let bias = (name.len() % 2 == 0).then(|| case.input(Shape::vector(whole[1]), Fill::Numbers));
     let length = geometry.r * geometry.s * c / geometry.groups + 1;
     let y = case.output(shapes.y, Bound::Sum(length));
     case.push(Op::Conv { x, w, bias, y, geometry, relu });
@@ -153,11 +182,18 @@ fn conv(row: &Row) -> Case {
 }
 
 fn conv_input(row: &Row) -> Case {
-    let &(name, [.., k], geometry, _) = row;
+    let &(_, [.., c, k], ..) = row;
+    conv_input_of(row, [c, k])
+}
+
+/// By the first places of a filter of so many channels in and out.
+fn conv_input_of(row: &Row, whole: [usize; 2]) -> Case {
+    let &(name, [.., c, k], geometry, _) = row;
     let shapes = shapes(row);
     let mut case = Case::new(format!("conv input {name}"));
     let dy = case.shared(shapes.y, Fill::Numbers);
-    let w = case.input(shapes.w, Fill::Numbers);
+    let own = if whole == [c, k] { shapes.w } else { filter(whole, geometry) };
+    let w = case.input(own, Fill::Numbers);
     let dx = case.output(shapes.x, Bound::Sum(geometry.r * geometry.s * k / geometry.groups));
     case.push(Op::ConvInput { dy, w, dx, geometry });
     // A kernel no wider than the stride does not reach all of the input, nor does one with gaps.

@@ -57,8 +57,9 @@ pub fn cases() -> Vec<Case> {
     cases.push(batch_norm("a single position", Shape::map(1, 1, 1, 6), Fill::Numbers, BATCH, true));
     for (images, classes) in [(1, 3), (13, 10), (41, 7), (5, 101)] {
         for (smoothing, gradient) in [(0.0, true), (0.1, true), (0.1, false)] {
-            cases.push(cross_entropy(images, classes, smoothing, gradient));
+            cases.push(cross_entropy(images, classes, smoothing, gradient, false));
         }
+        cases.push(cross_entropy(images, classes, 0.0, true, true));
     }
     cases.extend([(2, 5, 7, 3), (1, 3, 41, 6), (1, 1, 2, 13), (9, 16, 16, 4)].map(batch_norm_double_grad));
     cases.extend([(1, 3), (13, 10), (41, 7), (5, 101)].map(cross_entropy_hessian));
@@ -218,22 +219,24 @@ fn batch_norm_grad(name: &str, shape: Shape, statistics: Statistics, affine: boo
 }
 
 /// `exp` may err by `3 + 2 |x|` ulps, its sum by a few more; the loss carries that of the sum's logarithm and the
-/// rounding of the logits. Gradients are quotients of `exp` over images.
-fn cross_entropy(images: usize, classes: usize, smoothing: f32, gradient: bool) -> Case {
+/// rounding of the logits. Gradients are quotients of `exp` over images. What a teacher says is such a quotient too.
+fn cross_entropy(images: usize, classes: usize, smoothing: f32, gradient: bool, taught: bool) -> Case {
     let shape = Shape::map(images, 1, 1, classes);
-    let mut case = Case::new(format!("cross-entropy of {images} x {classes}, {smoothing}, {gradient}"));
+    let mut case = Case::new(format!("cross-entropy of {images} x {classes}, {smoothing}, {gradient}, {taught}"));
     let logits = case.shared(shape, Fill::Numbers);
     let labels = case.input(Shape::map(images, 1, 1, 1), Fill::Labels(classes));
     case.sized(itself);
+    let teacher = taught.then(|| case.input(shape, Fill::Numbers));
     // Logits of normal numbers span less than 10.
-    let unit = 2.0 * HALF_ULP * (8.0 + 2.0 * 10.0 + (classes as f64).sqrt());
+    let quotients = if taught { 2.0 } else { 1.0 };
+    let unit = quotients * 2.0 * HALF_ULP * (8.0 + 2.0 * 10.0 + (classes as f64).sqrt());
     let loss_bound = move |want: &Memory, _: &Memory| vec![10.0 * unit; want.get(logits).len() / classes * 2];
     let loss = case.output(Shape::map(images, 1, 1, 2), Bound::Of(Box::new(loss_bound)));
     let dlogits = gradient.then(|| {
         let bound = move |want: &Memory, _: &Memory| vec![unit / images as f64; want.get(logits).len()];
         case.output(shape, Bound::Of(Box::new(bound)))
     });
-    case.push(Op::CrossEntropy { logits, labels, scale: None, loss, dlogits, smoothing });
+    case.push(Op::CrossEntropy { logits, labels, scale: None, teacher, loss, dlogits, smoothing });
     case.inexact()
 }
 
@@ -248,7 +251,7 @@ fn scaled_cross_entropy() -> Case {
     let loss = case.output(Shape::map(images, 1, 1, 2), Bound::Of(Box::new(move |_, _| vec![10.0 * unit; images * 2])));
     let bound = move |_: &Memory, _: &Memory| vec![unit / images as f64; images * classes];
     let dlogits = Some(case.output(Shape::map(images, 1, 1, classes), Bound::Of(Box::new(bound))));
-    case.push(Op::CrossEntropy { logits, labels, scale, loss, dlogits, smoothing: 0.1 });
+    case.push(Op::CrossEntropy { logits, labels, scale, teacher: None, loss, dlogits, smoothing: 0.1 });
     case.inexact()
 }
 
