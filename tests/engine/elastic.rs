@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use altiplano::graph::store::Contents;
-use altiplano::graph::{Graph, Role, Statistics, TensorId};
+use altiplano::graph::{Graph, Op, Role, Statistics, TensorId};
 use altiplano::nn::space::{Build, Family, Options, Registry};
 use altiplano::nn::tensors::{Named, Values, fresh, to_logical};
 use altiplano::nn::{Model, trained_graph};
@@ -244,6 +244,16 @@ fn a_sandwich_step_is_that_of_the_reference() {
         let update = Update { optimizer, more_paths: 2, distilled: true, ..Update::default() };
         let options = options(Statistics::Batch { update: true }, Some(update));
         let want = Double::new(&*supernet, &options, &named).run(&path);
+        let teachers = |node: &altiplano::graph::Node| match node.op {
+            Op::CrossEntropy { teacher, .. } => Some(teacher),
+            _ => None,
+        };
+        // In each pass the first network learns from labels, and what it answers is what the two others learn.
+        let teachers: Vec<Option<TensorId>> = want.step.graph.nodes.iter().filter_map(teachers).collect();
+        let passes = if optimizer == Optimizer::Sam { 2 } else { 1 };
+        assert_eq!(teachers.len(), 3 * passes);
+        assert!(teachers.chunks(3).all(|own| own[0].is_none() && own[1].is_some() && own[1] == own[2]), "{teachers:?}");
+        assert_eq!(teachers[1], Some(want.step.logits));
         let rates = Rates { rho: 0.05, statistics_momentum: 0.25, clip: 1e9, ..Rates::default() };
         let (gpu, preset) = (common::gpu(), common::preset());
         let got = run_path(gpu, preset, (&*supernet, &path), &options, &rates, &named, &batch()).unwrap();

@@ -5,6 +5,7 @@
 mod common;
 
 mod adversarial;
+mod best_epoch;
 mod dropped;
 mod elastic;
 mod host;

@@ -214,6 +214,19 @@ fn several_paths_need_hardly_more_dispatches_than_one() {
     }
 }
 
+/// Options that exclude each other lie at one place, so a plan runs one of each choice.
+#[test]
+fn a_plan_takes_one_option_of_each_choice() {
+    let (gpu, preset) = (common::gpu(), common::preset());
+    let graph = Arc::new(build(&small(), &options(None)).unwrap().graph);
+    let stores = Stores::new(gpu, &graph, 1).unwrap();
+    for path in [vec![], vec![0; graph.choices.len() - 1], vec![9; graph.choices.len()]] {
+        let instance = Instance { graph: graph.clone(), bindings: stores.bindings(0), path };
+        let why = Plan::compile(gpu, vec![instance], preset).map(|_| ()).unwrap_err().to_string();
+        assert!(why.contains("path"), "{why}");
+    }
+}
+
 #[test]
 fn what_has_no_choices_has_one_path() {
     let sizes = small().sizes;

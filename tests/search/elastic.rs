@@ -126,6 +126,7 @@ fn a_supernet_is_trained_for_a_search() {
     let epochs = history(&scratch, "own").into_iter().map(|entry| entry["measures"]["best_epoch"].as_f64().unwrap());
     let epochs: Vec<f64> = epochs.collect();
     assert!(epochs.len() == 12 && epochs.iter().all(|epoch| [1.0, 2.0, 3.0].contains(epoch)), "{epochs:?}");
+    assert!(epochs.iter().any(|epoch| *epoch != epochs[0]), "{epochs:?}");
     let named = load(&scratch.path("own/supernet.safetensors")).unwrap().0;
     let unit =
         |side: usize| (0..side * side).map(|i| if i % (side + 1) == 0 { 1.0 } else { 0.0 }).collect::<Vec<f32>>();
@@ -160,6 +161,38 @@ fn a_supernet_is_trained_for_a_search() {
     }
     let sizes = [&genas[..3], &["mobilenet-v3", "--build", "smallest=4"]].concat();
     scratch.bad(2, &other(&sizes), &["4x4", "8x8", "smallest 8"]);
+}
+
+/// Among networks of one size candidates are paths, also through a supernet that another search has trained.
+#[test]
+fn paths_of_one_size_share_a_supernet() {
+    let scratch = Scratch::new();
+    let small = "arms = [\"flatness\"]\nevaluations = 3\nfinals.contestants = [\"flatness\"]\nfinals.images = 64\nfinals.judged_images = 20\n\
+                 [finals.noise]\ndraws = 1\n[strategy]\npopulation = 3\nparents = 1\nmutations = 1\ncrossovers = 1\n[evaluator]\nimages = 64\nbatch = 32\n\
+                 flatness.draws = 1\nflatness.sigmas = [0.1]\n";
+    scratch.write("small.toml", small);
+    let fixed = [
+        "search",
+        "--quiet",
+        "--method",
+        "genas",
+        "--space",
+        "mobilenet-v3",
+        "--config",
+        "small.toml",
+        "--epochs",
+        "1",
+    ];
+    let own =
+        [&fixed[..], &["--build", "width=0.1,smallest=8", "--supernet-epochs", "1", "--paths", "2", "--out", "own"]]
+            .concat();
+    scratch.good(&own);
+    let found = history(&scratch, "own");
+    let archs = found.iter().map(|entry| entry["arch"].as_str().unwrap()).collect::<Vec<_>>();
+    let ranks = scratch.json(&[&["rank", "own", "--json", "--quiet"][..], &["--arch", archs[0], archs[1]]].concat());
+    for (own, rank) in found.iter().zip(ranks.as_array().unwrap()) {
+        assert_eq!((&own["arch"], &own["measures"]["loss"]), (&rank["arch"], &rank["loss"]));
+    }
 }
 
 /// A candidate's proxy is that of its own size; and what `score` says of networks without a value, or of another size than the batch.
