@@ -194,10 +194,10 @@ impl Builder {
         Ok(y)
     }
 
-    /// The same to `k` channels by the first places of a filter that may have more, of inputs and outputs.
+    /// The same, ungrouped, to `k` channels by the first places of a filter that may have more, of inputs and outputs.
     ///
     /// # Errors
-    /// As [`Builder::conv`], or if channels are no multiples of four.
+    /// As [`Builder::conv`], or if channels of a larger filter are not taken in multiples of four.
     pub fn part_of_conv(
         &mut self,
         name: &str,
@@ -206,47 +206,22 @@ impl Builder {
         bias: Option<TensorId>,
         (k, geometry): (usize, Geometry),
     ) -> Result<TensorId> {
-        let shape = self.part_of_conv_shape(name, x, w, (k, geometry))?;
+        let (channels, have) = (self.seen_shape(x).channels(), self.shape(w));
+        let (inputs, outputs) = match have {
+            Shape::Filter { r, s, c, k, groups: 1 } if (r, s, 1) == (geometry.r, geometry.s, geometry.groups) => (c, k),
+            _ => return Err(Error::shape(name, format!("a filter for {geometry:?}"), have)),
+        };
+        if channels > inputs || k > outputs {
+            return Err(Error::shape(name, format!("a filter of {channels} to {k} channels or more"), have));
+        }
+        if (channels, k) != (inputs, outputs) && !(channels.is_multiple_of(4) && k.is_multiple_of(4)) {
+            let taken = format!("{channels} to {k}");
+            return Err(Error::shape(name, "multiples of four channels of a larger filter", taken));
+        }
+        let shape = self.map_behind(name, x, k, geometry)?;
         let y = self.temporary(shape);
         self.conv_into(x, w, bias, geometry, y);
         Ok(y)
-    }
-
-    /// The output shape of such a convolution.
-    ///
-    /// # Errors
-    /// As [`Builder::part_of_conv`].
-    pub fn part_of_conv_shape(
-        &self,
-        name: &str,
-        x: Value,
-        w: TensorId,
-        (k, geometry): (usize, Geometry),
-    ) -> Result<Shape> {
-        let [n, h, wide, channels] = self.seen_shape(x).nhwc();
-        let have = self.shape(w);
-        let Shape::Filter { r, s, c, k: most, groups } = have else {
-            return Err(Error::shape(name, "a filter", have));
-        };
-        let own = match geometry.groups {
-            1 => groups == 1 && channels <= c,
-            own => own == channels && own <= groups && c == 1,
-        };
-        let whole = channels == c && k == most;
-        if (r, s) != (geometry.r, geometry.s) || !own || k > most || k % geometry.groups != 0 {
-            return Err(Error::shape(name, format!("a filter of {channels} to {k} channels or more"), have));
-        }
-        if !whole && (!channels.is_multiple_of(4) || !k.is_multiple_of(4)) {
-            return Err(Error::shape(
-                name,
-                "multiples of four channels of a larger filter",
-                format!("{channels} to {k}"),
-            ));
-        }
-        let (p, q) = geometry.output(h, wide).ok_or_else(|| {
-            Error::shape(name, format!("an image of at least the kernel, {r}x{s}"), format!("{h}x{wide}"))
-        })?;
-        Ok(Shape::map(n, p, q, k))
     }
 
     /// The output shape of a convolution.
@@ -254,7 +229,7 @@ impl Builder {
     /// # Errors
     /// As [`Builder::conv`].
     pub fn conv_shape(&self, name: &str, x: Value, w: TensorId, geometry: Geometry) -> Result<Shape> {
-        let [n, h, wide, channels] = self.seen_shape(x).nhwc();
+        let channels = self.seen_shape(x).channels();
         let Shape::Filter { r, s, c, k, groups } = self.shape(w) else {
             return Err(Error::shape(name, "a filter", self.shape(w)));
         };
@@ -264,6 +239,12 @@ impl Builder {
         if c * groups != channels {
             return Err(Error::shape(name, format!("{} input channels", c * groups), channels));
         }
+        self.map_behind(name, x, k, geometry)
+    }
+
+    /// What a window of this geometry leaves of `x`, with `k` channels.
+    fn map_behind(&self, name: &str, x: Value, k: usize, geometry: Geometry) -> Result<Shape> {
+        let ([n, h, wide, _], Geometry { r, s, .. }) = (self.seen_shape(x).nhwc(), geometry);
         // Kernels tell the positions of a window by the bits of a word.
         let reach = (s.max(1) - 1) * geometry.dilation;
         if reach + geometry.stride > 60 {
