@@ -6,7 +6,7 @@
 //! ```
 
 use altiplano::nn::space::{Family, ImageInfo, Purpose, Registry};
-use altiplano::search::domain::{Bounded, Dedupe, Limits};
+use altiplano::search::domain::{Bounded, Limits};
 use altiplano::search::objectives::{Measures, Weighted};
 use altiplano::search::strategy::StrategyConfig;
 use altiplano::search::strategy::surrogate::SurrogateSettings;
@@ -40,16 +40,9 @@ fn main() -> altiplano::Result<()> {
     let registry = Registry::default();
     let space = registry.get("nas-bench-201")?;
     let family = Family::new(space.clone(), space.defaults(Purpose::Published, &info))?;
-    let limits = Limits { params: 500_000, macs: 0 };
+    let limits = Limits { params: 500_000, ..Limits::default() };
     limits.check(&family)?;
-    let domain = Bounded {
-        family: &family,
-        trained: family.clone(),
-        dedupe: Dedupe::Canonical,
-        limits,
-        minimize_macs: false,
-        penalised: false,
-    };
+    let domain = Bounded { limits, ..Bounded::unlimited(&family) };
 
     let study = || {
         let settings = SurrogateSettings { initial: 20, picks: 5, ..SurrogateSettings::default() };

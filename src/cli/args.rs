@@ -207,6 +207,15 @@ impl Sizes {
     }
 }
 
+/// `800us`, `5ms`, `0.1s`: milliseconds.
+pub(crate) fn parse_latency(text: &str) -> std::result::Result<f64, String> {
+    let units = [("us", 1e-3), ("ms", 1.0), ("s", 1e3)];
+    let unit = units.into_iter().find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, factor)));
+    let value = unit.and_then(|(number, factor)| Some(number.trim().parse::<f64>().ok()? * factor));
+    let value = value.filter(|v| v.is_finite() && *v > 0.0);
+    value.ok_or_else(|| "expected a time with its unit, such as 800us, 5ms or 0.1s".into())
+}
+
 /// `90`, `30s`, `20m`, `2h`: seconds.
 pub(crate) fn parse_time(text: &str) -> std::result::Result<f64, String> {
     let (number, factor) = match text.char_indices().last() {

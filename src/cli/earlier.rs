@@ -3,7 +3,7 @@
 use toml::{Table, Value};
 
 /// Old keys and new ones, in tables with dots. A whole table goes into what is there of the new one.
-const MOVED: [(&str, &str); 23] = [
+const MOVED: [(&str, &str); 22] = [
     ("channels", "build.channels"),
     ("cells", "build.cells"),
     ("image", "build.image"),
@@ -22,7 +22,6 @@ const MOVED: [(&str, &str); 23] = [
     ("network", "evaluator.network"),
     ("batch", "evaluator.scored_batch"),
     ("alpha", "objectives.alpha"),
-    ("minimize_macs", "objectives.minimize_macs"),
     ("seeds", "finals.seeds"),
     ("final_images", "finals.images"),
     ("attacks", "finals.attacks"),
@@ -32,15 +31,27 @@ const MOVED: [(&str, &str); 23] = [
 /// Those of searches by a proxy.
 const OF_PROXIES: [&str; 6] = ["proxy", "network", "batch", "pool", "moves", "attacks"];
 
+/// Where it stood whether multiply-adds are minimised besides.
+const MACS: [&str; 2] = ["minimize_macs", "objectives.minimize_macs"];
+
 /// Whether settings were laid out as earlier versions did.
 pub(super) fn is_earlier(settings: &Table) -> bool {
-    MOVED.iter().any(|(old, _)| settings.contains_key(*old))
+    MOVED.iter().any(|(old, _)| settings.contains_key(*old)) || minimized(&mut settings.clone())
+}
+
+/// Makes a list of what is minimised of whether multiply-adds are. Whether there was anything.
+fn minimized(given: &mut Table) -> bool {
+    let Some(macs) = MACS.into_iter().filter_map(|key| take(given, key)).last() else { return false };
+    let names = if macs.as_bool() == Some(true) { &["params", "macs"][..] } else { &["params"] };
+    put(given, "minimize", Value::Array(names.iter().map(|name| Value::from(*name)).collect()));
+    true
 }
 
 /// Moves what stands where earlier versions had it; `default` are settings of today, whose tables say what it can be. Whether there
 /// was anything.
 pub(super) fn moved(given: &mut Table, default: &Table) -> bool {
     let new = |key: &str| key.split('.').next().unwrap_or_default().to_owned();
+    let was_there = default.contains_key("minimize") && minimized(given);
     let evaluator = default.get("evaluator");
     let is_proxy = evaluator.and_then(|evaluator| evaluator.get("kind")).and_then(Value::as_str) == Some("proxy");
     // Others have no such key, and never had.
@@ -48,7 +59,7 @@ pub(super) fn moved(given: &mut Table, default: &Table) -> bool {
     let moved: Vec<(&str, &str)> =
         MOVED.into_iter().filter(|(old, to)| default.contains_key(&new(to)) && counts(old)).collect();
     if !moved.iter().any(|(old, _)| given.contains_key(&new(old)) && !default.contains_key(&new(old))) {
-        return false;
+        return was_there;
     }
     evaluations(given);
     // Candidates at random had the sizes of an evolution, of which one counted.

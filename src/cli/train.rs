@@ -324,6 +324,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         model: &*model,
         params: cost.params,
         macs: cost.macs,
+        latency: None,
         optimizer: config.training.optimizer,
         inherit: start.as_ref().map(|from| Inheritance { from, name: &own }),
         card: ModelCard::of(&space, &arch, classes, &statistics),

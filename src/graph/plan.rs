@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::ir::{Graph, Role, Shape, TensorId};
-use super::schedule::{GraphLayout, Merged, Schedule};
+use super::schedule::{GraphLayout, Merged, Schedule, block, blocks};
 use super::store::Store;
 use crate::error::{Error, Result};
 use crate::gpu::{Dispatch, Gpu, Load, Part, Recorder, Slab};
@@ -55,6 +55,8 @@ enum Resolved {
 
 /// A dispatch with its tasks, and what the current paths make of it.
 struct Bound {
+    /// Its number in the schedule: what lies in several slabs is bound in as many parts.
+    number: usize,
     dispatch: Dispatch,
     tasks: Vec<Task>,
     /// First word of its rows in the table.
@@ -63,8 +65,8 @@ struct Bound {
     active: Vec<Load>,
 }
 
-/// A dispatch to be: its variant, its operands, and the calls that share it.
-type Pending = (Variant, Vec<Slab>, Vec<(usize, Arc<Call>)>);
+/// A dispatch to be: its number in the schedule, its variant, its operands, and the calls that share it.
+type Pending = (usize, Variant, Vec<Slab>, Vec<(usize, Arc<Call>)>);
 
 /// What a plan would take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,6 +167,37 @@ impl Plan {
         let mut recorder = self.gpu.record();
         self.record(&mut recorder);
         recorder.submit();
+    }
+
+    /// Runs it and waits, with each dispatch timed by itself: for each, in their order, a number that says what it does, and its seconds.
+    /// What does the same in another plan has the same number (see [`Plan::blocks`]). Nothing if the device has no time stamps.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn block_times_wait(&self) -> Result<Vec<(u64, f64)>> {
+        let mut recorder = self.gpu.record();
+        recorder.profile();
+        let mut parts = vec![];
+        let of_one = self.bound.chunk_by(|a, b| a.number == b.number);
+        for bounds in of_one.clone() {
+            let before = recorder.dispatches();
+            bounds.iter().for_each(|bound| recorder.tasks(&bound.dispatch, &bound.active));
+            parts.push(recorder.dispatches() - before);
+        }
+        let mut timings = recorder.submit_profiled()?.into_iter().map(|timing| timing.seconds);
+        if timings.len() == 0 {
+            return Ok(vec![]);
+        }
+        let time = |(bounds, parts): (&[Bound], usize)| {
+            let calls = bounds.iter().flat_map(|bound| &bound.tasks).map(|task| &*task.call);
+            (block(calls), timings.by_ref().take(parts).sum())
+        };
+        Ok(of_one.zip(parts).map(time).collect())
+    }
+
+    /// What the dispatches of a graph without choices do, in their order; takes nothing of the device.
+    pub fn blocks(graph: &Arc<Graph>, preset: Preset) -> Vec<u64> {
+        blocks(graph, preset)
     }
 
     /// Number of dispatches that the current paths need.
@@ -303,7 +336,7 @@ impl Plan {
     fn bind(&mut self, merged: &[Merged]) -> Result<()> {
         let alignment = self.gpu.report().limits.alignment.max(16) as usize / 4;
         let mut pending: Vec<Pending> = vec![];
-        for dispatch in merged {
+        for (number, dispatch) in merged.iter().enumerate() {
             let mut index: HashMap<Vec<usize>, usize> = HashMap::new();
             for &(instance, call) in &dispatch.tasks {
                 let call = self.layouts[self.homes[instance].0].calls[call].clone();
@@ -318,20 +351,20 @@ impl Plan {
                 }
                 let key: Vec<usize> = slabs.iter().map(Slab::id).collect();
                 let at = *index.entry(key).or_insert_with(|| {
-                    pending.push((variant, slabs, vec![]));
+                    pending.push((number, variant, slabs, vec![]));
                     pending.len() - 1
                 });
-                pending[at].2.push((instance, call));
+                pending[at].3.push((instance, call));
             }
         }
         // The largest tasks first, so that a grid that is parted between them leaves few workgroups idle.
         pending.iter_mut().for_each(|(.., tasks)| tasks.sort_by_key(|(_, call)| Reverse(call.workgroups)));
-        let variants: Vec<_> = pending.iter().map(|(variant, ..)| variant.clone()).collect();
+        let variants: Vec<_> = pending.iter().map(|(_, variant, ..)| variant.clone()).collect();
         let pipelines = self.gpu.pipelines(&variants)?;
         // Rows: heads of all tasks, then room for all terms.
         let mut length = 0;
         let mut spans = vec![];
-        for (_, _, tasks) in &pending {
+        for (.., tasks) in &pending {
             let words: usize = tasks
                 .iter()
                 .map(|(_, call)| call.head.len() + call.terms.iter().map(|t| t.words.len()).sum::<usize>())
@@ -341,11 +374,13 @@ impl Plan {
         }
         self.table = vec![0; length];
         self.table_slab = self.gpu.slab(length as u64 * 4, "task rows")?;
-        for (((variant, slabs, tasks), pipeline), (rows, words)) in pending.into_iter().zip(&pipelines).zip(spans) {
+        for (((number, variant, slabs, tasks), pipeline), (rows, words)) in
+            pending.into_iter().zip(&pipelines).zip(spans)
+        {
             let table = (&self.table_slab, rows as u64 * 4, words as u64 * 4);
             let dispatch = self.gpu.dispatch(variant.shader, pipeline, table, &slabs)?;
             let tasks = tasks.into_iter().map(|(i, call)| self.resolve(i, call)).collect::<Result<_>>()?;
-            self.bound.push(Bound { dispatch, tasks, rows, active: vec![] });
+            self.bound.push(Bound { number, dispatch, tasks, rows, active: vec![] });
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use rayon::prelude::*;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::ir::{Graph, Guard, Shape};
 use super::memory::{Interval, pack};
@@ -13,7 +14,7 @@ use super::scope::scopes;
 use super::settle::settle;
 use crate::error::{Error, Result};
 use crate::gpu::Limits;
-use crate::kernels::{Call, Lowering, Preset};
+use crate::kernels::{Call, Lowering, Preset, Word};
 
 /// Calls of one graph and where its temporaries lie.
 pub(super) struct GraphLayout {
@@ -187,6 +188,40 @@ fn dispatches(graphs: &[Arc<Graph>], layouts: &[GraphLayout], graph_of: &[usize]
         Merged { tasks }
     };
     order.into_iter().map(expand).collect()
+}
+
+/// What a dispatch of these calls does, whatever it does it with and wherever that lies: equal ones take the same time. Of several tasks in one
+/// dispatch it is their number and their workgroups: a network's norms, all in one, would be another mixture in every network.
+pub(super) fn block<'a>(calls: impl Iterator<Item = &'a Call>) -> u64 {
+    let value = |word: &Word| match word {
+        Word::Value(value) => u64::from(*value),
+        Word::Terms(class) => u64::from(*class) | 1 << 32,
+        _ => 1 << 33,
+    };
+    let words = |words: &[Word]| words.iter().map(value).collect::<Vec<_>>();
+    let calls: Vec<&Call> = calls.collect();
+    let text = match &calls[..] {
+        [] => String::new(),
+        [call] => {
+            let terms: Vec<_> = call.terms.iter().map(|term| (term.class, words(&term.words))).collect();
+            format!("{:?} {} {:?} {terms:?}", call.variant, call.workgroups, words(&call.head))
+        }
+        [first, ..] => {
+            let workgroups = || calls.iter().map(|call| call.workgroups);
+            let (all, most) = (workgroups().sum::<usize>(), workgroups().max());
+            format!("{:?} {} {all} {most:?}", first.variant, calls.len())
+        }
+    };
+    xxh3_64(text.as_bytes())
+}
+
+/// What the dispatches of a graph that runs by itself do, in their order; for graphs without choices.
+pub(super) fn blocks(graph: &Arc<Graph>, preset: Preset) -> Vec<u64> {
+    let graphs = [graph.clone()];
+    let (layouts, graph_of) = lower_graphs(&graphs, preset);
+    let calls = &layouts[0].calls;
+    let merged = dispatches(&graphs, &layouts, &graph_of);
+    merged.iter().map(|merged| block(merged.tasks.iter().map(|&(_, call)| &*calls[call]))).collect()
 }
 
 /// Finds memory for the temporaries of one graph.

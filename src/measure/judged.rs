@@ -60,6 +60,9 @@ pub struct Judged {
     pub params: u64,
     /// Multiply-adds for one image.
     pub macs: u64,
+    /// Milliseconds for one image on the adapter at hand, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latency: Option<f64>,
     /// Seeds.
     pub seeds: usize,
     /// Test images, all of them.
@@ -108,6 +111,7 @@ impl Judged {
             optimizer: contestant.optimizer,
             params: contestant.params,
             macs: contestant.macs,
+            latency: contestant.latency,
             seeds: tested.len(),
             test_images,
             clean_error: Spread::of_errors(&values(&|t| error(t.clean.accuracy)), test_images),
@@ -129,6 +133,8 @@ pub fn table(title: &str, judged: &[Judged]) -> Table {
     let images = judged.first().map_or((0, 0), |j| (j.test_images, j.judged_images));
     let first = if images.0 == images.1 { String::new() } else { format!(" (first {})", images.1) };
     let mut header: Vec<String> = ["network", "optimizer", "parameters", "MACs"].map(str::to_owned).to_vec();
+    let is_timed = judged.iter().any(|j| j.latency.is_some());
+    header.extend(is_timed.then(|| "latency (ms)".to_owned()));
     header.push("clean error".to_owned());
     header.extend((!first.is_empty()).then(|| format!("clean error{first}")));
     header.push(format!("R{first}"));
@@ -142,6 +148,7 @@ pub fn table(title: &str, judged: &[Judged]) -> Table {
     header.push("architecture".into());
     let row = |j: &Judged| {
         let mut row = vec![j.role.clone(), j.optimizer.to_string(), j.params.to_string(), j.macs.to_string()];
+        row.extend(is_timed.then(|| j.latency.map_or_else(String::new, |ms| format!("{ms:.3}"))));
         row.push(j.clean_error.to_string());
         row.extend((!first.is_empty()).then(|| j.uncorrupted_error.to_string()));
         row.push(j.robustness.to_string());

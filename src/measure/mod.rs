@@ -10,6 +10,7 @@ pub mod forward;
 pub mod inheritance;
 pub mod judge;
 pub mod judged;
+pub mod latency;
 pub mod noise;
 pub mod population;
 pub mod side_by_side;

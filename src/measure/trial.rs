@@ -64,6 +64,8 @@ pub struct Contestant<'a> {
     pub params: u64,
     /// Multiply-adds for one image.
     pub macs: u64,
+    /// Milliseconds for one image on the adapter at hand, where that was asked for.
+    pub latency: Option<f64>,
     /// What trains it; everything else is common.
     pub optimizer: Optimizer,
     /// Weights to start from instead of each seed's fresh ones.

@@ -4,13 +4,14 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::domain::{Bounded, Dedupe, Limits};
+use super::domain::{Bounded, Dedupe, Limits, Quantity};
 use super::evaluate::EvaluatorConfig;
 use super::finals::{FinalsConfig, Who, contestant};
 use super::methods::{Method, arms};
 use super::objectives::ObjectivesConfig;
 use super::strategy::StrategyConfig;
 use crate::error::{Error, Result};
+use crate::measure::latency::Latencies;
 use crate::nn::space::{Build, Family, Purpose};
 use crate::philox::Stream;
 use crate::space::Space;
@@ -75,6 +76,12 @@ pub struct SearchConfig {
     pub max_params: u64,
     /// Most multiply-adds of these; 0 for no limit.
     pub max_macs: u64,
+    /// Most milliseconds of these for one image on the adapter at hand; 0 for no limit.
+    #[serde(default)]
+    pub max_latency: f64,
+    /// What is minimised beside what is maximised: the objectives from the second on.
+    #[serde(default = "params")]
+    pub minimize: Vec<Quantity>,
     /// Names of the arms: the search itself, and what it is held against.
     pub arms: Vec<String>,
     /// How networks are built.
@@ -109,6 +116,10 @@ pub fn distinct(names: impl Iterator<Item = String>) -> Vec<String> {
     names.filter(|name| seen.insert(name.clone())).collect()
 }
 
+fn params() -> Vec<Quantity> {
+    vec![Quantity::Params]
+}
+
 fn is_zero(number: &usize) -> bool {
     *number == 0
 }
@@ -129,7 +140,12 @@ pub struct Arm {
 impl SearchConfig {
     /// The limits of networks.
     pub fn limits(&self) -> Limits {
-        Limits { params: self.max_params, macs: self.max_macs }
+        Limits { params: self.max_params, macs: self.max_macs, latency: self.max_latency }
+    }
+
+    /// Whether latencies decide anything.
+    pub fn asks_latencies(&self) -> bool {
+        self.max_latency > 0.0 || self.minimize.contains(&Quantity::Latency)
     }
 
     /// The contestants of the method, of whose arms `first` is its own, for the arms that the run has: its own under its name, and
@@ -153,18 +169,19 @@ impl SearchConfig {
         }
     }
 
-    /// What may be proposed by an arm.
+    /// What may be proposed by an arm; `latencies` are there if they decide anything.
     ///
     /// # Errors
     /// If networks cannot be built as they are to be at the end.
-    pub fn domain<'a>(&self, family: &'a Family, arm: &Arm) -> Result<Bounded<'a>> {
+    pub fn domain<'a>(&self, family: &'a Family, arm: &Arm, latencies: Option<&'a Latencies>) -> Result<Bounded<'a>> {
         Ok(Bounded {
             family,
             trained: self.finals.family(family)?,
             dedupe: arm.strategy.dedupe(),
             limits: self.limits(),
-            minimize_macs: arm.objectives.minimizes_macs(),
+            minimize: self.minimize.clone(),
             penalised: self.compat && self.method == Method::Flatnas,
+            latencies,
         })
     }
 
@@ -176,6 +193,7 @@ impl SearchConfig {
         if !self.time.is_finite() || self.time < 0.0 {
             return Err(Error::invalid("--time", format!("is {}, expected seconds from 0 (no limit) on", self.time)));
         }
+        self.check_minimized()?;
         self.strategy.validate()?;
         self.objectives.validate()?;
         self.evaluator.validate(images)?;
@@ -234,6 +252,22 @@ impl SearchConfig {
         }
         self.training.validate(self.finals.training_images(images).unwrap_or(images))?;
         self.limits().check(&self.finals.family(family)?)
+    }
+
+    /// Fails if nothing is minimised, or something twice, or the limit of latencies is none.
+    fn check_minimized(&self) -> Result<()> {
+        let twice = (1..self.minimize.len()).any(|place| self.minimize[..place].contains(&self.minimize[place]));
+        if self.minimize.is_empty() || twice {
+            let why = if twice { "something is there twice" } else { "there is nothing" };
+            return Err(Error::invalid("--minimize", format!("{why}; expected some of params, macs, latency")));
+        }
+        match self.max_latency.is_finite() && self.max_latency >= 0.0 {
+            true => Ok(()),
+            false => {
+                let why = format!("is {}, expected milliseconds from 0 (no limit) on", self.max_latency);
+                Err(Error::invalid("--max-latency", why))
+            }
+        }
     }
 
     /// Fails if trainings ask for what the space's networks, or images of so many rows and columns, do not have: of networks, one at

@@ -3,13 +3,16 @@
 use serde::{Deserialize, Serialize};
 
 use super::front::pareto::Point;
-use super::objectives::{RELEASED_PENALTY, penalised, violation};
-use crate::error::{Error, Result};
+use super::objectives::{Measures, RELEASED_PENALTY, penalised, violation};
+use crate::error::{Error, Result, unknown};
+use crate::measure::latency::Latencies;
 use crate::nn::count::Cost;
 use crate::nn::space::Family;
 use crate::philox::Stream;
 use crate::space::{Arch, Draw, Space};
 
+/// What measures call a network's latency, in milliseconds.
+pub const LATENCY: &str = "latency";
 /// Purpose word of repairs.
 const REPAIR_PURPOSE: u32 = 0x5245_5041;
 /// How often a random candidate is drawn anew when it is beyond a limit, before one beyond it is taken.
@@ -81,6 +84,11 @@ pub trait Domain: Sync {
         Point::feasible([])
     }
 
+    /// The same once it was evaluated, and what was measured may say more.
+    fn told(&self, arch: &Arch, _measures: &Measures) -> Point {
+        self.known(arch)
+    }
+
     /// What a surrogate learns from.
     fn features(&self, arch: &Arch) -> Vec<f64> {
         self.space().features(arch)
@@ -107,7 +115,12 @@ pub fn draw_within(domain: &dyn Domain, draw: &mut dyn Draw) -> Arch {
 /// # Errors
 /// If a network cannot be built.
 pub fn largest(domain: &dyn Domain) -> Result<Arch> {
-    let size = |arch: &Arch| domain.cost(arch).map(|cost| (cost.params, cost.macs));
+    largest_by(domain, &|cost| (cost.params, cost.macs))
+}
+
+/// The same by another size.
+fn largest_by(domain: &dyn Domain, size: &dyn Fn(Cost) -> (u64, u64)) -> Result<Arch> {
+    let size = |arch: &Arch| domain.cost(arch).map(size);
     let space = domain.space();
     let mut best = space.smallest();
     let mut most = size(&best)?;
@@ -152,41 +165,117 @@ impl Domain for Whole<'_> {
     }
 }
 
+/// What may be minimised beside what a search maximises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Quantity {
+    /// Trainable parameters.
+    Params,
+    /// Multiply-adds for one image.
+    Macs,
+    /// Milliseconds for one image on the adapter at hand.
+    Latency,
+}
+
+impl std::str::FromStr for Quantity {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Ok(match text {
+            "params" => Quantity::Params,
+            "macs" => Quantity::Macs,
+            "latency" => Quantity::Latency,
+            _ => return Err(unknown("--minimize", text, &["params", "macs", "latency"])),
+        })
+    }
+}
+
 /// Limits of networks; 0 for none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Limits {
     /// Most parameters.
     pub params: u64,
     /// Most multiply-adds for one image.
     pub macs: u64,
+    /// Most milliseconds for one image.
+    pub latency: f64,
 }
 
 impl Limits {
-    /// By how much a network exceeds them, as a part of them.
-    pub fn violation(&self, cost: Cost) -> f64 {
-        let limit = |most: u64| (most > 0).then_some(most as f64);
-        violation(cost.params as f64, limit(self.params)) + violation(cost.macs as f64, limit(self.macs))
+    /// By how much a network of this latency exceeds them, as a part of them.
+    pub fn violation(&self, cost: Cost, latency: f64) -> f64 {
+        let limit = |most: f64| (most > 0.0).then_some(most);
+        let counts = [(cost.params, self.params), (cost.macs, self.macs)];
+        let counts = counts.map(|(own, most)| violation(own as f64, limit(most as f64)));
+        counts.iter().sum::<f64>() + violation(latency, limit(self.latency))
     }
 
-    /// Checks that the smallest network of a space is within them.
+    /// Checks that the smallest network of a space is within those of counts.
     ///
     /// # Errors
     /// Names the limit, and what the smallest network has.
     pub fn check(&self, family: &Family) -> Result<()> {
-        let least = family.cost(&family.smallest())?;
+        let smallest = family.smallest();
+        let least = family.cost(&smallest)?;
         for (option, most, least, what) in [
             ("--max-params", self.params, least.params, "parameters"),
             ("--max-macs", self.macs, least.macs, "multiply-adds"),
         ] {
             if most > 0 && most < least {
-                return Err(Error::invalid(option, format!("is {most}; the smallest network has {least} {what}")));
+                return Err(below(option, &most.to_string(), family, &format!("has {least} {what}")));
             }
         }
         Ok(())
     }
+
+    /// What is to be said of limits that no network of a space exceeds.
+    ///
+    /// # Errors
+    /// If a network cannot be built.
+    pub fn idle(&self, family: &Family) -> Result<Vec<String>> {
+        let mut notes = vec![];
+        let all = Bounded::unlimited(family);
+        let params: &dyn Fn(Cost) -> (u64, u64) = &|cost| (cost.params, cost.macs);
+        let macs: &dyn Fn(Cost) -> (u64, u64) = &|cost| (cost.macs, cost.params);
+        for (option, most, size, what) in
+            [("--max-params", self.params, params, "parameters"), ("--max-macs", self.macs, macs, "multiply-adds")]
+        {
+            let largest = if most > 0 { size(family.cost(&largest_by(&all, size)?)?).0 } else { u64::MAX };
+            if largest <= most {
+                notes.push(format!("{option} {most} excludes nothing: the largest network has {largest} {what}"));
+            }
+        }
+        Ok(notes)
+    }
+
+    /// Checks that the smallest network takes no longer than the limit.
+    ///
+    /// # Errors
+    /// Says what it takes; what the device has to say.
+    pub fn check_latency(&self, family: &Family, latencies: &Latencies) -> Result<()> {
+        if self.latency == 0.0 {
+            return Ok(());
+        }
+        let least = latencies.of(&family.smallest())?;
+        match least <= self.latency {
+            true => Ok(()),
+            false => Err(below(
+                "--max-latency",
+                &format!("{} ms", self.latency),
+                family,
+                &format!("takes {least:.3} ms here"),
+            )),
+        }
+    }
 }
 
-/// A space's networks within limits; parameters are the second objective, and multiply-adds a third where they are asked for.
+/// Why a limit is too low.
+fn below(option: &str, most: &str, family: &Family, least: &str) -> Error {
+    let smallest = family.show(&family.smallest());
+    Error::invalid(option, format!("is {most}; the smallest network, {smallest}, {least}"))
+}
+
+/// A space's networks within limits; what is minimised beside what the search maximises are the objectives from the second on.
 pub struct Bounded<'a> {
     /// The space, and how its networks are built.
     pub family: &'a Family,
@@ -196,26 +285,50 @@ pub struct Bounded<'a> {
     pub dedupe: Dedupe,
     /// The limits.
     pub limits: Limits,
-    /// Whether multiply-adds are an objective too.
-    pub minimize_macs: bool,
+    /// What is minimised besides.
+    pub minimize: Vec<Quantity>,
     /// Whether parameters are counted in hundredths of millions, with a penalty on those above the limit in place of a constraint,
     /// as FlatNAS's released code has it.
     pub penalised: bool,
+    /// How long networks take as they are built at the end, where that is limited or minimised.
+    pub latencies: Option<&'a Latencies>,
 }
 
-impl Bounded<'_> {
-    fn try_known(&self, arch: &Arch) -> Result<Point> {
-        let cost = self.family.cost(arch)?;
-        let trained = if self.trained.build == self.family.build { cost } else { self.trained.cost(arch)? };
-        let params = cost.params as f64;
-        let mut point = Point { objectives: vec![params], violation: self.limits.violation(trained) };
-        if self.penalised && self.limits.params > 0 {
-            let millions = (params / 1e4).round() / 1e2;
-            point.objectives = vec![penalised(millions, self.limits.params as f64 / 1e6, RELEASED_PENALTY)];
-            point.violation = Limits { params: 0, ..self.limits }.violation(trained);
+impl<'a> Bounded<'a> {
+    /// All networks of a space, with their parameters minimised.
+    pub fn unlimited(family: &'a Family) -> Self {
+        Bounded {
+            family,
+            trained: family.clone(),
+            dedupe: Dedupe::Canonical,
+            limits: Limits::default(),
+            minimize: vec![Quantity::Params],
+            penalised: false,
+            latencies: None,
         }
-        point.objectives.extend(self.minimize_macs.then_some(cost.macs as f64));
-        Ok(point)
+    }
+
+    /// The point of an architecture whose network takes so long.
+    fn point(&self, arch: &Arch, latency: f64) -> Result<Point> {
+        let cost = self.family.cost(arch)?;
+        let mut trained = if self.trained.build == self.family.build { cost } else { self.trained.cost(arch)? };
+        let mut params = cost.params as f64;
+        if self.penalised && self.limits.params > 0 && self.minimize.contains(&Quantity::Params) {
+            let millions = (params / 1e4).round() / 1e2;
+            params = penalised(millions, self.limits.params as f64 / 1e6, RELEASED_PENALTY);
+            trained.params = 0;
+        }
+        let objective = |quantity: &Quantity| match quantity {
+            Quantity::Params => params,
+            Quantity::Macs => cost.macs as f64,
+            Quantity::Latency => latency,
+        };
+        let objectives = self.minimize.iter().map(objective).collect();
+        Ok(Point { objectives, violation: self.limits.violation(trained, latency) })
+    }
+
+    fn foretold(&self, arch: &Arch) -> Result<f64> {
+        self.latencies.map_or(Ok(f64::NAN), |latencies| latencies.foretold(arch))
     }
 }
 
@@ -232,8 +345,14 @@ impl Domain for Bounded<'_> {
     }
 
     fn is_within(&self, arch: &Arch) -> bool {
-        // Counting costs time.
-        self.limits == Limits::default() || self.trained.cost(arch).is_ok_and(|cost| self.limits.violation(cost) <= 0.0)
+        // Counting costs time, and so does what latencies ask for.
+        let counts = Limits { latency: 0.0, ..self.limits };
+        let within = |limits: Limits, latency: f64| {
+            limits == Limits::default()
+                || self.trained.cost(arch).is_ok_and(|cost| limits.violation(cost, latency) <= 0.0)
+        };
+        within(counts, 0.0)
+            && (counts == self.limits || self.foretold(arch).is_ok_and(|latency| within(self.limits, latency)))
     }
 
     fn cost(&self, arch: &Arch) -> Result<Cost> {
@@ -241,7 +360,15 @@ impl Domain for Bounded<'_> {
     }
 
     fn known(&self, arch: &Arch) -> Point {
-        self.try_known(arch).unwrap_or_else(|_| Point::failed(1 + usize::from(self.minimize_macs)))
+        let point = self.foretold(arch).and_then(|latency| self.point(arch, latency));
+        point.unwrap_or_else(|_| Point::failed(self.minimize.len()))
+    }
+
+    fn told(&self, arch: &Arch, measures: &Measures) -> Point {
+        match measures.get(LATENCY) {
+            Some(&latency) => self.point(arch, latency).unwrap_or_else(|_| Point::failed(self.minimize.len())),
+            None => self.known(arch),
+        }
     }
 }
 

@@ -70,9 +70,12 @@ fn family(never: bool) -> Family {
     Family::new(Arc::new(space), build).unwrap()
 }
 
+fn limits(params: u64, macs: u64) -> Limits {
+    Limits { params, macs, ..Limits::default() }
+}
+
 fn bounded(family: &Family) -> Bounded<'_> {
-    let (dedupe, limits) = (Dedupe::Canonical, Limits::default());
-    Bounded { family, trained: family.clone(), dedupe, limits, minimize_macs: false, penalised: false }
+    Bounded::unlimited(family)
 }
 
 #[test]
@@ -106,12 +109,11 @@ fn the_largest_is_within_the_limits() {
     // Parameters are the sum of the genes, which must not fall; the space cannot be listed.
     let family = family(false);
     for (most, sum) in [(0, 16), (16, 16), (9, 9), (1, 1)] {
-        let limits = Limits { params: most, macs: 0 };
-        let domain = Bounded { limits, ..bounded(&family) };
+        let domain = Bounded { limits: limits(most, 0), ..bounded(&family) };
         let found = largest(&domain).unwrap();
         assert_eq!(domain.cost(&found).unwrap().params, sum, "{found:?} of at most {most}");
     }
-    let error = Limits { params: 0, macs: 0 }.check(&family);
+    let error = limits(0, 0).check(&family);
     assert!(error.is_ok());
 }
 
@@ -120,7 +122,7 @@ fn the_largest_is_within_the_limits() {
 fn limits_are_of_what_is_trained() {
     let family = family(false);
     let trained = family.rebuilt(&Build { in_channels: 3, ..family.build.clone() }).unwrap();
-    let domain = Bounded { trained, limits: Limits { params: 9, macs: 0 }, ..bounded(&family) };
+    let domain = Bounded { trained, limits: limits(9, 0), ..bounded(&family) };
     let of = |arch: [u8; 4]| {
         let arch: Arch = arch.to_vec().into();
         let point = domain.known(&arch);
@@ -133,14 +135,40 @@ fn limits_are_of_what_is_trained() {
 #[test]
 fn limits_name_the_smallest() {
     let family = family(false);
-    let why = |params, macs| Limits { params, macs }.check(&family).map_or(String::new(), |()| "none".into());
+    let why = |params, macs| limits(params, macs).check(&family).map_or(String::new(), |()| "none".into());
     assert_eq!(why(1, 1), "none");
     let cost = |params, macs| Cost { params, macs };
-    let limits = Limits { params: 10, macs: 100 };
+    let most = limits(10, 100);
     assert_eq!(
-        [limits.violation(cost(10, 100)), limits.violation(cost(15, 100)), limits.violation(cost(15, 150))],
+        [(10, 100), (15, 100), (15, 150)].map(|(params, macs)| most.violation(cost(params, macs), f64::NAN)),
         [0.0, 0.5, 1.0]
     );
+}
+
+#[test]
+fn limits_that_exclude_nothing_are_told() {
+    let family = family(false);
+    let notes = |params, macs| limits(params, macs).idle(&family).unwrap();
+    assert!(notes(0, 0).is_empty() && notes(15, 31).is_empty());
+    let both = notes(16, 40);
+    assert!(both[0].contains("--max-params 16") && both[0].contains("16 parameters"), "{both:?}");
+    assert!(both[1].contains("--max-macs 40") && both[1].contains("32 multiply-adds"), "{both:?}");
+}
+
+/// What was measured counts, and what is minimised stands in the order in which it was asked for.
+#[test]
+fn measured_latencies_are_objectives_and_limited() {
+    let family = family(false);
+    let limits = Limits { latency: 4.0, ..Limits::default() };
+    let minimize = vec![Quantity::Latency, Quantity::Macs];
+    let domain = Bounded { limits, minimize, ..bounded(&family) };
+    let arch: Arch = vec![0, 1, 2, 2].into();
+    let told = |latency: f64| domain.told(&arch, &Measures::from([(LATENCY.to_owned(), latency)]));
+    assert_eq!(told(3.0), Point::feasible([3.0, 10.0]));
+    assert_eq!(told(5.0), Point { objectives: vec![5.0, 10.0], violation: 0.25 });
+    assert!(told(f64::NAN).is_failed() && domain.known(&arch).is_failed());
+    // Who does not limit them need not know them.
+    assert_eq!(bounded(&family).told(&arch, &Measures::new()), Point::feasible([5.0]));
 }
 
 /// As released: hundredths of millions and a penalty; a limit of multiply-adds, which it does not know, stays a limit.
@@ -148,7 +176,7 @@ fn limits_name_the_smallest() {
 fn released_objectives_heed_both_limits() {
     let family = family(false);
     let known = |params, macs| {
-        let domain = Bounded { limits: Limits { params, macs }, penalised: true, ..bounded(&family) };
+        let domain = Bounded { limits: limits(params, macs), penalised: true, ..bounded(&family) };
         domain.known(&vec![0, 1, 2, 2].into())
     };
     // Five parameters, ten multiply-adds; no hundredth of a million is beyond a limit of three.

@@ -144,17 +144,10 @@ pub enum ObjectivesConfig {
     ErrorAndRobustness {
         /// Weight of the error in the first objective, 0 to 1.
         alpha: f64,
-        /// Whether multiply-adds are a third objective.
-        minimize_macs: bool,
     },
 }
 
 impl ObjectivesConfig {
-    /// Whether multiply-adds are an objective.
-    pub fn minimizes_macs(&self) -> bool {
-        matches!(self, ObjectivesConfig::ErrorAndRobustness { minimize_macs: true, .. })
-    }
-
     /// The measures that it is made of.
     pub fn measures(&self) -> Vec<&str> {
         match self {
@@ -170,7 +163,7 @@ impl ObjectivesConfig {
     /// Names what cannot be used.
     pub fn validate(&self) -> Result<()> {
         match self {
-            ObjectivesConfig::ErrorAndRobustness { alpha, .. } => check_alpha(*alpha),
+            ObjectivesConfig::ErrorAndRobustness { alpha } => check_alpha(*alpha),
             ObjectivesConfig::Single { .. } => Ok(()),
             ObjectivesConfig::Weighted { weights } => match weights.iter().find(|(_, weight)| !weight.is_finite()) {
                 _ if weights.is_empty() => Err(Error::invalid("objectives.weights", "there is none")),
@@ -185,9 +178,7 @@ impl ObjectivesConfig {
         match self {
             ObjectivesConfig::Single { maximize } => Box::new(Weighted::maximize(maximize).above(constant)),
             ObjectivesConfig::Weighted { weights } => Box::new(Weighted { weights: weights.clone(), constant }),
-            ObjectivesConfig::ErrorAndRobustness { alpha, .. } => {
-                Box::new(ErrorAndRobustness { alpha: *alpha, constant })
-            }
+            ObjectivesConfig::ErrorAndRobustness { alpha } => Box::new(ErrorAndRobustness { alpha: *alpha, constant }),
         }
     }
 }

@@ -155,6 +155,9 @@ pub struct SearchResult {
     pub device: String,
     /// Whether the same seed gives the same bits on this adapter.
     pub reproducible: bool,
+    /// Why it does not.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub varies: Vec<String>,
     /// Seconds since the start, those before an interruption included.
     pub seconds: f64,
     /// What differed when the run was gone on with, such as the driver; then it may have ended with other bits.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::archive::Entry;
 use super::budget::Work;
 use super::config::{Arm, SearchConfig};
-use super::domain::{Bounded, Limits, draw_within, largest};
+use super::domain::{Bounded, LATENCY, Limits, draw_within, largest};
 use super::evaluate::{Evaluator, EvaluatorConfig, Ground, Parts};
 use super::finals::{Who, contestant};
 use super::methods::{arms, twins};
@@ -26,6 +26,7 @@ use crate::gpu::Gpu;
 use crate::kernels;
 use crate::measure::judge::{Final, Judging};
 use crate::measure::judged::{Judged, table};
+use crate::measure::latency::Latencies;
 use crate::measure::trial::{Contestant, Trial, images_kept_back, training_images};
 use crate::nn::Model;
 use crate::nn::card::ModelCard;
@@ -43,6 +44,9 @@ const ANY_PURPOSE: u32 = 0x414E_594E;
 
 /// Purpose word of what is drawn to see whether there is anything within the limits.
 const LIMITS_PURPOSE: u32 = 0x4C49_4D54;
+
+/// The options that limit networks.
+const LIMITS: &str = "--max-params, --max-macs, --max-latency";
 
 /// What a run begins with, besides its configuration.
 #[derive(Default)]
@@ -81,7 +85,9 @@ pub fn search(task: &Task, folder: &RunFolder, observer: &mut Observer) -> Resul
     let resident = Resident::new(gpu, &data.train)?;
     let setting = Setting { gpu, preset, data: &resident, statistics: &statistics };
     let parts = config.evaluator.parts(data, config.seed)?;
-    check_limits(config, family)?;
+    let latencies = latencies(task, folder)?;
+    let latencies = latencies.as_ref();
+    check_limits(config, family, latencies)?;
     let work = Work::of(config, family, data.train.len(), data.test.len())?;
     let mut ground = Ground { setting: &setting, family, data, seed: config.seed, supernet: None };
     let heritage = match config.supernet() {
@@ -103,6 +109,7 @@ pub fn search(task: &Task, folder: &RunFolder, observer: &mut Observer) -> Resul
         config,
         parts: &parts,
         work: &work,
+        latencies,
         folder,
         known: vec![],
         findings: BTreeMap::new(),
@@ -117,7 +124,7 @@ pub fn search(task: &Task, folder: &RunFolder, observer: &mut Observer) -> Resul
     let mut explored: Vec<Explored> = vec![];
     let (mut correlation, mut archs) = (BTreeMap::new(), vec![]);
     for (place, arm) in arms.iter().enumerate() {
-        let domain = config.domain(family, arm)?;
+        let domain = config.domain(family, arm, latencies)?;
         let warm = if place == 0 { &given.warm[..] } else { &[] };
         // Time is shared by those that measure something.
         let busy = |twins: &[Option<usize>]| twins.iter().filter(|twin| twin.is_none()).count() as f64;
@@ -136,7 +143,7 @@ pub fn search(task: &Task, folder: &RunFolder, observer: &mut Observer) -> Resul
         archs.push(found.best.as_ref().map(|best| family.parse(&best.arch)).transpose()?);
         explored.push(found);
     }
-    let domain = config.domain(family, &arms[0])?;
+    let domain = config.domain(family, &arms[0], latencies)?;
     let (finalists, trained) = run.finals(&arms, &archs, &domain, observer)?;
     let result = run.result((explored, correlation), constant, (finalists, trained))?;
     let json = serde_json::to_vec_pretty(&result).map_err(|e| Error::invalid("result.json", e.to_string()))?;
@@ -144,19 +151,31 @@ pub fn search(task: &Task, folder: &RunFolder, observer: &mut Observer) -> Resul
     Ok(result)
 }
 
+/// Latencies of the networks that are trained at the end, where they decide anything; the smallest must be within the limit.
+fn latencies(task: &Task, folder: &RunFolder) -> Result<Option<Latencies>> {
+    let &Task { gpu, preset, family, config, .. } = task;
+    if !config.asks_latencies() {
+        return Ok(None);
+    }
+    let trained = config.finals.family(family)?;
+    let latencies = Latencies::open(gpu, preset, &trained, folder, config.seed)?;
+    config.limits().check_latency(&trained, &latencies)?;
+    latencies.save(folder)?;
+    Ok(Some(latencies))
+}
+
 /// Fails, before a supernet is trained for them, if chance meets no candidate within the limits where a search begins with chance alone.
-fn check_limits(config: &SearchConfig, family: &Family) -> Result<()> {
+fn check_limits(config: &SearchConfig, family: &Family, latencies: Option<&Latencies>) -> Result<()> {
     let by_chance = matches!(config.strategy, StrategyConfig::Random(_) | StrategyConfig::Evolution(_));
     if !by_chance || config.limits() == Limits::default() || config.supernet().is_none() {
         return Ok(());
     }
-    let domain = config.domain(family, &arms(config)?[0])?;
+    let domain = config.domain(family, &arms(config)?[0], latencies)?;
     let streams = |_, slot| -> Box<dyn Draw> { Box::new(Stream::new(config.seed, LIMITS_PURPOSE, slot)) };
     match random::distinct(&domain, 1, &streams)?.is_empty() {
         true => {
             let tries = random::TRIES;
-            let why =
-                format!("none of {tries} architectures at random is within the limits; widen --max-params, --max-macs");
+            let why = format!("none of {tries} architectures at random is within the limits; widen {LIMITS}");
             Err(Error::invalid("search", why))
         }
         false => Ok(()),
@@ -192,8 +211,7 @@ fn supernet_images(config: &SearchConfig, data: &Dataset, parts: &Parts) -> Resu
 fn nobody(found: &Explored, constant: f64) -> Error {
     let all = found.evaluated + found.given;
     if all == 0 {
-        let why =
-            "no candidate was found: thousands of draws met none within the limits; widen --max-params and --max-macs";
+        let why = format!("no candidate was found: thousands of draws met none within the limits; widen {LIMITS}");
         return Error::invalid("search", why);
     }
     let rule = match constant.is_finite() {
@@ -241,6 +259,7 @@ struct Run<'a> {
     config: &'a SearchConfig,
     parts: &'a Parts,
     work: &'a Work,
+    latencies: Option<&'a Latencies>,
     folder: &'a RunFolder,
     /// What was measured with each of the evaluators so far, by name: arms that share one do not measure again.
     known: Vec<(EvaluatorConfig, HashMap<String, Measures>)>,
@@ -261,6 +280,9 @@ impl<'a> Run<'a> {
             if !seen.insert((entry.arm.clone(), entry.arch.clone())) {
                 let why = format!("`{}` of arm {} is there twice; remove the line", entry.arch, entry.arm);
                 return Err(fail(why));
+            }
+            if let (Some(latencies), Some(&own)) = (self.latencies, entry.measures.get(LATENCY)) {
+                latencies.remember(&entry.arch, own);
             }
             entries.push(entry);
         }
@@ -284,7 +306,12 @@ impl<'a> Run<'a> {
         if own.warm.is_empty() || !steps.is_empty() || entries.iter().any(|entry| !entry.given) {
             return study.restore(entries, steps);
         }
-        study.warm_start(own.warm.iter().cloned())?;
+        let warm = own.warm.iter().map(|entry| {
+            let mut entry = entry.clone();
+            self.add_latency(&self.ground.family.parse(&entry.arch)?, &mut entry.measures)?;
+            Ok(entry)
+        });
+        study.warm_start(warm.collect::<Result<Vec<_>>>()?)?;
         for entry in study.entries() {
             if entries.iter().all(|written| written.arch != entry.arch) {
                 self.append(entry)?;
@@ -335,6 +362,9 @@ impl<'a> Run<'a> {
             if study.steps().len() > steps {
                 self.tell_notes(arm, study.steps().last());
                 proposed.findings = evaluator.findings().map(|(name, value)| (name.to_owned(), value));
+            }
+            if let Some(latencies) = self.latencies {
+                latencies.save(self.folder)?;
             }
             // A clock that ends the search has to be kept.
             if study.steps().len() > steps || self.config.time > 0.0 {
@@ -410,10 +440,23 @@ impl<'a> Run<'a> {
         let known = self.shared(arm);
         let new: Vec<Job> = jobs.iter().filter(|job| !known.contains_key(&job.name)).cloned().collect();
         if !new.is_empty() {
-            let measured = evaluator.evaluate(&new, between)?;
+            let mut measured = evaluator.evaluate(&new, between)?;
+            for (job, measures) in new.iter().zip(&mut measured) {
+                self.add_latency(&job.arch, measures)?;
+            }
+            let known = self.shared(arm);
             known.extend(new.iter().map(|job| job.name.clone()).zip(measured));
         }
+        let known = self.shared(arm);
         Ok(jobs.iter().map(|job| known.get(&job.name).cloned().unwrap_or_default()).collect())
+    }
+
+    /// Adds to what was measured of a network how long it takes, where that decides anything.
+    fn add_latency(&self, arch: &Arch, measures: &mut Measures) -> Result<()> {
+        if let Some(latencies) = self.latencies {
+            measures.insert(LATENCY.to_owned(), latencies.of(arch)?);
+        }
+        Ok(())
     }
 
     /// Trains and judges the networks at the end; `winners` are those of the arms.
@@ -456,6 +499,7 @@ impl<'a> Run<'a> {
                 model: &**network,
                 params: cost.params,
                 macs: cost.macs,
+                latency: self.latencies.map(|latencies| latencies.measured_wait(arch)).transpose()?,
                 optimizer: *optimizer,
                 inherit: heritage.map(|heritage| Inheritance { from: cut.as_ref().unwrap_or(heritage.named()), name }),
                 card: ModelCard::of(family, arch, &data.train.class_names, setting.statistics),
@@ -507,6 +551,14 @@ impl<'a> Run<'a> {
             true => format!("{} were asked for; the time was over", config.evaluations),
             false => format!("{} were asked for; no more were found in many draws", config.evaluations),
         });
+        let mut varies = vec![];
+        if config.time > 0.0 {
+            varies.push("a clock ends the search: another run may evaluate more candidates, or fewer".to_owned());
+        }
+        if let Some(latencies) = self.latencies {
+            varies.push("latencies were measured: another run may find others, and choose by them".to_owned());
+            self.findings.insert(LATENCY.to_owned(), latencies.summary());
+        }
         Ok(SearchResult {
             method: config.method.to_string(),
             space: config.space.clone(),
@@ -514,8 +566,8 @@ impl<'a> Run<'a> {
             seed: config.seed,
             compat: config.compat,
             device: format!("{} ({})", report.name, report.driver),
-            // A clock that ends a search is the one thing that does not repeat.
-            reproducible: config.time == 0.0,
+            reproducible: varies.is_empty(),
+            varies,
             seconds: self.folder.seconds(),
             changes: self.folder.changes(),
             evaluated: first.evaluated,

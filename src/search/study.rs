@@ -327,9 +327,10 @@ impl<'a> Study<'a> {
             return Err(Error::invalid("history", format!("`{}` was evaluated already", entry.arch)));
         }
         self.entries.push(entry);
-        self.known.push(self.domain.known(&arch));
+        let place = self.entries.len() - 1;
+        self.known.push(self.domain.told(&arch, &self.entries[place].measures));
         self.archs.push(arch);
-        Ok(&self.entries[self.entries.len() - 1])
+        Ok(&self.entries[place])
     }
 
     /// Fills the queue with the next generation; whether there is one.

@@ -10,6 +10,7 @@ mod dropped;
 mod elastic;
 mod host;
 mod kernels;
+mod latency;
 mod paths;
 mod planner;
 mod resized;

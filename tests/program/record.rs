@@ -245,6 +245,12 @@ fn files_of_earlier_versions_are_read() {
     assert_eq!((&flatnas["objectives"]["alpha"], &flatnas["evaluations"]), (&0.3.into(), &18.into()));
     assert_eq!((&flatnas["finals"]["seeds"], &flatnas["finals"]["images"]), (&2.into(), &99.into()));
     assert_eq!((&flatnas["evaluator"]["noise"]["sigma"], &flatnas["evaluator"]["images"]), (&0.1.into(), &50.into()));
+    let minimized = |text: &str| read("flatnas", text)["minimize"].clone();
+    let both = serde_json::json!(["params", "macs"]);
+    assert_eq!([&flatnas["minimize"], &minimized("minimize_macs = true\n")], [&both, &both]);
+    for text in ["minimize_macs = false\n", "[objectives]\nminimize_macs = false\nalpha = 0.5\n"] {
+        assert_eq!(minimized(text), serde_json::json!(["params"]), "{text}");
+    }
     let croze = read("croze", "proxy = \"synflow\"\nbatch = 4\nstrategy = \"mutate\"\nmoves = 2\nattacks = []\n");
     assert_eq!(
         (&croze["objectives"]["maximize"], &croze["evaluator"]["proxy"]),

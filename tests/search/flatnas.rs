@@ -13,7 +13,7 @@ fn altiplano(folder: &Path, args: &[&str]) -> Command {
 
 /// A search of eleven candidates of 480 images.
 const SETTINGS: &str = "finals.images = 320\n[evaluator]\ntraining_images = 480\nimages = 100\ntraining.epochs = 2\n[strategy]\ninitial = 10\n";
-const SEARCH: [&str; 20] = [
+const SEARCH: [&str; 21] = [
     "search",
     "--method",
     "flatnas",
@@ -33,7 +33,8 @@ const SEARCH: [&str; 20] = [
     "2",
     "--max-params",
     "9000",
-    "--minimize-macs",
+    "--minimize",
+    "params,macs",
 ];
 
 fn read(path: &Path) -> Vec<u8> {

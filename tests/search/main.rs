@@ -21,6 +21,8 @@ mod kept;
 #[cfg(feature = "cli")]
 mod killed;
 #[cfg(feature = "cli")]
+mod latency;
+#[cfg(feature = "cli")]
 mod own_space;
 #[cfg(feature = "cli")]
 mod proxy;

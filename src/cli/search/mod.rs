@@ -121,6 +121,9 @@ impl Args {
         self.apply_generations(global, &mut config, &family)?;
         config.validate(&family, data.train.len())?;
         config.check_training(&family, [data.train.height, data.train.width])?;
+        for idle in config.limits().idle(&config.finals.family(&family)?)? {
+            note(global, &idle);
+        }
         let first = config.strategy.begins_with();
         if config.evaluations <= first && config.strategy.name() != "random" && self.dry_run {
             note(
@@ -196,7 +199,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     if args.truth.is_some() {
         return truth::run(global, args);
     }
-    if let Some(option) = ["--maximize", "--minimize", "--plot"].into_iter().find(|option| global.was_given(option)) {
+    if let Some(option) = ["--maximize", "--plot"].into_iter().find(|option| global.was_given(option)) {
         return Err(Error::invalid(option, "is for searches in a table; give one with --truth"));
     }
     if args.extend && args.evaluations.is_none() && args.time.is_none() {

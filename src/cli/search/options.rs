@@ -4,12 +4,13 @@
 
 use std::path::PathBuf;
 
-use super::super::args::{Sizes, parse_time};
+use super::super::args::{Sizes, parse_latency, parse_time};
 use super::super::configuration::table;
 use super::super::train::Training;
 use crate::error::{Error, Result};
 use crate::measure::zero_cost::Proxy;
 use crate::search::config::{SearchConfig, distinct};
+use crate::search::domain::Quantity;
 use crate::search::evaluate::EvaluatorConfig;
 use crate::search::methods::fitness::Fitness;
 use crate::search::methods::{Method, Situation};
@@ -48,6 +49,13 @@ pub(in crate::cli) struct Args {
     /// Most multiply-adds of a network for one image.
     #[arg(long)]
     max_macs: Option<u64>,
+    /// Longest latency of a network for one image on this adapter, such as 5ms: it is measured, or foretold from what its parts take.
+    #[arg(long, value_parser = parse_latency)]
+    max_latency: Option<f64>,
+    /// What is minimised besides: params, macs, latency, or some of these with commas between them (default params; quick flatnas params,macs).
+    /// With --truth: a column, or params or macs.
+    #[arg(long, value_name = "QUANTITIES")]
+    pub minimize: Option<String>,
     /// Behave as the authors' released code where it differs from the sound form.
     #[arg(long)]
     pub compat: bool,
@@ -154,9 +162,6 @@ pub(in crate::cli) struct Args {
     /// Whether candidates end with the weights of their best epoch (true in elastic spaces).
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = FLATNAS)]
     best_epoch: Option<bool>,
-    /// Whether multiply-adds are a third objective (true in the quick preset).
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = FLATNAS)]
-    minimize_macs: Option<bool>,
     /// Candidates that train side by side at most; with genas, that are measured so.
     #[arg(long, help_heading = FLATNAS)]
     side_by_side: Option<usize>,
@@ -180,9 +185,6 @@ pub(in crate::cli) struct Args {
     /// The column to maximise.
     #[arg(long, value_name = "COLUMN", help_heading = TABLE)]
     pub maximize: Option<String>,
-    /// The column to minimise, or params or macs.
-    #[arg(long, value_name = "COLUMN", help_heading = TABLE)]
-    pub minimize: Option<String>,
     /// Draw the hypervolume of several strategies over evaluations (SVG).
     #[arg(long, help_heading = TABLE)]
     pub plot: Option<PathBuf>,
@@ -228,13 +230,21 @@ impl Args {
             let attacks = text.split(',').map(str::trim).filter(|text| !text.is_empty());
             list(&attacks.map(str::to_owned).collect::<Vec<_>>())
         });
+        let minimize = self.minimize.as_ref().map(|text| {
+            let names: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
+            // For an error of their own.
+            names.iter().try_for_each(|name| name.parse::<Quantity>().map(|_| ()))?;
+            Ok(names)
+        });
+        let minimize: Option<Vec<String>> = minimize.transpose()?;
         let others = [
             ("--time", "time", self.time.map(toml::Value::from)),
             ("--arms", "arms", self.arms.as_deref().map(list)),
             ("--sigmas", "evaluator.flatness.sigmas", self.sigmas.clone().map(toml::Value::from)),
             ("--alpha", "objectives.alpha", self.alpha.map(toml::Value::from)),
             ("--sigma", "evaluator.noise.sigma+finals.noise.sigma", self.sigma.map(toml::Value::from)),
-            ("--minimize-macs", "objectives.minimize_macs", self.minimize_macs.map(toml::Value::from)),
+            ("--max-latency", "max_latency", self.max_latency.map(toml::Value::from)),
+            ("--minimize", "minimize", minimize.map(|quantities| list(&quantities))),
             ("--surrogate", "strategy.surrogate", self.surrogate.clone().map(toml::Value::from)),
             ("--proxy", "evaluator.proxy+objectives.maximize", self.proxy.clone().map(toml::Value::from)),
             ("--network", "evaluator.network", self.network.clone().map(toml::Value::from)),

@@ -106,7 +106,8 @@ fn warnings(result: &SearchResult) -> String {
     let line = |role: &str| {
         format!("note: {role} errs as often as a network that always gives the same answer; its R says nothing\n")
     };
-    poor.map(|judged| line(&label(result, judged))).collect()
+    let varies = result.varies.iter().map(|why| format!("note: {why}\n"));
+    poor.map(|judged| line(&label(result, judged))).chain(varies).collect()
 }
 
 /// A finalist's name: with its optimiser where that is not the usual one.

@@ -4,6 +4,7 @@
 use super::{Situation, Sizes};
 use crate::measure::zero_cost::Proxy;
 use crate::nn::space::Purpose;
+use crate::search::domain::Quantity;
 use crate::search::evaluate::EvaluatorConfig;
 use crate::search::evaluate::proxy::ProxyOptions;
 use crate::search::finals::FinalsConfig;
@@ -35,6 +36,7 @@ pub(super) fn preset(situation: &Situation, side: usize) -> Sizes {
             scored_batch: if quick { 16 } else { 8 },
         }),
         objectives: ObjectivesConfig::Single { maximize: proxy.name().to_owned() },
+        minimize: vec![Quantity::Params],
         supernet: None,
         finals: FinalsConfig {
             contestants: ["proxy", "random", "largest", "any", "any-2", "any-3"].map(str::to_owned).into(),

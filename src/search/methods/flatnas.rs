@@ -18,6 +18,7 @@
 use super::{Situation, Sizes};
 use crate::measure::judge::WeightNoise;
 use crate::search::config::Arm;
+use crate::search::domain::Quantity;
 use crate::search::evaluate::EvaluatorConfig;
 use crate::search::evaluate::trained::TrainedOptions;
 use crate::search::finals::FinalsConfig;
@@ -33,7 +34,7 @@ pub(super) fn baseline(mut arm: Arm) -> Arm {
     if let EvaluatorConfig::Trained(options) = &mut arm.evaluator {
         options.training = Recipe { optimizer: Optimizer::Sgd, rho: 0.0, ..options.training.clone() };
     }
-    if let ObjectivesConfig::ErrorAndRobustness { alpha, .. } = &mut arm.objectives {
+    if let ObjectivesConfig::ErrorAndRobustness { alpha } = &mut arm.objectives {
         *alpha = 1.0;
     }
     arm
@@ -99,8 +100,9 @@ pub(super) fn preset(situation: &Situation, side: usize) -> Sizes {
             best_epoch: elastic,
             training: recipe(epochs),
         }),
+        objectives: ObjectivesConfig::ErrorAndRobustness { alpha: 0.5 },
         // Many small networks have the same number of parameters: in NAS-Bench-201 one in twenty has the least.
-        objectives: ObjectivesConfig::ErrorAndRobustness { alpha: 0.5, minimize_macs: quick },
+        minimize: if quick { vec![Quantity::Params, Quantity::Macs] } else { vec![Quantity::Params] },
         // With 0 epochs there is none. On one path at a time it learns more slowly.
         supernet: Some(Recipe { optimizer: Optimizer::Sgd, rho: 0.0, lr: 0.05, ..recipe(supernet_epochs) }),
         finals: FinalsConfig {

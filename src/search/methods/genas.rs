@@ -4,6 +4,7 @@
 use super::{Method, Situation, Sizes};
 use crate::measure::flatness::FlatnessProtocol;
 use crate::measure::forward::Averaging;
+use crate::search::domain::Quantity;
 use crate::search::evaluate::EvaluatorConfig;
 use crate::search::evaluate::shared::SharedOptions;
 use crate::search::finals::FinalsConfig;
@@ -64,6 +65,7 @@ pub(super) fn preset(method: Method, situation: &Situation, side: usize) -> Size
             released_angle: compat,
         }),
         objectives: ObjectivesConfig::Single { maximize: "flatness".into() },
+        minimize: vec![Quantity::Params],
         supernet: Some(Recipe {
             batch,
             lr: if quick { 0.05 } else { 0.025 },

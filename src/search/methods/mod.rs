@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::config::{Arm, Preset, SearchConfig};
+use super::domain::Quantity;
 use super::evaluate::EvaluatorConfig;
 use super::finals::{FinalsConfig, Who};
 use super::objectives::ObjectivesConfig;
@@ -117,6 +118,8 @@ struct Sizes {
     strategy: StrategyConfig,
     evaluator: EvaluatorConfig,
     objectives: ObjectivesConfig,
+    /// What is minimised besides.
+    minimize: Vec<Quantity>,
     supernet: Option<Recipe>,
     finals: FinalsConfig,
     training: Recipe,
@@ -159,6 +162,8 @@ impl Method {
             time: 0.0,
             max_params: 0,
             max_macs: 0,
+            max_latency: 0.0,
+            minimize: sizes.minimize,
             arms: sizes.arms.iter().map(|arm| (*arm).to_owned()).collect(),
             build,
             strategy: sizes.strategy,

@@ -1,0 +1,56 @@
+//! Latencies: what dispatches do is known without a device, and what they take says what networks do.
+
+use altiplano::measure::latency::{Latencies, latencies_wait};
+use altiplano::nn::Model;
+use altiplano::nn::space::{Family, ImageInfo, Purpose, Registry};
+use altiplano::philox::Stream;
+use altiplano::report::folder::{Existing, RunFolder};
+
+use crate::common;
+
+/// Small networks of a space.
+fn family(space: &str) -> Family {
+    let registry = Registry::default();
+    let space = registry.get(space).unwrap();
+    let info = ImageInfo { height: 32, width: 32, channels: 3, classes: 10 };
+    let build = space.defaults(Purpose::Quick, &info);
+    Family::new(space.clone(), build).unwrap()
+}
+
+#[test]
+fn what_dispatches_do_is_known_without_a_device() {
+    for space in ["mobilenet-v3", "nas-bench-201", "darts"] {
+        let family = family(space);
+        let folder = tempfile::tempdir().unwrap();
+        let folder = RunFolder::create(folder.path().join("run"), Existing::Refuse).unwrap();
+        let latencies = Latencies::open(common::gpu(), common::preset(), &family, &folder, 1).unwrap();
+        println!("{space}: {}", latencies.summary());
+        let mut draw = Stream::new(9, 1, 0);
+        let archs: Vec<_> = (0..3).map(|_| family.sample(&mut draw).unwrap()).collect();
+        for arch in &archs {
+            // A dispatch that the table lacks is looked for in the network itself.
+            let foretold = latencies.foretold(arch).unwrap();
+            assert!(foretold > 0.0 && foretold < 1e4, "{space}: {foretold} ms");
+            assert_eq!(latencies.of(arch).unwrap(), latencies.of(arch).unwrap());
+        }
+        latencies.save(&folder).unwrap();
+        let again = Latencies::open(common::gpu(), common::preset(), &family, &folder, 2).unwrap();
+        assert_eq!(again.summary(), latencies.summary());
+        for arch in &archs {
+            assert_eq!(again.foretold(arch).unwrap(), latencies.foretold(arch).unwrap());
+        }
+        again.remember(&family.show(&archs[0]), 1234.5);
+        assert_eq!(again.of(&archs[0]).unwrap(), 1234.5);
+    }
+}
+
+#[test]
+fn more_work_takes_longer() {
+    let family = family("mobilenet-v3");
+    let largest: Vec<u8> = family.genes().iter().map(|gene| gene.options - 1).collect();
+    let networks = [family.smallest(), largest.into()].map(|arch| family.network(&arch).unwrap());
+    let models: Vec<&dyn Model> = networks.iter().map(|network| &**network).collect();
+    let found = latencies_wait(common::gpu(), common::preset(), &models).unwrap();
+    // Twelve times the multiply-adds, three times the layers.
+    assert!(found.len() == 2 && found[1] > 1.2 * found[0], "{found:?}");
+}
