@@ -47,6 +47,10 @@ pub(super) struct Args {
     /// Folder with corrupted images in CIFAR-10-C's layout, instead of making them.
     #[arg(long)]
     corrupted: Option<PathBuf>,
+    /// Corrupt images after they were made as large as the network sees them, with the same constants (FlatNAS's authors' protocol; not
+    /// comparable to published figures).
+    #[arg(long, conflicts_with = "corrupted")]
+    resize_first: bool,
     #[command(flatten)]
     pictures: Pictures,
     /// Images to use at most; all if left out.
@@ -137,7 +141,16 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     }
     let frost = args.pictures.frost(&kinds, constants)?;
     let corruptions = grid(&kinds, &severities, constants, frost.as_ref());
-    let made = Made::find(args, &corruptions, constants)?;
+    let [rows, columns, _] = model.input();
+    let size = args.resize_first.then_some([rows, columns]);
+    if let Some([rows, columns]) = size.filter(|[rows, columns]| *rows <= images.height && *columns <= images.width) {
+        let why = format!(
+            "the network sees {rows}x{columns}, which is no more than the images' {}x{}: leave it out",
+            images.height, images.width
+        );
+        return Err(Error::invalid("--resize-first", why));
+    }
+    let made = Made::find(args, &corruptions, (constants, size))?;
     if let Some((path, base)) = &baseline {
         let (constants, frost) = (made.constants.as_deref(), made.frost.as_deref());
         let data = inputs.get("data");
@@ -164,6 +177,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     tell(&mut observer, stage("evaluating", corruptions.len() as u64 + 1, 0.0, corrupting))?;
     let origin = match &set {
         Some(set) => Origin::Folder(set),
+        None if args.resize_first => Origin::Resized { seed: global.seed },
         None => Origin::Made { seed: global.seed },
     };
     let subjects = std::slice::from_ref(&subject);
@@ -223,7 +237,11 @@ struct Made {
 }
 
 impl Made {
-    fn find(args: &Args, corruptions: &[Corruption], constants: Constants) -> Result<Self> {
+    fn find(
+        args: &Args,
+        corruptions: &[Corruption],
+        (constants, size): (Constants, Option<[usize; 2]>),
+    ) -> Result<Self> {
         if corruptions.is_empty() {
             return Ok(Made { source: "none".into(), constants: None, frost: None });
         }
@@ -231,8 +249,11 @@ impl Made {
             let frost = corruptions.iter().find_map(|c| c.frost_source()).map(|source| source.to_string());
             let set = if constants == Constants::Cifar { "CIFAR" } else { "ImageNet" };
             let with = frost.as_ref().map(|source| format!(", frost {source}")).unwrap_or_default();
-            let source = format!("made with the constants of {set}-C{with}");
-            return Ok(Made { source, constants: Some(constants.name().into()), frost });
+            let at = size.map(|[h, w]| format!(" at {h}x{w}")).unwrap_or_default();
+            let before = size.map(|[h, w]| format!(", of images made {h}x{w} before")).unwrap_or_default();
+            let source = format!("made with the constants of {set}-C{with}{before}");
+            // Figures of one protocol are none of the other's.
+            return Ok(Made { source, constants: Some(format!("{}{at}", constants.name())), frost });
         };
         // A folder that `corrupt` wrote says how; all results in it share their constants.
         let runs = Manifest::read(folder)?.unwrap_or_default().runs;

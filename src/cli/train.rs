@@ -342,7 +342,13 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
             kept_back: &[],
             recalibration: &[],
             seeds: &[config.seed],
-            judging: Judging { noise: None, attacks: &[], images: JUDGED_IMAGES, seed: config.seed },
+            judging: Judging {
+                noise: None,
+                attacks: &[],
+                images: JUDGED_IMAGES,
+                resized_first: false,
+                seed: config.seed,
+            },
         };
         let whole = Share { from: 0.0, to: 1.0 };
         let (_, trained) = trial.run(std::slice::from_ref(&contestant), folder, whole, observer)?;

@@ -3,6 +3,7 @@
 //! Images go to the device in chunks; of each chunk one corrupted copy is made at a time, while the device works on the copy
 //! before. So the memory is that of two chunks, however large the set is.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use rayon::prelude::*;
 
 use super::forward::{Forward, Score, Subject, by_chunk, graphs};
 use crate::corrupt::{Corruption, Kind, Severity};
+use crate::data::resize::{Filter, resize};
 use crate::data::{Images, NpyImages, read_npy_labels};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
@@ -122,8 +124,23 @@ pub enum Origin<'a> {
         /// The corruptions, one per kind and severity.
         seed: u64,
     },
+    /// Made of clean ones that were made larger before, to the size at which a network sees them, with the same constants: the protocol of
+    /// FlatNAS's authors, under which blurs are milder and noise is finer than in published sets. Networks that see images at their own size, or
+    /// smaller, see the same as under [`Origin::Made`].
+    Resized {
+        /// The seed of the draws.
+        seed: u64,
+    },
     /// Read from a folder.
     Folder(&'a CorruptedSet),
+}
+
+impl Origin<'_> {
+    /// The size at which images are corrupted that a network sees at `input`, where it is not their own.
+    fn corrupted_at(&self, images: &Images, input: [usize; 3]) -> Option<[usize; 2]> {
+        let larger = input[0] > images.height || input[1] > images.width;
+        (matches!(self, Origin::Resized { .. }) && larger).then_some([input[0], input[1]])
+    }
 }
 
 /// Scores of some subjects on clean images and under each corruption.
@@ -153,31 +170,49 @@ pub fn evaluate_wait(
         return Err(Error::invalid("images", "there are none to evaluate on"));
     }
     let models: Vec<&dyn Model> = networks.iter().map(|(model, _)| *model).collect();
-    let groups = by_chunk(BATCH, &models);
+    let mut groups = vec![];
+    for (batch, places) in by_chunk(BATCH, &models) {
+        let mut sizes: BTreeMap<Option<[usize; 2]>, Vec<usize>> = BTreeMap::new();
+        for place in places {
+            sizes.entry(origin.corrupted_at(images, models[place].input())).or_default().push(place);
+        }
+        groups.extend(sizes.into_iter().map(|(size, places)| Group { batch, size, places }));
+    }
     let none = || vec![Score::default(); networks.len()];
     let mut all = Scores { clean: none(), corrupted: vec![none(); corruptions.len()] };
-    for (number, (batch, places)) in groups.iter().enumerate() {
-        let own: Vec<_> = places.iter().map(|&place| networks[place].clone()).collect();
+    for (number, group) in groups.iter().enumerate() {
+        let own: Vec<_> = group.places.iter().map(|&place| networks[place].clone()).collect();
         let mut report = |done: usize, total: usize| report(number * total + done, groups.len() * total);
-        let scores = evaluate_group_wait(setting, (&own, *batch), images, corruptions, origin, &mut report)?;
+        let scores = evaluate_group_wait(setting, &own, group, images, corruptions, origin, &mut report)?;
         for (list, own) in all.corrupted.iter_mut().zip(scores.corrupted).chain([(&mut all.clean, scores.clean)]) {
-            places.iter().zip(own).for_each(|(&place, score)| list[place] = score);
+            group.places.iter().zip(own).for_each(|(&place, score)| list[place] = score);
         }
     }
     Ok(all)
 }
 
-/// The same of networks that are evaluated on as many images at once.
+/// Networks that are evaluated on as many images at once.
+struct Group {
+    batch: usize,
+    /// The size at which images are corrupted, where it is not their own.
+    size: Option<[usize; 2]>,
+    /// Numbers of the networks.
+    places: Vec<usize>,
+}
+
+/// The same of the networks of a group.
 fn evaluate_group_wait(
     setting: &Setting,
-    (networks, batch): (&[(&dyn Model, Subject)], usize),
+    networks: &[(&dyn Model, Subject)],
+    &Group { batch, size, .. }: &Group,
     images: &Images,
     corruptions: &[Corruption],
     origin: &Origin<'_>,
     report: &mut dyn FnMut(usize, usize) -> Result<()>,
 ) -> Result<Scores> {
     let gpu: &Gpu = setting.gpu;
-    let shape = [images.height, images.width, images.channels];
+    let [height, width] = size.unwrap_or([images.height, images.width]);
+    let shape = [height, width, images.channels];
     let (models, subjects): (Vec<&dyn Model>, Vec<Subject>) = networks.iter().cloned().unzip();
     let batch = batch.min(images.len());
     let passes = graphs(&models, batch, Statistics::Running)?;
@@ -187,6 +222,10 @@ fn evaluate_group_wait(
     for first in (0..images.len()).step_by(CHUNK) {
         let indices: Vec<usize> = (first..images.len().min(first + CHUNK)).collect();
         let chunk = images.select(&indices);
+        let chunk = match size {
+            Some(size) => resized(chunk, size)?,
+            None => chunk,
+        };
         let resident = Resident::new(gpu, &chunk)?;
         let setting = Setting { data: &resident, ..setting.clone() };
         let forward = Forward::of(&setting, batch, &passes, &subjects)?;
@@ -197,7 +236,7 @@ fn evaluate_group_wait(
                 Origin::Folder(set) => {
                     set.images(corruption.kind(), corruption.severity(), first, chunk.len()).map(Some)
                 }
-                Origin::Made { seed } => {
+                Origin::Made { seed } | Origin::Resized { seed } => {
                     let one = |i: &usize| corrupt_pixels(corruption, chunk.image(*i), shape, *seed, (first + i) as u64);
                     let parts: Vec<Vec<u8>> = all.par_iter().map(one).collect::<Result<_>>()?;
                     Ok(Some(parts.concat()))
@@ -225,6 +264,14 @@ fn evaluate_group_wait(
         list.into_iter().map(|[loss, accuracy]| Score { loss: loss / count, accuracy: accuracy / count }).collect()
     });
     Ok(Scores { clean: scores.next().unwrap_or_default(), corrupted: scores.collect() })
+}
+
+/// Images at another size, as networks see them.
+fn resized(images: Images, [height, width]: [usize; 2]) -> Result<Images> {
+    let own = [images.height, images.width, images.channels];
+    let one = |number: usize| resize(images.image(number), own, [height, width], Filter::default());
+    let parts: Vec<Vec<u8>> = (0..images.len()).into_par_iter().map(one).collect::<Result<_>>()?;
+    Ok(Images { height, width, pixels: parts.concat(), ..images })
 }
 
 /// Corruption error of a kind over that of a baseline: `sum_s E / sum_s E_base`, and with clean errors the relative one,

@@ -88,6 +88,8 @@ pub struct Judging<'a> {
     pub attacks: &'a [Attack],
     /// Test images, the first ones, that are corrupted, attacked, and seen by disturbed networks; 0 for all.
     pub images: usize,
+    /// Whether images are corrupted at the size of networks that see them larger too: [`Origin::Resized`].
+    pub resized_first: bool,
     /// Seed of corruptions, attacks and noise.
     pub seed: u64,
 }
@@ -107,7 +109,9 @@ pub struct Tested {
     pub rise: Option<f64>,
     /// Accuracy over the 15 main corruptions at each severity; empty for images that cannot be corrupted.
     pub corrupted: Vec<f64>,
-    /// Mean over all of them.
+    /// The same where images were made larger before they were corrupted; empty where that was not asked for, or no network sees larger images.
+    pub resized_first: Vec<f64>,
+    /// Mean over all of the first.
     pub corruption_accuracy: Option<f64>,
     /// What attacks reached.
     pub attacks: Vec<(Attack, Attacked)>,
@@ -138,8 +142,20 @@ pub fn judge_wait(
     let disturbed = noisy_scores_wait(&setting, judging.noise, networks, some, judging.seed)?;
     report(0.1)?;
     let first = images.select(some);
-    let mut part = |share: f64| report(0.1 + 0.6 * share);
-    let corrupted = corrupted_wait(&setting, &first, &Kind::MAIN, networks, judging.seed, &mut part)?;
+    let own = [images.height, images.width];
+    let larger = |network: &Network| (0..2).any(|side| network.model.input()[side] > own[side]);
+    let both = judging.resized_first && networks.iter().any(larger);
+    let (made, share) = (Origin::Made { seed: judging.seed }, if both { 0.3 } else { 0.6 });
+    let mut part = |done: f64| report(0.1 + share * done);
+    let corrupted = corrupted_wait(&setting, &first, &Kind::MAIN, networks, &made, &mut part)?;
+    let resized_first = match both {
+        true => {
+            let (resized, mut part) = (Origin::Resized { seed: judging.seed }, |done: f64| report(0.4 + 0.3 * done));
+            corrupted_wait(&setting, &first, &Kind::MAIN, networks, &resized, &mut part)?
+        }
+        false => vec![],
+    };
+    let severities = |all: &[(Vec<f64>, f64)], place: usize| all.get(place).map_or(vec![], |(own, _)| own.clone());
     let mut tested = vec![];
     for (place, network) in networks.iter().enumerate() {
         let (clean, (uncorrupted, noisy)) = (clean[place].0, disturbed[place].clone());
@@ -152,7 +168,8 @@ pub fn judge_wait(
             images: some.len(),
             robustness: judging.noise.map(|_| flatnas_robustness(uncorrupted, &noisy)),
             rise: judging.noise.map(|_| loss - uncorrupted.loss),
-            corrupted: corrupted.get(place).map_or(vec![], |(severities, _)| severities.clone()),
+            corrupted: severities(&corrupted, place),
+            resized_first: severities(&resized_first, place),
             corruption_accuracy: corrupted.get(place).map(|(_, mean)| *mean),
             suspicions: suspicions(clean.accuracy, network.model.classes(), &attacks),
             attacks,
@@ -239,7 +256,7 @@ pub fn validation_errors_wait(
     seed: u64,
     report: &mut dyn FnMut(f64) -> Result<()>,
 ) -> Result<Vec<f64>> {
-    let corrupted = corrupted_wait(setting, images, &Kind::VALIDATION, networks, seed, report)?;
+    let corrupted = corrupted_wait(setting, images, &Kind::VALIDATION, networks, &Origin::Made { seed }, report)?;
     let accuracies = match corrupted.is_empty() {
         false => corrupted.into_iter().map(|(_, mean)| mean).collect(),
         true => {
@@ -259,7 +276,7 @@ fn corrupted_wait(
     images: &Images,
     kinds: &[Kind],
     networks: &[Network],
-    seed: u64,
+    origin: &Origin,
     report: &mut dyn FnMut(f64) -> Result<()>,
 ) -> Result<Vec<(Vec<f64>, f64)>> {
     if !matches!(images.channels, 1 | 3) {
@@ -274,8 +291,7 @@ fn corrupted_wait(
         let mut report = |done: usize, total: usize| {
             report((begun + part * done as f64 / total.max(1) as f64) / networks.len() as f64)
         };
-        let scores =
-            evaluate_wait(setting, &subjects, images, &corruptions, &Origin::Made { seed }, &mut report)?.corrupted;
+        let scores = evaluate_wait(setting, &subjects, images, &corruptions, origin, &mut report)?.corrupted;
         let mean = |network: usize, severity: Option<Severity>| {
             let counts = |own: Severity| severity.is_none_or(|severity| own == severity);
             let own = corruptions.iter().zip(&scores).filter(|(corruption, _)| counts(corruption.severity()));

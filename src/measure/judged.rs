@@ -79,6 +79,13 @@ pub struct Judged {
     pub corrupted_error: Vec<Spread>,
     /// Mean over severities.
     pub mean_corrupted_error: Option<Spread>,
+    /// The same two of images that were made larger, to what the network sees, before they were corrupted: the protocol of FlatNAS's authors; not
+    /// comparable to published figures of corrupted sets.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub resized_first_error: Vec<Spread>,
+    /// Mean over severities.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mean_resized_first_error: Option<Spread>,
     /// Mean error on training images kept back, under corruptions that are not among those 15; where there are any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validation_error: Option<Spread>,
@@ -102,7 +109,14 @@ impl Judged {
         let values = |value: &dyn Fn(&Tested) -> f64| tested.iter().map(value).collect::<Vec<_>>();
         let images = tested.first().map_or(0, |tested| tested.images);
         let column = |value: &dyn Fn(&Tested) -> f64| Spread::of_errors(&values(value), images);
-        let severities = tested.first().map_or(0, |tested| tested.corrupted.len());
+        let by_severity = |accuracies: fn(&Tested) -> &[f64]| {
+            let count = tested.first().map_or(0, |tested| accuracies(tested).len());
+            let all = (0..count).map(|s| column(&|t| error(accuracies(t)[s]))).collect::<Vec<_>>();
+            let mean = (count > 0).then(|| column(&|t| mean(accuracies(t)).map_or(f64::NAN, error)));
+            (all, mean)
+        };
+        let (corrupted_error, mean_corrupted_error) = by_severity(|tested| &tested.corrupted);
+        let (resized_first_error, mean_resized_first_error) = by_severity(|tested| &tested.resized_first);
         let attacks = tested.first().map_or(0, |tested| tested.attacks.len());
         let attacked = |i: usize| (tested[0].attacks[i].0.to_string(), column(&|t| error(t.attacks[i].1.accuracy)));
         Judged {
@@ -118,8 +132,10 @@ impl Judged {
             judged_images: images,
             uncorrupted_error: column(&|t| error(t.uncorrupted.accuracy)),
             robustness: Spread::of(&values(&|t| t.robustness.unwrap_or(f64::NAN))),
-            corrupted_error: (0..severities).map(|s| column(&|t| error(t.corrupted[s]))).collect(),
-            mean_corrupted_error: (severities > 0).then(|| column(&|t| mean(&t.corrupted).map_or(f64::NAN, error))),
+            corrupted_error,
+            mean_corrupted_error,
+            resized_first_error,
+            mean_resized_first_error,
             validation_error: (!validation.is_empty()).then(|| Spread::of_errors(validation, kept_back)),
             kept: false,
             attacked_error: (0..attacks).map(attacked).collect(),
@@ -140,7 +156,11 @@ pub fn table(title: &str, judged: &[Judged]) -> Table {
     header.push(format!("R{first}"));
     let severities = judged.iter().map(|j| j.corrupted_error.len()).max().unwrap_or(0);
     header.extend(Severity::ALL[..severities].iter().map(|severity| format!("severity {}", severity.get())));
-    header.extend((severities > 0).then(|| format!("corrupted error{first}")));
+    // With two protocols each has its name.
+    let both = judged.iter().any(|j| j.mean_resized_first_error.is_some());
+    let protocol = if both { ", official" } else { "" };
+    header.extend((severities > 0).then(|| format!("corrupted error{protocol}{first}")));
+    header.extend(both.then(|| format!("corrupted error, resize first{first}")));
     let attacks = judged.first().into_iter().flat_map(|judged| judged.attacked_error.keys());
     header.extend(attacks.map(|attack| format!("error under {attack}")));
     let is_chosen = judged.iter().any(|j| j.validation_error.is_some());
@@ -153,6 +173,7 @@ pub fn table(title: &str, judged: &[Judged]) -> Table {
         row.extend((!first.is_empty()).then(|| j.uncorrupted_error.to_string()));
         row.push(j.robustness.to_string());
         row.extend(j.corrupted_error.iter().chain(&j.mean_corrupted_error).map(Spread::to_string));
+        row.extend(both.then(|| j.mean_resized_first_error.map_or_else(String::new, |error| error.to_string())));
         row.extend(j.attacked_error.values().map(Spread::to_string));
         row.extend(j.validation_error.iter().map(|error| format!("{error}{}", if j.kept { " (kept)" } else { "" })));
         row.push(j.arch.clone());

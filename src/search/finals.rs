@@ -27,6 +27,9 @@ pub struct FinalsConfig {
     pub kept_back: usize,
     /// Test images, the first ones, that are corrupted, attacked, and seen by disturbed networks; 0 for all.
     pub judged_images: usize,
+    /// Whether images are also corrupted at the size of networks that see them larger, as FlatNAS's authors did.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub resized_first: bool,
     /// Attacks, as `altiplano evaluate` takes them.
     pub attacks: Vec<String>,
     /// Weight noise.
@@ -101,6 +104,7 @@ impl FinalsConfig {
                 false => 0,
             },
             judged_images: if quick { JUDGED_IMAGES } else { 0 },
+            resized_first: situation.space.is_elastic(),
             attacks: vec![],
             noise: match quick {
                 true => WeightNoise { sigma: 0.05, draws: 8, batch: 50 },

@@ -525,6 +525,7 @@ impl<'a> Run<'a> {
                 noise: Some(config.finals.noise),
                 attacks: &attacks,
                 images: config.finals.judged_images,
+                resized_first: config.finals.resized_first,
                 seed,
             },
         };

@@ -148,6 +148,50 @@ fn large_images_are_evaluated_a_few_at_a_time() {
     }
 }
 
+/// Corrupting at a network's size is corrupting pictures that were that large from the beginning.
+#[test]
+fn images_may_be_made_larger_before_they_are_corrupted() {
+    let family = elastic(8, 20, 4);
+    let rest = "d=2,2,2,2,2;k=3,3,3,3,3,3,3,3,3,3;e=3,3,3,3,3,3,3,3,3,3";
+    let models: Vec<Box<dyn Model>> =
+        [8, 20, 12].map(|side| family.network(&family.parse(&format!("r={side};{rest}")).unwrap()).unwrap()).into();
+    let data = load("digits").unwrap();
+    let (gpu, preset) = (common::gpu(), common::preset());
+    let (resident, statistics) = (Resident::new(gpu, &data.train).unwrap(), data.train.channel_statistics());
+    let setting = Setting { gpu, preset, data: &resident, statistics: &statistics };
+    let (recipe, indices) = (Recipe { batch: 16, ..Recipe::usual(Optimizer::Sgd, 10, 8) }, (0..64).collect::<Vec<_>>());
+    let members: Vec<Member> = models.iter().map(|model| Member { model: &**model, seed: 3, path: vec![] }).collect();
+    let mut trainer = Trainer::of(setting.clone(), &members, &recipe, &indices).unwrap();
+    // Before their statistics have settled they give the same answer to all.
+    (0..40).for_each(|_| trainer.submit_step().unwrap());
+    let network = |n: usize| {
+        let network = Trained { model: &*models[n], stores: trainer.stores(n).clone() };
+        (network.model, network.subject().unwrap())
+    };
+    let few = data.train.select(&(0..9).collect::<Vec<_>>());
+    let corruptions = grid(&[Kind::GaussianNoise, Kind::Fog], &[Severity::ALL[4]], Constants::Cifar, None);
+    let scores = |numbers: &[usize], images: &Images, origin: Origin| {
+        let networks: Vec<_> = numbers.iter().map(|&n| network(n)).collect();
+        evaluate_wait(&setting, &networks, images, &corruptions, &origin, &mut |_, _| Ok(())).unwrap()
+    };
+    let found = scores(&[0, 1, 2], &few, Origin::Resized { seed: 2 });
+    let official = scores(&[0, 1, 2], &few, Origin::Made { seed: 2 });
+    for (number, side) in [8, 20, 12].into_iter().enumerate() {
+        let grown: Vec<u8> = (0..few.len())
+            .flat_map(|i| resize(few.image(i), [8, 8, 1], [side, side], Filter::Bilinear).unwrap())
+            .collect();
+        let large = Images { height: side, width: side, pixels: grown, ..few.clone() };
+        let want = scores(&[number], &large, Origin::Made { seed: 2 });
+        assert_eq!(found.clean[number], want.clean[0]);
+        for kind in 0..2 {
+            assert_eq!(found.corrupted[kind][number], want.corrupted[kind][0], "{side}, {kind}");
+            // At their own size both are the same, and elsewhere they are not.
+            let same = found.corrupted[kind][number] == official.corrupted[kind][number];
+            assert_eq!(same, side == 8, "{side}, {kind}");
+        }
+    }
+}
+
 #[test]
 fn networks_of_several_sizes_train_side_by_side_as_alone() {
     let data = load("digits").unwrap();

@@ -80,7 +80,7 @@ fn candidates_of_several_resolutions_begin_with_a_supernet() {
     scratch.write("small.toml", SETTINGS);
     write(&scratch, "super.safetensors", &supernet(12));
     scratch.good(&search("inherited", &["--supernet", "super.safetensors"]));
-    scratch.good(&search("fresh", &["--supernet-epochs", "0"]));
+    scratch.good(&search("fresh", &["--supernet-epochs", "0", "--resize-first", "false"]));
     let [inherited, fresh] = ["inherited", "fresh"].map(|run| history(&scratch, run));
     assert_eq!((inherited.len(), fresh.len()), (12, 12));
     for side in ["r=8;", "r=12;"] {
@@ -96,6 +96,7 @@ fn candidates_of_several_resolutions_begin_with_a_supernet() {
     assert!(result["final"]["clean_accuracy"].is_number());
     let best = load(&scratch.path("inherited/best.safetensors")).unwrap().0;
     assert_eq!(best["classifier.linear.bias"].dims, [10]);
+    protocols_have_names(&scratch, &result);
     scratch.good(&["search", "--quiet", "--resume", "--out", "inherited"]);
     assert_eq!(history(&scratch, "inherited"), inherited);
 
@@ -113,6 +114,41 @@ fn candidates_of_several_resolutions_begin_with_a_supernet() {
     // What was measured of other weights is not what this search would measure.
     let warm = ["--warm-start", "fresh/history.jsonl", "--supernet", "super.safetensors"];
     scratch.bad(2, &search("none", &warm), &["fresh/history.jsonl", "another `supernet"]);
+}
+
+/// Images of 8x8 are corrupted so, and after they were made as large as networks of 12x12 see them.
+fn protocols_have_names(scratch: &Scratch, result: &Value) {
+    let finalists = result["finalists"].as_array().unwrap();
+    for own in finalists {
+        let errors = [&own["corrupted_error"], &own["resized_first_error"]].map(|list| list.as_array().unwrap().len());
+        assert_eq!(errors, [5, 5], "{own}");
+        let means = [&own["mean_corrupted_error"]["mean"], &own["mean_resized_first_error"]["mean"]];
+        assert_eq!(means[0] == means[1], own["arch"].as_str().unwrap().starts_with("r=8;"), "{own}");
+    }
+    assert!(finalists.iter().any(|own| own["arch"].as_str().unwrap().starts_with("r=12;")));
+    let header = |run: &str| {
+        let table = String::from_utf8(scratch.read(&format!("{run}/table.csv"))).unwrap();
+        table.lines().next().unwrap().to_owned()
+    };
+    assert!(header("inherited").contains("corrupted error, official (first 20)"), "{}", header("inherited"));
+    assert!(header("inherited").contains("corrupted error, resize first (first 20)"));
+    assert!(header("fresh").contains("corrupted error (first 20)") && !header("fresh").contains("resize first"));
+
+    let model = "inherited/best.safetensors";
+    let evaluate = |more: &[&'static str]| {
+        [&["evaluate", "--model", model, "--data", "digits", "--images", "20"][..], more].concat()
+    };
+    let some = ["--corruptions", "gaussian_noise", "--severities", "5", "--resize-first"];
+    if kept(finalists)["arch"].as_str().unwrap().starts_with("r=12;") {
+        let text = scratch.good(&evaluate(&some));
+        assert!(text.contains("of images made 12x12 before"), "{text}");
+    } else {
+        scratch.bad(2, &evaluate(&some), &["--resize-first", "8x8", "leave it out"]);
+    }
+}
+
+fn kept(finalists: &[Value]) -> &Value {
+    finalists.iter().find(|own| own["kept"] == true).unwrap()
 }
 
 /// The largest network, the smallest and one between learn side by side; what the search keeps of it is a supernet in its authors' names, which

@@ -202,8 +202,14 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
     for (args, message) in [
         (&["--method", "flatnas", "--alpha", "1.5"][..], "expected 0 (robustness alone) to 1 (error alone)"),
         (&["--method", "flatnas", "--alpha", "nan"], "expected 0 (robustness alone)"),
-        (&["--method", "flatnas", "--max-params", "10"], "the smallest network has"),
-        (&["--method", "flatnas", "--max-macs", "10"], "the smallest network has"),
+        (
+            &["--method", "flatnas", "--max-params", "10"],
+            "the smallest network, |none~0|+|none~0|none~1|+|none~0|none~1|none~2|, has",
+        ),
+        (
+            &["--method", "flatnas", "--max-macs", "10"],
+            "the smallest network, |none~0|+|none~0|none~1|+|none~0|none~1|none~2|, has",
+        ),
         (&["--method", "flatnas", "--initial", "4"], "needs at least 10 evaluated samples"),
         (&["--method", "flatnas", "--initial", "8", "--surrogate", "rbf"], "needs at least"),
         (&["--method", "flatnas", "--initial", "1", "--surrogate", "none"], "at least 2"),
@@ -223,7 +229,10 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
         (&["--method", "genas", "--strategy", "evolve"], "known: random"),
         (&["--method", "croze", "--arms", "proxy,baseline"], "arm of --method croze"),
         (&["--method", "flatnoz"], "flatnas"),
-        (&["--method", "flatnas", "--dry-run", "--max-params", "10"], "the smallest network has"),
+        (
+            &["--method", "flatnas", "--dry-run", "--max-params", "10"],
+            "the smallest network, |none~0|+|none~0|none~1|+|none~0|none~1|none~2|, has",
+        ),
         (&["--resume"], "there is no run in run"),
         (&["--resume", "--method", "flatnas"], "there is no run in run"),
     ] {

@@ -42,7 +42,10 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     for (args, message) in [
-        (&["--method", "croze", "--max-params", "10"][..], "the smallest network has"),
+        (
+            &["--method", "croze", "--max-params", "10"][..],
+            "the smallest network, |none~0|+|none~0|none~1|+|none~0|none~1|none~2|, has",
+        ),
         (&["--method", "croze", "--proxy", "crose"], "did you mean `croze`"),
         (&["--method", "croze", "--strategy", "wormup"], "did you mean `warmup`"),
         (&["--method", "croze", "--attacks", "pgd:9"], "pgd:EPS:STEPS"),
@@ -50,7 +53,10 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
         (&["--method", "croze", "--evaluations", "0"], "evaluations"),
         (&["--method", "croze", "--evaluations", "7000"], "6466 differ"),
         (&["--method", "croze", "--batch-size", "1"], "at least 2"),
-        (&["--method", "genas", "--max-params", "10"], "the smallest network has"),
+        (
+            &["--method", "genas", "--max-params", "10"],
+            "the smallest network, |none~0|+|none~0|none~1|+|none~0|none~1|none~2|, has",
+        ),
         (&["--method", "genas", "--pool", "3"], "is for --method croze"),
         (&["--method", "croze", "--draws", "3"], "not for --method croze"),
         (&["--method", "croze", "--supernet-epochs", "3"], "not for --method croze"),

@@ -96,6 +96,9 @@ pub(in crate::cli) struct Args {
     /// Attacks that these networks are tested under, such as fgsm:8/255,pgd:8/255:10; an empty text for none.
     #[arg(long, help_heading = PARTS)]
     attacks: Option<String>,
+    /// Whether test images are also corrupted after they were made as large as networks see them, as FlatNAS's authors did (true in elastic spaces).
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = PARTS)]
+    resize_first: Option<bool>,
     /// Begin with the candidates of another run's history.jsonl; networks and measures must be made as here.
     #[arg(long, value_name = "HISTORY", help_heading = PARTS)]
     pub warm_start: Option<PathBuf>,
@@ -294,6 +297,7 @@ impl Args {
                 return Err(Error::invalid(option, "no supernet is trained; ask for one with --supernet-epochs"));
             }
         }
+        config.finals.resized_first = self.resize_first.unwrap_or(config.finals.resized_first);
         if let Some(best) = self.best_epoch {
             match &mut config.evaluator {
                 EvaluatorConfig::Trained(options) => options.best_epoch = best,
