@@ -302,7 +302,7 @@ impl Attacker {
         let copies = subjects.len() * attack.restarts;
         let store = Store::new(gpu, Contents::of(&step, &[Role::Attack])?, copies, "attack")?;
         let words = vec![Contents::of(&step, &[Role::Hyper])?; copies];
-        let (feed, words) = Feed::beside(setting, &[input], batch, words)?;
+        let (feed, words) = Feed::beside(setting, &[vec![input]], batch, words)?;
         let images = feed.store(0)?;
         let plan = |graph: &Arc<Graph>| {
             let instance = |copy: usize| {

@@ -136,9 +136,9 @@ impl Forward {
         let mut views = vec![];
         for own in graphs.iter().map(|graph| images_of(graph)) {
             let own = own?;
-            let known = inputs.iter().position(|input| *input == own);
+            let known = inputs.iter().position(|input| *input == [own]);
             views.push(known.unwrap_or(inputs.len()));
-            inputs.extend(known.is_none().then_some(own));
+            inputs.extend(known.is_none().then(|| vec![own]));
         }
         // One tensor of rates for all subjects.
         let rates = vec![Contents::of(graph, &[Role::Hyper])?];

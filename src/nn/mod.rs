@@ -32,6 +32,10 @@ pub trait Model: Send + Sync {
     fn input(&self) -> [usize; 3];
     /// Number of classes.
     fn classes(&self) -> usize;
+    /// What each of so many paths of a training step sees; the first one is [`Model::input`].
+    fn sizes(&self, paths: usize) -> Vec<[usize; 3]> {
+        vec![self.input(); paths]
+    }
     /// Appends the network to `layers` and returns what it says of the images `x`.
     ///
     /// # Errors
@@ -46,6 +50,14 @@ pub struct Heads {
     pub logits: TensorId,
     /// Answers of branches that help training, where [`Layers::auxiliary`] asks for them, and the weights of their losses.
     pub auxiliary: Vec<(TensorId, f32)>,
+}
+
+/// What a tensor of images is called at the size `own`, where the step's first path sees `input`.
+pub fn at_size(name: &str, input: [usize; 3], own: [usize; 3]) -> String {
+    match own == input {
+        true => name.to_owned(),
+        false => format!("{name}.{}x{}", own[0], own[1]),
+    }
 }
 
 impl From<TensorId> for Heads {
@@ -261,6 +273,16 @@ impl Layers {
         let x = self.builder.persistent(Role::Batch, "x", Shape::map(n, h, w, c), zero, &[n, c, h, w])?;
         let y = self.builder.persistent(Role::Batch, "y", Shape::map(n, 1, 1, 1), zero, &[n])?;
         Ok((x, y))
+    }
+
+    /// The same images at the size at which another path sees them; those of [`Layers::batch`] where it is theirs.
+    ///
+    /// # Errors
+    /// As [`Layers::batch`].
+    pub fn batch_at(&mut self, n: usize, input: [usize; 3], own: [usize; 3]) -> Result<TensorId> {
+        let [h, w, c] = own;
+        let (name, zero) = (at_size("x", input, own), Init::Constant(0.0));
+        self.builder.persistent(Role::Batch, &name, Shape::map(n, h, w, c), zero, &[n, c, h, w])
     }
 
     /// A weight tensor, or its substitute.

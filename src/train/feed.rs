@@ -11,6 +11,7 @@ use crate::gpu::{Gpu, Recorder, Slab};
 use crate::graph::plan::{Instance, Plan};
 use crate::graph::store::{Contents, Store};
 use crate::graph::{Builder, Graph, Init, Op, Role, Shape};
+use crate::nn::at_size;
 use crate::philox::Stream;
 
 /// Purpose word of augmentation.
@@ -252,32 +253,40 @@ pub struct Feed {
     stores: Vec<Store>,
     /// Which images each copy is made of.
     words: Vec<Store>,
+    /// The sizes at which each sees them, each once.
+    sizes: Vec<Vec<[usize; 3]>>,
     data: Resident,
     batch: usize,
 }
 
-/// The making of a batch of images of `input` size as a graph.
-fn gathering(data: &Resident, input: [usize; 3], batch: usize) -> Result<Graph> {
-    let ([h, w, c], [sh, sw, sc]) = (input, data.source);
-    if c != sc || h == 0 || w == 0 {
-        return Err(Error::shape("--image", format!("images of {sc} channels"), format!("{h}x{w} with {c}")));
-    }
+/// The making of a batch of images at each of some sizes as a graph.
+fn gathering(data: &Resident, sizes: &[[usize; 3]], batch: usize) -> Result<Graph> {
     let mut b = Builder::new();
     let zero = Init::Constant(0.0);
-    let x = b.persistent(Role::Batch, "x", Shape::map(batch, h, w, c), zero, &[batch, c, h, w])?;
-    let labels = b.persistent(Role::Batch, "y", Shape::map(batch, 1, 1, 1), zero, &[batch])?;
-    let descriptors = b.persistent(Role::Hyper, "descriptors", Shape::Vectors { rows: batch, c: 4 }, zero, &[])?;
+    let [_, _, c] = sizes[0];
     let moments = b.persistent(Role::Hyper, "statistics", Shape::Vectors { rows: 2, c }, zero, &[])?;
-    let taps = match is_larger([h, w], [sh, sw]) {
-        true => {
-            let [down, across] = [(sh, h), (sw, w)].map(|(from, to)| Taps::of(data.filter, from, to).width());
-            let shape = Shape::Vectors { rows: h + w, c: 2 + down.max(across) };
-            Some(b.persistent(Role::Hyper, "taps", shape, zero, &[])?)
-        }
-        false => None,
-    };
     let all = b.persistent(Role::Data, "data", Shape::vector(4), zero, &[])?;
-    b.push(Op::Gather { data: all, batch: descriptors, taps, statistics: moments, x, labels, source: data.source });
+    for &own in sizes {
+        let ([h, w, c], [sh, sw, sc]) = (own, data.source);
+        if c != sc || h == 0 || w == 0 {
+            return Err(Error::shape("--image", format!("images of {sc} channels"), format!("{h}x{w} with {c}")));
+        }
+        let named = |name: &str| at_size(name, sizes[0], own);
+        let x = b.persistent(Role::Batch, &named("x"), Shape::map(batch, h, w, c), zero, &[batch, c, h, w])?;
+        let labels = b.persistent(Role::Batch, &named("y"), Shape::map(batch, 1, 1, 1), zero, &[batch])?;
+        let rows = Shape::Vectors { rows: batch, c: 4 };
+        let descriptors = b.persistent(Role::Hyper, &named("descriptors"), rows, zero, &[])?;
+        let taps = match is_larger([h, w], [sh, sw]) {
+            true => {
+                let [down, across] = [(sh, h), (sw, w)].map(|(from, to)| Taps::of(data.filter, from, to).width());
+                let shape = Shape::Vectors { rows: h + w, c: 2 + down.max(across) };
+                Some(b.persistent(Role::Hyper, &named("taps"), shape, zero, &[])?)
+            }
+            false => None,
+        };
+        let source = data.source;
+        b.push(Op::Gather { data: all, batch: descriptors, taps, statistics: moments, x, labels, source });
+    }
     Ok(b.finish())
 }
 
@@ -288,17 +297,17 @@ impl Feed {
     /// # Errors
     /// If the channels differ, or the device has no room.
     pub fn new(setting: &Setting, input: [usize; 3], batch: usize, copies: usize) -> Result<Self> {
-        Ok(Self::beside(setting, &vec![input; copies], batch, vec![])?.0)
+        Ok(Self::beside(setting, &vec![vec![input]; copies], batch, vec![])?.0)
     }
 
-    /// The same for a network of each of these sizes, and stores for what else the host writes: side by side with the feed's own words,
-    /// so that all goes to the device in one write.
+    /// The same for networks that see images at these sizes each, and stores for what else the host writes: side by side with the feed's own
+    /// words, so that all goes to the device in one write. Images are called `x`, and at other sizes than a network's first as [`at_size`] says.
     ///
     /// # Errors
     /// As [`Feed::new`].
     pub fn beside(
         setting: &Setting,
-        inputs: &[[usize; 3]],
+        inputs: &[Vec<[usize; 3]>],
         batch: usize,
         others: Vec<Contents>,
     ) -> Result<(Self, Vec<Store>)> {
@@ -309,7 +318,7 @@ impl Feed {
             let known = inputs[..copy].iter().position(|earlier| earlier == input);
             graphs.push(match known {
                 Some(earlier) => graphs[earlier].clone(),
-                None => Arc::new(gathering(data, *input, batch)?),
+                None => Arc::new(gathering(data, input, batch)?),
             });
         }
         let of = |role: Role| graphs.iter().map(|graph| Contents::of(graph, &[role])).collect::<Result<Vec<_>>>();
@@ -319,7 +328,8 @@ impl Feed {
         let mut words_of = Store::packed(gpu, contents, "the host's words")?;
         let others = words_of.split_off(inputs.len());
         let mut instances = vec![];
-        for (((graph, store), own), &[h, w, c]) in graphs.iter().zip(&stores).zip(&words_of).zip(inputs) {
+        for (((graph, store), own), sizes) in graphs.iter().zip(&stores).zip(&words_of).zip(inputs) {
+            let [_, _, c] = sizes[0];
             let mut words = vec![0.0f32; 8 * c.div_ceil(4)];
             for channel in 0..c {
                 words[channel] = statistics.mean[channel] as f32;
@@ -327,10 +337,11 @@ impl Feed {
             }
             own.write_words(gpu, 0, "statistics", bytemuck::cast_slice(&words))?;
             let ([sh, sw, _], filter) = (data.source, data.filter);
-            if is_larger([h, w], [sh, sw]) {
-                let stride = own.entry("taps")?.shape.vec4s() * 4 / (h + w);
+            for &[h, w, _] in sizes.iter().filter(|[h, w, _]| is_larger([*h, *w], [sh, sw])) {
+                let taps = at_size("taps", sizes[0], [h, w, c]);
+                let stride = own.entry(&taps)?.shape.vec4s() * 4 / (h + w);
                 let words = [(sh, h), (sw, w)].map(|(from, to)| Taps::of(filter, from, to).words(stride));
-                own.write_words(gpu, 0, "taps", &words.concat())?;
+                own.write_words(gpu, 0, &taps, &words.concat())?;
             }
             let resident = Store::of_slabs(Contents::of(graph, &[Role::Data])?, data.slabs.clone());
             let bindings = BTreeMap::from([
@@ -341,7 +352,8 @@ impl Feed {
             instances.push(Instance { graph: graph.clone(), bindings, path: vec![] });
         }
         let plan = Plan::compile(gpu, instances, preset)?;
-        Ok((Feed { gpu: gpu.clone(), plan, stores, words: words_of, data: data.clone(), batch }, others))
+        let sizes = inputs.to_vec();
+        Ok((Feed { gpu: gpu.clone(), plan, stores, words: words_of, sizes, data: data.clone(), batch }, others))
     }
 
     /// Where network `copy` finds its images and labels.
@@ -371,6 +383,14 @@ impl Feed {
     /// # Errors
     /// If there are more than a batch, or an image does not exist.
     pub fn set(&self, copy: usize, picks: &[Pick]) -> Result<()> {
+        self.set_at(copy, 0, picks)
+    }
+
+    /// The same for the images of one of its sizes, by its number.
+    ///
+    /// # Errors
+    /// As [`Feed::set`], or if there is no such size.
+    pub fn set_at(&self, copy: usize, size: usize, picks: &[Pick]) -> Result<()> {
         if picks.len() > self.batch {
             return Err(Error::shape("batch", self.batch, picks.len()));
         }
@@ -394,8 +414,9 @@ impl Feed {
             let (row, column, side) = (u32::from(row) << 16, u32::from(column) << 16, u32::from(side) << 8);
             words.extend([index as u32, label | row, packed, slab as u32 | side | column]);
         }
-        let own = self.words.get(copy).ok_or_else(|| self.no_copy(copy))?;
-        own.write_words(&self.gpu, 0, "descriptors", &words)
+        let (own, sizes) = self.words.get(copy).zip(self.sizes.get(copy)).ok_or_else(|| self.no_copy(copy))?;
+        let size = sizes.get(size).ok_or_else(|| Error::invalid("size", format!("{size} of {}", sizes.len())))?;
+        own.write_words(&self.gpu, 0, &at_size("descriptors", sizes[0], *size), &words)
     }
 
     /// Records the making of the batches.

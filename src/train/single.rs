@@ -54,14 +54,15 @@ pub fn run_path(
     weights: &Named,
     batch: &Named,
 ) -> Result<Outcome> {
-    let get = |name: &str| batch.get(name).ok_or_else(|| Error::invalid(format!("batch tensor {name}"), "is missing"));
-    let (x, y) = (get("x")?, get("y")?);
+    if let Some(missing) = ["x", "y"].into_iter().find(|name| !batch.contains_key(*name)) {
+        return Err(Error::invalid(format!("batch tensor {missing}"), "is missing"));
+    }
     let mut step = build(model, options)?;
     step.probe_all();
     let graph = Arc::new(step.graph.clone());
     let stores = Stores::new(gpu, &graph, 1)?;
     stores.load(0, weights)?;
-    stores.set_batch(0, x, y, model.classes())?;
+    stores.set_batch_of(0, batch, model.classes())?;
     stores.set_rates(0, rates)?;
     let path = if path.is_empty() { vec![0; graph.choices.len()] } else { path.to_vec() };
     let instance = Instance { graph: graph.clone(), bindings: stores.bindings(0), path };

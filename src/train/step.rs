@@ -209,10 +209,10 @@ fn passes(
     layers: &mut Layers,
     model: &dyn Model,
     options: &StepOptions,
-    batch: (TensorId, TensorId),
+    (images, labels): (&[TensorId], TensorId),
     purpose: Purpose,
 ) -> Result<Pass> {
-    let mut first = pass(layers, model, options, batch, purpose)?;
+    let mut first = pass(layers, model, options, (images[0], labels), purpose)?;
     let more = options.update.map_or(0, |update| update.more_paths);
     if more == 0 {
         return Ok(first);
@@ -230,9 +230,9 @@ fn passes(
     }
     let teacher = options.update.filter(|update| update.distilled).map(|_| first.logits);
     let mut others = vec![];
-    for route in 1..=more {
+    for (route, &own) in images.iter().enumerate().skip(1) {
         layers.begin_route(route);
-        others.push(pass(layers, model, options, batch, Purpose { teacher, ..purpose })?.learned);
+        others.push(pass(layers, model, options, (own, labels), Purpose { teacher, ..purpose })?.learned);
     }
     layers.begin_route(0);
     layers.statistics = statistics;
@@ -329,8 +329,27 @@ pub fn build(model: &dyn Model, options: &StepOptions) -> Result<Step> {
         x = moved(&mut layers, model, (x, y), steps, options.smoothing)?;
         layers.statistics = options.statistics;
     }
+    let paths = 1 + options.update.map_or(0, |update| update.more_paths);
+    let sizes = model.sizes(paths);
+    if sizes.len() != paths || sizes[0] != model.input() {
+        return Err(Error::shape(
+            "Model::sizes",
+            format!("{paths}, from {:?} on", model.input()),
+            format!("{sizes:?}"),
+        ));
+    }
+    let mut images = vec![];
+    for &size in &sizes {
+        if steps > 0 && size != model.input() {
+            return Err(Error::invalid(
+                "--adversarial",
+                "paths that see images of several sizes do not see moved ones",
+            ));
+        }
+        images.push(if size == model.input() { x } else { layers.batch_at(options.batch, model.input(), size)? });
+    }
     let purpose = Purpose { tally: true, gradients: want, teacher: None };
-    let first = passes(&mut layers, model, options, (x, y), purpose)?;
+    let first = passes(&mut layers, model, options, (&images, y), purpose)?;
     let hyper = layers.hyper();
     let Pass { logits, mean, per_image, mut learned } = first;
     let mut ascended = vec![];
@@ -350,7 +369,7 @@ pub fn build(model: &dyn Model, options: &StepOptions) -> Result<Step> {
             layers.statistics = Statistics::Batch { update: false };
         }
         let again = Purpose { tally: false, gradients: true, teacher: None };
-        let second = passes(&mut layers, model, options, (x, y), again)?.learned;
+        let second = passes(&mut layers, model, options, (&images, y), again)?.learned;
         learned.iter_mut().zip(second).for_each(|(first, second)| first.g = second.g);
     }
     let gradients: Vec<(String, TensorId)> = learned.iter().map(|l| (l.name.clone(), l.g)).collect();

@@ -170,14 +170,23 @@ impl Stores {
     /// # Errors
     /// If shapes do not fit or a label is outside the classes.
     pub fn set_batch(&self, copy: usize, images: &Values, labels: &Values, classes: usize) -> Result<()> {
+        let named = Named::from([("x".to_owned(), images.clone()), ("y".to_owned(), labels.clone())]);
+        self.set_batch_of(copy, &named, classes)
+    }
+
+    /// The same by name, where paths see images at several sizes; `named` may hold other tensors besides.
+    ///
+    /// # Errors
+    /// As [`Stores::set_batch`], or if one is missing.
+    pub fn set_batch_of(&self, copy: usize, named: &Named, classes: usize) -> Result<()> {
+        let labels = named.get("y").ok_or_else(|| Error::invalid("batch tensor y", "is missing"))?;
         if let Some(i) = labels.data.iter().position(|&l| !(0.0..classes as f32).contains(&l) || l.fract() != 0.0) {
             return Err(Error::invalid(
                 "y",
                 format!("label {} of image {i} is not one of the {classes} classes", labels.data[i]),
             ));
         }
-        let named = Named::from([("x".to_owned(), images.clone()), ("y".to_owned(), labels.clone())]);
-        upload(&self.gpu, self.of(Role::Batch)?, copy, &named)
+        upload(&self.gpu, self.of(Role::Batch)?, copy, named)
     }
 
     /// Reads and clears the metrics of all networks, waiting for them: sum of losses, hits, images, wild batches.

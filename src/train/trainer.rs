@@ -90,8 +90,8 @@ pub struct Trainer<'a> {
     setting: Setting<'a>,
     recipe: Recipe,
     indices: Vec<usize>,
-    /// Seeds of the batches, and rows, columns and channels of their images, each pair once.
-    views: Vec<(u64, [usize; 3])>,
+    /// Seeds of the batches, and rows, columns and channels of their images, at each size at which a network sees them; each once.
+    views: Vec<(u64, Vec<[usize; 3]>)>,
     /// Which of these each network sees.
     batches: Vec<usize>,
     plan: Plan,
@@ -101,7 +101,7 @@ pub struct Trainer<'a> {
     /// Whether networks whose loss leaves the finite numbers go on, since others train beside them.
     forgiving: bool,
     ball: Ball,
-    order: Vec<Vec<Pick>>,
+    order: Vec<Vec<Vec<Pick>>>,
     step: usize,
     submitted: Vec<Ticket>,
 }
@@ -160,17 +160,21 @@ impl<'a> Trainer<'a> {
                 Plan::announce(gpu, &self::graphs(members, &StepOptions { batch, ..options })?, preset)
             }));
         }
-        // Networks of one seed and size see the same batches.
-        let mut views: Vec<(u64, [usize; 3])> = vec![];
+        // Networks of one seed and size see the same batches; a supernet's paths may see them at several sizes.
+        let mut views: Vec<(u64, Vec<[usize; 3]>)> = vec![];
         let mut batches = vec![];
         for member in members {
-            let own = (member.seed, member.model.input());
+            let mut sizes: Vec<[usize; 3]> = vec![];
+            for size in member.model.sizes(recipe.paths) {
+                sizes.extend((!sizes.contains(&size)).then_some(size));
+            }
+            let own = (member.seed, sizes);
             let known = views.iter().position(|view| *view == own);
             batches.push(known.unwrap_or(views.len()));
             views.extend(known.is_none().then_some(own));
         }
         let words = graphs.iter().map(|graph| Contents::of(graph, &[Role::Hyper])).collect::<Result<_>>()?;
-        let inputs: Vec<[usize; 3]> = views.iter().map(|(_, input)| *input).collect();
+        let inputs: Vec<Vec<[usize; 3]>> = views.iter().map(|(_, sizes)| sizes.clone()).collect();
         let (feed, words) = Feed::beside(&setting, &inputs, recipe.batch, words)?;
         let mut stores = vec![];
         let packed = Stores::packed(gpu, &graphs, &[Role::Batch, Role::Hyper])?;
@@ -279,19 +283,23 @@ impl<'a> Trainer<'a> {
         let (number, within) = (self.step / per_epoch, self.step % per_epoch);
         if within == 0 || self.order.is_empty() {
             let sides = self.setting.data.sides();
-            let order = |&(seed, [rows, columns, _]): &(u64, [usize; 3])| {
+            let order = |seed: u64, [rows, columns, _]: [usize; 3]| {
                 let augmentation = self.recipe.augmentation.map(|own| own.seen(sides, [rows, columns]));
                 epoch(&self.indices, seed, number as u64, augmentation)
             };
-            self.order = self.views.iter().map(order).collect();
+            let orders =
+                |(seed, sizes): &(u64, Vec<[usize; 3]>)| sizes.iter().map(|size| order(*seed, *size)).collect();
+            self.order = self.views.iter().map(orders).collect();
         }
         let rates = self.recipe.rates(self.step, per_epoch);
         let batch = self.recipe.batch;
-        for (copy, order) in self.order.iter().enumerate() {
-            self.feed.set(copy, &order[within * batch..(within + 1) * batch])?;
+        for (copy, orders) in self.order.iter().enumerate() {
+            for (size, order) in orders.iter().enumerate() {
+                self.feed.set_at(copy, size, &order[within * batch..(within + 1) * batch])?;
+            }
         }
         for (stores, &batch) in self.stores.iter().zip(&self.batches) {
-            let (seed, _) = self.views[batch];
+            let seed = self.views[batch].0;
             stores.set_rates(0, &Rates { seed, ..rates })?;
             if let Some(Adversarial { eps, step, .. }) = self.recipe.adversarial {
                 let words = self.ball.words(eps, step, seed, Some(self.step as u32));

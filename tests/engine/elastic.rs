@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use altiplano::graph::store::Contents;
-use altiplano::graph::{Graph, Op, Role, Statistics, TensorId};
+use altiplano::graph::{Builder, Geometry, Graph, Op, Role, Shape, Statistics, TensorId};
 use altiplano::nn::space::{Build, Family, Options, Registry};
 use altiplano::nn::tensors::{Named, Values, fresh, to_logical};
 use altiplano::nn::{Model, trained_graph};
@@ -20,11 +20,16 @@ const BATCH: usize = 4;
 const CLASSES: usize = 5;
 
 fn family() -> Family {
+    family_of(SIDE, SIDE)
+}
+
+/// Networks of two sides and of those between, in steps of eight.
+fn family_of(smallest: usize, side: usize) -> Family {
     let mut options = Options::new();
-    options.insert("smallest".into(), (SIDE as i64).into());
-    options.insert("step".into(), 4.into());
+    options.insert("smallest".into(), (smallest as i64).into());
+    options.insert("step".into(), 8.into());
     options.insert("width".into(), 0.1.into());
-    let build = Build { form: "ofa".into(), image: [SIDE; 2], in_channels: 2, classes: CLASSES, options };
+    let build = Build { form: "ofa".into(), image: [side; 2], in_channels: 2, classes: CLASSES, options };
     Registry::default().open("mobilenet-v3", build).unwrap()
 }
 
@@ -49,12 +54,13 @@ fn weights(model: &dyn Model) -> Named {
 
 fn batch() -> Named {
     let mut stream = Stream::new(2, 1, 2);
-    let images = (0..BATCH * 2 * SIDE * SIDE).map(|_| stream.normal() as f32).collect();
+    let mut images = |side: usize| {
+        let data = (0..BATCH * 2 * side * side).map(|_| stream.normal() as f32).collect();
+        Values { dims: vec![BATCH, 2, side, side], data }
+    };
+    let own = [("x", SIDE), ("x.48x48", 48), ("x.56x56", 56)].map(|(name, side)| (name.to_owned(), images(side)));
     let labels = (0..BATCH).map(|_| stream.below(CLASSES as u64) as f32).collect();
-    Named::from([
-        ("x".to_owned(), Values { dims: vec![BATCH, 2, SIDE, SIDE], data: images }),
-        ("y".to_owned(), Values { dims: vec![BATCH], data: labels }),
-    ])
+    own.into_iter().chain([("y".to_owned(), Values { dims: vec![BATCH], data: labels })]).collect()
 }
 
 fn options(statistics: Statistics, update: Option<Update>) -> StepOptions {
@@ -77,9 +83,12 @@ struct Double {
 
 impl Double {
     fn new(model: &dyn Model, options: &StepOptions, named: &Named) -> Self {
+        Double::on(model, options, named, &batch())
+    }
+
+    fn on(model: &dyn Model, options: &StepOptions, named: &Named, batch: &Named) -> Self {
         let step = build(model, options).unwrap();
         let mut memory = Memory::new(&step.graph);
-        let batch = batch();
         for role in [Role::Weights, Role::Running, Role::Batch] {
             for (id, info) in step.graph.persistent(role) {
                 let torch = &named.get(&info.name).or_else(|| batch.get(&info.name)).unwrap().data;
@@ -154,6 +163,28 @@ fn paths_are_the_networks_that_are_cut_out() {
 }
 
 /// The statistics of the first channels move, and those of the others stay.
+/// A part of a filter is some of its first inputs and outputs, in multiples of four.
+#[test]
+fn parts_that_a_filter_does_not_have_are_refused() {
+    let part = |channels: usize, (c, outputs): (usize, usize), k: usize, size: usize| {
+        let mut builder = Builder::new();
+        let x = builder.temporary(Shape::map(1, 6, 6, channels));
+        let w = builder.temporary(Shape::Filter { r: 3, s: 3, c, k: outputs, groups: 1 });
+        builder.part_of_conv("layer", x.into(), w, None, (k, Geometry::square(size, 1, size / 2)))
+    };
+    assert!(part(8, (12, 16), 4, 3).is_ok() && part(5, (5, 7), 7, 3).is_ok());
+    for (channels, filter, k, size, expected) in [
+        (16, (12, 16), 4, 3, "a filter of 16 to 4 channels or more"),
+        (8, (12, 16), 20, 3, "a filter of 8 to 20 channels or more"),
+        (8, (12, 16), 6, 3, "multiples of four channels"),
+        (6, (12, 16), 8, 3, "multiples of four channels"),
+        (8, (12, 16), 4, 5, "a filter for"),
+    ] {
+        let error = part(channels, filter, k, size).unwrap_err().to_string();
+        assert!(error.contains("layer") && error.contains(expected), "{error}");
+    }
+}
+
 #[test]
 fn statistics_of_what_is_not_there_stay() {
     let family = family();
@@ -229,18 +260,69 @@ fn gradients_are_those_of_the_loss() {
     }
 }
 
-/// A step of the largest, the smallest and another path, of which the first teaches the others, with and without an ascent: device
-/// against f64.
+/// Paths that see images of several sizes: their gradients are averaged, each as if it were the only path, and saw the only size.
+#[test]
+fn paths_may_see_images_of_several_sizes() {
+    let family = family_of(48, SIDE);
+    let supernet = family.supernet().unwrap().unwrap();
+    assert_eq!(supernet.sizes(1), [[64, 64, 2]]);
+    let sides = |paths: usize| supernet.sizes(paths).iter().map(|size| size[0]).collect::<Vec<_>>();
+    assert_eq!((sides(2), sides(3), sides(5)), (vec![64, 48], vec![64, 48, 56], vec![64, 48, 48, 56, 56]));
+    let (named, archs, batch) = (weights(&*supernet), architectures(&family), batch());
+    let options = |more_paths: usize, optimizer: Optimizer| {
+        options(Statistics::Batch { update: true }, Some(Update { optimizer, more_paths, ..Update::default() }))
+    };
+    let paths = [3, 1, 4].map(|own| supernet.path(&archs[own]).unwrap());
+    // With SAM at the weights to which the average of all first gradients leads.
+    for optimizer in [Optimizer::Sgd, Optimizer::Sam] {
+        let whole = Double::on(&*supernet, &options(2, optimizer), &named, &batch).run(&paths.concat());
+        let single = |(path, side): (&Vec<u8>, usize)| {
+            let own = family_of(side, side).supernet().unwrap().unwrap();
+            let name = if side == SIDE { "x".to_owned() } else { format!("x.{side}x{side}") };
+            let images = Named::from([("x".to_owned(), batch[&name].clone()), ("y".to_owned(), batch["y"].clone())]);
+            let mut single = Double::on(&*own, &options(0, Optimizer::Sgd), &named, &images);
+            for (name, tensor) in &whole.step.ascended {
+                let id = persistent(&single.step.graph, Role::Weights, name);
+                single.memory.set(id, whole.get(*tensor).to_vec()).unwrap();
+            }
+            single.run(path)
+        };
+        let singles: Vec<Double> = paths.iter().zip([64, 48, 56]).map(single).collect();
+        let mut compared = 0;
+        for (name, tensor) in &whole.step.gradients {
+            let of = |own: &Double| {
+                let found = own.step.gradients.iter().find(|(other, _)| other == name).unwrap().1;
+                own.get(found).to_vec()
+            };
+            let all: Vec<Vec<f64>> = singles.iter().map(of).collect();
+            let mean: Vec<f64> = (0..all[0].len()).map(|i| all.iter().map(|own| own[i]).sum::<f64>() / 3.0).collect();
+            // A third is a factor in f32.
+            near(&format!("{optimizer} {name}"), whole.get(*tensor), &mean, 1e-7);
+            compared += usize::from(mean.iter().any(|g| g.abs() > 1e-6));
+        }
+        assert!(compared > 200, "{compared}");
+    }
+    let moved = Some(Update { more_paths: 1, adversarial: 1, ..Update::default() });
+    let moved = StepOptions { update: moved, ..options(1, Optimizer::Sgd) };
+    assert!(build(&*supernet, &moved).is_err_and(|error| error.to_string().contains("--adversarial")));
+}
+
+/// A step of the largest, the smallest and another path, of which the first teaches the others, with and without an ascent, at one size and at
+/// several: device against f64.
 #[test]
 fn a_sandwich_step_is_that_of_the_reference() {
-    let family = family();
+    // Where an ascent has come to differs by roundings, and some rectifiers are on its other side.
+    sandwich_step(&family(), &[(Optimizer::Sgd, 1e-3), (Optimizer::Sam, 5e-3)]);
+    sandwich_step(&family_of(48, SIDE), &[(Optimizer::Sgd, 1e-3)]);
+}
+
+fn sandwich_step(family: &Family, optimizers: &[(Optimizer, f64)]) {
     let supernet = family.supernet().unwrap().unwrap();
     let named = weights(&*supernet);
-    let archs = architectures(&family);
+    let archs = architectures(family);
     assert_eq!(supernet.extremes().unwrap(), [archs[0].clone(), archs[1].clone()]);
     let path = [0, 1, 3].map(|own| supernet.path(&archs[own]).unwrap()).concat();
-    // Where an ascent has come to differs by roundings, and some rectifiers are on its other side.
-    for (optimizer, tolerance) in [(Optimizer::Sgd, 1e-3), (Optimizer::Sam, 5e-3)] {
+    for &(optimizer, tolerance) in optimizers {
         let update = Update { optimizer, more_paths: 2, distilled: true, ..Update::default() };
         let options = options(Statistics::Batch { update: true }, Some(update));
         let want = Double::new(&*supernet, &options, &named).run(&path);

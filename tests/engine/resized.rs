@@ -25,6 +25,10 @@ fn pictures([height, width, channels]: [usize; 3], count: usize) -> Images {
     Images { height, width, channels, classes: 2, class_names, pixels, labels: vec![1; count] }
 }
 
+fn one_each(inputs: &[[usize; 3]]) -> Vec<Vec<[usize; 3]>> {
+    inputs.iter().map(|input| vec![*input]).collect()
+}
+
 /// The byte that a network sees of a picture at its size, through shift, flip and hole; none in the hole.
 fn seen(picture: &[u8], [h, w, c]: [usize; 3], pick: &Pick, [row, column, channel]: [usize; 3]) -> Option<u8> {
     let Hole { row: hole_row, column: hole_column, side } = pick.hole;
@@ -51,7 +55,7 @@ fn devices_make_pictures_larger_as_the_host_does() {
         let resident = Resident::new(gpu, &images).unwrap().with_filter(filter);
         let statistics = ChannelStatistics { mean: vec![0.25; source[2]], std: vec![0.5; source[2]] };
         let setting = Setting { gpu, preset: common::preset(), data: &resident, statistics: &statistics };
-        let (feed, _) = Feed::beside(&setting, &inputs, 3, vec![]).unwrap();
+        let (feed, _) = Feed::beside(&setting, &one_each(&inputs), 3, vec![]).unwrap();
         let hole = Hole { row: 3, column: 5, side: 4 };
         let picks = [
             Pick::plain(2),
@@ -83,6 +87,36 @@ fn devices_make_pictures_larger_as_the_host_does() {
             }
         }
     }
+}
+
+/// A network whose paths see images at several sizes has what networks of one size each have.
+#[test]
+fn a_batch_may_have_several_sizes() {
+    let gpu = common::gpu();
+    let images = pictures([12, 12, 3], 5);
+    let resident = Resident::new(gpu, &images).unwrap();
+    let statistics = ChannelStatistics { mean: vec![0.25; 3], std: vec![0.5; 3] };
+    let setting = Setting { gpu, preset: common::preset(), data: &resident, statistics: &statistics };
+    let sizes = [[20, 20, 3], [12, 12, 3], [16, 16, 3]];
+    let (together, _) = Feed::beside(&setting, &[sizes.to_vec()], 3, vec![]).unwrap();
+    let (alone, _) = Feed::beside(&setting, &one_each(&sizes), 3, vec![]).unwrap();
+    for (place, shift) in [3, 1, 2].into_iter().enumerate() {
+        let picks = [Pick { dx: shift, flip: true, ..Pick::plain(4) }, Pick { dy: -shift, ..Pick::plain(1) }];
+        together.set_at(0, place, &picks).unwrap();
+        alone.set(place, &picks).unwrap();
+    }
+    for feed in [&together, &alone] {
+        let mut recorder = gpu.record();
+        feed.record(&mut recorder);
+        recorder.submit();
+    }
+    let all = download_wait(gpu, together.store(0).unwrap(), 0).unwrap();
+    for (place, name) in ["x", "x.12x12", "x.16x16"].into_iter().enumerate() {
+        let own = download_wait(gpu, alone.store(place).unwrap(), 0).unwrap();
+        assert_eq!(all[name], own["x"], "{name}");
+        assert_eq!(all["y"], own["y"]);
+    }
+    assert!(together.set_at(0, 3, &[]).unwrap_err().to_string().contains("3 of 3"));
 }
 
 /// Crops of what a network sees are as many of its pixels as those of images are of theirs.

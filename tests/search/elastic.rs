@@ -96,6 +96,13 @@ fn candidates_of_several_resolutions_begin_with_a_supernet() {
     assert!(result["final"]["clean_accuracy"].is_number());
     let best = load(&scratch.path("inherited/best.safetensors")).unwrap().0;
     assert_eq!(best["classifier.linear.bias"].dims, [10]);
+    // So its classifier is drawn anew, and not the first rows of the file's.
+    let start = load(&scratch.path("inherited/start.safetensors")).unwrap().0;
+    let (rows, theirs) = (&start["classifier.linear.weight"], &supernet(12)["classifier.linear.weight"]);
+    assert_eq!((rows.dims[0], theirs.dims[0], rows.dims[1]), (10, 12, theirs.dims[1]));
+    assert!(rows.data[..] != theirs.data[..rows.data.len()]);
+    let (name, theirs) = ("feature_mix_layer.conv.weight", supernet(12));
+    assert!(start[name].data[..] == theirs[name].data[..start[name].data.len()]);
     protocols_have_names(&scratch, &result);
     scratch.good(&["search", "--quiet", "--resume", "--out", "inherited"]);
     assert_eq!(history(&scratch, "inherited"), inherited);
@@ -180,6 +187,10 @@ fn a_supernet_is_trained_for_a_search() {
         let part = family.cut(&named, &arch).unwrap().unwrap();
         assert!(part.values().all(|values| values.data.iter().all(|value| value.is_finite())));
     }
+    // Fresh weights want longer trainings.
+    let fresh = ["search", "--method", "flatnas", "--space", "mobilenet-v3", "--dry-run", "--supernet-epochs", "0"];
+    let told = scratch.run(&fresh).stderr;
+    assert!(told.contains("2 epochs as candidates, 3 at the end (--candidate-epochs, --epochs)"), "{told}");
     let genas = ["--method", "genas", "--space", "mobilenet-v3", "--dry-run"];
     let plan = scratch.json(&[&["search", "--quiet", "--json"], &genas[..]].concat());
     assert_eq!(
@@ -197,6 +208,19 @@ fn a_supernet_is_trained_for_a_search() {
     }
     let sizes = [&genas[..3], &["mobilenet-v3", "--build", "smallest=4"]].concat();
     scratch.bad(2, &other(&sizes), &["4x4", "8x8", "smallest 8"]);
+}
+
+/// A candidate whose loss is no number has failed, whichever its best epoch was.
+#[test]
+fn candidates_that_are_lost_are_counted() {
+    let scratch = Scratch::new();
+    scratch.write("small.toml", SETTINGS);
+    let lost = search("lost", &["--supernet-epochs", "0", "--lr", "1000", "--weight-decay", "1"]);
+    scratch.stops(2, &lost, &["none of 12 candidates can be chosen", "12 could not be evaluated"]);
+    let history = history(&scratch, "lost");
+    for name in ["error", "accuracy", "robustness"] {
+        assert!(history.iter().all(|entry| entry["measures"][name] == "NaN"), "{name}");
+    }
 }
 
 /// Among networks of one size candidates are paths, also through a supernet that another search has trained.

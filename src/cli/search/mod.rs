@@ -24,6 +24,7 @@ use crate::report::folder::{RunFolder, SUPERNET};
 use crate::search::archive::Entry;
 use crate::search::budget::Work;
 use crate::search::config::{Preset, SearchConfig};
+use crate::search::evaluate::EvaluatorConfig;
 use crate::search::methods::{Method, Situation};
 use crate::search::result::SearchResult;
 use crate::search::run::{Given, Task, search};
@@ -121,6 +122,15 @@ impl Args {
         self.apply_generations(global, &mut config, &family)?;
         config.validate(&family, data.train.len())?;
         config.check_training(&family, [data.train.height, data.train.width])?;
+        let fresh = family.is_elastic() && config.supernet().is_none();
+        if let (true, EvaluatorConfig::Trained(options)) = (fresh, &config.evaluator) {
+            let why = format!(
+                "with --supernet-epochs 0 networks begin with fresh weights and train as briefly as if they had inherited some: {} epochs \
+                 as candidates, {} at the end (--candidate-epochs, --epochs)",
+                options.training.epochs, config.training.epochs
+            );
+            note(global, &why);
+        }
         for idle in config.limits().idle(&config.finals.family(&family)?)? {
             note(global, &idle);
         }
@@ -137,7 +147,7 @@ impl Args {
     /// The options of training hold for candidates too, but the epochs, which are few there.
     fn apply_training(&self, config: &mut SearchConfig) -> Result<()> {
         self.training.apply(&mut config.training)?;
-        if let crate::search::evaluate::EvaluatorConfig::Trained(options) = &mut config.evaluator {
+        if let EvaluatorConfig::Trained(options) = &mut config.evaluator {
             let epochs = options.training.epochs;
             self.training.apply(&mut options.training)?;
             options.training.epochs = epochs;

@@ -5,7 +5,7 @@
 //! times a matrix is 5x5, and the middle of that times another one 3x3, for all channels of a layer the same. These are small
 //! tensors, made once a pass. Maps of another width are tensors of their own, and lie at the same place.
 //!
-//! It sees images of one size, the largest. Names are the authors'.
+//! Its first path sees images of the largest size, the second of the smallest, and others of sizes between. Names are the authors'.
 
 use super::{Block, Network, POINTWISE, divisible};
 use crate::error::Result;
@@ -92,6 +92,14 @@ impl Model for Supernet {
 
     fn classes(&self) -> usize {
         self.largest.classes()
+    }
+
+    fn sizes(&self, paths: usize) -> Vec<[usize; 3]> {
+        let (sides, [_, _, channels]) = (self.space.resolutions(), self.input());
+        let most = sides.len() - 1;
+        // The first is the largest; the others divide what is below it evenly, from the smallest on.
+        let place = |path: usize| if path == 0 { most } else { (path - 1) * most / (paths - 1).max(1) };
+        (0..paths).map(|path| [sides[place(path)], sides[place(path)], channels]).collect()
     }
 
     fn forward(&self, layers: &mut Layers, x: TensorId) -> Result<Heads> {

@@ -132,7 +132,17 @@ impl Search {
         let mut proposal = Proposal::default();
         let x: Vec<Vec<f64>> = earlier.iter().map(|i| domain.features(&i.arch)).collect();
         let y: Vec<f64> = earlier.iter().map(|i| i.point.objectives.first().copied().unwrap_or(f64::NAN)).collect();
-        let model = self.fit(&x, &y, (seed, generation), &mut proposal)?;
+        let model = match self.fit(&x, &y, (seed, generation), &mut proposal) {
+            Ok(model) => model,
+            Err(why) => {
+                // Where nearly all evaluations failed there is nothing to learn, and still something to try.
+                proposal.notes.push(format!("candidates are bred without a surrogate: {why}"));
+                let (settings, streams) =
+                    (Nsga2Settings { offspring: Some(self.settings.picks), ..self.settings.plain }, proposals(seed));
+                proposal.archs = Nsga2::new(domain, settings, &streams)?.ask(earlier, generation)?;
+                return Ok(proposal);
+            }
+        };
         let points: Vec<&Point> = earlier.iter().map(|i| &i.point).collect();
         let best: Vec<Arch> = front(&points).into_iter().map(|i| earlier[i].arch.clone()).collect();
         let streams = move |inner: u64, slot: u64| -> Box<dyn Draw> {
