@@ -36,7 +36,9 @@ const MACS: [&str; 2] = ["minimize_macs", "objectives.minimize_macs"];
 
 /// Whether settings were laid out as earlier versions did.
 pub(super) fn is_earlier(settings: &Table) -> bool {
-    MOVED.iter().any(|(old, _)| settings.contains_key(*old)) || minimized(&mut settings.clone())
+    // All searches say what they minimise.
+    let lacks = settings.contains_key("method") && !settings.contains_key("minimize");
+    MOVED.iter().any(|(old, _)| settings.contains_key(*old)) || lacks
 }
 
 /// Makes a list of what is minimised of whether multiply-adds are. Whether there was anything.

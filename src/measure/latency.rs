@@ -6,6 +6,8 @@
 //! blocks are layers). A line through measured latencies, over such sums, has what is not in them: what a submission costs, and what time
 //! stamps do. Networks that the line has not seen say how far it is off. Where that is more than a tenth, candidates are measured one by
 //! one, and the line only helps to propose them.
+//!
+//! What was measured once is not measured again: a run's folder keeps it, with the table.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -132,11 +134,17 @@ impl Line {
         let sum = |term: &dyn Fn(f64, f64) -> f64| points.iter().map(|&(x, y)| term(x, y) / (y * y)).sum::<f64>();
         let (n, x, y) = (sum(&|_, _| 1.0), sum(&|x, _| x), sum(&|_, y| y));
         let (xx, xy) = (sum(&|x, _| x * x), sum(&|x, y| x * y));
-        let slope = (n * xy - x * y) / (n * xx - x * x);
-        if slope.is_finite() && slope > 0.0 {
+        let spread = n * xx - x * x;
+        let slope = (n * xy - x * y) / spread;
+        // Where all points lie at one place the rest of the difference is rounding.
+        if spread > 1e-9 * n * xx && slope > 0.0 {
             return Line { overhead: (y - slope * x) / n, slope };
         }
-        Line { overhead: 0.0, slope: xy / xx }
+        match xy / xx {
+            slope if slope.is_finite() => Line { overhead: 0.0, slope },
+            // Nothing is known but the values.
+            _ => Line { overhead: if n > 0.0 { y / n } else { 0.0 }, slope: 0.0 },
+        }
     }
 
     fn at(self, x: f64) -> f64 {
@@ -147,13 +155,16 @@ impl Line {
 /// What a run found out about latencies; its summary is a part of the result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Table {
-    adapter: String,
-    driver: String,
+    /// Adapter, driver, version, and whether shaders are checked: of another one are other latencies.
+    made_on: [String; 4],
     line: Line,
-    /// The largest deviation on networks that the line had not seen, as a part of what was measured.
-    deviation: f64,
+    /// The largest deviation on networks that the line had not seen, as a part of what was measured, and how many these are; none in a space of
+    /// few networks.
+    deviation: Option<(f64, usize)>,
     /// Milliseconds of dispatches, by what they do; empty if the adapter has no time stamps, and the line goes over multiply-adds.
     blocks: BTreeMap<u64, f64>,
+    /// Milliseconds of whole networks that were measured, by name.
+    measured: BTreeMap<String, f64>,
 }
 
 /// Latencies of a space's networks on one adapter.
@@ -166,6 +177,8 @@ pub struct Latencies {
     foretold: Mutex<HashMap<Arch, f64>>,
     /// Those that count, by name: what histories hold.
     known: Mutex<HashMap<String, f64>>,
+    /// What the device had to say where nobody could be told.
+    fault: Mutex<Option<Error>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -176,12 +189,17 @@ impl Latencies {
     /// Measures some networks, or goes on with what the folder has of an earlier start.
     ///
     /// # Errors
-    /// If the folder has those of another adapter or driver, or the device has no room or fails.
+    /// If the folder has those of another adapter, driver or version, or the device has no room or fails.
     pub fn open(gpu: &Gpu, preset: Preset, family: &Family, folder: &RunFolder, seed: u64) -> Result<Self> {
-        let report = gpu.report();
-        let (adapter, driver) = (report.name.clone(), report.driver.clone());
-        let line = Line { overhead: 0.0, slope: 1.0 };
-        let table = Table { adapter, driver, line, deviation: f64::INFINITY, blocks: BTreeMap::new() };
+        let (report, version) = (gpu.report(), env!("CARGO_PKG_VERSION").to_owned());
+        let checks = if gpu.checked() { "with checks" } else { "without checks" };
+        let table = Table {
+            made_on: [report.name.clone(), report.driver.clone(), version, checks.to_owned()],
+            line: Line { overhead: 0.0, slope: 1.0 },
+            deviation: None,
+            blocks: BTreeMap::new(),
+            measured: BTreeMap::new(),
+        };
         let mut own = Latencies {
             gpu: gpu.clone(),
             preset,
@@ -189,6 +207,7 @@ impl Latencies {
             table: Mutex::new(table),
             foretold: Mutex::default(),
             known: Mutex::default(),
+            fault: Mutex::default(),
         };
         match folder.read_checkpoint(CHECKPOINT)? {
             Some(bytes) => own.take_up(&bytes)?,
@@ -200,11 +219,12 @@ impl Latencies {
     fn take_up(&mut self, bytes: &[u8]) -> Result<()> {
         let fail = |e: serde_json::Error| Error::invalid("checkpoint", format!("{CHECKPOINT}: {e}"));
         let table: Table = serde_json::from_slice(bytes).map_err(fail)?;
-        let own = lock(&self.table).clone();
-        if (&table.adapter, &table.driver) != (&own.adapter, &own.driver) {
+        let own = lock(&self.table).made_on.clone();
+        if table.made_on != own {
             let why = format!(
-                "the run's were measured on {} ({}), and this is {} ({}): go on there (--device), or begin anew (--force)",
-                table.adapter, table.driver, own.adapter, own.driver
+                "the run's were measured on {}, and this is {}: go on with what it was begun with (--device), or begin anew (--force)",
+                table.made_on.join(", "),
+                own.join(", ")
             );
             return Err(Error::invalid("latencies", why));
         }
@@ -224,15 +244,15 @@ impl Latencies {
         }
         let measured = self.look_inside(&archs, RUNS.1)?;
         let sizes = archs.iter().map(|arch| self.size(arch)).collect::<Result<Vec<_>>>()?;
-        let points: Vec<(f64, f64)> = sizes.into_iter().zip(measured).collect();
+        let points: Vec<(f64, f64)> = sizes.into_iter().zip(measured.iter().copied()).collect();
         let mut table = lock(&self.table);
+        table.measured.extend(archs.iter().map(|arch| self.family.show(arch)).zip(measured));
         let (laid, held) = points.split_at(NETWORKS.0.min(points.len()));
         let line = Line::through(laid);
-        // A space with few networks has none that the line has not seen.
-        let held = if held.is_empty() { laid } else { held };
+        let most = held.iter().map(|&(x, y)| (line.at(x) - y).abs() / y).fold(0.0, f64::max);
         table.line = line;
-        table.deviation = held.iter().map(|&(x, y)| (line.at(x) - y).abs() / y).fold(0.0, f64::max);
-        log::info!("latencies: {line:?}, off by at most {:.1} %", 100.0 * table.deviation);
+        table.deviation = (!held.is_empty() && most.is_finite()).then_some((most, held.len()));
+        log::info!("latencies: {line:?}, off by at most {:.1} % on {} networks", 100.0 * most, held.len());
         Ok(())
     }
 
@@ -241,8 +261,10 @@ impl Latencies {
     fn look_inside(&self, archs: &[Arch], runs: usize) -> Result<Vec<f64>> {
         let pass = |arch: &Arch| Pass::new(&self.gpu, self.preset, &graph(&*self.family.network(arch)?)?);
         let timed = in_turns_wait(&archs.iter().map(pass).collect::<Result<Vec<_>>>()?, runs, RUNS.2)?;
+        // Time stamps that stand still are none.
+        let moves = timed.iter().flat_map(|timed| &timed.blocks).any(|(_, time)| *time > 0.0);
         let mut table = lock(&self.table);
-        for (block, time) in timed.iter().flat_map(|timed| &timed.blocks) {
+        for (block, time) in timed.iter().flat_map(|timed| &timed.blocks).filter(|_| moves) {
             table.blocks.entry(*block).or_insert(*time);
         }
         Ok(timed.iter().map(|timed| timed.whole).collect())
@@ -261,23 +283,40 @@ impl Latencies {
         if let Some(sum) = sum() {
             return Ok(sum);
         }
-        self.look_inside(std::slice::from_ref(arch), 0)?;
-        sum().ok_or_else(|| Error::invalid("latency", "a dispatch of a network was not timed"))
+        let looked = self.look_inside(std::slice::from_ref(arch), 0);
+        let found = looked
+            .and_then(|_| sum().ok_or_else(|| Error::invalid("latency", "a dispatch of a network was not timed")));
+        // Who asks for many cannot tell a fault from a network that is too slow.
+        found.map_err(|error| {
+            let why = Error::invalid("latencies", error.to_string());
+            lock(&self.fault).get_or_insert(error);
+            why
+        })
+    }
+
+    /// What the device had to say while latencies were foretold.
+    ///
+    /// # Errors
+    /// That.
+    pub fn check(&self) -> Result<()> {
+        lock(&self.fault).take().map_or(Ok(()), Err)
     }
 
     /// Whether foretold latencies are near enough to count.
     fn counts_foretold(&self) -> bool {
         let table = lock(&self.table);
-        !table.blocks.is_empty() && table.deviation <= TOLERANCE
+        !table.blocks.is_empty() && table.deviation.is_some_and(|(deviation, _)| deviation <= TOLERANCE)
     }
 
-    /// What an architecture's network will take, milliseconds: as it was measured, where it was, or by the table.
+    /// What an architecture's network will take, milliseconds: what counts, where that is known, or by the line.
     ///
     /// # Errors
     /// If it cannot be built, or the device fails where a part of it has to be measured.
     pub fn foretold(&self, arch: &Arch) -> Result<f64> {
-        if let Some(known) = lock(&self.foretold).get(arch) {
-            return Ok(*known);
+        let name = self.family.show(arch);
+        let known = lock(&self.known).get(&name).copied().or_else(|| lock(&self.foretold).get(arch).copied());
+        if let Some(known) = known {
+            return Ok(known);
         }
         let size = self.size(arch)?;
         let foretold = lock(&self.table).line.at(size);
@@ -299,13 +338,19 @@ impl Latencies {
         Ok(latency)
     }
 
-    /// The latency of an architecture's network, measured now.
+    /// The latency of an architecture's network as it was measured: now, if it was not before.
     ///
     /// # Errors
     /// If it cannot be built, or the device has no room or fails.
     pub fn measured_wait(&self, arch: &Arch) -> Result<f64> {
+        let name = self.family.show(arch);
+        if let Some(known) = lock(&self.table).measured.get(&name) {
+            return Ok(*known);
+        }
         let network = self.family.network(arch)?;
-        Ok(latencies_wait(&self.gpu, self.preset, &[&*network])?[0])
+        let measured = latencies_wait(&self.gpu, self.preset, &[&*network])?[0];
+        lock(&self.table).measured.insert(name, measured);
+        Ok(measured)
     }
 
     /// Takes what an earlier start of the run had found of an architecture.
@@ -327,15 +372,15 @@ impl Latencies {
         let foretold = self.counts_foretold();
         let table = lock(&self.table);
         serde_json::json!({
-            "adapter": table.adapter,
-            "driver": table.driver,
+            "adapter": table.made_on[0],
+            "driver": table.made_on[1],
             "images": 1,
             "by": if foretold { "a table of dispatches" } else { "measuring each candidate" },
             "dispatches": table.blocks.len(),
             "overhead": table.line.overhead,
             "slope": table.line.slope,
-            "largest_deviation": table.deviation,
-            "checked_on": NETWORKS.1,
+            "largest_deviation": table.deviation.map(|(deviation, _)| deviation),
+            "checked_on": table.deviation.map_or(0, |(_, networks)| networks),
         })
     }
 }
@@ -360,6 +405,12 @@ mod tests {
         assert_eq!(Line::through(&[(2.0, 6.0)]), Line { overhead: 0.0, slope: 3.0 });
         let falling = Line::through(&[(1.0, 3.0), (2.0, 1.0)]);
         assert!(falling.overhead == 0.0 && falling.slope > 0.0, "{falling:?}");
+        // All at one place, or at none.
+        let same = Line::through(&[(0.1 + 0.2, 3.0), (0.3, 5.0), (0.1 + 0.2, 4.0)]);
+        assert!(same.overhead == 0.0 && (same.slope - 12.3).abs() < 1.0, "{same:?}");
+        let nowhere = Line::through(&[(0.0, 3.0), (0.0, 3.0)]);
+        assert!((nowhere.overhead - 3.0).abs() < 1e-12 && nowhere.slope == 0.0, "{nowhere:?}");
+        assert_eq!(Line::through(&[]), Line { overhead: 0.0, slope: 0.0 });
         assert_eq!(Line { overhead: -1.0, slope: 1.0 }.at(0.5), 0.0);
     }
 }

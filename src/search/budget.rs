@@ -20,6 +20,8 @@ const SAMPLE: u32 = 128;
 const PROXY_PASSES: f64 = 12.0;
 /// Sets of test images, clean, corrupted and disturbed: 15 kinds at five severities are most of them.
 const JUDGING_PASSES: f64 = 76.0;
+/// Sets of images that are corrupted after they were made larger.
+const RESIZED_PASSES: f64 = 75.0;
 /// Sets of images kept back: four kinds at five severities.
 const VALIDATION_PASSES: f64 = 20.0;
 
@@ -118,7 +120,9 @@ impl Work {
         let arms: Vec<ArmWork> = all.iter().zip(&twins).map(work).collect();
         let finals = config.finals.training_images(images).unwrap_or(images);
         let networks = config.finals.contestants.len() * config.finals.seeds as usize;
-        let judged = limited(test_images, config.finals.judged_images) as f64 * JUDGING_PASSES + test_images as f64;
+        let larger_images = config.finals.resized_first && family.is_elastic();
+        let sets = JUDGING_PASSES + if larger_images { RESIZED_PASSES } else { 0.0 };
+        let judged = limited(test_images, config.finals.judged_images) as f64 * sets + test_images as f64;
         let judged = judged + config.finals.kept_back as f64 * VALIDATION_PASSES;
         let trained = config.supernet().filter(|_| config.supernet_file.is_none());
         let mut parts = vec![trained.as_ref().map_or(0.0, |recipe| passes(recipe, own))];

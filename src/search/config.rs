@@ -182,6 +182,7 @@ impl SearchConfig {
             minimize: self.minimize.clone(),
             penalised: self.compat && self.method == Method::Flatnas,
             latencies,
+            is_final: false,
         })
     }
 

@@ -28,7 +28,7 @@ pub struct FinalsConfig {
     /// Test images, the first ones, that are corrupted, attacked, and seen by disturbed networks; 0 for all.
     pub judged_images: usize,
     /// Whether images are also corrupted at the size of networks that see them larger, as FlatNAS's authors did.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default)]
     pub resized_first: bool,
     /// Attacks, as `altiplano evaluate` takes them.
     pub attacks: Vec<String>,

@@ -143,7 +143,7 @@ pub fn search(task: &Task, folder: &RunFolder, observer: &mut Observer) -> Resul
         archs.push(found.best.as_ref().map(|best| family.parse(&best.arch)).transpose()?);
         explored.push(found);
     }
-    let domain = config.domain(family, &arms[0], latencies)?;
+    let domain = Bounded { is_final: true, ..config.domain(family, &arms[0], latencies)? };
     let (finalists, trained) = run.finals(&arms, &archs, &domain, observer)?;
     let result = run.result((explored, correlation), constant, (finalists, trained))?;
     let json = serde_json::to_vec_pretty(&result).map_err(|e| Error::invalid("result.json", e.to_string()))?;
@@ -172,7 +172,9 @@ fn check_limits(config: &SearchConfig, family: &Family, latencies: Option<&Laten
     }
     let domain = config.domain(family, &arms(config)?[0], latencies)?;
     let streams = |_, slot| -> Box<dyn Draw> { Box::new(Stream::new(config.seed, LIMITS_PURPOSE, slot)) };
-    match random::distinct(&domain, 1, &streams)?.is_empty() {
+    let found = random::distinct(&domain, 1, &streams)?;
+    latencies.map_or(Ok(()), Latencies::check)?;
+    match found.is_empty() {
         true => {
             let tries = random::TRIES;
             let why = format!("none of {tries} architectures at random is within the limits; widen {LIMITS}");
@@ -359,6 +361,7 @@ impl<'a> Run<'a> {
             };
             let width = evaluator.width();
             let jobs = study.ask(width.min(limit - evaluated(&study)))?;
+            self.latencies.map_or(Ok(()), Latencies::check)?;
             if study.steps().len() > steps {
                 self.tell_notes(arm, study.steps().last());
                 proposed.findings = evaluator.findings().map(|(name, value)| (name.to_owned(), value));
@@ -444,6 +447,8 @@ impl<'a> Run<'a> {
             for (job, measures) in new.iter().zip(&mut measured) {
                 self.add_latency(&job.arch, measures)?;
             }
+            // Before the history holds what follows from it.
+            self.latencies.map_or(Ok(()), |latencies| latencies.save(self.folder))?;
             let known = self.shared(arm);
             known.extend(new.iter().map(|job| job.name.clone()).zip(measured));
         }
@@ -481,6 +486,7 @@ impl<'a> Run<'a> {
             // An arm in which nothing could be chosen has no winner.
             roles.extend(arch.map(|arch| (name, arch, optimizer.unwrap_or(config.training.optimizer))));
         }
+        self.latencies.map_or(Ok(()), Latencies::check)?;
         let family = &config.finals.family(family)?;
         let networks =
             roles.iter().map(|(_, arch, _)| family.network(arch)).collect::<Result<Vec<Box<dyn Model>>>>()?;
@@ -506,6 +512,7 @@ impl<'a> Run<'a> {
                 costs_no_search: *who == "largest",
             });
         }
+        self.latencies.map_or(Ok(()), |latencies| latencies.save(self.folder))?;
         let all = data.train.len();
         let images = training_images(all, config.finals.training_images(all), seed)?;
         let recalibration = match &config.evaluator {

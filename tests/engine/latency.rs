@@ -17,8 +17,9 @@ fn family(space: &str) -> Family {
     Family::new(space.clone(), build).unwrap()
 }
 
+/// Also those that the table was not made of: whatever else the machine does, it takes no three times as long for one of them alone.
 #[test]
-fn what_dispatches_do_is_known_without_a_device() {
+fn what_was_measured_foretells_what_was_not() {
     for space in ["mobilenet-v3", "nas-bench-201", "darts"] {
         let family = family(space);
         let folder = tempfile::tempdir().unwrap();
@@ -30,17 +31,21 @@ fn what_dispatches_do_is_known_without_a_device() {
         for arch in &archs {
             // A dispatch that the table lacks is looked for in the network itself.
             let foretold = latencies.foretold(arch).unwrap();
-            assert!(foretold > 0.0 && foretold < 1e4, "{space}: {foretold} ms");
-            assert_eq!(latencies.of(arch).unwrap(), latencies.of(arch).unwrap());
+            let measured = latencies.measured_wait(arch).unwrap();
+            assert!(foretold > measured / 3.0 && foretold < measured * 3.0, "{space}: {foretold} of {measured} ms");
+            assert_eq!(latencies.measured_wait(arch).unwrap(), measured, "measured again");
         }
+        assert_eq!(latencies.summary()["checked_on"], 4);
         latencies.save(&folder).unwrap();
         let again = Latencies::open(common::gpu(), common::preset(), &family, &folder, 2).unwrap();
         assert_eq!(again.summary(), latencies.summary());
         for arch in &archs {
             assert_eq!(again.foretold(arch).unwrap(), latencies.foretold(arch).unwrap());
+            assert_eq!(again.measured_wait(arch).unwrap(), latencies.measured_wait(arch).unwrap());
         }
+        // What the history says counts, and is what others are held against.
         again.remember(&family.show(&archs[0]), 1234.5);
-        assert_eq!(again.of(&archs[0]).unwrap(), 1234.5);
+        assert_eq!([again.of(&archs[0]).unwrap(), again.foretold(&archs[0]).unwrap()], [1234.5; 2]);
     }
 }
 

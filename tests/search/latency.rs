@@ -105,6 +105,37 @@ fn what_was_measured_stands_in_the_history_and_is_read_from_there() {
     }
 }
 
+/// What is trained at the end is within the limit as it counts, which is measured where the table is far off; where the table counts and was
+/// wrong, the user is told.
+#[test]
+fn finalists_are_held_against_the_limit() {
+    let scratch = Scratch::new();
+    run(&scratch, &search(&["--out", "run"]));
+    let measured: Vec<f64> = lines(&scratch).iter().map(|line| line["measures"]["latency"].as_f64().unwrap()).collect();
+    let middle = {
+        let mut sorted = measured.clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted[sorted.len() / 2]
+    };
+    let limit = format!("{middle}ms");
+    let fixed = [&SEARCH[..], &["proxy,random", "--out", "limited", "--max-latency", &limit]].concat();
+    // As far off as a line can be, that says nothing of a network.
+    scratch.good(&[&fixed[..], &["--force"]].concat());
+    let result: Value = serde_json::from_slice(&scratch.read("limited/result.json")).unwrap();
+    let folder = RunFolder::create(scratch.path("limited"), Existing::Resume).unwrap();
+    let table: Value = serde_json::from_slice(&folder.read_checkpoint("latency").unwrap().unwrap()).unwrap();
+    drop(folder);
+    let counts = result["latency"]["by"] == "a table of dispatches";
+    for own in result["finalists"].as_array().unwrap() {
+        let latency = own["latency"].as_f64().unwrap();
+        assert_eq!(Some(latency), table["measured"][own["arch"].as_str().unwrap()].as_f64(), "measured once");
+        assert!(counts || latency <= middle, "{latency} of {middle}: {own}");
+    }
+    for own in result["front"].as_array().unwrap() {
+        assert!(own["measures"]["latency"].as_f64().unwrap() <= middle);
+    }
+}
+
 /// A table that predicts well is believed; one of another adapter is not.
 #[test]
 fn a_table_counts_where_it_predicts_well_and_where_it_was_measured() {
@@ -113,7 +144,7 @@ fn a_table_counts_where_it_predicts_well_and_where_it_was_measured() {
     let begun: Vec<Value> = lines(&scratch).into_iter().take(9).collect();
     let text: String = begun.iter().map(|line| format!("{line}\n")).collect();
     scratch.write("run/history.jsonl", &text);
-    change(&scratch, "deviation", json!(0.05));
+    change(&scratch, "deviation", json!([0.05, 4]));
     change(&scratch, "line", json!({"overhead": 5000.0, "slope": 0.0}));
     run(&scratch, &search(&["--out", "run", "--resume"]));
     let history = lines(&scratch);
@@ -126,10 +157,10 @@ fn a_table_counts_where_it_predicts_well_and_where_it_was_measured() {
     let finalists = result(&scratch)["finalists"].as_array().unwrap().clone();
     assert!(finalists.iter().all(|own| own["latency"].as_f64().unwrap() < 5000.0), "{finalists:?}");
 
-    change(&scratch, "adapter", json!("Radeon of elsewhere"));
+    change(&scratch, "made_on", json!(["Radeon of elsewhere", "RADV", "0.1.0", "without checks"]));
     let args = search(&["--out", "run", "--resume"]);
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    scratch.bad(2, &args, &["latencies", "Radeon of elsewhere", "--device", "--force"]);
+    scratch.bad(2, &args, &["latencies", "Radeon of elsewhere, RADV", "--device", "--force"]);
 }
 
 #[test]

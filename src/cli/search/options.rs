@@ -247,6 +247,7 @@ impl Args {
             ("--alpha", "objectives.alpha", self.alpha.map(toml::Value::from)),
             ("--sigma", "evaluator.noise.sigma+finals.noise.sigma", self.sigma.map(toml::Value::from)),
             ("--max-latency", "max_latency", self.max_latency.map(toml::Value::from)),
+            ("--resize-first", "finals.resized_first", self.resize_first.map(toml::Value::from)),
             ("--minimize", "minimize", minimize.map(|quantities| list(&quantities))),
             ("--surrogate", "strategy.surrogate", self.surrogate.clone().map(toml::Value::from)),
             ("--proxy", "evaluator.proxy+objectives.maximize", self.proxy.clone().map(toml::Value::from)),
@@ -297,7 +298,6 @@ impl Args {
                 return Err(Error::invalid(option, "no supernet is trained; ask for one with --supernet-epochs"));
             }
         }
-        config.finals.resized_first = self.resize_first.unwrap_or(config.finals.resized_first);
         if let Some(best) = self.best_epoch {
             match &mut config.evaluator {
                 EvaluatorConfig::Trained(options) => options.best_epoch = best,

@@ -106,8 +106,17 @@ fn warnings(result: &SearchResult) -> String {
     let line = |role: &str| {
         format!("note: {role} errs as often as a network that always gives the same answer; its R says nothing\n")
     };
+    let limit = result.config.max_latency;
+    let slow = result.finalists.iter().filter(|judged| limit > 0.0 && judged.latency.is_some_and(|own| own > limit));
+    let slow = slow.map(|judged| {
+        let own = judged.latency.unwrap_or_default();
+        format!(
+            "note: {} took {own:.3} ms when it was measured, which the table foretold as {limit} or less\n",
+            label(result, judged)
+        )
+    });
     let varies = result.varies.iter().map(|why| format!("note: {why}\n"));
-    poor.map(|judged| line(&label(result, judged))).chain(varies).collect()
+    poor.map(|judged| line(&label(result, judged))).chain(slow).chain(varies).collect()
 }
 
 /// A finalist's name: with its optimiser where that is not the usual one.
