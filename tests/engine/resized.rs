@@ -119,6 +119,31 @@ fn a_batch_may_have_several_sizes() {
     assert!(together.set_at(0, 3, &[]).unwrap_err().to_string().contains("3 of 3"));
 }
 
+/// Each size of a supernet's step is cropped as for a network of that size.
+#[test]
+fn a_supernet_sees_each_size_as_others_do() {
+    let data = load("digits").unwrap();
+    let (gpu, preset) = (common::gpu(), common::preset());
+    let (resident, statistics) = (Resident::new(gpu, &data.train).unwrap(), data.train.channel_statistics());
+    let setting = Setting { gpu, preset, data: &resident, statistics: &statistics };
+    let usual = Recipe::usual(Optimizer::Sgd, 1, 8);
+    let augmentation = Some(Augmentation { padding: 2, flip: true, cutout: 3 });
+    let images = |family: &Family, paths: usize| {
+        let model = family.supernet().unwrap().unwrap();
+        let recipe = Recipe { batch: 8, paths, augmentation, ..usual.clone() };
+        let mut trainer =
+            Trainer::new(setting.clone(), &*model, &recipe, &[3, 1, 4, 5, 9, 2, 6, 7], &[3], &[]).unwrap();
+        trainer.submit_step().unwrap();
+        download_wait(gpu, trainer.stores(0).of(Role::Batch).unwrap(), 0).unwrap()
+    };
+    let several = images(&elastic(8, 20, 4), 3);
+    for (name, side) in [("x", 20), ("x.8x8", 8), ("x.12x12", 12)] {
+        let alone = images(&elastic(side, side as usize, 4), 1);
+        assert!(several[name] == alone["x"], "{side}");
+        assert!(several["y"] == alone["y"], "{side}");
+    }
+}
+
 /// Crops of what a network sees are as many of its pixels as those of images are of theirs.
 #[test]
 fn crops_grow_with_what_is_seen() {

@@ -95,8 +95,17 @@ fn what_was_measured_stands_in_the_history_and_is_read_from_there() {
         let first = history.iter().position(|other| other["arch"] == line["arch"]).unwrap_or(place);
         line["measures"]["latency"] = json!(100.0 + first as f64);
     }
-    let text: String = changed.iter().map(|line| format!("{line}\n")).collect();
-    scratch.write("run/history.jsonl", &text);
+    let all: String = changed.iter().map(|line| format!("{line}\n")).collect();
+    scratch.write("run/history.jsonl", &all);
+    // Other searches begin with these candidates, and not with latencies of who knows where.
+    let mut warm = search(&["--warm-start", "run/history.jsonl", "--out", "warm"]);
+    let evaluations = warm.iter().position(|arg| arg == "--evaluations").unwrap() + 1;
+    warm[evaluations] = "1".to_owned();
+    run(&scratch, &warm);
+    let given = text(&scratch, "warm/history.jsonl");
+    let given: Vec<Value> = given.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(given.iter().filter(|line| line["given"] == true).count(), 11);
+    assert!(given.iter().all(|line| line["measures"]["latency"].as_f64().unwrap() < 100.0));
     run(&scratch, &search(&["--out", "run", "--resume"]));
     assert_eq!(lines(&scratch), changed);
     for own in result(&scratch)["front"].as_array().unwrap() {
