@@ -15,6 +15,7 @@ use super::place::{FORCE, Outputs, data_place};
 use super::progress::Display;
 use crate::corrupt::{Constants, Corruption, Kind};
 use crate::data::Identity;
+use crate::data::resize::is_larger;
 use crate::error::{Error, Result};
 use crate::graph::{Role, Statistics};
 use crate::measure::attack::{Attack, Attacked, Attacker, suspicions};
@@ -143,7 +144,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     let corruptions = grid(&kinds, &severities, constants, frost.as_ref());
     let [rows, columns, _] = model.input();
     let size = args.resize_first.then_some([rows, columns]);
-    if let Some([rows, columns]) = size.filter(|[rows, columns]| *rows <= images.height && *columns <= images.width) {
+    if let Some([rows, columns]) = size.filter(|size| !is_larger(*size, [images.height, images.width])) {
         let why = format!(
             "the network sees {rows}x{columns}, which is no more than the images' {}x{}: leave it out",
             images.height, images.width

@@ -107,6 +107,11 @@ impl Taps {
     }
 }
 
+/// Whether what is seen has more rows or columns than a picture, which then is made larger.
+pub fn is_larger(seen: [usize; 2], sides: [usize; 2]) -> bool {
+    seen[0] > sides[0] || seen[1] > sides[1]
+}
+
 /// A picture of rows, columns and channels at other rows and columns.
 ///
 /// # Errors

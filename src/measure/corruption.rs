@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use super::forward::{Forward, Score, Subject, by_chunk, graphs};
 use crate::corrupt::{Corruption, Kind, Severity};
-use crate::data::resize::{Filter, resize};
+use crate::data::resize::{Filter, is_larger, resize};
 use crate::data::{Images, NpyImages, read_npy_labels};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
@@ -137,9 +137,9 @@ pub enum Origin<'a> {
 
 impl Origin<'_> {
     /// The size at which images are corrupted that a network sees at `input`, where it is not their own.
-    fn corrupted_at(&self, images: &Images, input: [usize; 3]) -> Option<[usize; 2]> {
-        let larger = input[0] > images.height || input[1] > images.width;
-        (matches!(self, Origin::Resized { .. }) && larger).then_some([input[0], input[1]])
+    pub(super) fn corrupted_at(&self, images: &Images, [rows, columns, _]: [usize; 3]) -> Option<[usize; 2]> {
+        let larger = is_larger([rows, columns], [images.height, images.width]);
+        (matches!(self, Origin::Resized { .. }) && larger).then_some([rows, columns])
     }
 }
 

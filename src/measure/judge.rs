@@ -142,16 +142,16 @@ pub fn judge_wait(
     let disturbed = noisy_scores_wait(&setting, judging.noise, networks, some, judging.seed)?;
     report(0.1)?;
     let first = images.select(some);
-    let own = [images.height, images.width];
-    let larger = |network: &Network| (0..2).any(|side| network.model.input()[side] > own[side]);
-    let larger: Vec<usize> = (0..networks.len()).filter(|&place| larger(&networks[place])).collect();
+    let (made, resized) = (Origin::Made { seed: judging.seed }, Origin::Resized { seed: judging.seed });
+    let larger = |place: &usize| resized.corrupted_at(images, networks[*place].model.input()).is_some();
+    let larger: Vec<usize> = (0..networks.len()).filter(larger).collect();
     let both = judging.resized_first && !larger.is_empty();
-    let (made, share) = (Origin::Made { seed: judging.seed }, if both { 0.3 } else { 0.6 });
+    let share = if both { 0.3 } else { 0.6 };
     let mut part = |done: f64| report(0.1 + share * done);
     let corrupted = corrupted_wait(&setting, &first, &Kind::MAIN, networks, &made, &mut part)?;
     let resized_first = match both {
         true => {
-            let (resized, mut part) = (Origin::Resized { seed: judging.seed }, |done: f64| report(0.4 + 0.3 * done));
+            let mut part = |done: f64| report(0.4 + 0.3 * done);
             let own: Vec<Network> = larger.iter().map(|&place| networks[place].clone()).collect();
             let scores = corrupted_wait(&setting, &first, &Kind::MAIN, &own, &resized, &mut part)?;
             // Others see what they saw.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::trainer::Setting;
 use crate::data::Images;
-use crate::data::resize::{Filter, Taps};
+use crate::data::resize::{Filter, Taps, is_larger};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Recorder, Slab};
 use crate::graph::plan::{Instance, Plan};
@@ -155,11 +155,6 @@ fn growth(sides: [usize; 2], input: [usize; 2]) -> impl Fn(usize) -> usize {
     let larger = is_larger(input, sides);
     let along = move |axis: usize, pixels: usize| pixels * input[axis] / sides[axis].max(1);
     move |pixels| if larger { along(0, pixels).min(along(1, pixels)) } else { pixels }
-}
-
-/// Whether what networks see has more rows or columns than the images.
-fn is_larger(input: [usize; 2], sides: [usize; 2]) -> bool {
-    input[0] > sides[0] || input[1] > sides[1]
 }
 
 /// A data set on the device.

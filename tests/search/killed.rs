@@ -91,7 +91,10 @@ fn killed(space: &Space, method: &str) {
         // Nor do its networks learn anything in so few steps.
         true => settings
             .replace("supernet.epochs = 3\n", "supernet.epochs = 1\n")
-            .replace("evaluations = 9\n", "evaluations = 9\nevaluator.proxy = \"croze\"\n")
+            .replace(
+                "evaluations = 9\n",
+                "evaluations = 9\nevaluator.proxy = \"croze\"\nobjectives.maximize = \"croze\"\n",
+            )
             .replace("training_images = 320", "training_images = 800")
             .replace("training.epochs = 1\ntraining.lr = 0.02", "training.epochs = 3\ntraining.optimizer = \"sgd\""),
         false => settings.to_owned(),
