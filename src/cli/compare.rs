@@ -9,10 +9,12 @@ use super::Global;
 use super::place::{FORCE, Outputs};
 use super::run::finished;
 use crate::error::{Error, Result};
+use crate::report::chart::bands;
 use crate::report::folder::atomic_write;
-use crate::report::line_plot::line_plot;
+
 use crate::report::paired::Paired;
 use crate::report::statistics::{mean, quartiles, spearman, std};
+use crate::report::svg::Place;
 use crate::report::table::Table;
 use crate::search::archive::Entry;
 use crate::search::config::SearchConfig;
@@ -422,7 +424,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     if let (Some(path), Some(group)) = (&args.plot, answer.groups.first()) {
         let lines: Vec<_> = group.arms.iter().map(|arm| (arm.arm.clone(), arm.best.clone())).collect();
         let title = format!("{}, {} searches", group.name, group.seeds.len());
-        atomic_write(path, line_plot(&title, "evaluations", "best so far", &lines, 1).as_bytes())?;
+        atomic_write(path, bands(&title, "evaluations", "best so far", &lines, 1).svg(Place::File).as_bytes())?;
     }
     global.print(&answer, || text(&answer))
 }

@@ -19,6 +19,7 @@ use crate::report::folder::atomic_write;
 use crate::report::heat_map::heat_map;
 use crate::report::score_table::{ARCH, Picked, Row, Table, join, one_per_class};
 use crate::report::statistics::mean;
+use crate::report::svg::Place;
 
 /// Rows that are always there.
 const PARAMS: &str = "params";
@@ -186,7 +187,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
             .map(|p| (p.clone(), layout.truths.iter().map(|t| rho(&answer, p, t)).collect()))
             .collect();
         let title = format!("Spearman's rank correlation in percent, {} architectures", answer.unique);
-        atomic_write(path, heat_map(&title, &layout.truths, &rows, -1.0, 1.0).as_bytes())?;
+        atomic_write(path, heat_map(&title, &layout.truths, &rows, [-1.0, 1.0], Place::File).as_bytes())?;
     }
     global.print(&answer, || text(&answer, &layout))
 }

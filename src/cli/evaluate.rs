@@ -24,6 +24,7 @@ use crate::measure::forward::{Score, Subject, graph};
 use crate::progress::{Event, tell};
 use crate::report::folder::atomic_write;
 use crate::report::heat_map::heat_map;
+use crate::report::svg::Place;
 use crate::train::feed::Resident;
 use crate::train::stores::Stores;
 use crate::train::trainer::Setting;
@@ -361,7 +362,7 @@ impl Table {
                 .map(|name| ((*name).to_owned(), self.rows[name].iter().map(|s| Some(s.accuracy)).collect()))
                 .collect();
             let title = format!("Accuracy in %, by severity (clean: {:.1})", 100.0 * answer.clean.accuracy);
-            let svg = heat_map(&title, &columns, &rows, 0.0, answer.clean.accuracy.max(1e-3));
+            let svg = heat_map(&title, &columns, &rows, [0.0, answer.clean.accuracy.max(1e-3)], Place::File);
             atomic_write(path, svg.as_bytes())?;
         }
         Ok(())

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use super::svg::{Place, begin, escape};
+
 /// Width and height of a cell, in pixels.
 const CELL: (usize, usize) = (64, 22);
 /// Most characters of a column's name that fit above its cells.
@@ -9,29 +11,31 @@ const WIDEST: usize = 9;
 /// Room for the rows' names.
 const MARGIN: usize = 170;
 
-/// Text that stands for itself in SVG.
-pub(super) fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
-
 /// A table of values between `low` and `high`, dark for low ones; each cell shows its value in percent. Missing values leave
 /// a cell empty. Columns' names that are wider than a cell stand upright.
-pub fn heat_map(title: &str, columns: &[String], rows: &[(String, Vec<Option<f64>>)], low: f64, high: f64) -> String {
+///
+/// In a page the title is for those who cannot see the map.
+pub fn heat_map(
+    title: &str,
+    columns: &[String],
+    rows: &[(String, Vec<Option<f64>>)],
+    [low, high]: [f64; 2],
+    place: Place,
+) -> String {
     let (w, h) = CELL;
     let longest = columns.iter().map(|name| name.chars().count()).max().unwrap_or(0);
     let upright = longest > WIDEST;
-    let top = if upright { 40 + 7 * longest } else { 50 };
+    let heading = if place == Place::File { 30 } else { 0 };
+    let top = heading + if upright { 10 + 7 * longest } else { 20 };
     let (width, height) = (MARGIN + w * columns.len() + 10, top + 10 + h * rows.len());
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" \
-         font-family=\"sans-serif\" font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
-         <text x=\"10\" y=\"20\" font-size=\"14\">{}</text>\n",
-        escape(title)
-    );
+    let mut svg = begin(width as f64, height as f64, title, place);
+    if place == Place::File {
+        let _ = writeln!(svg, "<text x=\"10\" y=\"20\" font-size=\"14\">{}</text>", escape(title));
+    }
     let mut text = |x: usize, y: usize, anchor: &str, turn: &str, what: &str| {
         let _ = writeln!(
             svg,
-            "<text x=\"{x}\" y=\"{y}\" text-anchor=\"{anchor}\" fill=\"black\"{turn}>{}</text>",
+            "<text class=\"t\" x=\"{x}\" y=\"{y}\" text-anchor=\"{anchor}\"{turn}>{}</text>",
             escape(what)
         );
     };
@@ -65,7 +69,7 @@ pub fn heat_map(title: &str, columns: &[String], rows: &[(String, Vec<Option<f64
             let ink = if share < 0.6 { "white" } else { "black" };
             let _ = writeln!(
                 svg,
-                "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\" fill=\"{ink}\">{:.1}</text>",
+                "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\" style=\"fill:{ink}\">{:.1}</text>",
                 x + w / 2,
                 y + 16,
                 100.0 * value
@@ -82,11 +86,14 @@ mod tests {
     #[test]
     fn names_are_escaped_and_missing_cells_stay_empty() {
         let rows = [("a<b".to_owned(), vec![Some(0.5), None, Some(f64::NAN)])];
-        let svg = heat_map("x & y", &["1".into(), "2".into(), "3".into()], &rows, 0.0, 1.0);
+        let svg = heat_map("x & y", &["1".into(), "2".into(), "3".into()], &rows, [0.0, 1.0], Place::File);
         assert!(svg.contains("a&lt;b") && svg.contains("x &amp; y") && svg.contains(">50.0</text>"));
         assert_eq!(svg.matches("<rect x=").count(), 1);
         assert!(!svg.contains("rotate"));
-        assert_eq!(heat_map("t", &["cifar10_fgsm_8".into()], &[], 0.0, 1.0).matches("rotate(-90").count(), 1);
+        assert_eq!(
+            heat_map("t", &["cifar10_fgsm_8".into()], &[], [0.0, 1.0], Place::Page).matches("rotate(-90").count(),
+            1
+        );
         assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
     }
 }

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use super::heat_map::escape;
+use super::svg::escape;
 
 /// A kernel: its name, operations per byte, and billions of operations a second.
 pub type Point = (String, f64, f64);

@@ -1,6 +1,6 @@
 //! A table of texts, for the terminal, as CSV and as a picture.
 
-use super::heat_map::escape;
+use super::svg::escape;
 use crate::error::{Error, Result};
 
 /// Rows under a header; all as long as it.

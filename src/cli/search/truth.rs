@@ -12,11 +12,12 @@ use super::Args;
 use crate::data::Identity;
 use crate::error::{Error, Result, unknown};
 use crate::nn::space::Family;
+use crate::report::chart::bands;
 use crate::report::folder::atomic_write;
-use crate::report::line_plot::line_plot;
 use crate::report::paired::Paired;
 use crate::report::score_table::Table;
 use crate::report::statistics::quartiles;
+use crate::report::svg::Place;
 use crate::search::evaluate::table::Truth;
 use crate::search::simulated::{Comparison, Contender, Curve, Known, compare, curve, front_of};
 use crate::search::strategy::StrategyConfig;
@@ -249,7 +250,8 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         let count = seeds.end - seeds.start;
         let title = format!("{} against {}, {count} seeds", answer.maximize, answer.minimize);
         let lines: Vec<_> = answer.curves.iter().map(|c| (c.proposer.clone(), quartiles(&c.shares))).collect();
-        let svg = line_plot(&title, "evaluations", "share of the table's hypervolume", &lines, settings.initial);
+        let svg =
+            bands(&title, "evaluations", "share of the table's hypervolume", &lines, settings.initial).svg(Place::File);
         atomic_write(path, svg.as_bytes())?;
     }
     global.print(&answer, || text(&answer))
