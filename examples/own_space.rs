@@ -14,6 +14,7 @@ use altiplano::error::{Error, Result};
 use altiplano::graph::{Geometry, Guard, TensorId, Term, TermKind, Value, View};
 use altiplano::nn::space::{Build, ImageInfo, Networks, Options, Purpose, Registry, Supernet};
 use altiplano::nn::{Heads, Layers, Model};
+use altiplano::space::diagram::{Cell, Diagram, Edge, Node};
 use altiplano::space::{Arch, Gene, GeneKind, Space};
 
 /// Sides of kernels, by the value of a gene.
@@ -57,6 +58,18 @@ impl Space for Blocks {
 
     fn notation(&self) -> &str {
         "3+,5: the kernels of two blocks, and a + where a skip stands beside one"
+    }
+
+    /// Blocks are edges between maps, which makes a skip an edge beside another one.
+    fn diagram(&self, arch: &Arch) -> Diagram {
+        let nodes: Vec<Node> = ["stem", "middle", "output"].map(Node::plain).into();
+        let block = |(at, genes): (usize, &[u8])| {
+            let conv = format!("conv {0}x{0}", SIDES[usize::from(genes[0])]);
+            let skip = (genes[1] == 1).then(|| Edge::new(at, at + 1, "skip"));
+            std::iter::once(Edge::new(at, at + 1, conv)).chain(skip)
+        };
+        let edges = arch.chunks(2).enumerate().flat_map(block).collect();
+        Diagram { cells: vec![Cell { name: "blocks".into(), places: nodes.len(), nodes, edges }] }
     }
 
     fn classes(&self) -> Option<Box<dyn Iterator<Item = Arch> + '_>> {

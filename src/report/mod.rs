@@ -1,6 +1,7 @@
 //! Reports.
 pub mod chart;
 pub mod correlation;
+pub mod diagram;
 pub mod folder;
 pub mod heat_map;
 pub mod paired;

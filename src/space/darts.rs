@@ -12,6 +12,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::diagram::{self, Diagram, Edge, Node};
 use super::{Arch, Draw, Gene, GeneKind, Space, shorten};
 use crate::error::{Error, Result, unknown};
 
@@ -216,6 +217,25 @@ fn cell_of(written: &Written, [name, key]: [&str; 2]) -> Result<Cell> {
     }
 }
 
+/// A cell to look at: two inputs, nodes with two edges each, and an output that joins some of them. Nodes are counted from 0, and in
+/// `joined` as they are written, after the inputs.
+fn drawn(name: &str, nodes: &[[(Op, usize); 2]], joined: &[usize]) -> diagram::Cell {
+    let output = nodes.len() + 2;
+    let numbers = (0..nodes.len()).map(|node| node.to_string());
+    let labels = ["c_{k-2}", "c_{k-1}"].map(String::from).into_iter().chain(numbers).chain(["output".to_owned()]);
+    let into = |(node, inputs): (usize, &[(Op, usize); 2])| inputs.map(|(op, from)| Edge::new(from, node, op.name()));
+    let mut edges: Vec<Edge> = (2..).zip(nodes).flat_map(into).collect();
+    // Neither the order in which inputs are written nor that in which nodes are joined makes another network.
+    edges.sort_by_key(|edge| (edge.to, edge.from));
+    let mut joined = joined.to_vec();
+    joined.sort_unstable();
+    edges.extend(joined.into_iter().map(|node| Edge::new(node, output, "")));
+    diagram::Cell { name: name.into(), nodes: labels.map(Node::plain).collect(), edges, places: output + 1 }
+}
+
+/// What both cells are called in drawings.
+const DRAWN: [&str; 2] = ["normal cell", "reduction cell"];
+
 fn wrong(why: String) -> Error {
     Error::invalid(RULES.space, why)
 }
@@ -347,6 +367,12 @@ impl Space for Darts {
             normal: Cell([[(skip, 0), (skip, 1)]; NODES]),
             reduce: Cell([[(pool, 0), (pool, 1)], [(pool, 0), (skip, 2)], late, late]),
         })
+    }
+
+    fn diagram(&self, arch: &Arch) -> Diagram {
+        let Ok(genotype) = Genotype::try_from(arch) else { return diagram::of_genes(self.name(), &GENES, arch) };
+        let cells = DRAWN.into_iter().zip(genotype.cells()).map(|(name, cell)| drawn(name, &cell.0, &JOINED));
+        Diagram { cells: cells.collect() }
     }
 
     fn count(&self) -> Option<u64> {

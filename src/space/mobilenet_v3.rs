@@ -7,6 +7,7 @@
 
 use std::fmt;
 
+use super::diagram::{self, Cell, Diagram, Edge, Node};
 use super::{Arch, Draw, Gene, GeneKind, Space, shorten};
 use crate::error::{Error, Result};
 
@@ -259,6 +260,21 @@ fn numbers(name: &str, text: &str) -> Result<Vec<usize>> {
     text.split(',').map(number).collect()
 }
 
+/// A stage to look at: a box for each layer, coloured by its kernel and as tall as it widens what it gets.
+fn drawn(stage: usize, layers: &[Layer]) -> Cell {
+    let node = |layer: &Layer| Node {
+        label: format!("{0}x{0} e{1}", layer.kernel, layer.expansion),
+        kind: Some(format!("{0}x{0}", layer.kernel)),
+        height: Some((100 * layer.expansion / EXPANSIONS[2]) as u8),
+    };
+    Cell {
+        name: format!("stage {}", stage + 1),
+        nodes: layers.iter().map(node).collect(),
+        edges: (1..layers.len()).map(|layer| Edge::new(layer - 1, layer, "")).collect(),
+        places: DEPTH,
+    }
+}
+
 impl Space for MobileNetV3 {
     fn name(&self) -> &str {
         "mobilenet-v3"
@@ -346,6 +362,17 @@ impl Space for MobileNetV3 {
             std::iter::once(true).chain(layers).collect()
         };
         arch.chunks(PER_STAGE).flat_map(of_stage).collect()
+    }
+
+    /// The image, as tall as its side is to the largest one, and the stages.
+    fn diagram(&self, arch: &Arch) -> Diagram {
+        let Ok(subnet) = self.decode(arch) else { return diagram::of_genes(self.name(), &self.genes, arch) };
+        let most = self.resolutions.last().copied().unwrap_or(1).max(1);
+        let height = Some((100 * subnet.resolution / most) as u8);
+        let image = Node { label: format!("r={}", subnet.resolution), kind: None, height };
+        let image = Cell { name: "image".into(), nodes: vec![image], edges: vec![], places: 1 };
+        let stages = subnet.stages.iter().enumerate().map(|(stage, layers)| drawn(stage, layers));
+        Diagram { cells: std::iter::once(image).chain(stages).collect() }
     }
 
     fn count(&self) -> Option<u64> {

@@ -6,10 +6,13 @@
 
 use std::ops::{Deref, DerefMut};
 
+use diagram::Diagram;
+
 use crate::error::{Error, Result};
 use crate::philox::Stream;
 
 pub mod darts;
+pub mod diagram;
 pub mod mobilenet_v3;
 pub mod nas_bench_201;
 
@@ -177,6 +180,11 @@ pub trait Space: Send + Sync {
     /// Numbers that describe an architecture to a surrogate, equal for those of one canonical form.
     fn features(&self, arch: &Arch) -> Vec<f64> {
         described(self.genes(), &self.canonical(arch), &self.expressed(&self.canonical(arch)))
+    }
+
+    /// An architecture as a graph to look at. Those that are different networks have different ones.
+    fn diagram(&self, arch: &Arch) -> Diagram {
+        diagram::of_genes(self.name(), self.genes(), arch)
     }
 
     /// What a user should know of an architecture.

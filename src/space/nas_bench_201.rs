@@ -12,6 +12,7 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
+use super::diagram::{self, Diagram, Edge, Node};
 use super::{Arch, Gene, Space, shorten};
 use crate::error::{Error, Result, unknown};
 
@@ -389,6 +390,14 @@ impl Space for NasBench201 {
         }
         row.extend([depth[3], ways[3]]);
         row
+    }
+
+    /// The cell, with edges of `none` too.
+    fn diagram(&self, arch: &Arch) -> Diagram {
+        let nodes: Vec<Node> = ["input", "1", "2", "output"].map(Node::plain).into();
+        let edge = |((from, to), op): (&(usize, usize), Op)| Edge::new(*from, *to, op.name());
+        let edges = EDGES.iter().zip(Self::cell(arch).0).map(edge).collect();
+        Diagram { cells: vec![diagram::Cell { name: "cell".into(), places: nodes.len(), nodes, edges }] }
     }
 
     fn remark(&self, arch: &Arch) -> Option<&str> {

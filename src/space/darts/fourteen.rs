@@ -13,7 +13,7 @@
 use std::fmt;
 
 use super::genotype::{self, Rules, Written};
-use super::{Arch, Draw, Gene, GeneKind, Op, Space, shorten};
+use super::{Arch, DRAWN, Draw, Gene, GeneKind, Op, Space, diagram, drawn, shorten};
 use crate::error::{Error, Result};
 
 /// Inputs of a cell.
@@ -260,6 +260,12 @@ impl Space for Darts14 {
     fn expressed(&self, arch: &Arch) -> Vec<bool> {
         let count = |at: usize| arch.get(at / CELL * CELL + INPUTS).map_or(0, |count| usize::from(*count));
         (0..arch.len()).map(|at| at % CELL <= INPUTS || at % CELL - INPUTS - 1 <= count(at)).collect()
+    }
+
+    fn diagram(&self, arch: &Arch) -> diagram::Diagram {
+        let Ok(genotype) = Genotype::try_from(arch) else { return diagram::of_genes(self.name(), &GENES, arch) };
+        let cells = DRAWN.into_iter().zip([&genotype.normal, &genotype.reduce]);
+        diagram::Diagram { cells: cells.map(|(name, cell)| drawn(name, &cell.nodes(), &cell.joined)).collect() }
     }
 
     /// One node joined; connections where they cost nothing, and pools where they would have to halve the sides.
