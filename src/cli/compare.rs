@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::Global;
 use super::place::{FORCE, Outputs};
 use super::run::finished;
 use crate::error::{Error, Result};
 use crate::report::chart::bands;
+use crate::measure::judged::{Judged, Spread};
 use crate::report::folder::atomic_write;
 
 use crate::report::paired::Paired;
@@ -18,6 +19,7 @@ use crate::report::svg::Place;
 use crate::report::table::Table;
 use crate::search::archive::Entry;
 use crate::search::config::SearchConfig;
+use crate::search::result::SearchResult;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -40,46 +42,9 @@ const KEPT: &str = "kept";
 /// The name of that network at random, of several, which errs least on images kept back.
 const BEST_AT_RANDOM: &str = "the best of any";
 
-/// What is read of a result; more may stand there.
-#[derive(Deserialize)]
-struct Read {
-    method: String,
-    space: String,
-    dataset: String,
-    seed: u64,
-    arms: Vec<ReadArm>,
-    finalists: Vec<Finalist>,
-    config: SearchConfig,
-}
-
-#[derive(Deserialize)]
-struct ReadArm {
-    arm: String,
-    scale: f64,
-    seconds: f64,
-}
-
-#[derive(Deserialize)]
-struct Finalist {
-    role: String,
-    arch: String,
-    optimizer: String,
-    params: u64,
-    clean_error: Mean,
-    mean_corrupted_error: Option<Mean>,
-    validation_error: Option<Mean>,
-    #[serde(default)]
-    kept: bool,
-}
-
-#[derive(Deserialize)]
-struct Mean {
-    mean: f64,
-}
-
 /// A finished search.
 struct Run {
-    read: Read,
+    read: SearchResult,
     history: Vec<Entry>,
 }
 
@@ -143,7 +108,7 @@ struct Answer {
 
 /// Reads a run.
 fn read(folder: &Path) -> Result<Run> {
-    let read: Read = finished(folder)?;
+    let read: SearchResult = finished(folder)?;
     let path = folder.join("history.jsonl");
     let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
     let entry = |(number, line): (usize, &str)| {
@@ -189,35 +154,32 @@ fn grouped(folders: &[PathBuf]) -> Result<Vec<(String, Vec<Run>)>> {
     Ok(all)
 }
 
-impl Finalist {
-    fn label(&self, usual: &str) -> String {
-        if self.optimizer == usual { self.role.clone() } else { format!("{}:{}", self.role, self.optimizer) }
-    }
+fn is_at_random(finalist: &Judged) -> bool {
+    finalist.role == "any" || finalist.role.starts_with("any-")
+}
 
-    fn is_at_random(&self) -> bool {
-        self.role == "any" || self.role.starts_with("any-")
-    }
+/// The mean of an error, if it is known.
+fn mean_of(error: Option<&Spread>) -> f64 {
+    error.map_or(f64::NAN, |error| error.mean)
+}
 
-    fn corrupted(&self) -> f64 {
-        self.mean_corrupted_error.as_ref().map_or(f64::NAN, |error| error.mean)
-    }
+fn corrupted(finalist: &Judged) -> f64 {
+    mean_of(finalist.mean_corrupted_error.as_ref())
 }
 
 impl Run {
     fn labels(&self) -> Vec<String> {
-        let usual = self.read.config.training.optimizer.to_string().to_lowercase();
-        self.read.finalists.iter().map(|finalist| finalist.label(&usual)).collect()
+        self.read.finalists.iter().map(|finalist| self.read.label(finalist)).collect()
     }
 
     /// A network of the search by its name in the comparison.
-    fn network(&self, label: &str) -> Option<&Finalist> {
+    fn network(&self, label: &str) -> Option<&Judged> {
         let finalists = &self.read.finalists;
         match label {
             KEPT => self.kept(),
             BEST_AT_RANDOM => {
-                let error =
-                    |finalist: &Finalist| finalist.validation_error.as_ref().map_or(f64::NAN, |error| error.mean);
-                let random = finalists.iter().filter(|finalist| finalist.is_at_random());
+                let error = |finalist: &Judged| mean_of(finalist.validation_error.as_ref());
+                let random = finalists.iter().filter(|finalist| is_at_random(finalist));
                 random.min_by(|a, b| error(a).total_cmp(&error(b)))
             }
             label => self.labels().iter().position(|own| own == label).and_then(|place| finalists.get(place)),
@@ -225,7 +187,7 @@ impl Run {
     }
 
     /// The network that was kept: of a search that had no choice its own.
-    fn kept(&self) -> Option<&Finalist> {
+    fn kept(&self) -> Option<&Judged> {
         let finalists = &self.read.finalists;
         finalists.iter().find(|finalist| finalist.kept).or(finalists.first())
     }
@@ -250,11 +212,11 @@ impl Run {
 }
 
 /// Gains of one network over another, a pair a seed.
-fn gains(pairs: &[(&Finalist, &Finalist)]) -> Gains {
-    let of = |error: &dyn Fn(&Finalist) -> f64| {
+fn gains(pairs: &[(&Judged, &Judged)]) -> Gains {
+    let of = |error: &dyn Fn(&Judged) -> f64| {
         Paired::of(&pairs.iter().map(|(own, other)| error(other) - error(own)).collect::<Vec<_>>())
     };
-    Gains { clean: of(&|finalist| finalist.clean_error.mean), corrupted: of(&Finalist::corrupted) }
+    Gains { clean: of(&|finalist| finalist.clean_error.mean), corrupted: of(&corrupted) }
 }
 
 /// Names of the networks of searches.
@@ -267,24 +229,24 @@ fn labels(runs: &[Run]) -> Vec<String> {
         }
     }
     let several =
-        runs.iter().any(|run| run.read.finalists.iter().filter(|finalist| finalist.is_at_random()).count() > 1);
+        runs.iter().any(|run| run.read.finalists.iter().filter(|finalist| is_at_random(finalist)).count() > 1);
     labels.extend((choice && several).then(|| BEST_AT_RANDOM.to_owned()));
     labels
 }
 
 fn group(name: String, runs: &[Run]) -> Group {
     let row = |label: String| {
-        let all: Vec<&Finalist> = runs.iter().filter_map(|run| run.network(&label)).collect();
-        let column = |value: &dyn Fn(&Finalist) -> f64| mean(&all.iter().map(|own| value(own)).collect::<Vec<_>>());
-        let over = |own: &dyn Fn(&Run) -> Option<&Finalist>| {
+        let all: Vec<&Judged> = runs.iter().filter_map(|run| run.network(&label)).collect();
+        let column = |value: &dyn Fn(&Judged) -> f64| mean(&all.iter().map(|own| value(own)).collect::<Vec<_>>());
+        let over = |own: &dyn Fn(&Run) -> Option<&Judged>| {
             gains(&runs.iter().filter_map(|run| Some((own(run)?, run.network(&label)?))).collect::<Vec<_>>())
         };
         let is_own = runs.iter().flat_map(|run| run.labels().into_iter().next()).any(|own| own == label);
         Row {
             params: column(&|own| own.params as f64).unwrap_or(f64::NAN),
             clean_error: column(&|own| own.clean_error.mean).unwrap_or(f64::NAN),
-            corrupted_error: column(&Finalist::corrupted).filter(|error| error.is_finite()),
-            corrupted_deviation: std(&all.iter().map(|own| own.corrupted()).collect::<Vec<_>>())
+            corrupted_error: column(&corrupted).filter(|error| error.is_finite()),
+            corrupted_deviation: std(&all.iter().map(|own| corrupted(own)).collect::<Vec<_>>())
                 .filter(|deviation| all.len() > 1 && deviation.is_finite()),
             own: if is_own { Gains::default() } else { over(&|run| run.read.finalists.first()) },
             kept: (label != KEPT && runs.iter().any(Run::had_a_choice)).then(|| over(&Run::kept)),
@@ -306,24 +268,24 @@ fn group(name: String, runs: &[Run]) -> Group {
 }
 
 /// What is known of a network, with its name.
-type Column<'a> = (&'static str, &'a dyn Fn(&Finalist) -> f64);
+type Column<'a> = (&'static str, &'a dyn Fn(&Judged) -> f64);
 
 /// Rank correlations with the corrupted error among the networks of each search, those that are the same once; means over searches.
 fn going_with_it(runs: &[Run]) -> BTreeMap<&'static str, f64> {
     let columns: [Column; 3] = [
         ("clean error", &|own| own.clean_error.mean),
         ("parameters", &|own| own.params as f64),
-        ("error on images kept back", &|own| own.validation_error.as_ref().map_or(f64::NAN, |error| error.mean)),
+        ("error on images kept back", &|own| mean_of(own.validation_error.as_ref())),
     ];
-    let correlation = |run: &Run, column: &dyn Fn(&Finalist) -> f64| {
-        let mut different: Vec<&Finalist> = vec![];
+    let correlation = |run: &Run, column: &dyn Fn(&Judged) -> f64| {
+        let mut different: Vec<&Judged> = vec![];
         for own in &run.read.finalists {
             if different.iter().all(|other| (&other.arch, &other.optimizer) != (&own.arch, &own.optimizer)) {
                 different.push(own);
             }
         }
-        let values = |of: &dyn Fn(&Finalist) -> f64| different.iter().map(|own| of(own)).collect::<Vec<_>>();
-        spearman(&values(&Finalist::corrupted), &values(column)).ok()?.value.filter(|value| value.is_finite())
+        let values = |of: &dyn Fn(&Judged) -> f64| different.iter().map(|own| of(own)).collect::<Vec<_>>();
+        spearman(&values(&corrupted), &values(column)).ok()?.value.filter(|value| value.is_finite())
     };
     let over_runs = |(name, column): &Column| {
         let known: Vec<f64> = runs.iter().filter_map(|run| correlation(run, column)).collect();

@@ -1,6 +1,6 @@
 //! `altiplano train`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,9 @@ use super::run::{Place, in_folder, quoted};
 use crate::data::{Dataset, Identity, absolute};
 use crate::error::{Error, Result};
 use crate::measure::judge::{Final, JUDGED_IMAGES, Judging};
-use crate::measure::trial::{Contestant, Trial, training_images};
+use crate::measure::judged::Judged;
+use crate::measure::mistakes::Mistake;
+use crate::measure::trial::{Contestant, Outcome, Trial, training_images};
 use crate::nn::card::ModelCard;
 use crate::nn::space::{Build, Family, Purpose};
 use crate::nn::tensors::Named;
@@ -22,6 +24,7 @@ use crate::nn::weights::{Classes, Weights, differing_classes};
 use crate::nn::{auxiliary_classifiers, classifier, trained_graph};
 use crate::progress::Share;
 use crate::report::folder::{AGAIN, RunFolder, START};
+use crate::report::number;
 use crate::space::Arch;
 use crate::train::feed::{Augmentation, Resident};
 use crate::train::step::Optimizer;
@@ -194,21 +197,32 @@ fn again(folder: &RunFolder, file: &str) -> String {
     format!("{} train --config {config} --out {out}", program())
 }
 
-#[derive(Serialize)]
-struct TrainResult {
-    method: &'static str,
-    space: String,
-    arch: String,
-    params: u64,
-    macs: u64,
-    dataset: String,
-    seed: u64,
-    device: String,
-    seconds: f64,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    changes: Vec<String>,
+/// What a training ends with, written as `result.json`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct TrainResult {
+    /// `train`, as other results name the method of a search.
+    pub method: String,
+    pub space: String,
+    pub arch: String,
+    pub params: u64,
+    pub macs: u64,
+    pub dataset: String,
+    pub seed: u64,
+    /// Adapter and driver.
+    pub device: String,
+    #[serde(deserialize_with = "number::one")]
+    pub seconds: f64,
+    /// What differed when the training was gone on with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<String>,
     #[serde(rename = "final")]
-    trained: Final,
+    pub trained: Final,
+    /// The same network as searches have their finalists; results of earlier versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judged: Option<Judged>,
+    /// Where corruptions lead it astray, in the order of `mistakes.png`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mistakes: Vec<Mistake>,
 }
 
 impl Args {
@@ -334,6 +348,8 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     let (result, folder) = in_folder(&place, &run, &mut |gpu, preset, folder, observer| {
         let resident = Resident::new(gpu, &data.train)?;
         let setting = Setting { gpu, preset, data: &resident, statistics: &statistics };
+        let (images, seed) = (JUDGED_IMAGES, config.seed);
+        let judging = Judging { noise: None, attacks: &[], images, resized_first: false, seed };
         let trial = Trial {
             setting: &setting,
             data,
@@ -342,18 +358,13 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
             kept_back: &[],
             recalibration: &[],
             seeds: &[config.seed],
-            judging: Judging {
-                noise: None,
-                attacks: &[],
-                images: JUDGED_IMAGES,
-                resized_first: false,
-                seed: config.seed,
-            },
+            judging,
         };
         let whole = Share { from: 0.0, to: 1.0 };
-        let (_, trained) = trial.run(std::slice::from_ref(&contestant), folder, whole, observer)?;
+        let Outcome { finalists, trained, mistakes } =
+            trial.run(std::slice::from_ref(&contestant), folder, whole, observer)?;
         let result = TrainResult {
-            method: "train",
+            method: "train".to_owned(),
             space: config.space.clone(),
             arch: space.show(&arch),
             params: cost.params,
@@ -364,27 +375,32 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
             seconds: folder.seconds(),
             changes: folder.changes(),
             trained,
+            judged: finalists.into_iter().next(),
+            mistakes,
         };
         let json = serde_json::to_vec_pretty(&result).map_err(|e| Error::invalid("result.json", e.to_string()))?;
         folder.write("result.json", &json)?;
         Ok(result)
     })?;
-    global.print(&result, || {
-        let t = &result.trained;
-        format!(
-            "{}\n{} parameters, trained {} epochs with {} on {} images\naccuracy {:.2} % on {} test images (loss {:.4}), {:.2} % on the last training epoch\n{}model: {}\ntrain it again:\n    {}",
-            result.arch,
-            result.params,
-            t.epochs,
-            t.optimizer,
-            t.training_images,
-            100.0 * t.clean_accuracy,
-            t.test_images,
-            t.clean_loss,
-            100.0 * t.training.accuracy,
-            t.lines(),
-            args.out.join("best.safetensors").display(),
-            again(&folder, FILE),
-        )
-    })
+    let model = args.out.join("best.safetensors");
+    global.print(&result, || text(&result, &model, &again(&folder, FILE)))
+}
+
+/// What the user reads at the end.
+fn text(result: &TrainResult, model: &Path, again: &str) -> String {
+    let t = &result.trained;
+    format!(
+        "{}\n{} parameters, trained {} epochs with {} on {} images\naccuracy {:.2} % on {} test images (loss {:.4}), {:.2} % on the last training epoch\n{}model: {}\ntrain it again:\n    {again}",
+        result.arch,
+        result.params,
+        t.epochs,
+        t.optimizer,
+        t.training_images,
+        100.0 * t.clean_accuracy,
+        t.test_images,
+        t.clean_loss,
+        100.0 * t.training.accuracy,
+        t.lines(),
+        model.display(),
+    )
 }

@@ -11,7 +11,7 @@ use image::RgbImage;
 use rayon::prelude::*;
 
 use super::forward::{Forward, Score, Subject, by_chunk, graphs};
-use crate::corrupt::{Corruption, Kind, Severity};
+use crate::corrupt::{Constants, Corruption, Kind, Severity};
 use crate::data::resize::{Filter, is_larger, resize};
 use crate::data::{Images, NpyImages, read_npy_labels};
 use crate::error::{Error, Result};
@@ -22,9 +22,9 @@ use crate::train::feed::Resident;
 use crate::train::trainer::Setting;
 
 /// Images that are corrupted and evaluated at a time.
-const CHUNK: usize = 512;
+pub(super) const CHUNK: usize = 512;
 /// Images in a batch of the device.
-const BATCH: usize = 64;
+pub(super) const BATCH: usize = 64;
 
 /// An image of 1 or 3 channels, corrupted. Grey images are corrupted as colour images of three equal channels, of which
 /// the green one is kept: a mean of the three would weaken noise.
@@ -282,11 +282,16 @@ pub fn corruption_error(errors: &[f64], baseline: &[f64], clean: Option<(f64, f6
     errors.iter().map(|e| e - own).sum::<f64>() / baseline.iter().map(|e| e - base).sum::<f64>()
 }
 
+/// The constants for images of a set: those of photographs for sides of more than 64 pixels.
+pub(super) fn constants_for(images: &Images) -> Constants {
+    if images.height.max(images.width) <= 64 { Constants::Cifar } else { Constants::ImageNet }
+}
+
 /// All corruptions of the kinds and severities, kind by kind.
 pub fn grid(
     kinds: &[Kind],
     severities: &[Severity],
-    constants: crate::corrupt::Constants,
+    constants: Constants,
     frost: Option<&Arc<crate::corrupt::Frost>>,
 ) -> Vec<Corruption> {
     let one = |kind: Kind, severity: Severity| {
@@ -302,7 +307,6 @@ pub fn grid(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::corrupt::Constants;
 
     #[test]
     fn grey_images_keep_the_green_channel() {

@@ -5,16 +5,17 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::attack::{Attack, Attacked, Attacker, suspicions};
-use super::corruption::{Origin, evaluate_wait, grid};
+use super::corruption::{Origin, constants_for, evaluate_wait, grid};
 use super::flatness::{MOST_DRAWS, flatnas_robustness};
 use super::forward::{Forward, Score, Subject, by_chunk, graph, graphs};
 use super::noise::Perturbation;
 use super::side_by_side::{halving, limited};
-use crate::corrupt::{Constants, Kind, Severity};
+use crate::corrupt::{Kind, Severity};
 use crate::data::{Images, TestImages};
 use crate::error::{Error, Result};
 use crate::graph::{Noise, Role, Statistics};
 use crate::nn::Model;
+use crate::report::number;
 use crate::train::feed::Resident;
 use crate::train::step::Optimizer;
 use crate::train::stores::Stores;
@@ -24,6 +25,8 @@ use crate::train::trainer::{Progress, Recipe, Setting};
 pub const JUDGED_IMAGES: usize = 200;
 /// Images per batch of clean test images.
 const BATCH: usize = 128;
+/// Deviations of weight noise besides the one asked for under which networks are seen, as multiples of it.
+const OTHER_SIGMAS: [f64; 3] = [0.5, 2.0, 4.0];
 /// Bytes of activations that one population may take on adapters that share the processor's memory, and on others.
 const BUDGETS: (u64, u64) = (512 << 20, 2 << 30);
 
@@ -107,8 +110,12 @@ pub struct Tested {
     pub robustness: Option<f64>,
     /// Mean rise of the loss under weight noise.
     pub rise: Option<f64>,
+    /// Deviations of weight noise, from 0 on, with the mean score over the draws of each; empty without noise.
+    pub under_noise: Vec<(f64, Score)>,
     /// Accuracy over the 15 main corruptions at each severity; empty for images that cannot be corrupted.
     pub corrupted: Vec<f64>,
+    /// The same of each kind, at each severity.
+    pub by_corruption: Vec<(Kind, Vec<f64>)>,
     /// The same where images were made larger before they were corrupted; empty where that was not asked for, or no network sees larger images.
     pub resized_first: Vec<f64>,
     /// Mean over all of the first.
@@ -139,7 +146,7 @@ pub fn judge_wait(
     let all: Vec<usize> = (0..images.len()).collect();
     let some = &all[..limited(all.len(), judging.images)];
     let clean = noisy_scores_wait(&setting, None, networks, &all, judging.seed)?;
-    let disturbed = noisy_scores_wait(&setting, judging.noise, networks, some, judging.seed)?;
+    let disturbed = disturbed_wait(&setting, (judging.noise, &OTHER_SIGMAS), networks, some, judging.seed)?;
     report(0.1)?;
     let first = images.select(some);
     let (made, resized) = (Origin::Made { seed: judging.seed }, Origin::Resized { seed: judging.seed });
@@ -161,22 +168,23 @@ pub fn judge_wait(
         }
         false => vec![],
     };
-    let severities = |all: &[(Vec<f64>, f64)], place: usize| all.get(place).map_or(vec![], |(own, _)| own.clone());
     let mut tested = vec![];
-    for (place, network) in networks.iter().enumerate() {
-        let (clean, (uncorrupted, noisy)) = (clean[place].0, disturbed[place].clone());
+    for (place, (network, disturbed)) in networks.iter().zip(disturbed).enumerate() {
+        let (clean, own) = (clean[place].0, corrupted.get(place).cloned());
+        let (uncorrupted, noise) = (disturbed.calm, judging.noise);
         let attacks = attack_wait(&setting, network, some, judging)?;
         report(0.7 + 0.3 * (place + 1) as f64 / networks.len() as f64)?;
-        let loss = noisy.iter().map(|score| score.loss).sum::<f64>() / noisy.len().max(1) as f64;
         tested.push(Tested {
             clean,
             uncorrupted,
             images: some.len(),
-            robustness: judging.noise.map(|_| flatnas_robustness(uncorrupted, &noisy)),
-            rise: judging.noise.map(|_| loss - uncorrupted.loss),
-            corrupted: severities(&corrupted, place),
-            resized_first: severities(&resized_first, place),
-            corruption_accuracy: corrupted.get(place).map(|(_, mean)| *mean),
+            robustness: noise.map(|_| flatnas_robustness(uncorrupted, &disturbed.draws)),
+            rise: noise.map(|_| mean_of(&disturbed.draws).loss - uncorrupted.loss),
+            under_noise: noise.map_or(vec![], |noise| disturbed.curve(noise.sigma)),
+            corruption_accuracy: own.as_ref().map(|own| own.mean),
+            resized_first: resized_first.get(place).map_or(vec![], |own| own.by_severity.clone()),
+            corrupted: own.as_ref().map_or(vec![], |own| own.by_severity.clone()),
+            by_corruption: own.map_or(vec![], |own| own.by_kind),
             suspicions: suspicions(clean.accuracy, network.model.classes(), &attacks),
             attacks,
         });
@@ -196,25 +204,66 @@ pub fn noisy_scores_wait(
     images: &[usize],
     seed: u64,
 ) -> Result<Vec<(Score, Vec<Score>)>> {
+    let all = disturbed_wait(setting, (noise, &[]), networks, images, seed)?;
+    Ok(all.into_iter().map(|own| (own.calm, own.draws)).collect())
+}
+
+/// Scores of a network whose weights are disturbed.
+#[derive(Clone, Debug, Default)]
+struct Disturbed {
+    /// Without noise.
+    calm: Score,
+    /// Under each draw of it.
+    draws: Vec<Score>,
+    /// At other deviations, under the same draws.
+    others: Vec<(f64, Vec<Score>)>,
+}
+
+impl Disturbed {
+    /// Means over draws, by deviation, 0 and that of `draws` among them; each once.
+    fn curve(&self, sigma: f64) -> Vec<(f64, Score)> {
+        let mut all = vec![(0.0, self.calm)];
+        if sigma > 0.0 {
+            all.push((sigma, mean_of(&self.draws)));
+            all.extend(self.others.iter().map(|(sigma, draws)| (*sigma, mean_of(draws))));
+        }
+        all.sort_by(|a, b| a.0.total_cmp(&b.0));
+        all
+    }
+}
+
+fn mean_of(scores: &[Score]) -> Score {
+    let mean = |value: fn(&Score) -> f64| scores.iter().map(value).sum::<f64>() / scores.len().max(1) as f64;
+    Score { loss: mean(|score| score.loss), accuracy: mean(|score| score.accuracy) }
+}
+
+/// The same, and under the same draws at other deviations: multiples of the noise's.
+fn disturbed_wait(
+    setting: &Setting,
+    (noise, others): (Option<WeightNoise>, &[f64]),
+    networks: &[Network],
+    images: &[usize],
+    seed: u64,
+) -> Result<Vec<Disturbed>> {
     let models: Vec<&dyn Model> = networks.iter().map(|network| network.model).collect();
-    let mut all = vec![(Score::default(), vec![]); networks.len()];
+    let mut all = vec![Disturbed::default(); networks.len()];
     for (batch, places) in by_chunk(noise.map_or(BATCH, |noise| noise.batch), &models) {
         let own: Vec<Network> = places.iter().map(|&place| networks[place].clone()).collect();
         let batch = batch.min(images.len()).max(1);
-        let scores = noisy_scores_of_group_wait(setting, (noise, seed), &own, images, batch)?;
+        let scores = disturbed_group_wait(setting, (noise, others, seed), &own, images, batch)?;
         places.into_iter().zip(scores).for_each(|(place, scores)| all[place] = scores);
     }
     Ok(all)
 }
 
 /// The same of networks that are evaluated on as many images at once.
-fn noisy_scores_of_group_wait(
+fn disturbed_group_wait(
     setting: &Setting,
-    (noise, seed): (Option<WeightNoise>, u64),
+    (noise, others, seed): (Option<WeightNoise>, &[f64], u64),
     networks: &[Network],
     images: &[usize],
     batch: usize,
-) -> Result<Vec<(Score, Vec<Score>)>> {
+) -> Result<Vec<Disturbed>> {
     let budget = if setting.gpu.report().is_software() { BUDGETS.0 } else { BUDGETS.1 };
     let draws = noise.map_or(0, |noise| noise.draws);
     let scores = |range: Range<usize>| {
@@ -244,7 +293,19 @@ fn noisy_scores_of_group_wait(
             return Err(Error::Memory { what, needed, limit: budget, advice: String::new() });
         }
         let scores = forward.evaluate_wait(images)?;
-        Ok(scores.chunks(draws + 1).map(|own| (own[0], own[1..].to_vec())).collect())
+        let own = scores.chunks(draws + 1);
+        let mut all: Vec<Disturbed> =
+            own.map(|own| Disturbed { calm: own[0], draws: own[1..].to_vec(), others: vec![] }).collect();
+        let Some((maker, noise)) = maker.as_ref().zip(noise.filter(|noise| noise.sigma > 0.0)) else { return Ok(all) };
+        // The same plan sees other numbers where the draws lie; those without noise in it are passed over.
+        for sigma in others.iter().map(|times| times * noise.sigma) {
+            maker.submit(seed, 0, sigma)?;
+            let scores = forward.evaluate_wait(images)?;
+            all.iter_mut()
+                .zip(scores.chunks(draws + 1))
+                .for_each(|(all, own)| all.others.push((sigma, own[1..].to_vec())));
+        }
+        Ok(all)
     };
     halving(0..networks.len(), &mut { scores })
 }
@@ -264,7 +325,7 @@ pub fn validation_errors_wait(
 ) -> Result<Vec<f64>> {
     let corrupted = corrupted_wait(setting, images, &Kind::VALIDATION, networks, &Origin::Made { seed }, report)?;
     let accuracies = match corrupted.is_empty() {
-        false => corrupted.into_iter().map(|(_, mean)| mean).collect(),
+        false => corrupted.into_iter().map(|own| own.mean).collect(),
         true => {
             let resident = Resident::new(setting.gpu, images)?;
             let setting = Setting { data: &resident, ..setting.clone() };
@@ -276,7 +337,18 @@ pub fn validation_errors_wait(
     Ok(accuracies.into_iter().map(|accuracy| 100.0 * (1.0 - accuracy)).collect())
 }
 
-/// Mean accuracy of each network over corruptions at each severity, and over all; none for images that cannot be corrupted.
+/// Accuracies of a network on corrupted images.
+#[derive(Clone, Debug)]
+struct Corrupted {
+    /// Means over kinds, at each severity.
+    by_severity: Vec<f64>,
+    /// Of each kind, at each severity.
+    by_kind: Vec<(Kind, Vec<f64>)>,
+    /// Over all.
+    mean: f64,
+}
+
+/// Accuracies of each network under corruptions; none for images that cannot be corrupted.
 fn corrupted_wait(
     setting: &Setting,
     images: &Images,
@@ -284,12 +356,11 @@ fn corrupted_wait(
     networks: &[Network],
     origin: &Origin,
     report: &mut dyn FnMut(f64) -> Result<()>,
-) -> Result<Vec<(Vec<f64>, f64)>> {
+) -> Result<Vec<Corrupted>> {
     if !matches!(images.channels, 1 | 3) {
         return Ok(vec![]);
     }
-    let constants = if images.height.max(images.width) <= 64 { Constants::Cifar } else { Constants::ImageNet };
-    let corruptions = grid(kinds, &Severity::ALL, constants, None);
+    let corruptions = grid(kinds, &Severity::ALL, constants_for(images), None);
     halving(0..networks.len(), &mut |range| {
         let subjects = networks[range.clone()].iter().map(|network| Ok((network.model, network.subject()?)));
         let subjects = subjects.collect::<Result<Vec<_>>>()?;
@@ -304,7 +375,15 @@ fn corrupted_wait(
             let own: Vec<f64> = own.map(|(_, scores)| scores[network].accuracy).collect();
             own.iter().sum::<f64>() / own.len().max(1) as f64
         };
-        let all = |network| (Severity::ALL.iter().map(|s| mean(network, Some(*s))).collect(), mean(network, None));
+        let of_kind = |network: usize, place: usize| {
+            let own = scores[place * Severity::ALL.len()..].iter().take(Severity::ALL.len());
+            (kinds[place], own.map(|scores| scores[network].accuracy).collect())
+        };
+        let all = |network| Corrupted {
+            by_severity: Severity::ALL.iter().map(|s| mean(network, Some(*s))).collect(),
+            by_kind: (0..kinds.len()).map(|place| of_kind(network, place)).collect(),
+            mean: mean(network, None),
+        };
         Ok((0..range.len()).map(all).collect())
     })
 }
@@ -343,7 +422,7 @@ pub fn test_wait(setting: &Setting, model: &dyn Model, test: &TestImages, subjec
 }
 
 /// What became of a trained network.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Final {
     /// The optimiser.
     pub optimizer: Optimizer,
@@ -356,8 +435,10 @@ pub struct Final {
     /// Images that it was tested on.
     pub test_images: usize,
     /// Loss on test images.
+    #[serde(deserialize_with = "number::one")]
     pub clean_loss: f64,
     /// Accuracy on test images.
+    #[serde(deserialize_with = "number::one")]
     pub clean_accuracy: f64,
     /// Mean accuracy over the 15 main corruptions at five severities; none for images that are neither grey nor RGB.
     pub corruption_accuracy: Option<f64>,
@@ -372,11 +453,12 @@ pub struct Final {
 }
 
 /// Accuracy under one attack.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct UnderAttack {
     /// The attack.
     pub attack: String,
     /// Share of images that stay right at every point that it looked at.
+    #[serde(deserialize_with = "number::one")]
     pub accuracy: f64,
     /// Images that were attacked.
     pub images: usize,

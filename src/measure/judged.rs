@@ -2,19 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::judge::Tested;
 use super::trial::Contestant;
-use crate::corrupt::Severity;
+use crate::corrupt::{Kind, Severity};
+use crate::report::number;
 use crate::report::statistics::{mean, std};
 use crate::report::table::Table;
 use crate::train::step::Optimizer;
+use crate::train::trainer::Progress;
 
 /// Mean and sample deviation over seeds; the deviation of one seed is not known.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     /// Mean.
+    #[serde(deserialize_with = "number::one")]
     pub mean: f64,
     /// Deviation.
     pub deviation: Option<f64>,
@@ -47,8 +50,20 @@ impl std::fmt::Display for Spread {
     }
 }
 
+/// What a network is worth while its weights are disturbed: means over draws and seeds, on the judged images.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UnderNoise {
+    /// Deviation of the noise, as a part of each weight.
+    pub sigma: f64,
+    /// Mean cross-entropy.
+    #[serde(deserialize_with = "number::one")]
+    pub loss: f64,
+    /// Error in percent points.
+    pub error: f64,
+}
+
 /// What was found of one contestant; errors and `R` in percent points.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Judged {
     /// What it is in the comparison.
     pub role: String,
@@ -79,9 +94,15 @@ pub struct Judged {
     pub corrupted_error: Vec<Spread>,
     /// Mean over severities.
     pub mean_corrupted_error: Option<Spread>,
+    /// Error under each of these corruptions at each severity, means over seeds.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub by_corruption: BTreeMap<String, Vec<f64>>,
+    /// Loss and error at several deviations of weight noise, ascending from none; that of the robustness is among them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub under_noise: Vec<UnderNoise>,
     /// The same two of images that were made larger, to what the network sees, before they were corrupted: the protocol of FlatNAS's authors; not
     /// comparable to published figures of corrupted sets.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resized_first_error: Vec<Spread>,
     /// Mean over severities.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -91,21 +112,26 @@ pub struct Judged {
     pub validation_error: Option<Spread>,
     /// Whether this is the network that is kept: of least error on these images, or the largest if that errs no more than a standard
     /// error above it; without such images the first.
+    #[serde(default)]
     pub kept: bool,
     /// Error under each attack.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attacked_error: BTreeMap<String, Spread>,
+    /// Training of the first seed, epoch by epoch.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub curve: Vec<Progress>,
 }
 
 impl Judged {
-    /// Of a contestant as it was tested with each seed; `validation` are its errors on so many images kept back, if there are any.
+    /// Of a contestant as it was tested with each seed; `validation` are its errors on so many images kept back, if there are any, and
+    /// `curve` is the training of its first seed.
     pub(super) fn of(
         contestant: &Contestant,
         test_images: usize,
         tested: &[Tested],
         (validation, kept_back): (&[f64], usize),
+        curve: &[Progress],
     ) -> Self {
-        let error = |accuracy: f64| 100.0 * (1.0 - accuracy);
         let values = |value: &dyn Fn(&Tested) -> f64| tested.iter().map(value).collect::<Vec<_>>();
         let images = tested.first().map_or(0, |tested| tested.images);
         let column = |value: &dyn Fn(&Tested) -> f64| Spread::of_errors(&values(value), images);
@@ -134,13 +160,46 @@ impl Judged {
             robustness: Spread::of(&values(&|t| t.robustness.unwrap_or(f64::NAN))),
             corrupted_error,
             mean_corrupted_error,
+            by_corruption: by_corruption(tested),
+            under_noise: under_noise(tested),
             resized_first_error,
             mean_resized_first_error,
             validation_error: (!validation.is_empty()).then(|| Spread::of_errors(validation, kept_back)),
             kept: false,
             attacked_error: (0..attacks).map(attacked).collect(),
+            curve: curve.to_vec(),
         }
     }
+}
+
+fn error(accuracy: f64) -> f64 {
+    100.0 * (1.0 - accuracy)
+}
+
+/// Mean over seeds.
+fn over_seeds(tested: &[Tested], value: &dyn Fn(&Tested) -> f64) -> f64 {
+    mean(&tested.iter().map(value).collect::<Vec<_>>()).unwrap_or(f64::NAN)
+}
+
+/// Errors by kind of corruption, at each severity.
+fn by_corruption(tested: &[Tested]) -> BTreeMap<String, Vec<f64>> {
+    let kinds = tested.first().into_iter().flat_map(|first| first.by_corruption.iter().enumerate());
+    let of_kind = |(place, (kind, levels)): (usize, &(Kind, Vec<f64>))| {
+        let at = |level: usize| over_seeds(tested, &|own| error(own.by_corruption[place].1[level]));
+        (kind.to_string(), (0..levels.len()).map(at).collect())
+    };
+    kinds.map(of_kind).collect()
+}
+
+/// Loss and error by deviation of the noise.
+fn under_noise(tested: &[Tested]) -> Vec<UnderNoise> {
+    let levels = tested.first().into_iter().flat_map(|first| first.under_noise.iter().enumerate());
+    let at = |(level, (sigma, _)): (usize, &(f64, _))| UnderNoise {
+        sigma: *sigma,
+        loss: over_seeds(tested, &|own| own.under_noise[level].1.loss),
+        error: over_seeds(tested, &|own| error(own.under_noise[level].1.accuracy)),
+    };
+    levels.map(at).collect()
 }
 
 /// The comparison as a table: errors and `R` in percent points. What was measured on the first test images alone says so in
@@ -180,4 +239,30 @@ pub fn table(title: &str, judged: &[Judged]) -> Table {
         row
     };
     Table { title: title.to_owned(), header, rows: judged.iter().map(row).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::forward::Score;
+
+    /// Two seeds, whose means by hand.
+    #[test]
+    fn errors_and_losses_are_means_over_seeds() {
+        let seed = |shift: f64| Tested {
+            by_corruption: vec![(Kind::Fog, vec![0.75 + shift, 0.5]), (Kind::Contrast, vec![0.25, 0.125 - shift])],
+            corrupted: vec![0.5 + shift / 2.0, 0.3125 - shift / 2.0],
+            under_noise: vec![
+                (0.0, Score { loss: 0.5, accuracy: 0.75 + shift }),
+                (0.1, Score { loss: 1.0 + shift, accuracy: 0.5 }),
+            ],
+            ..Tested::default()
+        };
+        let tested = [seed(0.0), seed(0.125)];
+        let errors = by_corruption(&tested);
+        assert_eq!(errors, BTreeMap::from([("fog".into(), vec![18.75, 50.0]), ("contrast".into(), vec![75.0, 93.75])]));
+        let at = |sigma, loss, error| UnderNoise { sigma, loss, error };
+        assert_eq!(under_noise(&tested), [at(0.0, 0.5, 18.75), at(0.1, 1.0625, 50.0)]);
+        assert!(by_corruption(&[]).is_empty() && under_noise(&[]).is_empty());
+    }
 }

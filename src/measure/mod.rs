@@ -11,6 +11,7 @@ pub mod inheritance;
 pub mod judge;
 pub mod judged;
 pub mod latency;
+pub mod mistakes;
 pub mod noise;
 pub mod population;
 pub mod side_by_side;

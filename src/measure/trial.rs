@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use super::inheritance::inherit;
 use super::judge::{Final, Judging, Network, Tested, judge_wait, validation_errors_wait};
 use super::judged::{Judged, Spread};
+use super::mistakes::{Mistake, keep_sheet, mistakes_wait};
 use super::side_by_side::halving;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
@@ -114,19 +115,30 @@ fn chosen(errors: &[Option<Spread>], costs_no_search: &[bool]) -> Option<usize> 
     Some(free.filter(|free| free.1.mean <= best.1.mean + doubt).unwrap_or(best).0)
 }
 
+/// What became of the contestants.
+pub struct Outcome {
+    /// All of them, in their order.
+    pub finalists: Vec<Judged>,
+    /// More of the one that is kept.
+    pub trained: Final,
+    /// Where corruptions lead it astray.
+    pub mistakes: Vec<Mistake>,
+}
+
 /// One contestant with one seed, trained.
 struct Trained<'a> {
     /// The contestant, the first of those that are the same.
     contestant: usize,
     network: Network<'a>,
-    progress: Progress,
+    /// Its training, epoch by epoch.
+    curve: Vec<Progress>,
     /// Of the first seed, which may be kept: the weights, and those that it began with if they were inherited.
     weights: Option<(Named, Option<Named>)>,
 }
 
 impl<'a> Trial<'a> {
-    /// Trains and judges all, as many side by side as fit, and writes down the weights, with the first seed, of the one that is kept.
-    /// Contestants with the same network and optimiser are trained once. Also returns more of the one that is kept.
+    /// Trains and judges all, as many side by side as fit, and writes down the weights, with the first seed, of the one that is kept, and
+    /// the sheet of its mistakes. Contestants with the same network and optimiser are trained once.
     ///
     /// # Errors
     /// What training, testing and saving have to say.
@@ -136,7 +148,7 @@ impl<'a> Trial<'a> {
         folder: &RunFolder,
         share: Share,
         observer: &mut Observer,
-    ) -> Result<(Vec<Judged>, Final)> {
+    ) -> Result<Outcome> {
         let same = |a: &Contestant, b: &Contestant| a.arch == b.arch && a.optimizer == b.optimizer;
         let first = |i: usize| contestants.iter().position(|other| same(other, &contestants[i])).unwrap_or(i);
         let unique: Vec<usize> = (0..contestants.len()).filter(|&i| first(i) == i).collect();
@@ -155,8 +167,9 @@ impl<'a> Trial<'a> {
             }
         };
         let begun = if errors.is_empty() { 0.0 } else { 0.2 };
-        let mut report = |share: f64| report(begun + (1.0 - begun) * share);
-        let tested = judge_wait(self.setting, &self.data.test, &networks, &self.judging, &mut report)?;
+        // The mistakes of one network under a few corruptions are little beside this.
+        let mut judging = |share: f64| report(begun + (0.97 - begun) * share);
+        let tested = judge_wait(self.setting, &self.data.test, &networks, &self.judging, &mut judging)?;
         let own = |i: usize| -> Vec<usize> {
             let is_own = |n: &usize| trained[*n].contestant == first(i);
             (0..trained.len()).filter(is_own).collect()
@@ -164,7 +177,8 @@ impl<'a> Trial<'a> {
         let judged = |(i, contestant): (usize, &Contestant)| {
             let tested: Vec<Tested> = own(i).iter().map(|&n| tested[n].clone()).collect();
             let errors: Vec<f64> = own(i).iter().filter_map(|&n| errors.get(n).copied()).collect();
-            Judged::of(contestant, self.data.test.len(), &tested, (&errors, self.kept_back.len()))
+            let curve = own(i).first().map_or(&[][..], |&n| &trained[n].curve);
+            Judged::of(contestant, self.data.test.len(), &tested, (&errors, self.kept_back.len()), curve)
         };
         let mut judged: Vec<Judged> = contestants.iter().enumerate().map(judged).collect();
         let errors: Vec<_> = judged.iter().map(|judged| judged.validation_error).collect();
@@ -175,9 +189,14 @@ impl<'a> Trial<'a> {
         };
         judged[kept].kept = true;
         self.keep(&contestants[kept], &trained[place], folder)?;
+        let (test, network) = (&self.data.test, &trained[place].network);
+        let mut report = |share: f64| report(0.97 + 0.03 * share);
+        let mistakes = mistakes_wait(self.setting, test, network, &self.judging, &mut report)?;
+        keep_sheet(folder, test, &mistakes, self.judging.seed)?;
         let recipe = self.recipe.with_optimizer(contestants[kept].optimizer);
-        let training = (self.training.len(), trained[place].progress);
-        Ok((judged, Final::new(&recipe, training, self.data.test.len(), &tested[place])))
+        let training = (self.training.len(), job::last(&trained[place].curve));
+        let trained = Final::new(&recipe, training, test.len(), &tested[place]);
+        Ok(Outcome { finalists: judged, trained, mistakes })
     }
 
     /// Writes down the network that is kept, unless it is broken, and what it began with if it has inherited that.
@@ -260,16 +279,16 @@ impl<'a> Trial<'a> {
         let checkpoint = format!("finals-{:016x}", xxhash_rust::xxh3::xxh3_64(of.as_bytes()));
         let saving = Saving { folder, name: &checkpoint };
         let stage = (name.as_str(), share.from, share.to);
-        let progress = job::run(&mut trainer, Some(saving), stage, observer, &mut |_| Ok(()))?;
+        let curves = job::run(&mut trainer, Some(saving), stage, observer, &mut |_| Ok(()))?;
         let mut trained = vec![];
-        for (network, progress) in progress.into_iter().enumerate() {
+        for (network, curve) in curves.into_iter().enumerate() {
             let weights = match may_be_kept(&network) {
                 true => Some((trainer.weights_wait(network)?, starts.remove(&network))),
                 false => None,
             };
             let stores = trainer.stores(network).clone().only(&[Role::Weights, Role::Running]);
             let (contestant, model) = (members[network].0, models[network]);
-            trained.push(Trained { contestant, network: Network { model, stores }, progress, weights });
+            trained.push(Trained { contestant, network: Network { model, stores }, curve, weights });
         }
         Ok(trained)
     }

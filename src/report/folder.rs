@@ -1,5 +1,5 @@
 //! A run's folder: `config.toml`, `tiles.json`, `result.json`, `history.jsonl`, `checkpoint/`, `best.safetensors`,
-//! `report.html`, `table.csv`, `table.svg`, `train.toml`, `start.safetensors`, `supernet.safetensors`.
+//! `report.html`, `table.csv`, `table.svg`, `mistakes.png`, `train.toml`, `start.safetensors`, `supernet.safetensors`.
 //!
 //! Files are replaced whole: written under a scratch name beside the target, flushed to the disk, renamed
 //! over it, and on Unix the folder is flushed too. So after a crash or a loss of power the old contents or
@@ -27,7 +27,7 @@ pub enum Existing {
 }
 
 /// The files of a run outside of [`CHECKPOINTS`].
-const FILES: [&str; 11] = [
+const FILES: [&str; 12] = [
     CONFIG,
     TILES,
     "result.json",
@@ -36,6 +36,7 @@ const FILES: [&str; 11] = [
     "report.html",
     "table.csv",
     "table.svg",
+    MISTAKES,
     AGAIN,
     START,
     SUPERNET,
@@ -50,6 +51,8 @@ pub const AGAIN: &str = "train.toml";
 pub const START: &str = "start.safetensors";
 /// A supernet's weights, which other searches may take.
 pub const SUPERNET: &str = "supernet.safetensors";
+/// Pictures that corruptions make the kept network mistake, a column each: as they are, and corrupted.
+pub const MISTAKES: &str = "mistakes.png";
 const CHECKPOINTS: &str = "checkpoint";
 /// The checkpoint that holds the seconds that a run has taken so far.
 const SECONDS: &str = "seconds";

@@ -4,6 +4,7 @@ pub mod correlation;
 pub mod diagram;
 pub mod folder;
 pub mod heat_map;
+pub mod number;
 pub mod paired;
 pub mod roofline;
 pub mod score_table;

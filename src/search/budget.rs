@@ -18,8 +18,10 @@ const SAMPLE_PURPOSE: u32 = 0x4452_5952;
 const SAMPLE: u32 = 128;
 /// Forward passes that a proxy is worth: networks with and without perturbation, their gradients, a few measures of each.
 const PROXY_PASSES: f64 = 12.0;
-/// Sets of test images, clean, corrupted and disturbed: 15 kinds at five severities are most of them.
+/// Sets of test images, clean and corrupted: 15 kinds at five severities are most of them.
 const JUDGING_PASSES: f64 = 76.0;
+/// Deviations of weight noise under which they are seen, by all its draws and the network itself.
+const NOISE_LEVELS: f64 = 4.0;
 /// Sets of images that are corrupted after they were made larger.
 const RESIZED_PASSES: f64 = 75.0;
 /// Sets of images kept back: four kinds at five severities.
@@ -121,7 +123,8 @@ impl Work {
         let finals = config.finals.training_images(images).unwrap_or(images);
         let networks = config.finals.contestants.len() * config.finals.seeds as usize;
         let larger_images = config.finals.resized_first && family.is_elastic();
-        let sets = JUDGING_PASSES + if larger_images { RESIZED_PASSES } else { 0.0 };
+        let disturbed = NOISE_LEVELS * (1 + config.finals.noise.draws) as f64;
+        let sets = JUDGING_PASSES + disturbed + if larger_images { RESIZED_PASSES } else { 0.0 };
         let judged = limited(test_images, config.finals.judged_images) as f64 * sets + test_images as f64;
         let judged = judged + config.finals.kept_back as f64 * VALIDATION_PASSES;
         let trained = config.supernet().filter(|_| config.supernet_file.is_none());

@@ -6,6 +6,7 @@
 
 pub mod archive;
 pub mod budget;
+mod checks;
 pub mod config;
 pub mod domain;
 pub mod evaluate;

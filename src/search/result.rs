@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::archive::Entry;
 use super::config::SearchConfig;
@@ -13,10 +13,13 @@ use super::study::{Step, Study};
 use crate::error::{Error, Result};
 use crate::measure::judge::Final;
 use crate::measure::judged::Judged;
+use crate::measure::mistakes::Mistake;
+use crate::report::number;
 use crate::report::statistics::spearman;
+use crate::train::trainer::Progress;
 
 /// A candidate with what was found of it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Found {
     /// Its architecture.
     pub arch: String,
@@ -25,10 +28,13 @@ pub struct Found {
     /// Multiply-adds for one image.
     pub macs: u64,
     /// What the search maximised: the first objective turned round.
+    #[serde(deserialize_with = "number::one")]
     pub fitness: f64,
     /// All objectives, which are minimised, under the scale of all candidates.
+    #[serde(deserialize_with = "number::list")]
     pub objectives: Vec<f64>,
     /// Everything that was measured of it.
+    #[serde(deserialize_with = "number::named")]
     pub measures: Measures,
 }
 
@@ -46,15 +52,15 @@ impl Found {
 }
 
 /// A generation of a search.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Generation {
     /// Its number; 0 is the first sample.
     pub generation: u64,
     /// The surrogate that proposed it.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub surrogate: String,
     /// What failed on the way, and what took its place.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
     /// Candidates evaluated so far.
     pub evaluated: usize,
@@ -63,7 +69,7 @@ pub struct Generation {
 }
 
 /// What one arm found.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Explored {
     /// Its name.
     pub arm: String,
@@ -72,15 +78,17 @@ pub struct Explored {
     /// Candidates that were evaluated.
     pub evaluated: usize,
     /// Candidates that another run had evaluated, with which it began.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub given: usize,
     /// Those of all that could not be evaluated.
     pub failed: usize,
     /// Those that learned nothing, and so are on no front.
     pub learned_nothing: usize,
     /// The number that all candidates share in their first objective: FlatNAS's `alpha_norm`.
+    #[serde(deserialize_with = "number::one")]
     pub scale: f64,
     /// Seconds of evaluation.
+    #[serde(deserialize_with = "number::one")]
     pub seconds: f64,
     /// Generation by generation.
     pub steps: Vec<Generation>,
@@ -138,8 +146,8 @@ fn generations(steps: &[Step], entries: &[Entry], points: &[Point]) -> Vec<Gener
     steps.iter().filter(|step| !step.archs.is_empty()).map(generation).collect()
 }
 
-/// What a run found.
-#[derive(Debug, Serialize)]
+/// What a run found. What earlier versions did not write is empty when their results are read.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SearchResult {
     /// The method.
     pub method: String,
@@ -156,12 +164,13 @@ pub struct SearchResult {
     /// Whether the same seed gives the same bits on this adapter.
     pub reproducible: bool,
     /// Why it does not.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub varies: Vec<String>,
     /// Seconds since the start, those before an interruption included.
+    #[serde(deserialize_with = "number::one")]
     pub seconds: f64,
     /// What differed when the run was gone on with, such as the driver; then it may have ended with other bits.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<String>,
     /// Candidates that the search evaluated.
     pub evaluated: usize,
@@ -181,11 +190,17 @@ pub struct SearchResult {
     pub correlations: BTreeMap<String, Option<f64>>,
     /// The search itself, and what it is held against.
     pub arms: Vec<Explored>,
+    /// The supernet's training, epoch by epoch; empty if there is none, or it was given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub supernet_training: Vec<Progress>,
     /// The network that is kept, trained: of the finalists the one that says so.
     #[serde(rename = "final")]
     pub trained: Final,
     /// This network and the others that were trained, judged on images that nothing has seen.
     pub finalists: Vec<Judged>,
+    /// Where corruptions lead the kept network astray, in the order of `mistakes.png`; empty for images that cannot be corrupted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mistakes: Vec<Mistake>,
     /// Every number that decided the run.
     pub config: SearchConfig,
 }
@@ -198,6 +213,14 @@ impl SearchResult {
     pub fn kept(&self) -> Result<&Judged> {
         let kept = self.finalists.iter().find(|finalist| finalist.kept);
         kept.ok_or_else(|| Error::invalid("finals", "no network is kept"))
+    }
+
+    /// A finalist's name: its role, with its optimiser behind a colon where that is not the usual one.
+    pub fn label(&self, finalist: &Judged) -> String {
+        match finalist.optimizer == self.config.training.optimizer {
+            true => finalist.role.clone(),
+            false => format!("{}:{}", finalist.role, finalist.optimizer.to_string().to_lowercase()),
+        }
     }
 }
 
@@ -221,3 +244,7 @@ pub(super) fn correlations(study: &Study) -> Result<BTreeMap<String, Option<f64>
     }
     Ok(all)
 }
+
+#[cfg(test)]
+#[path = "result_tests.rs"]
+mod tests;

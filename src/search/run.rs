@@ -11,42 +11,36 @@ use serde::{Deserialize, Serialize};
 
 use super::archive::Entry;
 use super::budget::Work;
+use super::checks::{check_angle, check_limits, nobody};
 use super::config::{Arm, SearchConfig};
-use super::domain::{Bounded, LATENCY, Limits, draw_within, largest};
+use super::domain::{Bounded, LATENCY, draw_within, largest};
 use super::evaluate::{Evaluator, EvaluatorConfig, Ground, Parts};
 use super::finals::{Who, contestant};
 use super::methods::{arms, twins};
 use super::objectives::Measures;
 use super::result::{Explored, SearchResult, correlations};
-use super::strategy::{StrategyConfig, random};
 use super::study::{Job, Step, Study};
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::kernels;
-use crate::measure::judge::{Final, Judging};
-use crate::measure::judged::{Judged, table};
+use crate::measure::judge::Judging;
+use crate::measure::judged::table;
 use crate::measure::latency::Latencies;
-use crate::measure::trial::{Contestant, Trial, images_kept_back, training_images};
+use crate::measure::trial::{Contestant, Outcome, Trial, images_kept_back, training_images};
 use crate::nn::Model;
 use crate::nn::card::ModelCard;
 use crate::nn::space::Family;
 use crate::philox::Stream;
 use crate::progress::{Event, Observer, tell};
-use crate::report::folder::RunFolder;
-use crate::space::{Arch, Draw};
+use crate::report::folder::{MISTAKES, RunFolder};
+use crate::space::Arch;
 use crate::train::feed::Resident;
 use crate::train::supernet::{self, Heritage, SupernetJob};
 use crate::train::trainer::{Inheritance, Setting};
 
 /// Purpose word of the network at random that winners are held against.
 const ANY_PURPOSE: u32 = 0x414E_594E;
-
-/// Purpose word of what is drawn to see whether there is anything within the limits.
-const LIMITS_PURPOSE: u32 = 0x4C49_4D54;
-
-/// The options that limit networks.
-const LIMITS: &str = "--max-params, --max-macs, --max-latency";
 
 /// What a run begins with, besides its configuration.
 #[derive(Default)]
@@ -103,7 +97,7 @@ pub fn search(task: &Task, folder: &RunFolder, observer: &mut Observer) -> Resul
     };
     ground.supernet = heritage.as_ref();
     // What an earlier end of the run found is not what it will have found.
-    ["result.json", "table.csv", "table.svg"].iter().try_for_each(|file| folder.remove(file))?;
+    ["result.json", "table.csv", "table.svg", MISTAKES].iter().try_for_each(|file| folder.remove(file))?;
     let mut run = Run {
         ground,
         config,
@@ -144,8 +138,8 @@ pub fn search(task: &Task, folder: &RunFolder, observer: &mut Observer) -> Resul
         explored.push(found);
     }
     let domain = Bounded { is_final: true, ..config.domain(family, &arms[0], latencies)? };
-    let (finalists, trained) = run.finals(&arms, &archs, &domain, observer)?;
-    let result = run.result((explored, correlation), constant, (finalists, trained))?;
+    let outcome = run.finals(&arms, &archs, &domain, observer)?;
+    let result = run.result((explored, correlation), constant, outcome)?;
     let json = serde_json::to_vec_pretty(&result).map_err(|e| Error::invalid("result.json", e.to_string()))?;
     run.folder.write("result.json", &json)?;
     Ok(result)
@@ -164,39 +158,6 @@ fn latencies(task: &Task, folder: &RunFolder) -> Result<Option<Latencies>> {
     Ok(Some(latencies))
 }
 
-/// Fails, before a supernet is trained for them, if chance meets no candidate within the limits where a search begins with chance alone.
-fn check_limits(config: &SearchConfig, family: &Family, latencies: Option<&Latencies>) -> Result<()> {
-    let by_chance = matches!(config.strategy, StrategyConfig::Random(_) | StrategyConfig::Evolution(_));
-    if !by_chance || config.limits() == Limits::default() || config.supernet().is_none() {
-        return Ok(());
-    }
-    let domain = config.domain(family, &arms(config)?[0], latencies)?;
-    let streams = |_, slot| -> Box<dyn Draw> { Box::new(Stream::new(config.seed, LIMITS_PURPOSE, slot)) };
-    let found = random::distinct(&domain, 1, &streams)?;
-    latencies.map_or(Ok(()), Latencies::check)?;
-    match found.is_empty() {
-        true => {
-            let tries = random::TRIES;
-            let why = format!("none of {tries} architectures at random is within the limits; widen {LIMITS}");
-            Err(Error::invalid("search", why))
-        }
-        false => Ok(()),
-    }
-}
-
-/// Fails if an arm needs the weights with which the supernet's training began, and these are not known.
-fn check_angle(arms: &[Arm], heritage: Option<&Heritage>) -> Result<()> {
-    let needed = arms.iter().any(|arm| arm.objectives.measures().contains(&"angle"));
-    match needed && heritage.is_some_and(|heritage| heritage.before().is_none()) {
-        true => {
-            let why = "the file does not say with which seed its training began, and an angle is by how much training turned the \
-                       weights; train the supernet here, or take the supernet.safetensors of another run";
-            Err(Error::invalid("--supernet", why))
-        }
-        false => Ok(()),
-    }
-}
-
 /// The images that train the supernet: those that the evaluator has for it, but where networks at the end begin with its weights none of
 /// those by which one of them is chosen.
 fn supernet_images(config: &SearchConfig, data: &Dataset, parts: &Parts) -> Result<Vec<usize>> {
@@ -207,27 +168,6 @@ fn supernet_images(config: &SearchConfig, data: &Dataset, parts: &Parts) -> Resu
     let inherited = matches!(config.evaluator, EvaluatorConfig::Trained(_));
     let may = |image: &usize| !inherited || kept_back.binary_search(image).is_err();
     Ok(parts.all.iter().copied().filter(may).collect())
-}
-
-/// Why nothing can be chosen.
-fn nobody(found: &Explored, constant: f64) -> Error {
-    let all = found.evaluated + found.given;
-    if all == 0 {
-        let why = format!("no candidate was found: thousands of draws met none within the limits; widen {LIMITS}");
-        return Error::invalid("search", why);
-    }
-    let rule = match constant.is_finite() {
-        true => format!(" (an error of {constant:.1} % or more is that of a constant answer)"),
-        false => String::new(),
-    };
-    let why = format!(
-        "none of {all} candidates can be chosen: {} could not be evaluated, {} learned nothing{rule}, {} are beyond the limits; train \
-         for longer (--supernet-epochs, --candidate-epochs, --lr) or widen the limits",
-        found.failed,
-        found.learned_nothing,
-        all - found.failed.min(all) - found.learned_nothing.min(all - found.failed.min(all)),
-    );
-    Error::invalid("search", why)
 }
 
 /// What an arm's checkpoint holds.
@@ -471,7 +411,7 @@ impl<'a> Run<'a> {
         winners: &[Option<Arch>],
         domain: &Bounded,
         observer: &mut Observer,
-    ) -> Result<(Vec<Judged>, Final)> {
+    ) -> Result<Outcome> {
         let Run { ground, config, .. } = *self;
         let Ground { setting, family, data, seed, supernet } = ground;
         let mut roles = vec![];
@@ -537,18 +477,18 @@ impl<'a> Run<'a> {
             },
         };
         let share = self.work.share(arms.len() + 1);
-        let (finalists, trained) = trial.run(&contestants, self.folder, share, observer)?;
-        let comparison = table("out of distribution: errors and R in percent points", &finalists);
+        let outcome = trial.run(&contestants, self.folder, share, observer)?;
+        let comparison = table("out of distribution: errors and R in percent points", &outcome.finalists);
         self.folder.write("table.csv", &comparison.csv()?)?;
         self.folder.write("table.svg", comparison.svg().as_bytes())?;
-        Ok((finalists, trained))
+        Ok(outcome)
     }
 
     fn result(
         &mut self,
         (arms, correlations): (Vec<Explored>, BTreeMap<String, Option<f64>>),
         constant: f64,
-        (finalists, trained): (Vec<Judged>, Final),
+        Outcome { finalists, trained, mistakes }: Outcome,
     ) -> Result<SearchResult> {
         let Run { ground, config, .. } = *self;
         let report = ground.setting.gpu.report();
@@ -586,8 +526,10 @@ impl<'a> Run<'a> {
             constant_error: constant.is_finite().then_some(constant),
             correlations,
             arms,
+            supernet_training: ground.supernet.map_or(vec![], |heritage| heritage.curve().to_vec()),
             trained,
             finalists,
+            mistakes,
             config: config.clone(),
         })
     }

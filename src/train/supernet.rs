@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::job::{self, Saving};
 use super::stores::Stores;
-use super::trainer::{Recipe, Setting, Trainer};
+use super::trainer::{Progress, Recipe, Setting, Trainer};
 use crate::error::{Error, Result};
 use crate::graph::Role;
 use crate::graph::store::Store;
@@ -29,6 +29,8 @@ pub struct Heritage {
     named: Named,
     /// Those with which training began, if they are known.
     before: Option<Named>,
+    /// How it was trained here, epoch by epoch.
+    curve: Vec<Progress>,
 }
 
 impl Heritage {
@@ -51,6 +53,11 @@ impl Heritage {
     /// The weights with which its training began; `None` of a file that does not say from which seed they were drawn.
     pub fn before(&self) -> Option<&Named> {
         self.before.as_ref()
+    }
+
+    /// Its training here, epoch by epoch; empty if its weights were given.
+    pub fn curve(&self) -> &[Progress] {
+        &self.curve
     }
 
     /// What it calls a weight of an architecture's network.
@@ -121,7 +128,7 @@ pub fn train(
 ) -> Result<Heritage> {
     let &SupernetJob { recipe, images, seed, given, shared, keep_every } = job;
     if let Some(given) = given.filter(|given| !shared && family.is_cut_from(&given.named)) {
-        return Ok(Heritage { paths: None, named: given.named.clone(), before: None });
+        return Ok(Heritage { paths: None, named: given.named.clone(), before: None, curve: vec![] });
     }
     let model = family.needs_supernet()?;
     // Weights that are given take no step.
@@ -130,9 +137,10 @@ pub fn train(
         None => recipe.clone(),
     };
     let mut trainer = Trainer::new(setting.clone(), &*model, recipe, images, &[seed], &[])?;
-    match given {
+    let curve = match given {
         Some(given) => {
-            trainer.stores(0).load(0, &given.named).map_err(|e| Error::invalid("--supernet", e.to_string()))?
+            trainer.stores(0).load(0, &given.named).map_err(|e| Error::invalid("--supernet", e.to_string()))?;
+            vec![]
         }
         None => {
             let saving = Saving { folder, name: "supernet" };
@@ -145,9 +153,9 @@ pub fn train(
                 trainer.choose(&[drawn(&*model, family, seed, (trainer.step(), trainer.total_steps()), recipe)?])
             };
             let stage = ("training the supernet", stage.from, stage.to);
-            job::run(&mut trainer, Some(saving), stage, observer, &mut choose)?;
+            job::run(&mut trainer, Some(saving), stage, observer, &mut choose)?.into_iter().next().unwrap_or_default()
         }
-    }
+    };
     let (stores, named) = (trainer.stores(0).clone(), trainer.weights_wait(0)?);
     if given.is_none() {
         folder.write(SUPERNET, &file_of(&named, seed)?)?;
@@ -155,7 +163,7 @@ pub fn train(
     let begun = given.map_or(Some(seed), |given| given.seed);
     let contents = stores.of(Role::Weights)?.contents();
     let before = begun.map(|seed| fresh(contents, seed));
-    Ok(Heritage { paths: Some((model, stores.only(&[Role::Weights]))), named, before })
+    Ok(Heritage { paths: Some((model, stores.only(&[Role::Weights]))), named, before, curve })
 }
 
 /// The paths of step `step` of so many, one behind the other: the largest and the smallest network if the recipe says so, and random ones,

@@ -18,6 +18,7 @@ use crate::graph::{Graph, Role};
 use crate::kernels::Preset;
 use crate::nn::Model;
 use crate::nn::tensors::{Named, fresh};
+use crate::report::number;
 
 /// Weights and statistics to start from instead of fresh ones, where names agree.
 #[derive(Clone, Copy)]
@@ -34,14 +35,10 @@ pub struct Progress {
     /// Epochs done.
     pub epoch: usize,
     /// Mean training loss of the last one; JSON has null for one that is no number.
-    #[serde(deserialize_with = "number_or_none")]
+    #[serde(deserialize_with = "number::one")]
     pub loss: f64,
     /// Training accuracy of the last one.
     pub accuracy: f64,
-}
-
-fn number_or_none<'de, D: serde::Deserializer<'de>>(from: D) -> std::result::Result<f64, D::Error> {
-    Ok(Option::<f64>::deserialize(from)?.unwrap_or(f64::NAN))
 }
 
 /// What training needs besides the model.

@@ -9,6 +9,7 @@ mod best_epoch;
 mod dropped;
 mod elastic;
 mod host;
+mod judged;
 mod kernels;
 mod latency;
 mod paths;

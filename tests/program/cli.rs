@@ -142,6 +142,12 @@ fn a_training_leaves_a_model_that_is_measured_and_refined() {
     let stored: Value = serde_json::from_slice(&std::fs::read(scratch.path("out/result.json")).unwrap()).unwrap();
     assert_eq!(stored, result);
     assert_eq!(result["final"]["test_images"], 355);
+    let own = &result["judged"];
+    assert_eq!((&own["arch"], &own["curve"][0]), (&result["arch"], &result["final"]["training"]));
+    assert!(own.get("under_noise").is_none() && own["by_corruption"].as_object().unwrap().len() == 15);
+    let mistakes = result["mistakes"].as_array().unwrap().len() as u32;
+    let sheet = image::open(scratch.path("out/mistakes.png")).unwrap();
+    assert!(mistakes > 0 && (sheet.width(), sheet.height()) == (8 * mistakes, 16));
     let measured =
         scratch.json(&["flatness", "--model", "out/best.safetensors", "--data", "digits", "--draws", "2", "--json"]);
     assert_eq!(measured["clean"]["accuracy"], result["final"]["clean_accuracy"]);

@@ -360,6 +360,15 @@ fn training_killed_at_random_times_with_given_weights() {
         scratch.good(&["train", "--quiet", "--resume", "--out", &out]);
         let same = scratch.read(&format!("{out}/best.safetensors")) == scratch.read("whole/best.safetensors");
         assert!(same, "{out} ended with other bits");
+        assert!(scratch.read(&format!("{out}/mistakes.png")) == scratch.read("whole/mistakes.png"), "{out}");
+        let told = |run: &str| -> serde_json::Value {
+            let mut result: serde_json::Value =
+                serde_json::from_slice(&scratch.read(&format!("{run}/result.json"))).unwrap();
+            result["seconds"] = 0.into();
+            result
+        };
+        assert_eq!(told(&out), told("whole"));
+        assert_eq!(told("whole")["judged"]["curve"].as_array().unwrap().len(), 3);
     }
     println!("{kills} of {runs} trainings were killed before their end");
     assert!(kills > 0);

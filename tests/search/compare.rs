@@ -95,6 +95,7 @@ fn searches_of_several_seeds_are_compared() {
     scratch.bad(2, &two, &["--csv", "--force replaces it"]);
     scratch.bad(2, &["compare", "all/seed-4", "alone", "all/seed-5"], &["all/seed-5", "seed 5 already"]);
     scratch.bad(2, &["compare", "all"], &["all", "no result.json"]);
+    earlier_versions_are_compared(&scratch, result(4));
     scratch.write("broken/result.json", "{\"method\": 3}");
     scratch.bad(2, &["compare", "broken"], &["broken/result.json"]);
     scratch.bad(2, &[&SMALL_CROZE[..], &MORE, &["--search-seeds", "0", "--out", "x"]].concat(), &["--search-seeds"]);
@@ -107,4 +108,18 @@ fn searches_of_several_seeds_are_compared() {
         (2, &1.into())
     );
     scratch.bad(2, &["compare", "alone", "small", "--plot", "x.svg"], &["--plot", "2 kinds"]);
+}
+
+/// Results of earlier versions say the same of what they say.
+fn earlier_versions_are_compared(scratch: &Scratch, mut earlier: Value) {
+    let compare = ["compare", "all/seed-4", "--json"];
+    let now = scratch.json(&compare);
+    for finalist in earlier["finalists"].as_array_mut().unwrap() {
+        ["curve", "by_corruption", "under_noise"]
+            .iter()
+            .for_each(|name| drop(finalist.as_object_mut().unwrap().remove(*name)));
+    }
+    assert!(earlier.as_object_mut().unwrap().remove("mistakes").is_some());
+    scratch.write("all/seed-4/result.json", earlier.to_string());
+    assert_eq!(scratch.json(&compare), now);
 }

@@ -181,6 +181,9 @@ fn a_supernet_serves_other_searches() {
     scratch.good(&search("second", &own, &[&more[..], &sizes, &given].concat()));
     assert_eq!(history(&scratch, "second"), history(&scratch, "first"));
     assert!(!scratch.path("second/checkpoint/supernet.ckpt").exists());
+    // Only who trained it can tell of its training.
+    assert_eq!(result(&scratch, "first")["supernet_training"].as_array().unwrap().len(), 1);
+    assert!(result(&scratch, "second").get("supernet_training").is_none());
     scratch.good(&["search", "--quiet", "--resume", "--out", "second"]);
     let both = [&more[..], &sizes, &given, &["--supernet-epochs", "1"]].concat();
     scratch.bad(2, &search("x", &own, &both), &["--supernet"]);

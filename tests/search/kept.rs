@@ -2,6 +2,7 @@
 
 use altiplano::data;
 use altiplano::measure::trial::{images_kept_back, training_images};
+use altiplano::search::result::SearchResult;
 use serde_json::Value;
 
 use crate::SMALL_CROZE;
@@ -43,6 +44,7 @@ fn the_network_is_kept_that_errs_least_on_images_kept_back() {
         let accuracy = result["final"]["clean_accuracy"].as_f64().unwrap();
         assert!((100.0 * (1.0 - accuracy) - mean(kept, "clean_error")).abs() < 1e-9);
         assert_eq!(result["final"]["optimizer"], kept["optimizer"]);
+        holds_together(&scratch, &run);
         assert!(text.contains(&format!("kept {}:", kept["role"].as_str().unwrap())), "{text}");
         // What is written down is this network, and what is printed trains it again.
         scratch.good(&[
@@ -94,6 +96,55 @@ fn the_network_is_kept_that_errs_least_on_images_kept_back() {
     assert_eq!(result["final"]["training_images"], 1442);
     scratch.write("small.toml", settings(900));
     scratch.bad(2, &[&SMALL_CROZE[..], &MORE, &["--out", "x"]].concat(), &["finals.kept_back", "900 of 1442"]);
+}
+
+/// What a result says twice it says alike, in full and in parts; as one type it is read as it was written.
+fn holds_together(scratch: &Scratch, run: &str) {
+    let bytes = scratch.read(&format!("{run}/result.json"));
+    let result: SearchResult = serde_json::from_slice(&bytes).unwrap();
+    assert!(serde_json::to_vec_pretty(&result).unwrap() == bytes, "{run}");
+    for own in &result.finalists {
+        assert_eq!((own.by_corruption.len(), own.corrupted_error.len()), (15, 5));
+        for (level, whole) in own.corrupted_error.iter().enumerate() {
+            let mean = own.by_corruption.values().map(|errors| errors[level]).sum::<f64>() / 15.0;
+            assert!((mean - whole.mean).abs() < 1e-9, "{}: {mean} {}", own.role, whole.mean);
+        }
+        let sigma = result.config.finals.noise.sigma;
+        let sigmas: Vec<f64> = own.under_noise.iter().map(|own| own.sigma).collect();
+        assert_eq!(sigmas, [0.0, 0.5, 1.0, 2.0, 4.0].map(|times| times * sigma));
+        assert!((own.under_noise[0].error - own.uncorrupted_error.mean).abs() < 1e-9);
+        assert_eq!(own.curve.iter().map(|epoch| epoch.epoch).collect::<Vec<_>>(), [1, 2, 3]);
+        // Accuracy may rise under one draw and fall under another.
+        let change = (own.under_noise[2].error - own.under_noise[0].error).abs();
+        assert!(change <= own.robustness.mean + 1e-9, "{change} {:?}", own.robustness);
+    }
+    let kept = result.kept().unwrap();
+    let rise = kept.under_noise[2].loss - kept.under_noise[0].loss;
+    assert!((rise - result.trained.flatness.unwrap()).abs() < 1e-12, "{rise}");
+    assert_eq!(kept.curve.last(), Some(&result.trained.training));
+    // One seed of the same network and optimiser is one training.
+    for (a, b) in result.finalists.iter().zip(result.finalists.iter().skip(1)) {
+        assert_eq!(a.curve == b.curve, (&a.arch, a.optimizer) == (&b.arch, b.optimizer), "{} {}", a.role, b.role);
+    }
+    // The sheet has the pictures that are told of: the clean ones are those of the data set.
+    let test = data::load("digits").unwrap().test;
+    let test = test.reveal_for_final_evaluation();
+    let sheet = image::load_from_memory(&scratch.read(&format!("{run}/mistakes.png"))).unwrap().into_luma8();
+    assert!(!result.mistakes.is_empty() && result.mistakes.len() <= 15);
+    assert_eq!(sheet.dimensions(), (8 * result.mistakes.len() as u32, 16));
+    for (column, own) in result.mistakes.iter().enumerate() {
+        assert!(own.image < 20 && own.severity == 3 && own.probability > 0.1 && own.probability <= 1.0, "{own:?}");
+        assert_eq!(own.label, test.class_names[usize::from(test.labels[own.image])]);
+        assert!(own.answer != own.label && test.class_names.contains(&own.answer), "{own:?}");
+        let part = |row: u32| image::imageops::crop_imm(&sheet, 8 * column as u32, row, 8, 8).to_image().into_raw();
+        assert!(part(0) == test.image(own.image) && part(8) != part(0), "{own:?}");
+        // Where it errs, the table counts it.
+        assert!(kept.by_corruption[&own.kind][2] > 0.0, "{own:?}");
+    }
+    for (kind, errors) in &kept.by_corruption {
+        let shown = result.mistakes.iter().any(|own| own.kind == *kind);
+        assert!(shown || errors[2] <= kept.uncorrupted_error.mean, "{kind}: {errors:?}");
+    }
 }
 
 /// Candidates may be smaller than what is trained of them, as GeNAS's are.

@@ -71,11 +71,11 @@ fn good(space: &Space, folder: &Path, args: &[&str]) {
 /// What a run leaves, as far as it must be the same.
 fn left(folder: &Path, run: &str) -> (Vec<Vec<u8>>, Value) {
     let read = |file: &str| std::fs::read(folder.join(run).join(file)).unwrap_or_else(|e| panic!("{run}/{file}: {e}"));
-    let files = ["history.jsonl", "best.safetensors", "table.csv", "table.svg", "train.toml"].map(read);
+    let files = ["history.jsonl", "best.safetensors", "table.csv", "table.svg", "mistakes.png", "train.toml"].map(read);
     let mut result: Value = serde_json::from_slice(&read("result.json")).unwrap();
     result["seconds"] = 0.into();
     result["arms"].as_array_mut().unwrap().iter_mut().for_each(|arm| arm["seconds"] = 0.into());
-    (files[..4].to_vec(), result)
+    (files[..5].to_vec(), result)
 }
 
 /// The one body of all of these tests.
@@ -112,6 +112,15 @@ fn killed(space: &Space, method: &str) {
     let arms = whole.1["arms"].as_array().unwrap();
     assert_eq!(entries as u64, arms.iter().map(|arm| arm["evaluated"].as_u64().unwrap()).sum::<u64>());
     assert_eq!(whole.1["method"], method);
+    // What is the same after kills is there: every epoch of every network, and of the supernet.
+    let epochs = |curve: &Value| curve.as_array().map_or(0, Vec::len) as u64;
+    let supernet = whole.1["config"]["supernet"]["epochs"].as_u64().filter(|_| method != "croze");
+    assert_eq!(epochs(&whole.1["supernet_training"]), supernet.unwrap_or(0), "{method}");
+    let finalists = whole.1["finalists"].as_array().unwrap();
+    assert!(
+        finalists.iter().all(|own| epochs(&own["curve"]) == 2 && own["under_noise"].as_array().unwrap().len() == 5)
+    );
+    assert!(!whole.1["mistakes"].as_array().unwrap().is_empty(), "{method}");
 
     let mut draw = Stream::new(u64::from(method.as_bytes()[0]), 0x4B49_4C4C, space.args.len() as u64);
     let (rounds, mut kills) = (if long() { 6 } else { 1 }, 0);

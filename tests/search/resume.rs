@@ -96,16 +96,18 @@ fn saving(folder: &RunFolder) -> Option<Saving<'_>> {
 }
 
 /// State and progress after all steps without interruption.
-fn uninterrupted(subject: &Subject) -> (Vec<u8>, Vec<Progress>) {
+fn uninterrupted(subject: &Subject) -> (Vec<u8>, Vec<Vec<Progress>>) {
     let ground = Ground::new(subject);
     let mut trainer = ground.trainer();
     let progress = job::run(&mut trainer, None, ("training", 0.0, 1.0), &mut silent(), &mut |_| Ok(())).unwrap();
-    assert!(progress[0].loss.is_finite() && progress[0].loss > 0.0);
+    let epochs: Vec<usize> = progress[0].iter().map(|epoch| epoch.epoch).collect();
+    assert_eq!(epochs, (1..=subject.recipe.epochs).collect::<Vec<_>>());
+    assert!(progress[0].iter().all(|epoch| epoch.loss.is_finite() && epoch.loss > 0.0));
     (trainer.state_wait().unwrap(), progress)
 }
 
 /// The same with a stop after each of `stops`, everything on the device being made anew each time.
-fn stopped(subject: &Subject, stops: &[usize]) -> (Vec<u8>, Vec<Progress>) {
+fn stopped(subject: &Subject, stops: &[usize]) -> (Vec<u8>, Vec<Vec<Progress>>) {
     let scratch = tempfile::tempdir().unwrap();
     let open = || RunFolder::create(scratch.path(), Existing::Resume).unwrap();
     for &stop in stops {
@@ -127,11 +129,11 @@ fn stopped(subject: &Subject, stops: &[usize]) -> (Vec<u8>, Vec<Progress>) {
     (trainer.state_wait().unwrap(), progress)
 }
 
-/// Weights, statistics, momentum and metrics, bit by bit, and what is reported of the last epoch.
+/// Weights, statistics, momentum and metrics, bit by bit, and what is reported of all epochs.
 #[track_caller]
-fn same(what: &str, got: &(Vec<u8>, Vec<Progress>), want: &(Vec<u8>, Vec<Progress>)) {
+fn same(what: &str, got: &(Vec<u8>, Vec<Vec<Progress>>), want: &(Vec<u8>, Vec<Vec<Progress>>)) {
     assert!(got.0 == want.0, "{what}: the state has other bits");
-    assert_eq!(got.1, want.1, "{what}: progress of the last epoch");
+    assert_eq!(got.1, want.1, "{what}: training curve");
 }
 
 #[test]

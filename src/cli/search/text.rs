@@ -2,7 +2,7 @@
 
 use super::super::progress::duration;
 use crate::measure::judged::{Judged, table};
-use crate::report::folder::RunFolder;
+use crate::report::folder::{MISTAKES, RunFolder};
 use crate::search::result::{Explored, Found, SearchResult};
 
 /// What the user reads at the end.
@@ -27,7 +27,7 @@ pub(super) fn found((result, kept): (&SearchResult, &Judged), folder: &RunFolder
         result.evaluated,
         measures(best),
         correlations(result),
-        label(result, kept),
+        result.label(kept),
         kept.arch,
         trained.epochs,
         trained.optimizer,
@@ -112,25 +112,17 @@ fn warnings(result: &SearchResult) -> String {
         let own = judged.latency.unwrap_or_default();
         format!(
             "note: {} took {own:.3} ms when it was measured, which the table foretold as {limit} or less\n",
-            label(result, judged)
+            result.label(judged)
         )
     });
     let varies = result.varies.iter().map(|why| format!("note: {why}\n"));
-    poor.map(|judged| line(&label(result, judged))).chain(slow).chain(varies).collect()
-}
-
-/// A finalist's name: with its optimiser where that is not the usual one.
-fn label(result: &SearchResult, judged: &Judged) -> String {
-    match judged.optimizer == result.config.training.optimizer {
-        true => judged.role.clone(),
-        false => format!("{}:{}", judged.role, judged.optimizer.to_string().to_lowercase()),
-    }
+    poor.map(|judged| line(&result.label(judged))).chain(slow).chain(varies).collect()
 }
 
 /// Why a network is kept, where it was chosen among several.
 fn choice(result: &SearchResult, kept: &Judged) -> String {
     let error = |judged: &Judged| judged.validation_error.map_or(f64::NAN, |error| error.mean);
-    let name = |judged: &Judged| label(result, judged);
+    let name = |judged: &Judged| result.label(judged);
     let least = result.finalists.iter().min_by(|a, b| error(a).total_cmp(&error(b)));
     let (Some(own), Some(least), true) = (result.finalists.first(), least, kept.validation_error.is_some()) else {
         return String::new();
@@ -153,7 +145,7 @@ fn choice(result: &SearchResult, kept: &Judged) -> String {
 
 /// Names of the files that a run leaves for its user.
 fn files(folder: &RunFolder) -> String {
-    let names = ["result.json", "best.safetensors", "table.csv", "table.svg", "history.jsonl", "config.toml"];
+    let names = ["result.json", "best.safetensors", "table.csv", "table.svg", MISTAKES, "history.jsonl", "config.toml"];
     let paths = names.map(|name| folder.path().join(name)).into_iter().filter(|path| path.exists());
     paths.map(|path| format!("    {}\n", path.display())).collect()
 }

@@ -148,7 +148,7 @@ impl Trained<'_> {
             }
             _ => Ok(()),
         };
-        let progress = job::run(&mut trainer, Some(saving), stage, &mut observer, &mut before_step)?;
+        let curves = job::run(&mut trainer, Some(saving), stage, &mut observer, &mut before_step)?;
         let epochs = match &mut best {
             Some(best) => best.look(&trainer).and_then(|()| best.restore(&trainer))?,
             None => vec![],
@@ -162,7 +162,7 @@ impl Trained<'_> {
         self.folder.forget(&checkpoint)?;
         best.map_or(Ok(()), BestEpochs::forget)?;
         let mut all: Vec<Measures> =
-            scores.into_iter().zip(progress).map(|(scores, training)| self.measures(scores, training)).collect();
+            scores.into_iter().zip(&curves).map(|(scores, own)| self.measures(scores, job::last(own))).collect();
         for (measures, epoch) in all.iter_mut().zip(epochs) {
             measures.insert("best_epoch".to_owned(), epoch as f64);
         }
