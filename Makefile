@@ -6,11 +6,13 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-long test-swiftshader bench gpu-kit clean
+.PHONY: help build demo look test test-long test-swiftshader bench gpu-kit clean
 
 CARGO ?= cargo
 # Folder of the demo's results.
 OUT ?= runs/demo
+# Pages that `make look` takes pictures of.
+PAGES ?= $(OUT)/report.html
 # Kernel cases that run a second time, with the shaders' checks on: those whose name contains this text. Width 41 fits no
 # tile. All other kernels run checked in the golden tests.
 CHECKED_CASES ?= 41
@@ -28,6 +30,7 @@ REPORT := --show-output -Z unstable-options --report-time
 
 help:
 	@echo 'make demo       search, train and test on the bundled digits; results in $(OUT)'
+	@echo 'make look       pictures of $(PAGES) as Chromium shows them, wide, narrow and dark; in runs/look'
 	@echo 'make test       all tests, then the kernel tests again with checked shaders'
 	@echo 'make test-long  the tests that take minutes, in their long form'
 	@echo 'make test-swiftshader  tests of kernels and golden cases on a second implementation of Vulkan, on Debian installed if missing'
@@ -42,6 +45,9 @@ build:
 demo: build
 	@scripts/adapter.sh
 	$(CARGO) run --release --quiet -- search --method genas --data digits --preset quick --out $(OUT) --force
+
+look:
+	@scripts/look.sh runs/look $(PAGES)
 
 # The program is built with the tests: by itself it would be built again, for the features that tests add to its libraries.
 # A run in which no test reached an adapter is no success, so the kernel tests' own count is looked for.

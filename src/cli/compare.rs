@@ -9,8 +9,8 @@ use super::Global;
 use super::place::{FORCE, Outputs};
 use super::run::finished;
 use crate::error::{Error, Result};
-use crate::report::chart::bands;
 use crate::measure::judged::{Judged, Spread};
+use crate::report::chart::bands;
 use crate::report::folder::atomic_write;
 
 use crate::report::paired::Paired;
@@ -50,7 +50,7 @@ struct Run {
 
 /// Searches that differ in their seed alone.
 #[derive(Serialize)]
-struct Group {
+pub(super) struct Group {
     /// What they have in common.
     name: String,
     seeds: Vec<u64>,
@@ -64,7 +64,7 @@ struct Group {
 
 /// A network of each search, over the searches.
 #[derive(Serialize)]
-struct Row {
+pub(super) struct Row {
     network: String,
     params: f64,
     /// Mean errors, percent points.
@@ -79,13 +79,13 @@ struct Row {
 
 /// By how many points a network errs less than another, seed by seed.
 #[derive(Default, Serialize)]
-struct Gains {
+pub(super) struct Gains {
     clean: Option<Paired>,
     corrupted: Option<Paired>,
 }
 
 #[derive(Serialize)]
-struct Curve {
+pub(super) struct Curve {
     arm: String,
     seconds: f64,
     /// Lower quartile, median and upper quartile of the best so far after each evaluation, by the objective of the search itself.
@@ -94,15 +94,15 @@ struct Curve {
 
 /// The networks that one group kept against another's, seed by seed.
 #[derive(Serialize)]
-struct Pair {
+pub(super) struct Pair {
     group: String,
     against: String,
     gains: Gains,
 }
 
 #[derive(Serialize)]
-struct Answer {
-    groups: Vec<Group>,
+pub(super) struct Answer {
+    pub groups: Vec<Group>,
     pairs: Vec<Pair>,
 }
 
@@ -302,7 +302,7 @@ fn pair(one: &(String, Vec<Run>), other: &(String, Vec<Run>)) -> Pair {
 }
 
 /// The networks of all groups as a table.
-fn table(groups: &[Group]) -> Table {
+pub(super) fn table(groups: &[Group]) -> Table {
     let choice = groups.iter().flat_map(|group| &group.networks).any(|row| row.kept.is_some());
     let mut header = vec!["search", "searches", "network", "parameters", "clean error", "corrupted error", "deviation"];
     header.extend(["gain of the search's own, clean", "gain of the search's own, corrupted"]);
@@ -329,7 +329,12 @@ fn table(groups: &[Group]) -> Table {
 }
 
 fn text(answer: &Answer) -> String {
-    let mut text = table(&answer.groups).text();
+    table(&answer.groups).text() + &remarks(answer)
+}
+
+/// What else is to be said of the table, in lines.
+pub(super) fn remarks(answer: &Answer) -> String {
+    let mut text = String::new();
     for group in answer.groups.iter().filter(|group| !group.goes_with_corrupted_error.is_empty()) {
         let known: Vec<String> =
             group.goes_with_corrupted_error.iter().map(|(name, value)| format!("{name} {value:.2}")).collect();
@@ -355,6 +360,20 @@ fn text(answer: &Answer) -> String {
     text
 }
 
+/// Finished searches beside each other.
+///
+/// # Errors
+/// If a folder holds none.
+pub(super) fn answer(folders: &[PathBuf]) -> Result<Answer> {
+    let runs = grouped(folders)?;
+    let mut pairs = vec![];
+    for (place, own) in runs.iter().enumerate() {
+        pairs.extend(runs[..place].iter().map(|other| pair(own, other)));
+    }
+    let groups = runs.into_iter().map(|(name, runs)| group(name, &runs)).collect();
+    Ok(Answer { groups, pairs })
+}
+
 /// Compares the searches of some folders.
 ///
 /// # Errors
@@ -369,17 +388,11 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     let replace = (!args.force).then_some(FORCE);
     outputs.file("--csv", args.csv.as_deref(), &["csv"], replace)?;
     outputs.file("--plot", args.plot.as_deref(), &["svg"], replace)?;
-    let runs = grouped(&args.runs)?;
-    if args.plot.is_some() && runs.len() > 1 {
-        let why = format!("draws searches that differ in their seed alone; these are of {} kinds", runs.len());
+    let answer = answer(&args.runs)?;
+    if args.plot.is_some() && answer.groups.len() > 1 {
+        let why = format!("draws searches that differ in their seed alone; these are of {} kinds", answer.groups.len());
         return Err(Error::invalid("--plot", why));
     }
-    let mut pairs = vec![];
-    for (place, own) in runs.iter().enumerate() {
-        pairs.extend(runs[..place].iter().map(|other| pair(own, other)));
-    }
-    let groups = runs.into_iter().map(|(name, runs)| group(name, &runs)).collect();
-    let answer = Answer { groups, pairs };
     if let Some(path) = &args.csv {
         atomic_write(path, &table(&answer.groups).csv()?)?;
     }

@@ -17,12 +17,14 @@ mod earlier;
 mod evaluate;
 mod flatness;
 mod inputs;
+mod landscape;
 mod model;
 mod names;
 mod pictures;
 mod place;
 mod progress;
 mod rank;
+mod report;
 mod run;
 mod score;
 mod search;
@@ -99,6 +101,8 @@ enum Command {
     Search(Box<search::Args>),
     /// Finished searches beside each other, seed by seed: what they found, and what they are held against.
     Compare(compare::Args),
+    /// A run, or several over each other, as one page: report.html.
+    Report(report::Args),
     /// Accuracy, flatness and angle of architectures with the weights of a search's supernet.
     Rank(rank::Args),
     /// Zero-cost proxies of untrained networks.
@@ -111,6 +115,8 @@ enum Command {
     Step(step::Args),
     /// Loss of a trained model under weight noise.
     Flatness(flatness::Args),
+    /// Loss around a trained model along random directions, as pictures.
+    Landscape(Box<landscape::Args>),
     /// Accuracy of a trained model on clean, corrupted and attacked images.
     Evaluate(evaluate::Args),
     /// Corrupted copies of an image, a folder of images, an array or a data set.
@@ -165,12 +171,14 @@ pub fn main_with(registry: Registry) -> ExitCode {
         Command::Space(args) => space::run(&global, &args),
         Command::Search(args) => search::run(&global, &args),
         Command::Compare(args) => compare::run(&global, &args),
+        Command::Report(args) => report::run(&global, &args),
         Command::Rank(args) => rank::run(&global, &args),
         Command::Score(args) => score::run(&global, &args),
         Command::Correlate(args) => correlate::run(&global, &args),
         Command::Train(args) => train::run(&global, &args),
         Command::Step(args) => step::run(&global, &args),
         Command::Flatness(args) => flatness::run(&global, &args),
+        Command::Landscape(args) => landscape::run(&global, &args),
         Command::Evaluate(args) => evaluate::run(&global, &args),
         Command::Corrupt(args) => corrupt::run(&global, &args),
         Command::Bench(args) => bench::run(&global, &args),

@@ -1,6 +1,6 @@
 //! `--model` of the commands that judge a trained network: a file that says what it is, or one with `--arch` and sizes beside.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Global;
 use super::args::{Sizes, image_info};
@@ -14,7 +14,7 @@ use crate::nn::tensors::Named;
 use crate::nn::weights::{Classes, Weights, differing_classes};
 use crate::nn::{Model, classifier};
 
-#[derive(clap::Args)]
+#[derive(clap::Args, Clone)]
 pub(super) struct ModelArgs {
     /// A model (safetensors). One that altiplano saved says what it is; others need --arch, and sizes that their tensors do
     /// not tell.
@@ -57,6 +57,11 @@ pub(super) fn check_loss(score: Score, what: &str) -> Result<()> {
 }
 
 impl ModelArgs {
+    /// The same of another file.
+    pub fn of(&self, path: &Path) -> Self {
+        ModelArgs { model: path.to_owned(), ..self.clone() }
+    }
+
     /// Reads the network for data whose classes must be its own.
     ///
     /// # Errors

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::kernels::Preset;
 use crate::progress::Observer;
-use crate::report::folder::{Existing, RunFolder, TILES};
+use crate::report::folder::{Existing, RESULT, RunFolder, TILES};
 
 /// Where a run's results go, and what is done with those that are there.
 pub(super) struct Place<'a> {
@@ -86,7 +86,7 @@ pub(super) fn in_folder<C: Serialize, R>(
 /// # Errors
 /// If there is none in the folder, or one of another version.
 pub(super) fn finished<T: DeserializeOwned>(folder: &Path) -> Result<T> {
-    let path = folder.join("result.json");
+    let path = folder.join(RESULT);
     if !path.exists() {
         return Err(Error::file(folder, None, "holds no result.json: it is no search that was finished"));
     }

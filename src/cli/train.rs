@@ -10,9 +10,11 @@ use super::configuration::{Configured, FILE, Source, table, with_record};
 use super::inputs::Record;
 use super::model::UNNAMED;
 use super::progress::note;
+use super::report;
 use super::run::{Place, in_folder, quoted};
 use crate::data::{Dataset, Identity, absolute};
 use crate::error::{Error, Result};
+use crate::gpu::Gpu;
 use crate::measure::judge::{Final, JUDGED_IMAGES, Judging};
 use crate::measure::judged::Judged;
 use crate::measure::mistakes::Mistake;
@@ -23,7 +25,7 @@ use crate::nn::tensors::Named;
 use crate::nn::weights::{Classes, Weights, differing_classes};
 use crate::nn::{auxiliary_classifiers, classifier, trained_graph};
 use crate::progress::Share;
-use crate::report::folder::{AGAIN, RunFolder, START};
+use crate::report::folder::{AGAIN, REPORT, RESULT, RunFolder, START};
 use crate::report::number;
 use crate::space::Arch;
 use crate::train::feed::{Augmentation, Resident};
@@ -134,20 +136,20 @@ impl Training {
 /// Everything that decides a training; written as `config.toml`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct TrainConfig {
-    space: String,
-    arch: String,
-    data: String,
+pub(super) struct TrainConfig {
+    pub space: String,
+    pub arch: String,
+    pub data: String,
     #[serde(with = "crate::philox::seed_text")]
-    seed: u64,
-    build: Build,
+    pub seed: u64,
+    pub build: Build,
     /// Weights to start from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     from: Option<String>,
     /// Images that train, the first of a shuffle; all in their order if it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     images: Option<usize>,
-    training: Recipe,
+    pub training: Recipe,
 }
 
 /// What a search's settings say of the training at its end, under the same keys.
@@ -182,7 +184,7 @@ pub(super) fn keep_training<C: Serialize>(
 }
 
 /// The name by which this program was called: one with spaces of its own has another.
-fn program() -> String {
+pub(super) fn program() -> String {
     let called = std::env::args_os().next().map(PathBuf::from);
     let name = called.as_ref().and_then(|path| path.file_stem()).and_then(|name| name.to_str());
     name.unwrap_or("altiplano").to_owned()
@@ -223,6 +225,31 @@ pub(super) struct TrainResult {
     /// Where corruptions lead it astray, in the order of `mistakes.png`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mistakes: Vec<Mistake>,
+}
+
+impl TrainResult {
+    fn of(
+        (config, data): (&TrainConfig, &Dataset),
+        contestant: &Contestant,
+        Outcome { finalists, trained, mistakes }: Outcome,
+        (gpu, folder): (&Gpu, &RunFolder),
+    ) -> Self {
+        TrainResult {
+            method: "train".to_owned(),
+            space: config.space.clone(),
+            arch: contestant.arch.clone(),
+            params: contestant.params,
+            macs: contestant.macs,
+            dataset: data.name.clone(),
+            seed: config.seed,
+            device: format!("{} ({})", gpu.report().name, gpu.report().driver),
+            seconds: folder.seconds(),
+            changes: folder.changes(),
+            trained,
+            judged: finalists.into_iter().next(),
+            mistakes,
+        }
+    }
 }
 
 impl Args {
@@ -361,27 +388,13 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
             judging,
         };
         let whole = Share { from: 0.0, to: 1.0 };
-        let Outcome { finalists, trained, mistakes } =
-            trial.run(std::slice::from_ref(&contestant), folder, whole, observer)?;
-        let result = TrainResult {
-            method: "train".to_owned(),
-            space: config.space.clone(),
-            arch: space.show(&arch),
-            params: cost.params,
-            macs: cost.macs,
-            dataset: data.name.clone(),
-            seed: config.seed,
-            device: format!("{} ({})", gpu.report().name, gpu.report().driver),
-            seconds: folder.seconds(),
-            changes: folder.changes(),
-            trained,
-            judged: finalists.into_iter().next(),
-            mistakes,
-        };
-        let json = serde_json::to_vec_pretty(&result).map_err(|e| Error::invalid("result.json", e.to_string()))?;
-        folder.write("result.json", &json)?;
+        let outcome = trial.run(std::slice::from_ref(&contestant), folder, whole, observer)?;
+        let result = TrainResult::of((config, data), &contestant, outcome, (gpu, folder));
+        let json = serde_json::to_vec_pretty(&result).map_err(|e| Error::invalid(RESULT, e.to_string()))?;
+        folder.write(RESULT, &json)?;
         Ok(result)
     })?;
+    report::write(global, &folder);
     let model = args.out.join("best.safetensors");
     global.print(&result, || text(&result, &model, &again(&folder, FILE)))
 }
@@ -390,7 +403,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
 fn text(result: &TrainResult, model: &Path, again: &str) -> String {
     let t = &result.trained;
     format!(
-        "{}\n{} parameters, trained {} epochs with {} on {} images\naccuracy {:.2} % on {} test images (loss {:.4}), {:.2} % on the last training epoch\n{}model: {}\ntrain it again:\n    {again}",
+        "{}\n{} parameters, trained {} epochs with {} on {} images\naccuracy {:.2} % on {} test images (loss {:.4}), {:.2} % on the last training epoch\n{}model: {}\nreport: {}\ntrain it again:\n    {again}",
         result.arch,
         result.params,
         t.epochs,
@@ -402,5 +415,29 @@ fn text(result: &TrainResult, model: &Path, again: &str) -> String {
         100.0 * t.training.accuracy,
         t.lines(),
         model.display(),
+        model.with_file_name(REPORT).display(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With numbers that are none, and as earlier versions wrote it.
+    #[test]
+    fn results_are_read_back() {
+        let text = r#"{"method":"train","space":"s","arch":"a","params":1,"macs":2,"dataset":"digits","seed":18446744073709551615,"device":"d",
+            "seconds":0.5,"final":{"optimizer":"sam","epochs":1,"training_images":9,"training":{"epoch":1,"loss":null,"accuracy":0.5},
+            "test_images":3,"clean_loss":null,"clean_accuracy":0.1,"corruption_accuracy":null,"corruption_images":0,"attacks":[],
+            "suspicions":[],"flatness":null}}"#;
+        let earlier: TrainResult = serde_json::from_str(text).unwrap();
+        assert!(earlier.trained.clean_loss.is_nan() && earlier.trained.training.loss.is_nan());
+        assert!(earlier.judged.is_none() && earlier.mistakes.is_empty() && earlier.seed == u64::MAX);
+        let (kind, label, answer) = ("fog".to_owned(), "1".to_owned(), "7".to_owned());
+        let mistake = Mistake { kind, severity: 3, image: 4, label, answer, probability: 1.0 / 3.0 };
+        let result = TrainResult { mistakes: vec![mistake], ..earlier };
+        let written = serde_json::to_string(&result).unwrap();
+        let read: TrainResult = serde_json::from_str(&written).unwrap();
+        assert_eq!(serde_json::to_string(&read).unwrap(), written);
+    }
 }

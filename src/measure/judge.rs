@@ -114,12 +114,12 @@ pub struct Tested {
     pub under_noise: Vec<(f64, Score)>,
     /// Accuracy over the 15 main corruptions at each severity; empty for images that cannot be corrupted.
     pub corrupted: Vec<f64>,
-    /// The same of each kind, at each severity.
-    pub by_corruption: Vec<(Kind, Vec<f64>)>,
     /// The same where images were made larger before they were corrupted; empty where that was not asked for, or no network sees larger images.
     pub resized_first: Vec<f64>,
     /// Mean over all of the first.
     pub corruption_accuracy: Option<f64>,
+    /// Accuracy under each of those corruptions, at each severity.
+    pub by_corruption: Vec<(Kind, Vec<f64>)>,
     /// What attacks reached.
     pub attacks: Vec<(Attack, Attacked)>,
     /// What is suspicious about it.

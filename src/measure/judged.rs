@@ -94,12 +94,6 @@ pub struct Judged {
     pub corrupted_error: Vec<Spread>,
     /// Mean over severities.
     pub mean_corrupted_error: Option<Spread>,
-    /// Error under each of these corruptions at each severity, means over seeds.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub by_corruption: BTreeMap<String, Vec<f64>>,
-    /// Loss and error at several deviations of weight noise, ascending from none; that of the robustness is among them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub under_noise: Vec<UnderNoise>,
     /// The same two of images that were made larger, to what the network sees, before they were corrupted: the protocol of FlatNAS's authors; not
     /// comparable to published figures of corrupted sets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -107,6 +101,12 @@ pub struct Judged {
     /// Mean over severities.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mean_resized_first_error: Option<Spread>,
+    /// Error under each of the 15 corruptions, made at the images' own size, at each severity; means over seeds.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub by_corruption: BTreeMap<String, Vec<f64>>,
+    /// Loss and error at several deviations of weight noise, ascending from none; that of the robustness is among them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub under_noise: Vec<UnderNoise>,
     /// Mean error on training images kept back, under corruptions that are not among those 15; where there are any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validation_error: Option<Spread>,

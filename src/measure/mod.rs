@@ -10,6 +10,7 @@ pub mod forward;
 pub mod inheritance;
 pub mod judge;
 pub mod judged;
+pub mod landscape;
 pub mod latency;
 pub mod mistakes;
 pub mod noise;

@@ -5,15 +5,15 @@ use std::fmt::Write;
 use super::svg::{Place, begin, escape, short};
 
 /// Width and height of a chart, in pixels.
-const SIZE: [f64; 2] = [640.0, 420.0];
+const SIZE: [f64; 2] = [560.0, 380.0];
 /// Room on the left, on the right and below.
 const LEFT: f64 = 64.0;
 const RIGHT: f64 = 18.0;
 const BELOW: f64 = 48.0;
 /// Height of a line of the title or of the key.
-const LINE: f64 = 18.0;
+const LINE: f64 = 19.0;
 /// Width of a letter of the key, on the generous side.
-const LETTER: f64 = 6.6;
+const LETTER: f64 = 7.2;
 
 /// An axis.
 #[derive(Clone, Debug, Default)]
@@ -237,13 +237,9 @@ impl Chart {
                 }
                 _ => format!("<path class=\"s{ink}\" stroke-width=\"2.5\" d=\"M{at:.1} {y:.1}h18\"/>"),
             };
-            let _ = writeln!(
-                key,
-                "{mark}<text class=\"t\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",
-                at + 24.0,
-                y + 4.0,
-                escape(&series.name)
-            );
+            let name = escape(&series.name);
+            let own = format!("{mark}<text class=\"t\" x=\"{:.1}\" y=\"{:.1}\">{name}</text>", at + 24.0, y + 4.0);
+            key += &series.classed(own);
             at += width;
         }
         (key, if at > LEFT { line + 1 } else { 0 })
@@ -282,6 +278,11 @@ impl Series {
                 band + &curve(path(&edge(2).collect::<Vec<_>>()))
             }
         };
+        self.classed(inner)
+    }
+
+    /// With the further classes of the series.
+    fn classed(&self, inner: String) -> String {
         match self.class {
             "" => inner + "\n",
             class => format!("<g class=\"{class}\">{inner}</g>\n"),

@@ -30,10 +30,10 @@ pub enum Existing {
 const FILES: [&str; 12] = [
     CONFIG,
     TILES,
-    "result.json",
+    RESULT,
     HISTORY,
     "best.safetensors",
-    "report.html",
+    REPORT,
     "table.csv",
     "table.svg",
     MISTAKES,
@@ -44,7 +44,12 @@ const FILES: [&str; 12] = [
 const CONFIG: &str = "config.toml";
 /// The tiles that a run began with, which it keeps.
 pub const TILES: &str = "tiles.json";
-const HISTORY: &str = "history.jsonl";
+/// What a run found; written at its end.
+pub const RESULT: &str = "result.json";
+/// The run as a page.
+pub const REPORT: &str = "report.html";
+/// A line for each candidate that was evaluated.
+pub const HISTORY: &str = "history.jsonl";
 /// Settings by which `altiplano train` trains the network that a search found once more.
 pub const AGAIN: &str = "train.toml";
 /// The weights that this training begins with, where they are not fresh.

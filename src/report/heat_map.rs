@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::svg::{Place, begin, escape};
+use super::svg::{Place, begin, colour, escape};
 
 /// Width and height of a cell, in pixels.
 const CELL: (usize, usize) = (64, 22);
@@ -11,7 +11,7 @@ const WIDEST: usize = 9;
 /// Room for the rows' names.
 const MARGIN: usize = 170;
 
-/// A table of values between `low` and `high`, dark for low ones; each cell shows its value in percent. Missing values leave
+/// A table of values between `low` and `high`, dark for low ones (see [`colour`]); each cell shows its value in percent. Missing values leave
 /// a cell empty. Columns' names that are wider than a cell stand upright.
 ///
 /// In a page the title is for those who cannot see the map.
@@ -54,15 +54,11 @@ pub fn heat_map(
         for (j, value) in values.iter().enumerate() {
             let Some(value) = value.filter(|v| v.is_finite()) else { continue };
             let share = ((value - low) / (high - low).max(1e-9)).clamp(0.0, 1.0);
-            // From dark blue over green to light yellow: the order survives in print and for most colour-blind readers.
-            let mix = |a: f64, b: f64, c: f64| {
-                if share < 0.5 { a + (b - a) * 2.0 * share } else { b + (c - b) * (2.0 * share - 1.0) }
-            };
-            let (red, green, blue) = (mix(48.0, 38.0, 250.0), mix(20.0, 140.0, 230.0), mix(90.0, 125.0, 80.0));
+            let [red, green, blue] = colour(share);
             let (x, y) = (MARGIN + w * j, top + h * i);
             let _ = writeln!(
                 svg,
-                "<rect x=\"{x}\" y=\"{y}\" width=\"{}\" height=\"{}\" fill=\"rgb({red:.0},{green:.0},{blue:.0})\"/>",
+                "<rect x=\"{x}\" y=\"{y}\" width=\"{}\" height=\"{}\" fill=\"rgb({red},{green},{blue})\"/>",
                 w - 1,
                 h - 1
             );

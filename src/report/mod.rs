@@ -9,5 +9,6 @@ pub mod paired;
 pub mod roofline;
 pub mod score_table;
 pub mod statistics;
+pub mod surface;
 pub mod svg;
 pub mod table;

@@ -42,8 +42,19 @@ pub fn begin(width: f64, height: f64, title: &str, place: Place) -> String {
     let label = if title.is_empty() { String::new() } else { format!(" aria-label=\"{}\"", escape(title)) };
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\"{own} viewBox=\"0 0 {width:.0} {height:.0}\"{label} \
-         font-family=\"sans-serif\" font-size=\"12\">\n{paper}"
+         font-family=\"sans-serif\" font-size=\"12.5\">\n{paper}"
     )
+}
+
+/// A colour for a share from 0 to 1: from dark blue over green to light yellow, so that the order survives in print and for most
+/// colour-blind readers.
+pub fn colour(share: f64) -> [u8; 3] {
+    let share = share.clamp(0.0, 1.0);
+    let mix = |[a, b, c]: [f64; 3]| {
+        let value = if share < 0.5 { a + (b - a) * 2.0 * share } else { b + (c - b) * (2.0 * share - 1.0) };
+        value.round() as u8
+    };
+    [[48.0, 38.0, 250.0], [20.0, 140.0, 230.0], [90.0, 125.0, 80.0]].map(mix)
 }
 
 /// A number in few characters: `1.25M`, `320k`, `0.05`.

@@ -16,8 +16,8 @@ pub struct Table {
 
 impl Table {
     /// Whether a column holds texts, which are set from the left; numbers are set from the right.
-    fn is_text(&self, column: usize) -> bool {
-        let number = |cell: &String| cell.starts_with(|c: char| c.is_ascii_digit() || c == '-' || c == '.');
+    pub fn is_text(&self, column: usize) -> bool {
+        let number = |cell: &String| cell.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c));
         !self.rows.iter().all(|row| row.get(column).is_none_or(number))
     }
 

@@ -33,7 +33,7 @@ use crate::nn::card::ModelCard;
 use crate::nn::space::Family;
 use crate::philox::Stream;
 use crate::progress::{Event, Observer, tell};
-use crate::report::folder::{MISTAKES, RunFolder};
+use crate::report::folder::{MISTAKES, REPORT, RESULT, RunFolder};
 use crate::space::Arch;
 use crate::train::feed::Resident;
 use crate::train::supernet::{self, Heritage, SupernetJob};
@@ -97,7 +97,7 @@ pub fn search(task: &Task, folder: &RunFolder, observer: &mut Observer) -> Resul
     };
     ground.supernet = heritage.as_ref();
     // What an earlier end of the run found is not what it will have found.
-    ["result.json", "table.csv", "table.svg", MISTAKES].iter().try_for_each(|file| folder.remove(file))?;
+    [RESULT, REPORT, "table.csv", "table.svg", MISTAKES].iter().try_for_each(|file| folder.remove(file))?;
     let mut run = Run {
         ground,
         config,
@@ -140,8 +140,8 @@ pub fn search(task: &Task, folder: &RunFolder, observer: &mut Observer) -> Resul
     let domain = Bounded { is_final: true, ..config.domain(family, &arms[0], latencies)? };
     let outcome = run.finals(&arms, &archs, &domain, observer)?;
     let result = run.result((explored, correlation), constant, outcome)?;
-    let json = serde_json::to_vec_pretty(&result).map_err(|e| Error::invalid("result.json", e.to_string()))?;
-    run.folder.write("result.json", &json)?;
+    let json = serde_json::to_vec_pretty(&result).map_err(|e| Error::invalid(RESULT, e.to_string()))?;
+    run.folder.write(RESULT, &json)?;
     Ok(result)
 }
 

@@ -13,6 +13,7 @@ mod corrupt;
 mod data;
 mod examples;
 mod heads;
+mod landscape;
 mod outputs;
 mod record;
 mod score;

@@ -26,6 +26,8 @@ mod latency;
 mod own_space;
 #[cfg(feature = "cli")]
 mod proxy;
+#[cfg(feature = "cli")]
+mod report;
 mod resume;
 mod surrogate_mlp;
 #[cfg(feature = "cli")]

@@ -2,7 +2,7 @@
 
 mod options;
 mod plan;
-mod text;
+pub(super) mod text;
 mod truth;
 
 use std::path::Path;
@@ -11,6 +11,7 @@ use super::Global;
 use super::args::image_info;
 use super::configuration::{Configured, Extension, FILE, Source, table};
 use super::progress::note;
+use super::report;
 use super::run::{Place, in_folder};
 use super::train::keep_training;
 use crate::data::{Dataset, absolute};
@@ -20,7 +21,7 @@ use crate::graph::{Role, Statistics};
 use crate::measure::forward::graph;
 use crate::nn::space::Family;
 use crate::nn::weights::Weights;
-use crate::report::folder::{RunFolder, SUPERNET};
+use crate::report::folder::{REPORT, RunFolder, SUPERNET};
 use crate::search::archive::Entry;
 use crate::search::budget::Work;
 use crate::search::config::{Preset, SearchConfig};
@@ -246,6 +247,7 @@ fn one(global: &Global, args: &Args) -> Result<Option<(SearchResult, RunFolder, 
     // The network at the end, which may be built otherwise than candidates.
     let build = &config.finals.family(&family)?.build;
     let again = keep_training(&run, (&kept.arch, build, &recipe), images, &folder)?;
+    report::write(global, &folder);
     Ok(Some((result, folder, again)))
 }
 
@@ -271,6 +273,7 @@ fn several(global: &Global, args: &Args, out: &Path, count: u64) -> Result<()> {
         }
         folders.push(folder);
     }
+    report::write_several(&folders, &out.join(REPORT));
     super::compare::of(global, &folders)
 }
 

@@ -2,7 +2,7 @@
 
 use super::super::progress::duration;
 use crate::measure::judged::{Judged, table};
-use crate::report::folder::{MISTAKES, RunFolder};
+use crate::report::folder::{HISTORY, MISTAKES, REPORT, RESULT, RunFolder};
 use crate::search::result::{Explored, Found, SearchResult};
 
 /// What the user reads at the end.
@@ -120,7 +120,7 @@ fn warnings(result: &SearchResult) -> String {
 }
 
 /// Why a network is kept, where it was chosen among several.
-fn choice(result: &SearchResult, kept: &Judged) -> String {
+pub(in crate::cli) fn choice(result: &SearchResult, kept: &Judged) -> String {
     let error = |judged: &Judged| judged.validation_error.map_or(f64::NAN, |error| error.mean);
     let name = |judged: &Judged| result.label(judged);
     let least = result.finalists.iter().min_by(|a, b| error(a).total_cmp(&error(b)));
@@ -145,7 +145,7 @@ fn choice(result: &SearchResult, kept: &Judged) -> String {
 
 /// Names of the files that a run leaves for its user.
 fn files(folder: &RunFolder) -> String {
-    let names = ["result.json", "best.safetensors", "table.csv", "table.svg", MISTAKES, "history.jsonl", "config.toml"];
+    let names = [REPORT, RESULT, "best.safetensors", "table.csv", "table.svg", MISTAKES, HISTORY, "config.toml"];
     let paths = names.map(|name| folder.path().join(name)).into_iter().filter(|path| path.exists());
     paths.map(|path| format!("    {}\n", path.display())).collect()
 }

@@ -1,0 +1,207 @@
+//! What was found, how sure that is, and what can be done with it, in words.
+
+use maud::{Markup, PreEscaped, html};
+
+use super::super::progress::duration;
+use super::super::search::text::choice;
+use super::page::{card, command, table};
+use crate::measure::judged::{Judged, Spread};
+use crate::nn::space::Family;
+use crate::report::diagram::Sheet;
+use crate::report::svg::short;
+use crate::report::table::Table;
+use crate::search::result::SearchResult;
+
+/// The network that was kept, in figures.
+pub(super) fn figures(result: &SearchResult, kept: &Judged) -> Markup {
+    let right = |error: &Spread| format!("{:.1} %", 100.0 - error.mean);
+    html! {
+        div.cards {
+            (card(&right(&kept.clean_error), &format!("of {} test images right", kept.test_images)))
+            @if let Some(error) = &kept.mean_corrupted_error {
+                (card(&right(error), &format!("right under 15 corruptions, {} images", kept.judged_images)))
+            }
+            (card(&short(kept.params as f64), "trainable parameters"))
+            (card(&short(kept.macs as f64), "multiply-adds for one image"))
+            @if let Some(latency) = kept.latency { (card(&format!("{latency:.2} ms"), "for one image on this adapter")) }
+            (card(&format!("{:.2}", kept.robustness.mean), "points of accuracy that weight noise changes (R)"))
+            (card(&duration(result.seconds), "for everything"))
+        }
+    }
+}
+
+/// The story in a few sentences.
+pub(super) fn story(result: &SearchResult, kept: &Judged) -> Markup {
+    let own = &result.arms[..result.arms.len().min(1)];
+    let strategy = own.first().map_or("", |arm| arm.strategy.as_str());
+    let why = choice(result, kept);
+    html! {
+        p {
+            "The search evaluated " b { (result.evaluated) } " candidates of the space " (result.space) " on " (result.dataset)
+            " (strategy " (strategy) ") and picked " code.arch { (result.best.arch) } ". "
+            "Then " (result.finalists.len()) " networks were trained under the same rules for " (result.trained.epochs)
+            " epochs on " (result.trained.training_images) " images, and tested on images that nothing before had seen."
+        }
+        p {
+            "Kept is " b { (result.label(kept)) } ", " (meaning(&kept.role)) ", trained with " (kept.optimizer) ": "
+            code.arch { (kept.arch) }
+        }
+        @if !why.is_empty() { p.soft { (why.trim_end()) } }
+        @if let Some(short) = &result.short { p.fault { "Fewer candidates than asked for: " (short) } }
+        @for suspicion in &result.trained.suspicions { p.fault { (suspicion) } }
+    }
+}
+
+/// By how much a network errs more than another, with the standard error of the difference as if their images were different ones: for
+/// the same images it is smaller, so that what is told apart here is.
+fn difference(one: &Spread, other: &Spread) -> Option<(f64, f64)> {
+    let error = one.standard_error?.hypot(other.standard_error?);
+    Some((one.mean - other.mean, error))
+}
+
+fn verdict((difference, error): (f64, f64)) -> &'static str {
+    match difference {
+        more if more > 2.0 * error => "errs more",
+        less if less < -2.0 * error => "errs less",
+        _ => "not told apart",
+    }
+}
+
+/// The kept network against each of the others.
+pub(super) fn sure(result: &SearchResult, kept: &Judged) -> Markup {
+    let against = |other: &&Judged| (&other.arch, other.optimizer) != (&kept.arch, kept.optimizer);
+    let row = |other: &Judged| {
+        let clean = difference(&other.clean_error, &kept.clean_error);
+        let corrupted = other.mean_corrupted_error.as_ref().zip(kept.mean_corrupted_error.as_ref());
+        let corrupted = corrupted.and_then(|(one, other)| difference(one, other));
+        let cell = |value: Option<(f64, f64)>| value.map_or("-".to_owned(), |(d, e)| format!("{d:+.2} ± {e:.2}"));
+        let ratio = other.params as f64 / (kept.params as f64).max(1.0);
+        let verdict = |value: Option<(f64, f64)>| value.map_or("-", verdict).to_owned();
+        vec![
+            result.label(other),
+            format!("{ratio:.2}"),
+            cell(clean),
+            verdict(clean),
+            cell(corrupted),
+            verdict(corrupted),
+        ]
+    };
+    let header = ["network", "parameters (times)", "clean error", "clean", "corrupted error", "corrupted"];
+    let rows: Vec<Vec<String>> = result.finalists.iter().filter(against).map(row).collect();
+    html! {
+        @if rows.is_empty() {
+            p { "No other network was trained: there is nothing to hold it against." }
+        } @else {
+            p {
+                "By how many percent points the others err more than the kept network (below zero: less), with the standard error of the \
+                 difference. Differences within two standard errors may be chance."
+            }
+            (table(&Table { title: String::new(), header: header.map(str::to_owned).to_vec(), rows }, None))
+        }
+    }
+}
+
+/// All networks that were trained at the end, in a row each; errors at each severity are in a chart.
+pub(super) fn networks(result: &SearchResult, kept: &Judged, family: &Family, sheet: &mut Sheet) -> Markup {
+    let error = |error: Option<Spread>| error.map_or("-".to_owned(), |error| error.to_string());
+    let timed = result.finalists.iter().any(|judged| judged.latency.is_some());
+    let attacks: Vec<&String> =
+        result.finalists.first().into_iter().flat_map(|own| own.attacked_error.keys()).collect();
+    let mut rows = vec![];
+    for judged in &result.finalists {
+        let picture = family.parse(&judged.arch).map(|arch| sheet.small(&family.diagram(&arch))).unwrap_or_default();
+        rows.push(html! {
+            tr.kept[std::ptr::eq(judged, kept)] {
+                td.l { (result.label(judged)) } td.l { (judged.optimizer) } td { (PreEscaped(picture)) }
+                td { (judged.params) } td { (judged.macs) }
+                @if timed { td { (judged.latency.map_or("-".to_owned(), |ms| format!("{ms:.3}"))) } }
+                td { (judged.clean_error) } td { (judged.robustness) } td { (error(judged.mean_corrupted_error)) }
+                @for attack in &attacks { td { (error(judged.attacked_error.get(*attack).copied())) } }
+                td { (error(judged.validation_error)) } td.arch { (judged.arch) }
+            }
+        });
+    }
+    html! {
+        p { "Errors and R in percent points; R and errors under corruption on the first " (kept.judged_images) " test images." }
+        div.wide { table {
+            thead { tr {
+                th.l { "network" } th.l { "trained with" } th.l {} th { "parameters" } th { "multiply-adds" }
+                @if timed { th { "latency (ms)" } }
+                th { "clean error" } th { "R" } th { "corrupted error" }
+                @for attack in &attacks { th { "error under " (attack) } }
+                th { "error on images kept back" } th.l { "architecture" }
+            } }
+            tbody { @for row in &rows { (row) } }
+        } }
+    }
+}
+
+/// What a contestant is, for who has not read of it.
+fn meaning(role: &str) -> String {
+    match role {
+        "largest" => "the largest network of the space within the limits, which no search is needed to find".to_owned(),
+        any if any == "any" || any.starts_with("any-") => "a network drawn at random".to_owned(),
+        arm => format!("what the arm {arm} picked"),
+    }
+}
+
+/// Words of the page.
+pub(super) fn words() -> Markup {
+    let all = [
+        (
+            "candidate",
+            "A network that a search looked at, cheaply: with weights that it shares with others, after a short training, or untrained.",
+        ),
+        (
+            "arm",
+            "A search among several with the same number of candidates: the first is the search itself, the others are what it is held against, \
+                 such as chance.",
+        ),
+        ("front", "Candidates that no other beats in all that is looked for and in all costs that are kept small."),
+        ("fitness, searched for", "What the search maximises or minimises; the axis of the charts says which."),
+        (
+            "R",
+            "By how many percent points accuracy changes, on average, when all weights are disturbed a little (FlatNAS). A network in a flat place \
+               of its loss has a small one. One that has learned nothing has a small one too.",
+        ),
+        ("flatness", "How little the loss rises when weights are disturbed (GeNAS); more is flatter."),
+        (
+            "corrupted error",
+            "The mean error under 15 kinds of corruption (noise, blur, weather, digital) at five severities (Hendrycks and \
+                             Dietterich 2019). Not mCE, which is relative to another network.",
+        ),
+        (
+            "images kept back",
+            "Training images that trained no network at the end: by them, under four other corruptions, it is decided which network is kept.",
+        ),
+        (
+            "kept",
+            "The network whose weights the run leaves: of least error on the images kept back, unless the largest is as good within a standard error.",
+        ),
+    ];
+    html! { dl { @for (word, what) in all { dt { (word) } dd { (what) } } } }
+}
+
+/// Commands that repeat or go on with the run.
+pub(super) fn commands(program: &str, folder: &str, is_done: bool, has_model: bool) -> Markup {
+    let again = folder.trim_end_matches('/').to_owned() + "-again";
+    let quoted = |path: String| super::super::run::quoted(std::path::Path::new(&path));
+    let (own, again) = (quoted(folder.to_owned()), quoted(again));
+    let file = |name: &str| quoted(format!("{}/{name}", folder.trim_end_matches('/')));
+    html! {
+        @if !is_done {
+            h3 { "Go on with it" }
+            (command(&format!("{program} search --resume --out {own}")))
+        }
+        h3 { "Search again, with the same settings and seed" }
+        (command(&format!("{program} search --config {} --out {again}", file("config.toml"))))
+        @if has_model {
+            h3 { "Train the kept network again" }
+            (command(&format!("{program} train --config {} --out {again}", file("train.toml"))))
+            h3 { "Use its weights (safetensors; the file says which network it is, its classes and how images were normalised)" }
+            (command(&file("best.safetensors")))
+        }
+        h3 { "This report, from the files of the run" }
+        (command(&format!("{program} report {own}")))
+    }
+}
