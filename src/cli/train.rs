@@ -25,7 +25,7 @@ use crate::nn::tensors::Named;
 use crate::nn::weights::{Classes, Weights, differing_classes};
 use crate::nn::{auxiliary_classifiers, classifier, trained_graph};
 use crate::progress::Share;
-use crate::report::folder::{AGAIN, REPORT, RESULT, RunFolder, START};
+use crate::report::folder::{AGAIN, MISTAKES, REPORT, RESULT, RunFolder, START};
 use crate::report::number;
 use crate::space::Arch;
 use crate::train::feed::{Augmentation, Resident};
@@ -373,6 +373,8 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     };
     let place = Place { global, out: &args.out, resume: args.resume, force: args.force, strict: args.strict };
     let (result, folder) = in_folder(&place, &run, &mut |gpu, preset, folder, observer| {
+        // What an earlier end of the training found is not what it will have found.
+        [RESULT, REPORT, MISTAKES].iter().try_for_each(|file| folder.remove(file))?;
         let resident = Resident::new(gpu, &data.train)?;
         let setting = Setting { gpu, preset, data: &resident, statistics: &statistics };
         let (images, seed) = (JUDGED_IMAGES, config.seed);

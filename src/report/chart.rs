@@ -107,7 +107,7 @@ struct Scale {
 impl Scale {
     /// Shows all of these values between two places on paper.
     fn of(axis: &Axis, values: impl Iterator<Item = f64>, from: f64, to: f64) -> Self {
-        let shown = values.filter(|value| value.is_finite() && (!axis.is_log || *value > 0.0));
+        let shown = values.filter(|value| is_shown(*value, axis.is_log));
         let (mut low, mut high) =
             shown.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
         if low > high {
@@ -131,8 +131,13 @@ impl Scale {
     }
 
     fn shows(&self, value: f64) -> bool {
-        value.is_finite() && (!self.is_log || value > 0.0)
+        is_shown(value, self.is_log)
     }
+}
+
+/// Whether a value has a place on paper. Beyond what is said here, differences would overflow.
+fn is_shown(value: f64, is_log: bool) -> bool {
+    value.abs() < 1e300 && (!is_log || value > 1e-300)
 }
 
 /// Four to eight round numbers between two.
@@ -336,7 +341,7 @@ mod tests {
     #[test]
     fn points_say_what_they_are_and_where_more_is_told() {
         let point = |at: [f64; 2]| Point { at, tip: "a <b>".into(), link: Some("c1".into()), is_large: false };
-        let all = vec![point([1e3, 1.0]), point([1e5, 2.0]), point([f64::NAN, 1.0]), point([-1.0, 1.0])];
+        let all = [[1e3, 1.0], [1e5, 2.0], [f64::NAN, 1.0], [-1.0, 1.0], [1e4, 1e308], [1e4, -1e308]].map(point).into();
         let axis = Axis { label: "x".into(), is_log: true, better: Some(Better::Less) };
         let series = Series { class: "dominated", ..Series::new("p", 9, Marks::Points(all)) };
         let svg = Chart { x: axis, series: vec![series], ..Chart::default() }.svg(Place::Page);

@@ -38,10 +38,10 @@ impl Scale {
     pub fn of(surfaces: &[Surface]) -> Self {
         let all = surfaces.iter().flat_map(|surface| surface.heights.iter().flatten().copied());
         let (low, high) = all
-            .filter(|height| height.is_finite())
+            .filter(|height| height.abs() < 1e150)
             .fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
         match low <= high {
-            true => Scale { low, high, is_log: low > 0.0 },
+            true => Scale { low, high, is_log: low > 1e-150 },
             false => Scale { low: 0.0, high: 1.0, is_log: false },
         }
     }

@@ -84,6 +84,8 @@ pub fn search(task: &Task, folder: &RunFolder, observer: &mut Observer) -> Resul
     check_limits(config, family, latencies)?;
     let work = Work::of(config, family, data.train.len(), data.test.len())?;
     let mut ground = Ground { setting: &setting, family, data, seed: config.seed, supernet: None };
+    // What an earlier end of the run found is not what it will have found.
+    [RESULT, REPORT, "table.csv", "table.svg", MISTAKES].iter().try_for_each(|file| folder.remove(file))?;
     let heritage = match config.supernet() {
         Some(recipe) => {
             let given = given.supernet.as_ref();
@@ -96,8 +98,6 @@ pub fn search(task: &Task, folder: &RunFolder, observer: &mut Observer) -> Resul
         None => None,
     };
     ground.supernet = heritage.as_ref();
-    // What an earlier end of the run found is not what it will have found.
-    [RESULT, REPORT, "table.csv", "table.svg", MISTAKES].iter().try_for_each(|file| folder.remove(file))?;
     let mut run = Run {
         ground,
         config,

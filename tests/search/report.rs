@@ -97,12 +97,21 @@ fn a_search_ends_in_a_page_that_says_what_was_found() {
         "<li class=\"not\"><b>errors under attack</b>",
         "<li class=\"partly\"><b>errors under corruption</b>",
         "<b>chance with the same budget</b>",
+        "100 were kept back to choose by",
         "altiplano search --config run/config.toml --out run-again",
-        "altiplano train --config run/train.toml",
+        "altiplano train --config run/train.toml --out run-trained",
     ] {
         assert!(whole.contains(words), "{words}");
     }
     assert!(!whole.contains("has not ended"));
+    // A result that does not say which network is kept has a page all the same.
+    let mut other = result.clone();
+    other["finalists"].as_array_mut().unwrap().iter_mut().for_each(|own| own["kept"] = false.into());
+    scratch.write("run/result.json", other.to_string());
+    scratch.good(&["report", "run", "--out", "copy.html"]);
+    assert!(page(&scratch, "copy.html").contains("Kept is <b>proxy</b>"));
+    scratch.write("run/result.json", serde_json::to_vec_pretty(&result).unwrap());
+    std::fs::remove_file(scratch.path("copy.html")).unwrap();
     // From the folder alone the same page is made, wherever it is to go.
     scratch.good(&["report", "run", "--out", "copy.html"]);
     assert!(scratch.read("copy.html") == scratch.read("run/report.html"));
@@ -137,6 +146,7 @@ fn a_run_that_has_not_ended_is_shown_as_far_as_it_came() {
     assert!(faults.len() == 2, "{faults:?}");
     assert!(faults[0].as_str().unwrap().contains("line 2") && faults[1].as_str().unwrap().contains("line 4"));
     let partial = page(&scratch, "run/report.html");
+    assert!(partial.contains("<li class=\"partly\"><b>the largest network within the limits</b>"));
     assert!(partial.contains("2 of 6 candidates") && partial.contains("has not ended"));
     assert_eq!(rows(&partial), 2);
     // Nothing is evaluated yet, or what is there is no result.

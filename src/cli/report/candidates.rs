@@ -36,7 +36,8 @@ pub(super) fn table(family: &Family, candidates: &[Candidate], sheet: &mut Sheet
         let entry = candidate.entry;
         let picture = family.parse(&entry.arch).map(|arch| sheet.small(&family.diagram(&arch))).unwrap_or_default();
         let standing = match candidate {
-            own if !own.worth.is_finite() => "failed",
+            own if own.entry.fitness.is_nan() => "failed",
+            own if !own.worth.is_finite() => "not measured by this",
             own if own.learned_nothing => "learned nothing",
             own if own.is_on_front => "front",
             _ => "",

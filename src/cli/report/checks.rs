@@ -3,6 +3,7 @@
 use maud::{Markup, html};
 
 use super::read::Told;
+use crate::data::Hashed;
 use crate::report::statistics::mean;
 use crate::search::archive::Entry;
 use crate::search::config::{Arm, SearchConfig};
@@ -40,8 +41,8 @@ pub(super) fn of_search(
     entries: &[Entry],
     result: Option<&SearchResult>,
 ) -> Vec<Check> {
-    let mut all = comparisons(config, entries);
-    all.extend(seeds(config));
+    let mut all = comparisons(config, entries, result);
+    all.extend(seeds(config, result));
     all.extend(images(config, result));
     all.extend(repetition(told, result));
     all.extend(result.map(learned));
@@ -54,7 +55,7 @@ pub(super) fn of_search(
 }
 
 /// What the search is held against.
-fn comparisons(config: &SearchConfig, entries: &[Entry]) -> Vec<Check> {
+fn comparisons(config: &SearchConfig, entries: &[Entry], result: Option<&SearchResult>) -> Vec<Check> {
     let arms = arms(config).unwrap_or_default();
     let count = |arm: &Arm| entries.iter().filter(|entry| entry.arm == arm.name).count();
     let told =
@@ -63,9 +64,10 @@ fn comparisons(config: &SearchConfig, entries: &[Entry]) -> Vec<Check> {
     let chance = others().find(|arm| matches!(arm.strategy, StrategyConfig::Random(_)));
     let is_chance = arms.first().is_some_and(|arm| matches!(arm.strategy, StrategyConfig::Random(_)));
     let without = others().find(|arm| arm.objectives != arms[0].objectives || arm.evaluator != arms[0].evaluator);
-    let largest = config.finals.contestants.iter().any(|name| name.split(':').next() == Some("largest"));
+    // An arm that has fewer candidates is no match, be it that the run has not ended.
+    let whole = |arm: &Arm| if count(arm) >= count(&arms[0]) { State::Done } else { State::Partly };
     let chance = match (chance, is_chance) {
-        (Some(arm), _) => check(State::Done, "chance with the same budget", told(arm)),
+        (Some(arm), _) => check(whole(arm), "chance with the same budget", told(arm)),
         (None, true) => check(State::Done, "chance with the same budget", "this search is chance itself"),
         (None, false) => {
             let why = "no arm draws at random: what is found may be what chance finds (--arms ...,random)";
@@ -74,22 +76,31 @@ fn comparisons(config: &SearchConfig, entries: &[Entry]) -> Vec<Check> {
     };
     vec![
         chance,
-        done_if(
-            without.is_some(),
-            "the search without its own measure",
-            without.map(told).unwrap_or_default(),
-            "no arm looks for something else, so nobody knows what the measure itself is worth",
-        ),
-        done_if(
-            largest,
-            "the largest network within the limits",
-            "it was trained and tested beside the others".to_owned(),
-            "the largest network is not among those trained at the end, and often it is best",
-        ),
+        match without {
+            Some(arm) => check(whole(arm), "the search without its own measure", told(arm)),
+            None => {
+                let why = "no arm looks for something else, so nobody knows what the measure itself is worth";
+                check(State::Not, "the search without its own measure", why)
+            }
+        },
+        largest(config, result),
     ]
 }
 
-fn seeds(config: &SearchConfig) -> Vec<Check> {
+/// Whether the network that no search is needed to find is among those at the end.
+fn largest(config: &SearchConfig, result: Option<&SearchResult>) -> Check {
+    let what = "the largest network within the limits";
+    let is_asked = config.finals.contestants.iter().any(|name| name.split(':').next() == Some("largest"));
+    match (is_asked, result) {
+        (true, None) => check(State::Partly, what, "it will be trained and tested beside the others"),
+        (true, Some(result)) if result.finalists.iter().any(|judged| judged.role == "largest") => {
+            check(State::Done, what, "it was trained and tested beside the others")
+        }
+        _ => check(State::Not, what, "the largest network is not among those trained at the end, and often it is best"),
+    }
+}
+
+fn seeds(config: &SearchConfig, result: Option<&SearchResult>) -> Vec<Check> {
     let again = "one search, seed ".to_owned()
         + &config.seed.to_string()
         + ": another seed may find something else; `--search-seeds 5` runs several, and `altiplano report` takes all their folders";
@@ -99,6 +110,9 @@ fn seeds(config: &SearchConfig) -> Vec<Check> {
             "several trainings of each network",
             "each network was trained once: differences of the size of a retraining's are chance (--seeds 3)",
         ),
+        many if result.is_none() => {
+            check(State::Partly, "several trainings of each network", format!("{many} seeds each will be trained"))
+        }
         many => check(State::Done, "several trainings of each network", format!("{many} seeds each")),
     };
     vec![check(State::Not, "several searches", again), training]
@@ -135,11 +149,15 @@ fn images(config: &SearchConfig, result: Option<&SearchResult>) -> Vec<Check> {
         "no attack was run: nothing here says how the networks bear images that are meant to mislead (--attacks pgd)",
     ));
     let trained = result.map_or((0, 0), |result| (result.trained.training_images, result.trained.epochs));
-    let short = config.finals.images > 0;
     let why = format!("{} images, {} epochs with {}", trained.0, trained.1, config.training.optimizer);
-    all.push(match short {
-        true => check(State::Partly, "training on all images", why + "; the rest of the training images was left out"),
-        false => check(State::Done, "training on all images", why),
+    all.push(match (config.finals.images > 0, config.finals.kept_back) {
+        (true, _) => check(State::Partly, "training on all images", why + "; other training images were left out"),
+        (_, 0) => check(State::Done, "training on all images", why),
+        (_, kept) => {
+            let why =
+                format!("{why}; {kept} were kept back to choose by, and the command below trains without them too");
+            check(State::Partly, "training on all images", why)
+        }
     });
     all
 }
@@ -149,6 +167,8 @@ fn repetition(told: &Told, result: Option<&SearchResult>) -> Vec<Check> {
     let record = told.record.as_ref();
     let device = record.map(|record| format!("altiplano {}, {}, {}", record.version, record.adapter, record.driver));
     let inputs = record.is_some_and(|record| record.inputs.contains_key("data"));
+    let is_sample = record.is_some_and(|record| record.inputs.values().any(|input| input.hashed == Hashed::Sample));
+    let contents = "data known by their contents";
     let mut all = vec![
         done_if(
             device.is_some(),
@@ -156,12 +176,14 @@ fn repetition(told: &Told, result: Option<&SearchResult>) -> Vec<Check> {
             device.unwrap_or_default(),
             "the run does not say with which version, adapter and driver it was made",
         ),
-        done_if(
-            inputs,
-            "data known by their contents",
-            "the run holds a checksum of all that it read".to_owned(),
-            "the run holds no checksum of its data",
-        ),
+        match (inputs, is_sample) {
+            (true, false) => check(State::Done, contents, "the run holds a checksum of all that it read"),
+            (true, true) => {
+                let why = "the run holds a checksum of names, sizes and a sample of files: what it read is large";
+                check(State::Partly, contents, why)
+            }
+            (false, _) => check(State::Not, contents, "the run holds no checksum of its data"),
+        },
     ];
     all.extend(result.map(|result| {
         let why: Vec<&str> = result.varies.iter().chain(&result.changes).map(String::as_str).collect();

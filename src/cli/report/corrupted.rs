@@ -41,8 +41,9 @@ pub(super) fn mistakes(mistakes: &[Mistake], sheet: &[u8], [width, height]: [u32
     let view = |place: usize, row: u32| format!("{} {} {width} {height}", width * place as u32, height * row);
     html! {
         p {
-            "For each kind of corruption at severity " (mistakes.first().map_or(0, |mistake| mistake.severity))
-            ", the image that the network gets right as it is (above) and is most sure of wrongly when it is corrupted (below)."
+            "For each kind of corruption that misleads it at severity " (mistakes.first().map_or(0, |mistake| mistake.severity))
+            ": of the images that the network gets right as they are (of all, if it gets none right), the one (above) that it is most sure of \
+             wrongly when it is corrupted (below)."
         }
         svg width="0" height="0" style="position:absolute" {
             defs {

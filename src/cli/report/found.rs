@@ -2,8 +2,12 @@
 
 use maud::{Markup, PreEscaped, html};
 
+use std::path::Path;
+
 use super::super::progress::duration;
+use super::super::run::quoted;
 use super::super::search::text::choice;
+use super::super::train::program;
 use super::page::{card, command, table};
 use crate::measure::judged::{Judged, Spread};
 use crate::nn::space::Family;
@@ -39,7 +43,7 @@ pub(super) fn story(result: &SearchResult, kept: &Judged) -> Markup {
         p {
             "The search evaluated " b { (result.evaluated) } " candidates of the space " (result.space) " on " (result.dataset)
             " (strategy " (strategy) ") and picked " code.arch { (result.best.arch) } ". "
-            "Then " (result.finalists.len()) " networks were trained under the same rules for " (result.trained.epochs)
+            "Then " (different(result)) " networks were trained under the same rules for " (result.trained.epochs)
             " epochs on " (result.trained.training_images) " images, and tested on images that nothing before had seen."
         }
         p {
@@ -52,11 +56,22 @@ pub(super) fn story(result: &SearchResult, kept: &Judged) -> Markup {
     }
 }
 
-/// By how much a network errs more than another, with the standard error of the difference as if their images were different ones: for
-/// the same images it is smaller, so that what is told apart here is.
-fn difference(one: &Spread, other: &Spread) -> Option<(f64, f64)> {
-    let error = one.standard_error?.hypot(other.standard_error?);
-    Some((one.mean - other.mean, error))
+/// Contestants that are the same network with the same optimiser are trained once.
+fn different(result: &SearchResult) -> usize {
+    let all = result.finalists.iter().map(|own| (own.arch.as_str(), own.optimizer.to_string()));
+    all.collect::<std::collections::BTreeSet<_>>().len()
+}
+
+/// By how much a network errs more than another on so many images, with the standard error of the difference as if their images were
+/// different ones: for the same images it is smaller, so that what is told apart here is. That of a mean over seeds is no smaller than
+/// what so many images leave open, since few seeds may agree by chance.
+fn difference(one: &Spread, other: &Spread, images: usize) -> (f64, f64) {
+    let of_images = |error: &Spread| {
+        let share = (error.mean / 100.0).clamp(0.0, 1.0);
+        100.0 * (share * (1.0 - share) / images.max(1) as f64).sqrt()
+    };
+    let error = |spread: &Spread| spread.standard_error.unwrap_or(0.0).max(of_images(spread));
+    (one.mean - other.mean, error(one).hypot(error(other)))
 }
 
 fn verdict((difference, error): (f64, f64)) -> &'static str {
@@ -71,9 +86,9 @@ fn verdict((difference, error): (f64, f64)) -> &'static str {
 pub(super) fn sure(result: &SearchResult, kept: &Judged) -> Markup {
     let against = |other: &&Judged| (&other.arch, other.optimizer) != (&kept.arch, kept.optimizer);
     let row = |other: &Judged| {
-        let clean = difference(&other.clean_error, &kept.clean_error);
+        let clean = Some(difference(&other.clean_error, &kept.clean_error, kept.test_images));
         let corrupted = other.mean_corrupted_error.as_ref().zip(kept.mean_corrupted_error.as_ref());
-        let corrupted = corrupted.and_then(|(one, other)| difference(one, other));
+        let corrupted = corrupted.map(|(one, other)| difference(one, other, kept.judged_images));
         let cell = |value: Option<(f64, f64)>| value.map_or("-".to_owned(), |(d, e)| format!("{d:+.2} ± {e:.2}"));
         let ratio = other.params as f64 / (kept.params as f64).max(1.0);
         let verdict = |value: Option<(f64, f64)>| value.map_or("-", verdict).to_owned();
@@ -95,6 +110,7 @@ pub(super) fn sure(result: &SearchResult, kept: &Judged) -> Markup {
             p {
                 "By how many percent points the others err more than the kept network (below zero: less), with the standard error of the \
                  difference. Differences within two standard errors may be chance."
+                @if kept.seeds < 2 { " Each network was trained once: the error is that of the test images, and another training may differ by more." }
             }
             (table(&Table { title: String::new(), header: header.map(str::to_owned).to_vec(), rows }, None))
         }
@@ -172,36 +188,65 @@ pub(super) fn words() -> Markup {
         ),
         (
             "images kept back",
-            "Training images that trained no network at the end: by them, under four other corruptions, it is decided which network is kept.",
+            "Training images that trained no network at the end: by them, under four other corruptions where images can be corrupted, it is decided \
+                               which network is kept.",
         ),
         (
             "kept",
-            "The network whose weights the run leaves: of least error on the images kept back, unless the largest is as good within a standard error.",
+            "The network whose weights the run leaves: of least error on the images kept back, unless the largest is as good within a standard error; \
+                  without such images the one that the search picked.",
         ),
     ];
     html! { dl { @for (word, what) in all { dt { (word) } dd { (what) } } } }
 }
 
-/// Commands that repeat or go on with the run.
-pub(super) fn commands(program: &str, folder: &str, is_done: bool, has_model: bool) -> Markup {
-    let again = folder.trim_end_matches('/').to_owned() + "-again";
-    let quoted = |path: String| super::super::run::quoted(std::path::Path::new(&path));
-    let (own, again) = (quoted(folder.to_owned()), quoted(again));
-    let file = |name: &str| quoted(format!("{}/{name}", folder.trim_end_matches('/')));
+/// Commands that repeat or go on with the run in a folder.
+pub(super) fn commands(folder: &Path, is_done: bool) -> Markup {
+    let program = program();
+    // Of a folder such as `.`, a name beside it.
+    let place = std::path::absolute(folder).ok().filter(|_| folder.file_name().is_none()).unwrap_or(folder.to_owned());
+    let beside = |ending: &str| {
+        let mut name = place.clone().into_os_string();
+        name.push(ending);
+        quoted(Path::new(&name))
+    };
+    let (own, file) = (quoted(&place), |name: &str| quoted(&place.join(name)));
     html! {
         @if !is_done {
             h3 { "Go on with it" }
             (command(&format!("{program} search --resume --out {own}")))
         }
         h3 { "Search again, with the same settings and seed" }
-        (command(&format!("{program} search --config {} --out {again}", file("config.toml"))))
-        @if has_model {
+        (command(&format!("{program} search --config {} --out {}", file("config.toml"), beside("-again"))))
+        @if folder.join("best.safetensors").exists() {
             h3 { "Train the kept network again" }
-            (command(&format!("{program} train --config {} --out {again}", file("train.toml"))))
+            (command(&format!("{program} train --config {} --out {}", file("train.toml"), beside("-trained"))))
             h3 { "Use its weights (safetensors; the file says which network it is, its classes and how images were normalised)" }
             (command(&file("best.safetensors")))
         }
         h3 { "This report, from the files of the run" }
         (command(&format!("{program} report {own}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_that_agree_by_chance_tell_nothing_apart() {
+        let spread = |mean: f64, standard_error: f64| Spread {
+            mean,
+            deviation: Some(0.0),
+            standard_error: Some(standard_error),
+        };
+        // Two trainings each, of the same error to the image.
+        let (gap, error) = difference(&spread(3.0, 0.0), &spread(2.0, 0.0), 400);
+        let of_images = |share: f64| (share * (1.0 - share) / 400.0).sqrt() * 100.0;
+        assert!((gap - 1.0).abs() < 1e-12 && (error - of_images(0.03).hypot(of_images(0.02))).abs() < 1e-12);
+        assert_eq!(verdict((gap, error)), "not told apart");
+        // Seeds that differ by more than images leave open count.
+        assert!(difference(&spread(3.0, 5.0), &spread(2.0, 0.0), 400).1 > 5.0);
+        assert_eq!((verdict((3.0, 1.0)), verdict((-3.0, 1.0))), ("errs more", "errs less"));
     }
 }

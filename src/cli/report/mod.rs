@@ -25,6 +25,7 @@ use super::progress::say;
 use super::train::program;
 use crate::data::Identity;
 use crate::error::{Error, Result};
+use crate::measure::judged::Judged;
 use crate::measure::mistakes::Mistake;
 use crate::nn::space::{Family, Registry};
 use crate::report::diagram::Sheet;
@@ -130,6 +131,9 @@ fn settings(told: &Told) -> Markup {
     }
 }
 
+/// Most bytes of a sheet of pictures that a page takes in.
+const LARGEST_SHEET: u64 = 1 << 20;
+
 /// What is said below charts of candidates.
 const FRONT: &str = "A point is a candidate; rest on it to read what it is, or follow it to its row. Strong ones are the front of the \
                      search itself: no other is better in all that it looks at. If the network that is kept is among them, it is large.";
@@ -148,7 +152,8 @@ impl Search<'_> {
         let Search { told, config, entries, result, family } = *self;
         let worth = Worth::of(config, entries, result);
         let candidates = plots::candidates(config, entries, &worth, result);
-        let kept = result.map(SearchResult::kept).transpose()?;
+        // Results of earlier versions do not say it.
+        let kept = result.and_then(|result| result.kept().ok().or(result.finalists.first()));
         let arch = kept.map(|kept| kept.arch.as_str());
         let mut sheet = Sheet::default();
         let mut sections = vec![];
@@ -174,14 +179,14 @@ impl Search<'_> {
                     (found::networks(result, kept, family, &mut sheet)) (candidates::key(&sheet)) (self.trainings(result))
                 },
             );
-            add("corrupted", "Under corruption", self.corrupted(result)?);
+            add("corrupted", "Under corruption", corruption(told, kept, &result.mistakes));
         }
         if let Some(around) = landscape(told) {
             add("landscape", "The loss around it", around);
         }
         let table = candidates::table(family, &candidates, &mut sheet, arch);
         add("candidates", "Every candidate", html! { (candidates::key(&sheet)) (table) });
-        add("again", "Do it again", self.commands());
+        add("again", "Do it again", found::commands(&told.folder, result.is_some()));
         add("words", "Words", found::words());
         add("settings", "Settings, data and machine", settings(told));
         let head = html! { (PreEscaped(sheet.definitions())) (self.heading()) (faults(told)) (self.unfinished()) };
@@ -215,7 +220,8 @@ impl Search<'_> {
                 p.fault {
                     "This run has not ended, or its result cannot be read: " (own) " of " (self.config.evaluations)
                     " candidates of the search itself are evaluated, " (self.entries.len())
-                    " with all arms. No network is chosen, trained or tested yet; everything below is as far as it has come."
+                    " with all arms. No network is chosen, trained or tested yet; everything below is as far as it has come, and limits of \
+                     latency and the rule on networks that learned nothing are not applied to the front yet."
                 }
             }
         }
@@ -223,12 +229,16 @@ impl Search<'_> {
 
     fn charts(&self, candidates: &[plots::Candidate], worth: &Worth, kept: Option<&str>) -> Markup {
         let fronts = plots::fronts(self.config, candidates, worth, kept);
+        let unmeasured = self.unmeasured(candidates);
         html! {
             @if candidates.is_empty() {
                 p { "None is evaluated yet." }
             } @else {
                 div.front {
                     label { input.toggle type="checkbox" checked; "show candidates that others beat, and those of other arms" }
+                    @if !unmeasured.is_empty() {
+                        p.soft { "Not in the charts, since this was not measured of their candidates: " (unmeasured.join(", ")) "." }
+                    }
                     div.figures {
                         @for chart in &fronts {
                             (figure(chart, FRONT))
@@ -265,22 +275,14 @@ impl Search<'_> {
         }
     }
 
-    fn corrupted(&self, result: &SearchResult) -> Result<Markup> {
-        let kept = result.kept()?;
-        let pictures = pictures(self.told, &result.mistakes);
-        Ok(html! {
-            @match corrupted::map(kept) {
-                Some(map) => (map),
-                None => p { "Nothing of it was measured." },
-            }
-            @if let Some(pictures) = pictures { h3 { "What it mistakes" } (pictures) }
-        })
-    }
-
-    fn commands(&self) -> Markup {
-        let folder = self.told.folder.display().to_string();
-        let has_model = self.told.folder.join("best.safetensors").exists();
-        found::commands(&program(), &folder, self.result.is_some(), has_model)
+    /// What the charts of this search lack.
+    fn unmeasured(&self, candidates: &[plots::Candidate]) -> Vec<&str> {
+        let lacks = |arm: &&String| {
+            let mut own =
+                candidates.iter().filter(|own| own.entry.arm == **arm && !own.entry.fitness.is_nan()).peekable();
+            own.peek().is_some() && own.all(|own| !own.worth.is_finite())
+        };
+        self.config.arms.iter().filter(lacks).map(String::as_str).collect()
     }
 }
 
@@ -318,12 +320,43 @@ fn landscape(told: &Told) -> Option<Markup> {
     })
 }
 
-/// The pictures of mistakes, if the sheet is there and as large as they say.
-fn pictures(told: &Told, mistakes: &[Mistake]) -> Option<Markup> {
-    let bytes = std::fs::read(told.folder.join(MISTAKES)).ok().filter(|bytes| bytes.len() < 1 << 20)?;
+/// The network under each corruption, and what it mistakes.
+fn corruption(told: &Told, judged: &Judged, mistakes: &[Mistake]) -> Markup {
+    html! {
+        @match corrupted::map(judged) {
+            Some(map) => (map),
+            None => p { "Nothing of it was measured." },
+        }
+        @match pictures(told, mistakes) {
+            Ok(Some(pictures)) => { h3 { "What it mistakes" } (pictures) }
+            Ok(None) => {}
+            Err(error) => p.fault { (error) }
+        }
+    }
+}
+
+/// The pictures of mistakes, if there are some.
+///
+/// # Errors
+/// If the sheet is no picture, or not of this many.
+fn pictures(told: &Told, mistakes: &[Mistake]) -> Result<Option<Markup>> {
+    let path = told.folder.join(MISTAKES);
+    let count = u32::try_from(mistakes.len()).unwrap_or(0);
+    if count == 0 || !path.exists() {
+        return Ok(None);
+    }
+    let fail = |why: String| Error::file(&path, None, why);
+    let bytes = std::fs::metadata(&path).map_err(Error::io("read", &path))?.len();
+    if bytes > LARGEST_SHEET {
+        return Ok(Some(
+            html! { p.soft { (MISTAKES) " in the run's folder has " (bytes) " bytes, too many for a page." } },
+        ));
+    }
+    let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
     let reader = image::ImageReader::with_format(std::io::Cursor::new(&bytes), image::ImageFormat::Png);
-    let (width, height) = reader.into_dimensions().ok()?;
-    let count = u32::try_from(mistakes.len()).ok().filter(|count| *count > 0)?;
-    let is_sheet = width % count == 0 && height % 2 == 0;
-    is_sheet.then(|| corrupted::mistakes(mistakes, &bytes, [width / count, height / 2]))
+    let (width, height) = reader.into_dimensions().map_err(|error| fail(error.to_string()))?;
+    match width % count == 0 && height % 2 == 0 && width > 0 {
+        true => Ok(Some(corrupted::mistakes(mistakes, &bytes, [width / count, height / 2]))),
+        false => Err(fail(format!("is {width} x {height}, no sheet of {count} pairs of pictures"))),
+    }
 }

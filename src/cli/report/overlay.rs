@@ -28,7 +28,8 @@ struct Run<'a> {
 }
 
 pub(super) fn of(told: &[Told]) -> Result<String> {
-    let runs = told.iter().map(run).collect::<Result<Vec<_>>>()?;
+    let mut runs = told.iter().map(run).collect::<Result<Vec<_>>>()?;
+    tell_apart(&mut runs);
     let finished: Vec<PathBuf> =
         runs.iter().filter(|run| run.result.is_some()).map(|run| run.told.folder.clone()).collect();
     let answer = if finished.is_empty() { None } else { Some(compare::answer(&finished)?) };
@@ -74,6 +75,14 @@ fn run(told: &Told) -> Result<Run<'_>> {
     }
 }
 
+/// Adds folders to names that would be the same.
+fn tell_apart(runs: &mut [Run]) {
+    let names: Vec<String> = runs.iter().map(|run| run.name.clone()).collect();
+    for run in runs.iter_mut().filter(|run| names.iter().filter(|name| **name == run.name).count() > 1) {
+        run.name += &format!(" ({})", run.told.folder.display());
+    }
+}
+
 /// What each run is, and how far it has come.
 fn list(runs: &[Run]) -> Markup {
     let row = |run: &Run| {
@@ -113,43 +122,55 @@ fn list(runs: &[Run]) -> Markup {
 fn charts(runs: &[Run]) -> Markup {
     let mut kinds: Vec<Vec<&Run>> = vec![];
     for run in runs {
-        let same = |kind: &&mut Vec<&Run>| {
-            (&kind[0].config.objectives, &kind[0].config.minimize) == (&run.config.objectives, &run.config.minimize)
-        };
+        let same = |kind: &&mut Vec<&Run>| same_measure(kind[0], run);
         match kinds.iter_mut().find(same) {
             Some(kind) => kind.push(run),
             None => kinds.push(vec![run]),
         }
     }
     html! {
-        @if kinds.len() > 1 { p { "Searches that look for different things stand in charts of their own." } }
+        @if kinds.len() > 1 {
+            p { "Searches that look for different things, or on other data or networks, stand in charts of their own." }
+        }
         @for kind in &kinds { (together(kind)) }
     }
+}
+
+/// Whether what two searches look for can stand on one axis: measured in the same way of the same networks on the same data.
+fn same_measure(one: &Run, other: &Run) -> bool {
+    let data = |run: &Run| {
+        let input = run.told.record.as_ref().and_then(|record| record.inputs.get("data"));
+        input.map(|input| (input.checksum.clone(), input.bytes))
+    };
+    let (a, b) = (one.config, other.config);
+    (&a.space, &a.build, &a.evaluator) == (&b.space, &b.build, &b.evaluator)
+        && (&a.objectives, &a.minimize) == (&b.objectives, &b.minimize)
+        && data(one) == data(other)
 }
 
 /// Searches that look for the same, each under the scale of the first.
 fn together(runs: &[&Run]) -> Markup {
     let Some(first) = runs.first() else { return html! {} };
     let worth = Worth::of(first.config, first.entries, first.result);
-    let mut all: Vec<(&str, Vec<Candidate>)> = vec![];
+    let mut all: Vec<(&Run, Vec<Candidate>)> = vec![];
     for run in runs {
-        all.push((run.name.as_str(), plots::candidates(run.config, run.entries, &worth, run.result)));
+        all.push((run, plots::candidates(run.config, run.entries, &worth, run.result)));
     }
     let scale = worth.scale().filter(|_| runs.len() > 1);
     let quantities = plots::quantities(first.config);
     let fronts = quantities.into_iter().map(|quantity| {
         let (x, y) = plots::axes(first.config, quantity, &worth);
-        let series = all.iter().enumerate().map(|(ink, (name, candidates))| {
+        let series = all.iter().enumerate().map(|(ink, (run, candidates))| {
             let mut points: Vec<Point> =
                 candidates.iter().filter(|own| own.is_on_front).map(|own| plots::point(own, quantity)).collect();
             points.sort_by(|a, b| a.at[0].total_cmp(&b.at[0]));
-            Series::new(*name, ink, Marks::Points(points))
+            Series::new(run.name.as_str(), ink, Marks::Points(points))
         });
         Chart { title: format!("fronts: {} over {}", y.label, x.label), x, y, series: series.collect() }
     });
-    let curves = all.iter().enumerate().filter_map(|(ink, (name, candidates))| {
-        let own = candidates.iter().filter(|own| Some(&own.entry.arm) == first.config.arms.first());
-        Some(Series::new(*name, ink, Marks::Steps(plots::best_so_far(own, &worth)?)))
+    let curves = all.iter().enumerate().filter_map(|(ink, (run, candidates))| {
+        let own = candidates.iter().filter(|own| Some(&own.entry.arm) == run.config.arms.first());
+        Some(Series::new(run.name.as_str(), ink, Marks::Steps(plots::best_so_far(own, &worth)?)))
     });
     let anytime = plots::best_chart(&worth, curves.collect());
     html! {

@@ -92,6 +92,7 @@ fn history(path: &Path, faults: &mut Vec<String>) -> Result<Vec<Entry>> {
     }
     let all = text(path)?;
     let mut entries = vec![];
+    let mut more = 0;
     for (number, line) in all.split_inclusive('\n').enumerate() {
         match serde_json::from_str(line) {
             Ok(entry) if line.ends_with('\n') => entries.push(entry),
@@ -100,8 +101,14 @@ fn history(path: &Path, faults: &mut Vec<String>) -> Result<Vec<Entry>> {
                 faults.push(format!("line {} of {HISTORY} is not whole yet, and is left out", number + 1));
             }
             Ok(_) => {}
-            Err(error) => faults.push(format!("line {} of {HISTORY} is left out: {error}", number + 1)),
+            Err(error) if faults.len() < 3 => {
+                faults.push(format!("line {} of {HISTORY} is left out: {error}", number + 1))
+            }
+            Err(_) => more += 1,
         }
+    }
+    if more > 0 {
+        faults.push(format!("{more} more lines of {HISTORY} are left out"));
     }
     Ok(entries)
 }

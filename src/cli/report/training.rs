@@ -5,7 +5,7 @@ use maud::{Markup, PreEscaped, html};
 use super::super::train::{TrainConfig, TrainResult};
 use super::page::{Section, card, command, figure, page};
 use super::read::Told;
-use super::{candidates, corrupted, faults, landscape, pictures, plots, settings};
+use super::{candidates, corruption, faults, landscape, plots, settings};
 use crate::error::Result;
 use crate::measure::judged::Judged;
 use crate::nn::space::Registry;
@@ -28,16 +28,10 @@ pub(super) fn of(
     if let Some(result) = result {
         add("tested", "On test images", cards(result));
         if let Some(judged) = &result.judged {
-            add("training", "Training, and noise on the weights", curves(judged));
-            let pictures = pictures(told, &result.mistakes);
-            add(
-                "corrupted",
-                "Under corruption",
-                html! {
-                    (corrupted::map(judged).unwrap_or_else(|| html! { p { "Nothing of it was measured." } }))
-                    @if let Some(pictures) = pictures { h3 { "What it mistakes" } (pictures) }
-                },
-            );
+            if !judged.curve.is_empty() || judged.under_noise.len() > 1 {
+                add("training", "Training", curves(judged));
+            }
+            add("corrupted", "Under corruption", corruption(told, judged, &result.mistakes));
         }
     }
     if let Some(around) = landscape(told) {
