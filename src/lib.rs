@@ -79,6 +79,8 @@ pub mod cli;
 pub mod corrupt;
 pub mod data;
 pub mod error;
+#[cfg(feature = "onnx")]
+pub mod export;
 pub mod gpu;
 pub mod graph;
 pub mod kernels;

@@ -25,6 +25,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("progress", &["error"]),
     ("space", &["error", "philox"]),
     ("nn", &["error", "philox", "data", "space", "graph", "gpu"]),
+    ("export", &["error", "nn", "graph"]),
     ("train", &["error", "philox", "data", "report", "progress", "space", "nn", "graph", "kernels", "gpu"]),
     // One proxy is beyond f32 and is computed by the interpreter.
     (
@@ -82,6 +83,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "train",
             "measure",
             "search",
+            "export",
         ],
     ),
     // The front page and the program name everything.

@@ -15,6 +15,7 @@ mod data;
 mod devices;
 mod earlier;
 mod evaluate;
+mod export;
 mod flatness;
 mod inputs;
 mod landscape;
@@ -119,6 +120,8 @@ enum Command {
     Landscape(Box<landscape::Args>),
     /// Accuracy of a trained model on clean, corrupted and attacked images.
     Evaluate(evaluate::Args),
+    /// A trained model for other programs: as ONNX, and with a card.
+    Export(export::Args),
     /// Corrupted copies of an image, a folder of images, an array or a data set.
     Corrupt(corrupt::Args),
     /// Time kernels, steps and populations.
@@ -180,6 +183,7 @@ pub fn main_with(registry: Registry) -> ExitCode {
         Command::Flatness(args) => flatness::run(&global, &args),
         Command::Landscape(args) => landscape::run(&global, &args),
         Command::Evaluate(args) => evaluate::run(&global, &args),
+        Command::Export(args) => export::run(&global, &args),
         Command::Corrupt(args) => corrupt::run(&global, &args),
         Command::Bench(args) => bench::run(&global, &args),
         Command::Tune(args) => tune::run(&global, &args),

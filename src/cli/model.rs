@@ -10,9 +10,11 @@ use crate::error::{Error, Result};
 use crate::graph::Statistics;
 use crate::measure::forward::{Score, graph};
 use crate::nn::card::ModelCard;
+use crate::nn::space::Family;
 use crate::nn::tensors::Named;
 use crate::nn::weights::{Classes, Weights, differing_classes};
 use crate::nn::{Model, classifier};
+use crate::space::Arch;
 
 #[derive(clap::Args, Clone)]
 pub(super) struct ModelArgs {
@@ -56,6 +58,21 @@ pub(super) fn check_loss(score: Score, what: &str) -> Result<()> {
     Err(Error::invalid("--model", why))
 }
 
+/// The space and the architecture of a model's file, as its card describes them.
+///
+/// # Errors
+/// If this program cannot build what it says.
+pub(super) fn described_by(global: &Global, file: &Path, card: &ModelCard) -> Result<(Family, Arch)> {
+    let opened = card.open(&global.registry).and_then(|(family, arch)| {
+        family.network(&arch)?;
+        Ok((family, arch))
+    });
+    opened.map_err(|error| {
+        let why = format!("{error}; what it says of its network does not suit this program");
+        Error::file(file, None, why)
+    })
+}
+
 impl ModelArgs {
     /// The same of another file.
     pub fn of(&self, path: &Path) -> Self {
@@ -81,10 +98,8 @@ impl ModelArgs {
                 let (want, have) = (format!("{own} channels"), format!("{channels} channels"));
                 return Err(Error::shape("--data", want, have));
             }
-            let model = card.model(&global.registry).map_err(|error| {
-                let why = format!("{error}; what it says of its network does not suit this program");
-                Error::file(&self.model, None, why)
-            })?;
+            let (family, arch) = described_by(global, &self.model, &card)?;
+            let model = family.network(&arch)?;
             let layer = classifier(&*model)?.unwrap_or_default();
             match weights.align(&layer, &card.classes, classes) {
                 Classes::Same => {}

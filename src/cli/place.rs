@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 pub(super) const FORCE: &str = "--force replaces it";
 
 /// Endings of files that are read or written, pictures aside.
-const OF_FILES: [&str; 8] = ["csv", "json", "jsonl", "npy", "safetensors", "svg", "toml", "txt"];
+const OF_FILES: [&str; 10] = ["csv", "json", "jsonl", "md", "npy", "onnx", "safetensors", "svg", "toml", "txt"];
 
 /// The outputs of a command, checked one by one before any work is done for them.
 ///

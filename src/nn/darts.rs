@@ -145,6 +145,10 @@ impl Networks for Darts {
         })
     }
 
+    fn module(&self, form: &str) -> Option<&'static str> {
+        module(form)
+    }
+
     fn recognise(&self, tensors: &Named, build: &mut Build) {
         recognise(tensors, build);
         // Nothing else than a norm stands there.
@@ -152,6 +156,15 @@ impl Networks for Darts {
         if build.form != IMAGENET && tensors.keys().any(behind_pools) {
             SEARCH.clone_into(&mut build.form);
         }
+    }
+}
+
+/// The authors' module of a form.
+fn module(form: &str) -> Option<&'static str> {
+    match form {
+        "cifar" => Some("`NetworkCIFAR` of the cells' authors"),
+        IMAGENET => Some("`NetworkImageNet` of the cells' authors"),
+        _ => None,
     }
 }
 

@@ -370,6 +370,10 @@ impl Networks for MobileNetV3 {
         }
     }
 
+    fn module(&self, form: &str) -> Option<&'static str> {
+        (form == FORMS[0]).then_some("what `get_active_subnet` of Once-for-All's `OFAMobileNetV3` makes")
+    }
+
     fn recognise(&self, tensors: &Named, build: &mut Build) {
         let axis = |name: &str, axis: usize| tensors.get(name)?.dims.get(axis).copied();
         build.in_channels = axis("first_conv.conv.weight", 1).unwrap_or(build.in_channels);

@@ -219,6 +219,13 @@ impl Networks for NasBench201 {
         Ok(Cost { params, macs: macs(&cell, &sizes) })
     }
 
+    fn module(&self, form: &str) -> Option<&'static str> {
+        match form.parse().ok()? {
+            Form::Tiny => Some("`TinyNetwork` of the benchmark's authors (AutoDL-Projects)"),
+            Form::ZeroCostNas => Some("`NAS201Model` of SamsungLabs/zero-cost-nas"),
+        }
+    }
+
     fn recognise(&self, tensors: &Named, build: &mut Build) {
         let axis = |names: &[&str], axis: usize| {
             names.iter().find_map(|name| tensors.get(&format!("{name}.weight"))?.dims.get(axis).copied())

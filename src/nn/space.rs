@@ -159,6 +159,11 @@ pub trait Networks: Space {
         None
     }
 
+    /// The PyTorch module of the space's authors whose tensor names networks of a form have, in words.
+    fn module(&self, _form: &str) -> Option<&'static str> {
+        None
+    }
+
     /// What tensors of a network tell of its build; the rest stays as it is.
     fn recognise(&self, _tensors: &Named, _build: &mut Build) {}
 }
@@ -356,6 +361,11 @@ impl Family {
     /// Whether networks are cut out of a supernet, where the space's authors search it.
     pub fn is_elastic(&self) -> bool {
         self.space.is_elastic()
+    }
+
+    /// The PyTorch module whose tensor names the networks have, in words, if the space's authors have one.
+    pub fn module(&self) -> Option<&'static str> {
+        self.space.module(&self.build.form)
     }
 
     /// The build of networks that all see images of one size.

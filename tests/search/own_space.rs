@@ -54,6 +54,10 @@ fn all_commands_take_it() {
     let evaluate = ["evaluate", "--quiet", "--model", "one/best.safetensors", "--data", "digits", "--images", "40"];
     let judged = json(folder, &[&evaluate[..], &["--corruptions", "fog", "--severities", "3", "--json"]].concat());
     assert!(judged["clean"]["accuracy"].as_f64().unwrap() > 0.3, "{judged}");
+    let export = ["export", "one/best.safetensors", "--onnx", "one.onnx", "--card", "one.md", "--json"];
+    let exported = json(folder, &export);
+    assert_eq!((&exported["space"], &exported["arch"]), (&Value::from("blocks"), &Value::from("3+,5")));
+    assert!(folder.join("one.onnx").is_file() && folder.join("one.md").is_file());
     let flatness = ["flatness", "--quiet", "--model", "one/best.safetensors", "--data", "digits", "--images", "40"];
     let levels = json(folder, &[&flatness[..], &["--draws", "2", "--json"]].concat());
     assert_eq!(levels["images"], 40);

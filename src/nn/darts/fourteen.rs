@@ -4,7 +4,7 @@
 //! are the same; but nothing is computed of them, so they count no multiply-adds and their gradients are zeros. A 1x7 convolution with a
 //! stride is computed in full, and counts twice the authors' multiply-adds.
 
-use super::{Node, Place, Sizes, check, defaults, recognise, skeleton};
+use super::{Node, Place, Sizes, check, defaults, module, recognise, skeleton};
 use crate::error::{Error, Result};
 use crate::graph::{Role, Shape, TensorId};
 use crate::nn::space::{Build, ImageInfo, Networks, Purpose};
@@ -40,6 +40,10 @@ impl Networks for Darts14 {
 
     fn network(&self, arch: &Arch, build: &Build) -> Result<Box<dyn Model>> {
         Ok(Box::new(Network { genotype: arch.try_into()?, sizes: Sizes::of(build)? }))
+    }
+
+    fn module(&self, form: &str) -> Option<&'static str> {
+        module(form)
     }
 
     fn recognise(&self, tensors: &Named, build: &mut Build) {
