@@ -223,6 +223,8 @@ pub(super) fn commands(folder: &Path, is_done: bool) -> Markup {
             (command(&format!("{program} train --config {} --out {}", file("train.toml"), beside("-trained"))))
             h3 { "Use its weights (safetensors; the file says which network it is, its classes and how images were normalised)" }
             (command(&file("best.safetensors")))
+            h3 { "Take it into another program (ONNX)" }
+            (command(&format!("{program} export {} --onnx {}", file("best.safetensors"), beside(".onnx"))))
         }
         h3 { "This report, from the files of the run" }
         (command(&format!("{program} report {own}")))
