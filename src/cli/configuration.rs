@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::inputs::{MOVABLE, Record, load_data, option};
+use super::inputs::{MOVABLE, ReadingArgs, Record, load_data, option};
 use super::progress::note;
 use super::{Global, earlier};
 use crate::data::{Dataset, absolute, checksum};
@@ -16,10 +16,11 @@ use crate::train::step::Optimizer;
 /// The file in a run's folder.
 pub(super) const FILE: &str = "config.toml";
 /// Options that decide nothing about a run.
-const INDIFFERENT: [&str; 10] = [
+const INDIFFERENT: [&str; 11] = [
     "--resume",
     "--extend",
     "--strict",
+    "--strict-data",
     "--dry-run",
     "--out",
     "--device",
@@ -47,6 +48,8 @@ pub(super) struct Source<'a> {
     pub file: Option<&'a Path>,
     /// Files that it depends on besides, by their keys, as options say where they lie now.
     pub inputs: Vec<(&'static str, Option<&'a Path>)>,
+    /// How options say that data are read.
+    pub reading: &'a ReadingArgs,
     /// How the run in the folder is extended, if it is.
     pub extension: Option<Extension>,
 }
@@ -165,7 +168,7 @@ impl Source<'_> {
             Some(name) => place(name)?,
             None => begun.ok_or_else(|| Error::file(&path, None, "there is no key data"))?.to_owned(),
         };
-        let data = load_data(self.global, &name).map_err(|error| match (error, begun) {
+        let data = load_data(self.global, &name, &self.reading.reading()).map_err(|error| match (error, begun) {
             (Error::Invalid { why, .. }, Some(begun)) if begun == name => {
                 let why = format!("the run began with it: {why}\nif it was moved, say where it lies now with --data");
                 Error::invalid("--data", why)
@@ -239,7 +242,7 @@ impl Source<'_> {
     ) -> Result<Configured<C>> {
         let name = self.text("data", data)?.ok_or_else(|| Error::invalid("--data", "is needed"))?;
         let name = place(&name)?;
-        let data = load_data(self.global, &name)?;
+        let data = load_data(self.global, &name, &self.reading.reading())?;
         let config = make(&data, &name)?;
         let record = record(&data, &table(&config)?)?;
         self.check_file(&record)?;

@@ -90,16 +90,16 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     let severities = choose_severities("--severity", &args.severity)?;
     args.pictures.check()?;
     let picture = Path::new(&args.input);
-    let other = is_other_picture(&args.out).is_some();
+    let named = is_picture(&args.out) || is_other_picture(&args.out).is_some();
     let single = kinds.len() * severities.len() == 1
-        && (is_picture(&args.out) || other)
+        && named
         && args.input != "digits"
         && picture.is_file()
         && is_picture(picture);
     let refuse = (!args.force).then_some(FORCE);
     let mut outputs = Outputs::new(&[data_place(&args.input), args.pictures.frost.as_deref()]);
     if single {
-        outputs.file("--out", Some(&args.out), if other { &PICTURES[..] } else { &[] }, refuse)?;
+        outputs.file("--out", Some(&args.out), &PICTURES, refuse)?;
     } else {
         outputs.folder("--out", &args.out, refuse)?;
     }

@@ -3,8 +3,9 @@
 use clap::Subcommand;
 
 use super::Global;
-use crate::data::{describe, known};
-use crate::error::Result;
+use super::inputs::ReadingArgs;
+use crate::data::{describe_with, known};
+use crate::error::{Result, path_text};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -20,11 +21,15 @@ enum Sub {
     Info {
         /// `digits`, or a folder or archive.
         data: String,
+        #[command(flatten)]
+        reading: ReadingArgs,
     },
     /// Read a data set whole and print its checksum.
     Verify {
         /// `digits`, or a folder or archive.
         data: String,
+        #[command(flatten)]
+        reading: ReadingArgs,
     },
 }
 
@@ -36,17 +41,20 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
                 list.iter().map(|k| format!("{} ({})\n    {}\n    {}\n", k.name, k.format, k.layout, k.get)).collect()
             })
         }
-        Sub::Info { data } | Sub::Verify { data } => {
-            let s = describe(data)?;
+        Sub::Info { data, reading } | Sub::Verify { data, reading } => {
+            let s = describe_with(data, &reading.reading())?;
             global.print(&s, || {
                 let verified = match (&args.command, s.left_out) {
                     (Sub::Verify { .. }, 0) => "whole: yes\n".into(),
                     (Sub::Verify { .. }, n) => format!("whole: what was read is; left out {n}, see the note\n"),
                     _ => String::new(),
                 };
+                // The note has the first of them.
+                let bad = s.unreadable.iter().skip(1).map(|bad| format!("cannot be read: {}: {}\n", path_text(&bad.file), bad.why));
+                let bad: String = bad.collect();
                 let notes: String = s.notes.iter().map(|note| format!("note: {note}\n")).collect();
                 format!(
-                    "{} ({}), {}\n{}x{} with {} channels, {} classes: {}\ntraining {} images, test {} images\nmean {:.4?}, deviation {:.4?}\nCRC-32 {}\n{verified}{notes}",
+                    "{} ({}), {}\n{}x{} with {} channels, {} classes: {}\ntraining {} images, test {} images\nmean {:.4?}, deviation {:.4?}\nCRC-32 {}\n{verified}{notes}{bad}",
                     s.name,
                     s.format,
                     s.source,

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::Global;
 use super::baseline::{Against, Baseline, Own};
 use super::corrupt::manifest::Manifest;
-use super::inputs::load_data;
+use super::inputs::{ReadingArgs, load_data};
 use super::model::{ModelArgs, Trained, check_loss};
 use super::pictures::{Pictures, choose_kinds, choose_severities};
 use super::place::{FORCE, Outputs, data_place};
@@ -36,6 +36,8 @@ pub(super) struct Args {
     /// `digits`, or a folder or archive; its test images are used.
     #[arg(long)]
     data: String,
+    #[command(flatten)]
+    reading: ReadingArgs,
     /// main (the 15 that means are taken over), all (19), none, or names with commas between.
     #[arg(long, default_value = "main")]
     corruptions: String,
@@ -121,7 +123,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     outputs.file("--csv", args.csv.as_deref(), &["csv"], refuse)?;
     outputs.file("--heatmap", args.heatmap.as_deref(), &["svg"], refuse)?;
     let baseline = args.baseline.as_deref().map(|path| Ok((path, Baseline::read(path)?))).transpose()?;
-    let data = load_data(global, &args.data)?;
+    let data = load_data(global, &args.data, &args.reading.reading())?;
     let Trained { model, named, statistics } = args.model.open(global, &data)?;
     let inputs = BTreeMap::from([("data", data.identity()?), ("model", Identity::of_file(&args.model.model)?)]);
     let test = data.test.reveal_for_final_evaluation();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::Global;
-use super::inputs::load_data;
+use super::inputs::{ReadingArgs, load_data};
 use super::model::{ModelArgs, Trained, check_loss};
 use crate::data::Identity;
 use crate::error::{Error, Result, unknown};
@@ -25,6 +25,8 @@ pub(super) struct Args {
     /// `digits`, or a folder or archive; its test images are used.
     #[arg(long)]
     data: String,
+    #[command(flatten)]
+    reading: ReadingArgs,
     /// add (w + sigma z) or mul (w + sigma w z).
     #[arg(long, default_value = "mul")]
     noise: String,
@@ -78,7 +80,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     if args.draws == 0 || args.images == Some(0) {
         return Err(Error::invalid("--draws and --images", "must be at least 1"));
     }
-    let data = load_data(global, &args.data)?;
+    let data = load_data(global, &args.data, &args.reading.reading())?;
     let Trained { model, named, statistics } = args.model.open(global, &data)?;
     let test = data.test.reveal_for_final_evaluation();
     let (gpu, preset) = global.gpu()?;

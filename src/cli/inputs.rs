@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Global;
 use super::progress::note;
-use crate::data::{Dataset, Identity, Origin, load};
+use crate::data::{Dataset, Identity, Origin, Reading, load_with};
 use crate::error::{Error, Result};
 use crate::gpu::AdapterReport;
 use crate::kernels::Preset;
@@ -19,12 +19,27 @@ pub(super) const RECORD: &str = "record";
 /// where they are now.
 pub(super) const MOVABLE: [&str; 4] = ["data", "from", "supernet_file", "warm_start"];
 
+/// Options that say how the pictures of a set are read.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub(super) struct ReadingArgs {
+    /// Refuse data of which a picture cannot be read, instead of leaving it out.
+    #[arg(long)]
+    strict_data: bool,
+}
+
+impl ReadingArgs {
+    /// What they say.
+    pub fn reading(&self) -> Reading {
+        Reading { strict: self.strict_data }
+    }
+}
+
 /// Loads a data set and tells what a user should know of it.
 ///
 /// # Errors
-/// Those of [`load`].
-pub(super) fn load_data(global: &Global, spec: &str) -> Result<Dataset> {
-    let data = load(spec)?;
+/// Those of [`load_with`].
+pub(super) fn load_data(global: &Global, spec: &str, reading: &Reading) -> Result<Dataset> {
+    let data = load_with(spec, reading)?;
     // Of the bundled set all is known.
     if data.source != Origin::Bundled {
         data.notes.iter().for_each(|text| note(global, &format!("{spec}: {text}")));

@@ -58,7 +58,7 @@ impl Pictures {
             return Err(Error::file(folder.join(&bad.file), None, bad.why.clone()));
         }
         if tree.files.is_empty() {
-            return Err(Error::file(folder, None, "no PNG or JPEG files; expected photos of frost"));
+            return Err(Error::file(folder, None, "no pictures in it; expected photos of frost"));
         }
         Ok(tree.files.iter().map(|file| folder.join(file)).collect())
     }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::Global;
 use super::architectures::Choice;
 use super::args::{Sizes, image_info};
-use super::inputs::load_data;
+use super::inputs::{ReadingArgs, load_data};
 use super::place::{FORCE, Outputs, data_place};
 use super::progress::{note, say};
 use crate::data::Dataset;
@@ -41,6 +41,8 @@ pub(super) struct Args {
     /// Data set whose training images make the batch.
     #[arg(long)]
     data: Option<String>,
+    #[command(flatten)]
+    reading: ReadingArgs,
     /// Weights (safetensors, the authors' names) instead of fresh ones.
     #[arg(long)]
     weights: Option<PathBuf>,
@@ -301,7 +303,7 @@ fn seen(global: &Global, args: &Args, weights: Option<&Weights>) -> Result<(Fami
     let Some(name) = &args.data else {
         return Err(Error::invalid("--data", "no images; give --data, or a batch of tensors by --batch"));
     };
-    let data = load_data(global, name)?;
+    let data = load_data(global, name, &args.reading.reading())?;
     let space = args.sizes.space_for(global, weights)?;
     let mut build = args.sizes.described(&**space, &image_info(&data), weights, form)?;
     build.image = [data.train.height, data.train.width];

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Global;
 use super::args::{Sizes, image_info};
 use super::configuration::{Configured, FILE, Source, table, with_record};
-use super::inputs::Record;
+use super::inputs::{ReadingArgs, Record};
 use super::model::UNNAMED;
 use super::progress::note;
 use super::report;
@@ -42,6 +42,8 @@ pub(super) struct Args {
     /// `digits`, or a folder or archive (`altiplano data list`).
     #[arg(long)]
     data: Option<String>,
+    #[command(flatten)]
+    reading: ReadingArgs,
     #[command(flatten)]
     training: Training,
     /// Folder for results; must not exist.
@@ -337,6 +339,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         resume: args.resume,
         file: args.config.as_deref(),
         inputs: vec![("from", args.from.as_deref())],
+        reading: &args.reading,
         extension: None,
     };
     let run = source.configuration(args.data.as_deref(), &|data, name| args.config(&source, data, name))?;

@@ -2,7 +2,7 @@
 
 use super::cifar::Variant;
 use super::source::{Limits, Source};
-use super::{Dataset, NpyImages, cifar, digits, folder, idx, known, npy};
+use super::{Dataset, NpyImages, Reading, cifar, digits, folder, idx, known, npy};
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -38,12 +38,12 @@ impl Found {
         }
     }
 
-    fn load(self) -> Result<Dataset> {
+    fn load(self, reading: &Reading) -> Result<Dataset> {
         match self {
             Found::Cifar(source, variant) => cifar::load(&source, variant),
             Found::Idx(source) => idx::load(&source),
             Found::Npy(source) => npy::load(&source),
-            Found::Folder(path) => folder::load(&path),
+            Found::Folder(path) => folder::load(&path, reading),
         }
     }
 }
@@ -95,10 +95,18 @@ pub fn spool_test(spec: &str, scratch: &Path) -> Result<Option<SpooledTest>> {
 /// [`Error::Invalid`] when there is no such path, [`Error::File`] when the layout is not recognised (the
 /// message lists the known ones), not unique, or the files are damaged, [`Error::Io`] when reading fails.
 pub fn load(spec: &str) -> Result<Dataset> {
+    load_with(spec, &Reading::default())
+}
+
+/// [`load`], with pictures read as `reading` says.
+///
+/// # Errors
+/// Those of [`load`], and [`Error::File`] for a picture that cannot be read, if that is strict.
+pub fn load_with(spec: &str, reading: &Reading) -> Result<Dataset> {
     if spec == "digits" {
         return digits::load();
     }
-    find(spec, None)?.load()
+    find(spec, None)?.load(reading)
 }
 
 /// The one layout in which a path is; an archive is kept in memory, or unpacked into the folder `into`.

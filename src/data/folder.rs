@@ -1,28 +1,25 @@
-//! One folder of PNG or JPEG images per class: `train/<class>/*.png`, and `test/` or `val/` likewise.
+//! One folder of pictures per class: `train/<class>/*.png`, and `test/` or `val/` likewise.
 //!
 //! All images must have one size. They become one grey channel if every one of them is grey, else RGB; 16-bit
-//! values are reduced to 8, transparency is dropped, and orientation tags are followed. Classes and files go by sorted
+//! values are reduced to 8, transparency is dropped (as by Pillow's `convert`), and orientation tags are followed. Classes and files go by sorted
 //! name. Only files directly inside a class folder count, or in its folder `images` where it has none itself, as in
 //! Tiny-ImageNet; that set's list of labels is read for its validation part, and a part without labels is not used.
 //! Links to folders below a class are not followed, since they may lead in circles. Pictures that are not read are told
-//! in a note; hidden files, and those that are no pictures by their names, are passed over.
+//! in a note, those that cannot be read one by one; hidden files, and those that are no pictures by their names, are passed over.
 
-use super::images::{MAX_CLASSES, MAX_PIXEL_BYTES};
+use super::decode::{Decoder, Headed, Labelled, labels};
+use super::images::MAX_CLASSES;
 use super::left_out::LeftOut;
-use super::picture::{Caps, Kind, decode as decode_picture, kind_of, other_ending};
-use super::{Dataset, Format, Images, Origin, Parts, SplitSize, annotations, is_picture, pictures_below, split};
+use super::picture::{READ, other_ending};
+use super::reading::Reading;
+use super::split::split_labels;
+use super::{Dataset, Format, Origin, Parts, SplitSize, annotations, is_picture, pictures_below};
 use crate::error::{Error, Result, path_text};
-use rayon::prelude::*;
 use std::path::{Path, PathBuf};
 
-/// How much one image may take.
-const CAPS: Caps = Caps { side: 4096, file_bytes: 64 << 20, decoder_bytes: 256 << 20 };
 /// The share of each class that is held out when there is no test folder.
 const HELD_OUT: f64 = 0.2;
 const NO_LABELS: &str = "without labels";
-
-/// A file and its label.
-type Labelled = (PathBuf, u16);
 
 /// Whether `root` has a `train` folder with at least one folder in it.
 pub(super) fn detect(root: &Path) -> bool {
@@ -30,45 +27,62 @@ pub(super) fn detect(root: &Path) -> bool {
 }
 
 /// Reads the set.
-pub(super) fn load(root: &Path) -> Result<Dataset> {
-    let mut left_out = LeftOut::default();
-    let Tree { classes, files: train_files } = Tree::list(root, "train", &mut left_out)?;
-    let TestPart { files: test_files, list, mut notes } = TestPart::find(root, &classes, &mut left_out)?;
-    // One shape over both parts, so that one coloured test image does not make the parts differ.
-    let all: Vec<&Labelled> = train_files.iter().chain(test_files.iter().flatten()).collect();
-    let shape = common_shape(root, &all)?;
-    let files = all.into_iter().map(|file| file.0.clone()).chain(list).collect();
-    let mut train = decode(shape, &train_files, &classes)?;
-    let test = match test_files {
-        Some(test_files) => decode(shape, &test_files, &classes)?,
-        None => {
-            let parts = split(&train, &SplitSize::Fractions(vec![1.0 - HELD_OUT, HELD_OUT]), 0)?;
-            let [kept, held_out] = parts.as_slice() else {
-                return Err(Error::file(root, None, "expected two parts of the split"));
-            };
-            notes.push(format!(
-                "no test/ or val/ with labels: {} of {} images, a fixed 20% of each class, were held out as the test \
-                 part",
-                held_out.len(),
-                train.len()
-            ));
-            let test = train.select(held_out);
-            train = train.select(kept);
-            test
-        }
+pub(super) fn load(root: &Path, reading: &Reading) -> Result<Dataset> {
+    let mut left_out = LeftOut::new(reading.strict);
+    let Tree { classes, files: train } = Tree::list(root, "train", &mut left_out)?;
+    let TestPart { files: test, list, mut notes } = TestPart::find(root, &classes, &mut left_out)?;
+    let mut decoder = Decoder { root, left_out: &mut left_out };
+    let mut train = decoder.heads(train)?;
+    let held_out = test.is_none();
+    let test = match test {
+        Some(test) => decoder.heads(test)?,
+        None => hold_out(root, &mut train, classes.len())?,
     };
+    // One shape over both parts, so that one coloured test image does not make the parts differ.
+    let shape = decoder.shape(&[&train, &test])?;
+    let (train, test) = (decoder.pixels(shape, train, &classes)?, decoder.pixels(shape, test, &classes)?);
+    if held_out {
+        notes.push(format!(
+            "no test/ or val/ with labels: {} of {} images, a fixed 20% of each class, were held out as the test part",
+            test.images.len(),
+            train.images.len() + test.images.len()
+        ));
+    }
+    let in_train = train.images.per_class();
+    if let Some(class) = classes.iter().zip(in_train).find_map(|(class, count)| (count == 0).then_some(class))
+        && let Some(bad) = left_out.unreadable().iter().find(|bad| bad.file.starts_with(Path::new("train").join(class)))
+    {
+        let why = format!("no picture of the class `{class}` can be read; {}: {}", path_text(&bad.file), bad.why);
+        return Err(Error::file(root, None, why));
+    }
     let name = root.file_name().map_or_else(|| "images".into(), |name| name.to_string_lossy().into_owned());
     Dataset::assemble(Parts {
         name,
         format: Format::ImageFolder,
-        train,
-        test,
+        train: train.images,
+        test: test.images,
         source: Origin::Path(root.into()),
-        files,
+        files: train.files.into_iter().chain(test.files).chain(list).collect(),
         left_out,
         notes,
         test_path: root.into(),
     })
+}
+
+/// Takes the test part out of the training files.
+fn hold_out(root: &Path, train: &mut Vec<Headed>, classes: usize) -> Result<Vec<Headed>> {
+    let parts = split_labels(&labels(train), classes, &SplitSize::Fractions(vec![1.0 - HELD_OUT, HELD_OUT]), 0)?;
+    let [_, held_out] = parts.as_slice() else {
+        return Err(Error::file(root, None, "expected two parts of the split"));
+    };
+    let mut held = held_out.iter().copied().peekable();
+    let (test, kept) = std::mem::take(train)
+        .into_iter()
+        .enumerate()
+        .partition::<Vec<_>, _>(|(place, _)| held.next_if_eq(place).is_some());
+    let files = |part: Vec<(usize, Headed)>| part.into_iter().map(|(_, headed)| headed).collect();
+    *train = files(kept);
+    Ok(files(test))
 }
 
 /// The visible entries of a folder, sorted by name.
@@ -84,7 +98,7 @@ fn sorted(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(entries)
 }
 
-/// Leaves out a file or folder; `why` is what a PNG or JPEG is left out for.
+/// Leaves out a file or folder; `why` is what a picture that is read is left out for.
 fn leave(root: &Path, path: &Path, why: &str, left_out: &mut LeftOut) {
     let place = path.strip_prefix(root).unwrap_or(path).to_path_buf();
     if path.is_dir() {
@@ -95,7 +109,7 @@ fn leave(root: &Path, path: &Path, why: &str, left_out: &mut LeftOut) {
     } else if is_picture(path) {
         left_out.add(place, "picture", why);
     } else if let Some(ending) = other_ending(path) {
-        left_out.add(place, &format!(".{ending} file"), "PNG and JPEG are read");
+        left_out.add(place, &format!(".{ending} file"), &format!("{READ} are read"));
     }
 }
 
@@ -118,7 +132,8 @@ fn pictures_in(root: &Path, folder: &Path, left_out: &mut LeftOut) -> Result<Vec
     for unusable in &found.unusable {
         let path = folder.join(&unusable.file);
         if is_picture(&path) && !path.is_dir() && lies_in(&unusable.file, place) {
-            return Err(Error::file(path, None, unusable.why.clone()));
+            left_out.add_unreadable(root, &path, Error::file(&path, None, unusable.why.clone()))?;
+            continue;
         }
         leave(root, &path, below, left_out);
     }
@@ -151,7 +166,7 @@ impl Tree {
             let pictures = pictures_in(root, &class, left_out)?;
             if pictures.is_empty() {
                 let others = if left_out.is_empty() { String::new() } else { format!("; {left_out}") };
-                let why = format!("no .png, .jpg or .jpeg file in this class folder{others}");
+                let why = format!("no picture in this class folder{others}");
                 return Err(Error::file(class, None, why));
             }
             tree.files.extend(pictures.into_iter().map(|path| (path, label)));
@@ -259,58 +274,6 @@ fn listed(root: &Path, part: &str, list: &Path, classes: &[String], left_out: &m
     }
     files.sort_by(|a, b| (a.1, &a.0).cmp(&(b.1, &b.0)));
     Ok(files)
-}
-
-/// Height, width and channels of all files, from their headers.
-fn common_shape(root: &Path, files: &[&Labelled]) -> Result<[usize; 3]> {
-    let kinds: Vec<Result<Kind>> = files.par_iter().map(|(path, _)| kind_of(path, &CAPS)).collect();
-    let mut first: Option<Kind> = None;
-    let mut coloured = false;
-    for (kind, (path, _)) in kinds.into_iter().zip(files.iter().copied()) {
-        let kind = kind?;
-        let (width, height, _) = *first.get_or_insert(kind);
-        if (kind.0, kind.1) != (width, height) {
-            let why = format!(
-                "{}x{} pixels, but {} has {width}x{height}; all images must have one size",
-                kind.0,
-                kind.1,
-                files[0].0.display()
-            );
-            return Err(Error::file(path, None, why));
-        }
-        coloured |= kind.2;
-    }
-    let Some((width, height, _)) = first else {
-        return Err(Error::file(root, None, "no images"));
-    };
-    let shape = [height as usize, width as usize, if coloured { 3 } else { 1 }];
-    let total = shape.iter().map(|&side| side as u64).product::<u64>().saturating_mul(files.len() as u64);
-    if total > MAX_PIXEL_BYTES {
-        let why = format!("{} images of {shape:?} take {total} bytes; at most {MAX_PIXEL_BYTES} are read", files.len());
-        return Err(Error::file(root, None, why));
-    }
-    Ok(shape)
-}
-
-/// Decodes files of a known common shape, in order.
-fn decode(shape: [usize; 3], files: &[Labelled], classes: &[String]) -> Result<Images> {
-    let size: usize = shape.iter().product();
-    let mut pixels = vec![0; size * files.len()];
-    let outcomes: Vec<Result<()>> = pixels
-        .par_chunks_exact_mut(size)
-        .zip(files)
-        .map(|(pixels, (path, _))| {
-            let decoded = decode_picture(path, &CAPS)?;
-            if [decoded.height() as usize, decoded.width() as usize] != shape[..2] {
-                return Err(Error::file(path, None, "changed while it was read"));
-            }
-            let bytes = if shape[2] == 1 { decoded.into_luma8().into_raw() } else { decoded.into_rgb8().into_raw() };
-            pixels.copy_from_slice(&bytes);
-            Ok(())
-        })
-        .collect();
-    outcomes.into_iter().collect::<Result<()>>()?;
-    Images::new(shape, classes.to_vec(), pixels, files.iter().map(|file| file.1).collect())
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Tests of the reader of image folders.
 
 use super::*;
-use crate::data::load as load_any;
+use crate::data::{load as load_any, load_with};
 use image::{GrayImage, Luma, Rgb, RgbImage};
 use proptest::prelude::*;
 
@@ -12,6 +12,12 @@ fn grey(path: &Path, width: u32, height: u32, value: u8) {
 
 fn message(dir: &tempfile::TempDir) -> String {
     load_any(dir.path().to_str().unwrap()).unwrap_err().to_string()
+}
+
+/// What a strict reader says.
+fn strict(dir: &tempfile::TempDir) -> String {
+    let reading = Reading { strict: true };
+    load_with(dir.path().to_str().unwrap(), &reading).unwrap_err().to_string()
 }
 
 #[test]
@@ -61,14 +67,67 @@ fn odd_files_are_named() {
     let error = message(&dir);
     assert!(error.contains("b/1.png: 4x3 pixels") && error.contains("a/1.png has 2x2"), "{error}");
     std::fs::write(dir.path().join("train/b/1.png"), "text").unwrap();
-    assert!(message(&dir).contains("PNG or JPEG"));
+    let error = message(&dir);
+    assert!(
+        error.contains("of the class `b` can be read; train/b/1.png: at byte 0: the contents are no picture"),
+        "{error}"
+    );
     std::fs::remove_file(dir.path().join("train/b/1.png")).unwrap();
-    assert!(message(&dir).contains("no .png"));
+    assert!(message(&dir).contains("no picture in this class folder"));
     // A header that claims 2^30 x 2^30 pixels.
     let mut bytes = std::fs::read(dir.path().join("train/a/1.png")).unwrap();
     bytes[16..24].copy_from_slice(&[0x40, 0, 0, 0, 0x40, 0, 0, 0]);
     std::fs::write(dir.path().join("train/b/1.png"), bytes).unwrap();
     assert!(message(&dir).contains("b/1.png"));
+}
+
+#[test]
+fn pictures_that_cannot_be_read_are_listed() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    for i in 0..5 {
+        grey(&at(&format!("train/a/{i}.png")), 9, 7, 10 + i);
+        grey(&at(&format!("train/b/{i}.jpg")), 9, 7, 110 + i);
+        grey(&at(&format!("test/a/{i}.bmp")), 9, 7, 50 + i);
+        grey(&at(&format!("test/b/{i}.tiff")), 9, 7, 150 + i);
+    }
+    let whole = load_any(dir.path().to_str().unwrap()).unwrap();
+    assert_eq!((whole.train.len(), whole.test.len(), whole.left_out), (10, 10, 0));
+    // Cut within the pixels, where the head says nothing of it; empty; something else.
+    let cut = |name: &str, keep: usize| {
+        let bytes = std::fs::read(at(name)).unwrap();
+        std::fs::write(at(name), &bytes[..bytes.len() * keep / 100]).unwrap();
+    };
+    cut("train/a/0.png", 70);
+    cut("train/a/3.png", 70);
+    cut("train/b/1.jpg", 90);
+    cut("test/a/2.bmp", 90);
+    cut("test/b/4.tiff", 60);
+    std::fs::write(at("train/a/9.webp"), "").unwrap();
+    std::fs::write(at("test/b/8.png"), "GIF89a").unwrap();
+    let set = load_any(dir.path().to_str().unwrap()).unwrap();
+    assert_eq!((set.train.per_class(), set.test.len(), set.left_out), (vec![3, 4], 8, 7));
+    // What is read lies together, in its order.
+    let first: Vec<u8> = (0..3).map(|i| set.train.image(i)[0]).collect();
+    assert_eq!(first, [11, 12, 14]);
+    assert_eq!(set.train.image(2), whole.train.image(4));
+    let listed: Vec<String> = set.unreadable.iter().map(|bad| bad.file.display().to_string()).collect();
+    let want = [
+        "test/a/2.bmp",
+        "test/b/4.tiff",
+        "test/b/8.png",
+        "train/a/0.png",
+        "train/a/3.png",
+        "train/a/9.webp",
+        "train/b/1.jpg",
+    ];
+    assert_eq!(listed, want);
+    assert!(set.unreadable[5].why.contains("is empty") && set.unreadable[6].why.contains("cut off"));
+    assert!(
+        set.files.len() == 15 && set.notes[0].starts_with("left out: 7 pictures (cannot be read; first test/a/2.bmp: ")
+    );
+    // Heads are read before pixels, training files before test files.
+    assert!(strict(&dir).contains("train/a/9.webp at byte 0: the file is empty"), "{}", strict(&dir));
 }
 
 #[cfg(unix)]
@@ -86,7 +145,9 @@ fn links_do_not_lead_in_circles() {
         set.notes.iter().any(|note| note.contains("2 links (to a folder, which is not followed; first train/a/up)"))
     );
     std::os::unix::fs::symlink("itself.png", dir.path().join("train/a/itself.png")).unwrap();
-    assert!(message(&dir).contains("itself.png"));
+    let set = load_any(dir.path().to_str().unwrap()).unwrap();
+    assert_eq!((set.train.len(), set.left_out, set.unreadable.len()), (4, 3, 1));
+    assert!(strict(&dir).contains("itself.png"));
 }
 
 #[test]
@@ -106,20 +167,20 @@ fn pictures_that_are_left_out_are_told() {
     grey(&at("train/a/more/1.png"), 2, 2, 7);
     grey(&at("train/b/more/2.png"), 2, 2, 7);
     grey(&at("train/3.png"), 2, 2, 7);
-    for name in ["train/a/8.bmp", "train/a/9.GIF", "test/b/7.gif", "train/b/list.txt", "train/readme.md"] {
+    for name in ["train/a/8.qoi", "train/a/9.GIF", "test/b/7.gif", "train/b/list.txt", "train/readme.md"] {
         std::fs::write(at(name), "x").unwrap();
     }
     let set = load();
-    let note = "left out: 1 .bmp file and 2 .gif files (PNG and JPEG are read; first test/b/7.gif); \
+    let note = "left out: 2 .gif files and 1 .qoi file (PNG, JPEG, WebP, BMP and TIFF are read; first test/b/7.gif); \
                 1 picture (in no class folder; first train/3.png); \
                 2 pictures (in sub-folders of a class; first train/a/more/1.png)";
     assert_eq!((set.left_out, set.notes.as_slice()), (6, [note.to_owned()].as_slice()));
     assert_eq!((set.train.len(), set.files.len()), (4, 8));
     // A class of nothing else.
     std::fs::create_dir(at("train/c")).unwrap();
-    std::fs::write(at("train/c/1.webp"), "x").unwrap();
+    std::fs::write(at("train/c/1.heic"), "x").unwrap();
     let error = message(&dir);
-    assert!(error.contains("train/c: no .png") && error.contains(".webp file"), "{error}");
+    assert!(error.contains("train/c: no picture") && error.contains(".heic file"), "{error}");
 }
 
 #[test]
@@ -191,7 +252,7 @@ proptest! {
         }
         bytes.truncate(keep);
         std::fs::write(&path, &bytes).unwrap();
-        if let Err(e) = load(dir.path()) {
+        if let Err(e) = load(dir.path(), &Reading::default()) {
             prop_assert!(e.to_string().contains(&dir.path().display().to_string()), "{}", e);
         }
     }

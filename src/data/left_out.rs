@@ -2,12 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use super::picture::Unusable;
+use crate::error::{Error, Result, path_text};
 
 /// Files that were left out, counted by the reason and by what they are.
 #[derive(Debug, Clone, Default)]
 pub(super) struct LeftOut {
+    /// Whether pictures that cannot be read are refused instead.
+    strict: bool,
     groups: BTreeMap<String, Group>,
+    /// Pictures that cannot be read, each with its own reason.
+    unreadable: Vec<Unusable>,
 }
 
 /// Files that were left out for the same reason.
@@ -20,6 +27,11 @@ struct Group {
 }
 
 impl LeftOut {
+    /// Nothing yet; where a reader is `strict`, a picture that cannot be read will not be left out.
+    pub fn new(strict: bool) -> Self {
+        LeftOut { strict, ..LeftOut::default() }
+    }
+
     /// Adds a file. `kind` says what it is, in words whose plural ends in `s`; `why` stands in brackets.
     pub fn add(&mut self, file: PathBuf, kind: &str, why: &str) {
         let group =
@@ -30,28 +42,48 @@ impl LeftOut {
         }
     }
 
+    /// Adds a picture below `root` that cannot be read.
+    ///
+    /// # Errors
+    /// The one that says why, where the reader is strict.
+    pub fn add_unreadable(&mut self, root: &Path, file: &Path, error: Error) -> Result<()> {
+        if self.strict {
+            return Err(error);
+        }
+        let place = file.strip_prefix(root).unwrap_or(file).to_path_buf();
+        self.unreadable.push(Unusable { file: place, why: error.reason() });
+        Ok(())
+    }
+
+    /// Pictures that cannot be read.
+    pub fn unreadable(&self) -> &[Unusable] {
+        &self.unreadable
+    }
+
     /// Number of files.
     pub fn len(&self) -> usize {
-        self.groups.values().flat_map(|group| group.kinds.values()).sum()
+        self.groups.values().flat_map(|group| group.kinds.values()).sum::<usize>() + self.unreadable.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.groups.is_empty()
+        self.groups.is_empty() && self.unreadable.is_empty()
     }
 }
 
 impl fmt::Display for LeftOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("left out: ")?;
-        for (i, (why, group)) in self.groups.iter().enumerate() {
-            let plural =
-                |(kind, &count): (&String, &usize)| format!("{count} {kind}{}", if count == 1 { "" } else { "s" });
-            let kinds: Vec<String> = group.kinds.iter().map(plural).collect();
-            let separator = if i == 0 { "" } else { "; " };
-            write!(f, "{separator}{} ({why}; first {})", kinds.join(" and "), group.first.display())?;
+        let plural = |kind: &str, count: usize| format!("{count} {kind}{}", if count == 1 { "" } else { "s" });
+        let mut all = vec![];
+        for (why, group) in &self.groups {
+            let kinds: Vec<String> = group.kinds.iter().map(|(kind, &count)| plural(kind, count)).collect();
+            all.push(format!("{} ({why}; first {})", kinds.join(" and "), group.first.display()));
         }
-        Ok(())
+        if let Some(first) = self.unreadable.iter().min() {
+            let pictures = plural("picture", self.unreadable.len());
+            all.push(format!("{pictures} (cannot be read; first {}: {})", path_text(&first.file), first.why));
+        }
+        write!(f, "left out: {}", all.join("; "))
     }
 }
 
@@ -71,9 +103,14 @@ mod tests {
         ] {
             left.add(file.into(), kind, why);
         }
-        assert_eq!(left.len(), 4);
-        let want =
-            "left out: 1 .bmp file and 2 .gif files (are not read; first a/7.gif); 1 link (to a folder; first up)";
+        for (file, why) in [("in/b.png", "is cut off"), ("in/a.png", "is a GIF")] {
+            let (root, file) = (Path::new("in"), Path::new(file));
+            left.add_unreadable(root, file, Error::file(file, None, why)).unwrap();
+            assert!(LeftOut::new(true).add_unreadable(root, file, Error::file(file, None, why)).is_err());
+        }
+        assert_eq!((left.len(), left.unreadable().len()), (6, 2));
+        let want = "left out: 1 .bmp file and 2 .gif files (are not read; first a/7.gif); 1 link (to a folder; first up); \
+                    2 pictures (cannot be read; first a.png: is a GIF)";
         assert_eq!(left.to_string(), want);
     }
 }

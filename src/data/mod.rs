@@ -1,7 +1,7 @@
 //! Data sets: labelled 8-bit images, read from the layouts in which they are published.
 //!
 //! [`load`] takes the name of the bundled set (`digits`) or a path, and detects the layout: CIFAR-10 and
-//! CIFAR-100 binary, MNIST-family IDX, NumPy arrays, or one folder of PNG and JPEG images per class
+//! CIFAR-100 binary, MNIST-family IDX, NumPy arrays, or one folder of pictures per class
 //! ([`known`] lists them). Files count as hostile until parsed: sizes are checked before memory is taken,
 //! decompression is capped, and what does not fit becomes an [`Error::File`] with the
 //! path and the byte.
@@ -11,6 +11,7 @@
 mod annotations;
 mod archive;
 mod cifar;
+mod decode;
 mod detect;
 mod digits;
 mod folder;
@@ -21,18 +22,20 @@ mod left_out;
 pub mod npy;
 mod npy_stream;
 mod picture;
+mod reading;
 pub mod resize;
 mod source;
 mod split;
 mod verify;
 
-pub use detect::{SpooledTest, load, spool_test};
+pub use detect::{SpooledTest, load, load_with, spool_test};
 pub use identity::{Hashed, Identity, absolute, checksum};
 pub use images::{ChannelStatistics, Images, TestImages};
 pub use npy_stream::{NpyImages, NpyWriter, read_npy_labels};
 pub use picture::{PictureTree, Unusable, is_other_picture, is_picture, open_picture, pictures_below};
+pub use reading::Reading;
 pub use split::{SplitSize, permutation, split};
-pub use verify::{Known, PartSummary, Summary, describe, known, summarize};
+pub use verify::{Known, PartSummary, Summary, describe, describe_with, known, summarize};
 
 use crate::error::{Error, Result};
 use left_out::LeftOut;
@@ -58,6 +61,8 @@ pub struct Dataset {
     pub files: Vec<PathBuf>,
     /// How many files look like a part of it and were not read; a note says which.
     pub left_out: usize,
+    /// Those of them that are pictures and cannot be read, each with its reason.
+    pub unreadable: Vec<Unusable>,
     /// What a user should know: how it was read, such as a test part that had to be held out, and what looks wrong.
     pub notes: Vec<String>,
 }
@@ -108,8 +113,10 @@ impl Dataset {
         notes.extend(empty_classes(&train));
         notes.extend(dull_pixels(&train));
         files.sort();
-        let left_out = left_out.len();
-        Ok(Dataset { name, format, train, test: TestImages::new(test), source, files, left_out, notes })
+        let mut unreadable = left_out.unreadable().to_vec();
+        unreadable.sort();
+        let (left_out, test) = (left_out.len(), TestImages::new(test));
+        Ok(Dataset { name, format, train, test, source, files, left_out, unreadable, notes })
     }
 }
 

@@ -10,6 +10,10 @@ use serde::Serialize;
 use super::source::Reader;
 use crate::error::{Error, Result};
 
+/// What is read, in words.
+pub const READ: &str = "PNG, JPEG, WebP, BMP and TIFF";
+const FORMATS: [ImageFormat; 5] =
+    [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP, ImageFormat::Bmp, ImageFormat::Tiff];
 /// Endings of pictures that the decoder's crate has no name for.
 const UNNAMED: [&str; 4] = ["heic", "heif", "jp2", "jxl"];
 /// What [`open_picture`] takes at most beside the side that it is given; 8192 x 8192 pixels of 16-bit RGBA just fit.
@@ -29,12 +33,12 @@ pub(super) struct Caps {
 /// Width and height as the picture is looked at, and whether it is coloured.
 pub(super) type Kind = (u32, u32, bool);
 
-/// What the head of a PNG or JPEG file says.
+/// What the head of a picture says.
 pub(super) fn kind_of(path: &Path, caps: &Caps) -> Result<Kind> {
     with_decoder(path, caps, |_, kind, _| Ok(kind))
 }
 
-/// Decodes a PNG or JPEG file, and turns it as its orientation tag says.
+/// Decodes a picture, and turns it as its orientation tag says. Of several in one file (animations, pages) it is the first.
 pub(super) fn decode(path: &Path, caps: &Caps) -> Result<DynamicImage> {
     with_decoder(path, caps, |decoder, _, orientation| {
         let mut image = DynamicImage::from_decoder(decoder).map_err(|e| undecodable(path, &e))?;
@@ -43,7 +47,7 @@ pub(super) fn decode(path: &Path, caps: &Caps) -> Result<DynamicImage> {
     })
 }
 
-/// Hands the decoder of a PNG or JPEG file to `f`, whatever the file's name is, with how its pixels must be turned.
+/// Hands the decoder of a picture to `f`, whatever the file's name is, with how its pixels must be turned.
 fn with_decoder<T>(
     path: &Path,
     caps: &Caps,
@@ -55,13 +59,22 @@ fn with_decoder<T>(
     }
     let bytes = reader.rest()?;
     let refuse = |at, why: String| Err(Error::file(path, at, why));
+    if bytes.is_empty() {
+        return refuse(Some(0), "the file is empty".into());
+    }
     let format = match image::guess_format(&bytes) {
-        Ok(format @ (ImageFormat::Png | ImageFormat::Jpeg)) => format,
+        Ok(format) if FORMATS.contains(&format) => format,
         Ok(other) => return refuse(Some(0), is_another(other.extensions_str().first().copied().unwrap_or("picture"))),
-        Err(_) => return refuse(Some(0), "expected a PNG or JPEG image; the contents are neither".into()),
+        Err(_) => return refuse(Some(0), format!("the contents are no picture; {READ} are read")),
     };
-    if format == ImageFormat::Jpeg && !jpeg_is_whole(&bytes) {
-        return refuse(Some(bytes.len() as u64), "the JPEG is cut off: its end marker is missing".into());
+    match format {
+        ImageFormat::Jpeg if !jpeg_is_whole(&bytes) => {
+            return refuse(Some(bytes.len() as u64), "the JPEG is cut off: its end marker is missing".into());
+        }
+        ImageFormat::WebP if !webp_is_whole(&bytes) => {
+            return refuse(Some(bytes.len() as u64), "the WebP is cut off: it ends before its own length".into());
+        }
+        _ => {}
     }
     let mut reader = ImageReader::with_format(Cursor::new(&bytes), format);
     // Sides are checked below: the decoder's own error does not say how long they are.
@@ -77,6 +90,12 @@ fn with_decoder<T>(
     if width == 0 || height == 0 || width.max(height) > caps.side {
         return refuse(None, format!("{width}x{height} pixels; sides of 1 to {} pixels are possible", caps.side));
     }
+    // Not every decoder asks the limits before the picture itself takes memory.
+    let takes = decoder.total_bytes();
+    if takes > caps.decoder_bytes {
+        let why = format!("{width}x{height} pixels take {takes} bytes; at most {} are read", caps.decoder_bytes);
+        return refuse(None, why);
+    }
     let coloured = decoder.color_type().has_color();
     f(Box::new(decoder), (width, height, coloured), orientation)
 }
@@ -88,14 +107,14 @@ fn is_quarter_turn(orientation: Orientation) -> bool {
 }
 
 fn undecodable(path: &Path, e: &image::ImageError) -> Error {
-    Error::file(path, None, format!("cannot decode: {e}; expected a whole PNG or JPEG image"))
+    Error::file(path, None, format!("cannot decode: {e}; expected a whole picture"))
 }
 
-/// A PNG or JPEG file as 8-bit RGB: deeper values are reduced, transparency is dropped, and the picture is turned as
-/// its orientation tag (EXIF) says.
+/// A picture as 8-bit RGB: deeper values are reduced, transparency is dropped (the colour below it shows), and the picture is
+/// turned as its orientation tag (EXIF) says.
 ///
 /// # Errors
-/// If it is no such picture, is cut off, or has a side above `side` pixels.
+/// If it is no picture that is read, is cut off, or has a side above `side` pixels.
 pub fn open_picture(path: &Path, side: u32) -> Result<RgbImage> {
     let caps = Caps { side, file_bytes: MAX_FILE_BYTES, decoder_bytes: MAX_DECODER_BYTES };
     Ok(decode(path, &caps)?.into_rgb8())
@@ -123,15 +142,21 @@ fn jpeg_is_whole(bytes: &[u8]) -> bool {
     }
 }
 
+/// Whether a WebP is as long as its head says.
+fn webp_is_whole(bytes: &[u8]) -> bool {
+    let length = bytes.get(4..8).and_then(|length| length.try_into().ok()).map(u32::from_le_bytes);
+    length.is_some_and(|length| bytes.len() as u64 >= u64::from(length) + 8)
+}
+
 /// Says of a file that it is a picture, but none that is read.
 fn is_another(format: &str) -> String {
     let article = if format.starts_with(['a', 'e', 'i', 'o']) { "an" } else { "a" };
-    format!("is {article} {}; PNG and JPEG are read", format.to_uppercase())
+    format!("is {article} {}; {READ} are read", format.to_uppercase())
 }
 
-/// Whether a file is a PNG or JPEG by its name.
+/// Whether a file is a picture that is read, by its name.
 pub fn is_picture(path: &Path) -> bool {
-    matches!(ImageFormat::from_path(path), Ok(ImageFormat::Png | ImageFormat::Jpeg))
+    ImageFormat::from_path(path).is_ok_and(|format| FORMATS.contains(&format))
 }
 
 /// Why a file that is a picture by its name is not read.
@@ -139,7 +164,7 @@ pub fn is_other_picture(path: &Path) -> Option<String> {
     other_ending(path).map(|ending| is_another(&ending))
 }
 
-/// The ending of a file that is a picture by its name, but neither PNG nor JPEG.
+/// The ending of a file that is a picture by its name, but none that is read.
 pub(super) fn other_ending(path: &Path) -> Option<String> {
     if is_picture(path) {
         return None;
@@ -162,7 +187,7 @@ pub struct Unusable {
 /// What [`pictures_below`] found; paths are relative to the folder, in order.
 #[derive(Debug, Default)]
 pub struct PictureTree {
-    /// PNG and JPEG files by their names.
+    /// Pictures that are read, by their names.
     pub files: Vec<PathBuf>,
     /// Pictures and links that are not read, and folders that cannot be.
     pub unusable: Vec<Unusable>,
@@ -303,16 +328,109 @@ pub(super) mod tests {
         assert!(why.contains("64x48 pixels") && why.contains("1 to 63"), "{why}");
     }
 
+    /// Files of many formats and modes with the RGB bytes that Pillow makes of them (`peers/pictures_pillow.py`).
+    fn golden() -> Vec<(PathBuf, [u32; 2], Vec<u8>)> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/pictures");
+        let golden: serde_json::Value =
+            serde_json::from_str(include_str!("../../tests/golden/pictures/pictures.json")).unwrap();
+        let case = |case: &serde_json::Value| {
+            let hex = case["rgb"].as_str().unwrap().as_bytes();
+            let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+            let size = [0, 1].map(|axis| case["size"][axis].as_u64().unwrap() as u32);
+            (folder.join(case["file"].as_str().unwrap()), size, hex.chunks(2).map(byte).collect())
+        };
+        golden["files"].as_array().unwrap().iter().map(case).collect()
+    }
+
+    #[test]
+    fn formats_and_modes_are_pillow_s() {
+        let cases = golden();
+        assert!(cases.len() >= 16);
+        for (path, [height, width], want) in cases {
+            let found = open_picture(&path, 16).unwrap();
+            assert_eq!(found.dimensions(), (width, height), "{}", path.display());
+            // Decoders of what loses something may round otherwise.
+            let lossy = ["lossy.webp", "cmyk.jpg"].iter().any(|name| path.ends_with(name));
+            let most = found.as_raw().iter().zip(&want).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+            assert!(
+                most <= if lossy { 4 } else { 0 } && found.as_raw().len() == want.len(),
+                "{}: {most}",
+                path.display()
+            );
+        }
+    }
+
+    #[test]
+    fn deep_values_are_rounded_and_transparency_shows_the_colour_below() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["deep.png", "deep.tiff"] {
+            let path = folder.path().join(name);
+            let deep = image::ImageBuffer::from_fn(2, 1, |x, _| image::Rgba([1000 * x as u16, 0x8111, 0xFFFF, 0]));
+            DynamicImage::ImageRgba16(deep).save(&path).unwrap();
+            // In steps of 257.
+            assert_eq!(open_picture(&path, 9).unwrap().into_raw(), [0, 129, 255, 4, 129, 255], "{name}");
+        }
+    }
+
+    #[test]
+    fn damaged_pictures_are_refused_or_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        for (path, _, _) in golden() {
+            let whole = (std::fs::read(&path).unwrap(), open_picture(&path, 16).unwrap());
+            let cut = folder.path().join("cut");
+            for length in 0..whole.0.len() {
+                std::fs::write(&cut, &whole.0[..length]).unwrap();
+                if let Ok(found) = open_picture(&cut, 16) {
+                    assert_eq!(found, whole.1, "{} at {length}", path.display());
+                }
+            }
+            // What is read of one that was altered does not matter.
+            for place in 0..whole.0.len() {
+                let mut bytes = whole.0.clone();
+                bytes[place] ^= 0xFF >> (place % 5);
+                std::fs::write(&cut, bytes).unwrap();
+                let _ = open_picture(&cut, 16);
+            }
+        }
+    }
+
+    #[test]
+    fn pictures_that_claim_to_be_huge_take_no_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("huge");
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/pictures");
+        // Where width and height stand, and how.
+        for (name, [width, height], bytes) in
+            [("rgba.png", [16, 20], [0, 0, 0x20, 0]), ("rgb.bmp", [18, 22], [0, 0x20, 0, 0])]
+        {
+            let mut huge = std::fs::read(golden.join(name)).unwrap();
+            huge[width..width + 4].copy_from_slice(&bytes);
+            huge[height..height + 4].copy_from_slice(&bytes);
+            if name.ends_with("png") {
+                let mut sum = flate2::Crc::new();
+                sum.update(&huge[12..29]);
+                huge[29..33].copy_from_slice(&sum.sum().to_be_bytes());
+            }
+            std::fs::write(&path, &huge).unwrap();
+            let caps = Caps { side: 16_384, file_bytes: 1 << 20, decoder_bytes: 64 << 20 };
+            let why = decode(&path, &caps).unwrap_err().to_string();
+            assert!(why.contains("8192x8192 pixels take"), "{name}: {why}");
+        }
+    }
+
     #[test]
     fn other_formats_are_named() {
         let why = |name: &str| is_other_picture(Path::new(name));
-        assert_eq!(why("a.GIF").unwrap(), "is a GIF; PNG and JPEG are read");
-        assert_eq!(why("a.avif").unwrap(), "is an AVIF; PNG and JPEG are read");
-        for name in ["a.webp", "a.bmp", "a.tif", "a.tiff", "a.heic"] {
+        assert_eq!(why("a.GIF").unwrap(), "is a GIF; PNG, JPEG, WebP, BMP and TIFF are read");
+        assert_eq!(why("a.avif").unwrap(), "is an AVIF; PNG, JPEG, WebP, BMP and TIFF are read");
+        for name in ["a.gif", "a.qoi", "a.heic"] {
             assert!(why(name).is_some() && !is_picture(Path::new(name)), "{name}");
         }
-        for name in ["a.png", "a.JPG", "a.jpeg", "a.txt", "a.json", "a", "a.npy"] {
-            assert!(why(name).is_none(), "{name}");
+        for name in ["a.png", "a.JPG", "a.jpeg", "a.webp", "a.BMP", "a.tif", "a.tiff"] {
+            assert!(why(name).is_none() && is_picture(Path::new(name)), "{name}");
+        }
+        for name in ["a.txt", "a.json", "a", "a.npy"] {
+            assert!(why(name).is_none() && !is_picture(Path::new(name)), "{name}");
         }
         // By what is in it, whatever its name.
         let folder = tempfile::tempdir().unwrap();

@@ -34,13 +34,18 @@ pub fn permutation(n: usize, seed: u64, purpose: u32) -> Vec<usize> {
 /// # Errors
 /// [`Error::Invalid`] when the sizes are not numbers in range or exceed the number of images.
 pub fn split(images: &Images, size: &SplitSize, seed: u64) -> Result<Vec<Vec<usize>>> {
-    let counts = counts(images.len(), size)?;
-    let mut by_class: Vec<Vec<usize>> = vec![Vec::new(); images.classes];
-    for (i, &label) in images.labels.iter().enumerate() {
+    split_labels(&images.labels, images.classes, size, seed)
+}
+
+/// [`split`] of images that are known by their labels alone, each of which is below `classes`.
+pub(super) fn split_labels(labels: &[u16], classes: usize, size: &SplitSize, seed: u64) -> Result<Vec<Vec<usize>>> {
+    let counts = counts(labels.len(), size)?;
+    let mut by_class: Vec<Vec<usize>> = vec![Vec::new(); classes];
+    for (i, &label) in labels.iter().enumerate() {
         by_class[usize::from(label)].push(i);
     }
     // (rank in class, class size, class, index)
-    let mut order = Vec::with_capacity(images.len());
+    let mut order = Vec::with_capacity(labels.len());
     for (class, members) in by_class.iter_mut().enumerate() {
         Stream::new(seed, SPLIT_PURPOSE, class as u64).shuffle(members);
         let n = members.len();

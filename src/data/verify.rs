@@ -1,6 +1,6 @@
 //! Sums up data sets, and lists the known ones.
 
-use super::{Dataset, Format, Images, load};
+use super::{Dataset, Format, Images, Reading, Unusable, load_with};
 use crate::error::Result;
 use flate2::Crc;
 use serde::Serialize;
@@ -37,6 +37,9 @@ pub struct Summary {
     pub std: Vec<f64>,
     /// How many files look like a part of it and were not read.
     pub left_out: usize,
+    /// Those of them that are pictures and cannot be read, each with its reason.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<Unusable>,
     /// What a user should know about how it was read, and what looks wrong.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
@@ -60,9 +63,17 @@ impl PartSummary {
 /// Loads a data set, which checks every byte of it, and sums it up.
 ///
 /// # Errors
-/// Those of [`load`].
+/// Those of [`load`](super::load).
 pub fn describe(spec: &str) -> Result<Summary> {
-    Ok(summarize(&load(spec)?))
+    describe_with(spec, &Reading::default())
+}
+
+/// [`describe`], with pictures read as `reading` says.
+///
+/// # Errors
+/// Those of [`load_with`].
+pub fn describe_with(spec: &str, reading: &Reading) -> Result<Summary> {
+    Ok(summarize(&load_with(spec, reading)?))
 }
 
 /// Sums up a loaded data set. Of the test part only counts and the checksum are taken.
@@ -92,6 +103,7 @@ pub fn summarize(set: &Dataset) -> Summary {
         mean: statistics.mean,
         std: statistics.std,
         left_out: set.left_out,
+        unreadable: set.unreadable.clone(),
         notes: set.notes.clone(),
     }
 }
@@ -162,8 +174,8 @@ pub fn known() -> Vec<Known> {
         entry(
             "image folder",
             Format::ImageFolder,
-            "train/<class>/*.png|jpg|jpeg and test/<class>/ or val/<class>/, all of one size; without test/ and val/ \
-             a fixed 20% is held out",
+            "train/<class>/*.png (or .jpg, .jpeg, .webp, .bmp, .tif, .tiff) and test/<class>/ or val/<class>/, all of one \
+             size; without test/ and val/ a fixed 20% is held out",
             "your own images",
         ),
         entry(

@@ -276,14 +276,18 @@ fn pictures_are_corrupted() {
     let some: Value = serde_json::from_str(&output.stdout).unwrap();
     let failed = some["failed"].as_array().unwrap();
     for (bad, (name, why)) in
-        failed.iter().zip([("cut.png", "PNG"), ("text.png", "PNG"), ("wide.png", "20000x20 pixels")])
+        failed.iter().zip([("cut.png", "cannot decode"), ("text.png", "no picture"), ("wide.png", "20000x20 pixels")])
     {
         assert!(bad["file"] == name && bad["why"].as_str().unwrap().contains(why), "{some}");
     }
     assert!(scratch.path("some/fog/5/one.png.png").exists());
     scratch.bad(2, &corrupt(&["odd/text.png", "--out", "new.png", "--kind", "fog", "--severity", "1"]), &["text.png"]);
     scratch.write("a.gif", "GIF89a");
-    scratch.bad(2, &corrupt(&["a.gif", "--out", "new"]), &["a.gif", "is a GIF; PNG and JPEG are read"]);
+    scratch.bad(
+        2,
+        &corrupt(&["a.gif", "--out", "new"]),
+        &["a.gif", "is a GIF; PNG, JPEG, WebP, BMP and TIFF are read"],
+    );
     scratch.write(
         "f4.npy",
         b"\x93NUMPY\x01\x00\x46\x00{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2, 2, 3), }         \n",
@@ -309,11 +313,11 @@ fn files_that_cannot_be_used_are_listed_and_passed() {
     scratch.write("in/labels.json", "{}");
     let mut bad = vec![
         ("deep/half.jpg", "cut off"),
-        ("hidden.png", "is a GIF; PNG and JPEG are read"),
-        ("moving.gif", "is a GIF; PNG and JPEG are read"),
-        ("new.WEBP", "is a WEBP; PNG and JPEG are read"),
-        ("old.bmp", "is a BMP; PNG and JPEG are read"),
-        ("scan.tiff", "is a TIFF; PNG and JPEG are read"),
+        ("hidden.png", "is a GIF; PNG, JPEG, WebP, BMP and TIFF are read"),
+        ("moving.gif", "is a GIF; PNG, JPEG, WebP, BMP and TIFF are read"),
+        ("new.WEBP", "the contents are no picture"),
+        ("old.bmp", "cannot decode"),
+        ("scan.tiff", "the contents are no picture"),
     ];
     let (mut good, long) = (1, "x".repeat(250) + ".png");
     #[cfg(unix)]

@@ -34,13 +34,13 @@ fn files_that_are_left_out_are_told() {
     }
     let whole = scratch.good(&["data", "verify", "set"]);
     assert!(whole.contains("\nwhole: yes") && !whole.contains("note:"), "{whole}");
-    scratch.write("set/train/a/8.bmp", "x");
+    scratch.write("set/train/a/8.heic", "x");
     scratch.write("set/train/a/9.gif", "x");
     scratch.write("set/train/a/notes.txt", "x");
     picture(&scratch, "set/train/b/more/3.png", 5);
     let verified = scratch.good(&["data", "verify", "set"]);
     assert!(verified.contains("\nwhole: what was read is; left out 3, see the note\n"), "{verified}");
-    let note = "\nnote: left out: 1 .bmp file and 1 .gif file (PNG and JPEG are read; first train/a/8.bmp); \
+    let note = "\nnote: left out: 1 .gif file and 1 .heic file (PNG, JPEG, WebP, BMP and TIFF are read; first train/a/8.heic); \
                 1 picture (in sub-folders of a class; first train/b/more/3.png)\n";
     assert!(verified.contains(note), "{verified}");
     let info = scratch.good(&["data", "info", "set"]);
@@ -84,4 +84,32 @@ fn labels_from_one_and_lost_pixels_are_noted() {
     );
     // Nothing was left out.
     assert!(scratch.good(&["data", "verify", "set"]).contains("whole: yes"));
+}
+
+#[test]
+fn pictures_that_cannot_be_read_are_listed_or_refused() {
+    let scratch = Scratch::new();
+    for part in ["train", "test"] {
+        for class in ["a", "b"] {
+            picture(&scratch, &format!("set/{part}/{class}/1.png"), 20);
+            picture(&scratch, &format!("set/{part}/{class}/2.bmp"), 90);
+        }
+    }
+    assert!(scratch.good(&["data", "verify", "set", "--strict-data"]).contains("\nwhole: yes"));
+    scratch.write("set/train/a/3.webp", "");
+    scratch.write("set/test/b/3.jpg", "nothing");
+    let verified = scratch.good(&["data", "verify", "set"]);
+    let note =
+        "\nnote: left out: 2 pictures (cannot be read; first test/b/3.jpg: at byte 0: the contents are no picture; ";
+    assert!(verified.contains("left out 2, see the note") && verified.contains(note), "{verified}");
+    assert!(verified.contains("\ncannot be read: train/a/3.webp: at byte 0: the file is empty\n"), "{verified}");
+    let json = scratch.json(&["data", "verify", "set", "--json"]);
+    assert_eq!(json["unreadable"][1]["file"], "train/a/3.webp", "{json}");
+    scratch.bad(2, &["data", "verify", "set", "--strict-data"], &["train/a/3.webp", "the file is empty"]);
+    let train = ["train", "--data", "set", "--arch", crate::program::ARCH, "--out", "run", "--strict-data"];
+    scratch.bad(2, &train, &["train/a/3.webp", "the file is empty"]);
+    // All that a class has.
+    scratch.write("set/train/a/1.png", "");
+    scratch.write("set/train/a/2.bmp", "BM");
+    scratch.bad(2, &["data", "info", "set"], &["set: no picture of the class `a` can be read; train/a/1.png: "]);
 }

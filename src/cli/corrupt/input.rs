@@ -37,7 +37,7 @@ impl Input {
                 return Input::array(path, check_array);
             }
             if path.extension().is_some_and(|e| e == "txt") {
-                return Err(Error::file(path, None, "expected PNG, JPEG, .npy, a folder or a data set"));
+                return Err(Error::file(path, None, "expected a picture, .npy, a folder or a data set"));
             }
         }
         let mut strange = None;

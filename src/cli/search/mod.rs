@@ -54,6 +54,7 @@ impl Args {
             resume: self.resume || self.extend,
             file: self.config.as_deref(),
             inputs: vec![("supernet_file", self.supernet.as_deref()), ("warm_start", self.warm_start.as_deref())],
+            reading: &self.reading,
             extension,
         }
     }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::super::args::{Sizes, parse_latency, parse_time};
 use super::super::configuration::table;
+use super::super::inputs::ReadingArgs;
 use super::super::train::Training;
 use crate::error::{Error, Result};
 use crate::measure::zero_cost::Proxy;
@@ -31,6 +32,8 @@ pub(in crate::cli) struct Args {
     /// `digits`, or a folder or archive (`altiplano data list`).
     #[arg(long, default_value = "digits")]
     pub data: String,
+    #[command(flatten)]
+    pub reading: ReadingArgs,
     /// Folder for results; must not exist.
     #[arg(long)]
     pub out: Option<PathBuf>,
