@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::corrupt::{Kind, Severity};
-use crate::data::Identity;
+use crate::data::{Identity, Reading};
 use crate::error::{Error, Result};
 use crate::measure::corruption::corruption_error;
 use crate::measure::forward::Score;
@@ -22,6 +22,8 @@ pub(super) struct Baseline {
     frost: Option<String>,
     #[serde(default)]
     inputs: BTreeMap<String, Identity>,
+    #[serde(default)]
+    reading: Reading,
 }
 
 /// How this run's images are made, as far as it is known.
@@ -31,6 +33,7 @@ pub(super) struct Own<'a> {
     pub constants: Option<&'a str>,
     pub frost: Option<&'a str>,
     pub data: Option<&'a Identity>,
+    pub reading: &'a Reading,
 }
 
 /// The mean errors, or why there are none.
@@ -83,6 +86,10 @@ impl Baseline {
             && !theirs.same_contents(ours)
         {
             return differs("data", theirs.to_string(), ours.to_string());
+        }
+        // Whoever does not say which data it were may have read them in any way.
+        if self.inputs.contains_key("data") && self.reading != (Reading { strict: false, ..own.reading.clone() }) {
+            return differs("pictures", self.reading.to_string(), own.reading.to_string());
         }
         for (what, theirs, ours) in
             [("constants", &self.constants, own.constants), ("pictures of frost", &self.frost, own.frost)]
@@ -142,6 +149,7 @@ mod tests {
             constants: None,
             frost: None,
             inputs: BTreeMap::new(),
+            reading: Reading::default(),
         }
     }
 
@@ -186,7 +194,8 @@ mod tests {
         let base = read(&|_| {}).unwrap();
         let severities = [Severity::ALL[0], Severity::ALL[1]];
         let (constants, frost) = (Some("cifar"), Some("procedural"));
-        let own = Own { images: 7, severities: &severities, constants, frost, data: None };
+        let own =
+            Own { images: 7, severities: &severities, constants, frost, data: None, reading: &Reading::default() };
         base.check(&path, &own).unwrap();
         for (other, part) in [
             (Own { images: 8, ..own }, "test images are 7"),

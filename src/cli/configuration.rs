@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use super::inputs::{MOVABLE, ReadingArgs, Record, load_data, option};
 use super::progress::note;
 use super::{Global, earlier};
-use crate::data::{Dataset, absolute, checksum};
+use crate::data::{Dataset, Reading, absolute, checksum};
 use crate::error::{Error, Result, unknown};
 use crate::train::step::Optimizer;
 
@@ -33,7 +33,7 @@ const INDIFFERENT: [&str; 11] = [
 const DECISIVE: [&str; 3] = ["--preset", "--compat", "--method"];
 /// Keys that need not stand in a recipe, and in a configuration.
 const OF_RECIPES: [&str; 7] = ["adversarial", "augmentation", "clip", "drop_path", "paths", "sandwich", "shrinking"];
-const OPTIONAL: [&str; 5] = ["from", "images", "supernet_file", "supernet_keep_every", "warm_start"];
+const OPTIONAL: [&str; 6] = ["from", "images", "reading", "supernet_file", "supernet_keep_every", "warm_start"];
 /// Keys whose values are of one of several kinds: another kind has other keys, and so replaces the whole.
 const KINDS: [&str; 4] = ["schedule", "strategy", "evaluator", "objectives"];
 
@@ -168,7 +168,9 @@ impl Source<'_> {
             Some(name) => place(name)?,
             None => begun.ok_or_else(|| Error::file(&path, None, "there is no key data"))?.to_owned(),
         };
-        let data = load_data(self.global, &name, &self.reading.reading()).map_err(|error| match (error, begun) {
+        let reading = read_as(stored.table.get("reading").cloned(), &path)?;
+        let reading = Reading { strict: self.reading.reading().strict, ..reading };
+        let data = load_data(self.global, &name, &reading).map_err(|error| match (error, begun) {
             (Error::Invalid { why, .. }, Some(begun)) if begun == name => {
                 let why = format!("the run began with it: {why}\nif it was moved, say where it lies now with --data");
                 Error::invalid("--data", why)
@@ -242,7 +244,10 @@ impl Source<'_> {
     ) -> Result<Configured<C>> {
         let name = self.text("data", data)?.ok_or_else(|| Error::invalid("--data", "is needed"))?;
         let name = place(&name)?;
-        let data = load_data(self.global, &name, &self.reading.reading())?;
+        let said = self.in_file("reading")?;
+        let mut reading = read_as(said, self.file.unwrap_or(Path::new("")))?;
+        self.reading.over(&mut reading);
+        let data = load_data(self.global, &name, &reading)?;
         let config = make(&data, &name)?;
         let record = record(&data, &table(&config)?)?;
         self.check_file(&record)?;
@@ -304,6 +309,12 @@ fn place(name: &str) -> Result<String> {
         return absolute(Path::new(name));
     }
     Ok(name.to_owned())
+}
+
+/// How a file says that data are read.
+fn read_as(said: Option<toml::Value>, path: &Path) -> Result<Reading> {
+    let reading = said.map(toml::Value::try_into::<Reading>).transpose();
+    Ok(reading.map_err(|e| Error::file(path, None, format!("reading: {e}")))?.unwrap_or_default())
 }
 
 /// What a configuration depends on.
@@ -380,6 +391,7 @@ fn may_be_missing(key: &str, known: &[String], prefix: &str) -> bool {
         || (key == "best_epoch" && prefix == "evaluator." && stands_beside("recalibration_batches"))
         || (key == "released_angle" && prefix == "evaluator." && stands_beside("flatness"))
         || (OPTIONAL.contains(&key) && prefix.is_empty())
+        || (["crop", "resize"].contains(&key) && prefix == "reading.")
 }
 
 /// Whether a table is of another kind than the one that it is put over.

@@ -14,8 +14,8 @@ use super::pictures::{Pictures, choose_kinds, choose_severities};
 use super::place::{FORCE, Outputs, data_place};
 use super::progress::Display;
 use crate::corrupt::{Constants, Corruption, Kind};
-use crate::data::Identity;
 use crate::data::resize::is_larger;
+use crate::data::{Identity, Reading};
 use crate::error::{Error, Result};
 use crate::graph::{Role, Statistics};
 use crate::measure::attack::{Attack, Attacked, Attacker, suspicions};
@@ -78,6 +78,9 @@ pub(super) struct Args {
 struct Answer {
     /// The model and the data.
     inputs: BTreeMap<&'static str, Identity>,
+    /// How the pictures of the data were read.
+    #[serde(skip_serializing_if = "Reading::is_as_found")]
+    reading: Reading,
     images: usize,
     clean: Score,
     severities: Vec<u8>,
@@ -123,7 +126,8 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     outputs.file("--csv", args.csv.as_deref(), &["csv"], refuse)?;
     outputs.file("--heatmap", args.heatmap.as_deref(), &["svg"], refuse)?;
     let baseline = args.baseline.as_deref().map(|path| Ok((path, Baseline::read(path)?))).transpose()?;
-    let data = load_data(global, &args.data, &args.reading.reading())?;
+    let reading = args.reading.reading();
+    let data = load_data(global, &args.data, &reading)?;
     let Trained { model, named, statistics } = args.model.open(global, &data)?;
     let inputs = BTreeMap::from([("data", data.identity()?), ("model", Identity::of_file(&args.model.model)?)]);
     let test = data.test.reveal_for_final_evaluation();
@@ -158,7 +162,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     if let Some((path, base)) = &baseline {
         let (constants, frost) = (made.constants.as_deref(), made.frost.as_deref());
         let data = inputs.get("data");
-        base.check(path, &Own { images: count, severities: &severities, constants, frost, data })?;
+        base.check(path, &Own { images: count, severities: &severities, constants, frost, data, reading: &reading })?;
     }
     let (gpu, preset) = global.gpu()?;
     let resident = Resident::new(&gpu, &images)?;
@@ -214,6 +218,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     let Against { mce, relative_mce, note } = baseline.map(|(_, base)| base.against(clean, errors)).unwrap_or_default();
     let answer = Answer {
         inputs,
+        reading,
         images: count,
         clean,
         severities: severities.iter().map(|s| s.get()).collect(),

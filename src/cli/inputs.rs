@@ -22,6 +22,14 @@ pub(super) const MOVABLE: [&str; 4] = ["data", "from", "supernet_file", "warm_st
 /// Options that say how the pictures of a set are read.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(super) struct ReadingArgs {
+    /// Bring pictures of a folder to one size: a square of so many pixels from the middle of each. Networks see it, or what --image
+    /// says.
+    #[arg(long, value_name = "SIDE")]
+    crop: Option<usize>,
+    /// Length in pixels of a picture's shorter side before the square is cut out (default 8/7 of it, as 256 for 224); without
+    /// --crop the square is as large.
+    #[arg(long, value_name = "SIDE")]
+    resize: Option<usize>,
     /// Refuse data of which a picture cannot be read, instead of leaving it out.
     #[arg(long)]
     strict_data: bool,
@@ -30,7 +38,16 @@ pub(super) struct ReadingArgs {
 impl ReadingArgs {
     /// What they say.
     pub fn reading(&self) -> Reading {
-        Reading { strict: self.strict_data }
+        let mut reading = Reading::default();
+        self.over(&mut reading);
+        reading
+    }
+
+    /// Puts what they say over what a file or a run says.
+    pub fn over(&self, reading: &mut Reading) {
+        self.crop.iter().for_each(|side| reading.crop = Some(*side));
+        self.resize.iter().for_each(|side| reading.resize = Some(*side));
+        reading.strict = self.strict_data;
     }
 }
 

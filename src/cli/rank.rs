@@ -14,7 +14,6 @@ use super::place::{FORCE, Outputs};
 use super::progress::say;
 use super::run::finished;
 use super::search::given_supernet;
-use crate::data::Reading;
 use crate::error::{Error, Result};
 use crate::nn::space::Family;
 use crate::progress::{Event, Share};
@@ -72,7 +71,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     let recipe = recipe.ok_or_else(none)?;
     let family = global.registry.open(&config.space, config.build.clone())?;
     let archs = args.choice.architectures(&*family, global.seed)?;
-    let data = load_data(global, &config.data, &Reading::default())?;
+    let data = load_data(global, &config.data, &config.reading)?;
     // A run that did not train it says where it lies.
     let read = config.supernet_file.as_ref().map(PathBuf::from);
     let file = args.supernet.clone().or(read).unwrap_or_else(|| args.run.join(SUPERNET));

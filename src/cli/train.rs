@@ -12,7 +12,7 @@ use super::model::UNNAMED;
 use super::progress::note;
 use super::report;
 use super::run::{Place, in_folder, quoted};
-use crate::data::{Dataset, Identity, absolute};
+use crate::data::{Dataset, Identity, Reading, absolute};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::measure::judge::{Final, JUDGED_IMAGES, Judging};
@@ -142,6 +142,9 @@ pub(super) struct TrainConfig {
     pub space: String,
     pub arch: String,
     pub data: String,
+    /// How its pictures are read.
+    #[serde(default, skip_serializing_if = "Reading::is_as_found")]
+    reading: Reading,
     #[serde(with = "crate::philox::seed_text")]
     pub seed: u64,
     pub build: Build,
@@ -155,7 +158,7 @@ pub(super) struct TrainConfig {
 }
 
 /// What a search's settings say of the training at its end, under the same keys.
-const SHARED: [&str; 5] = ["space", "data", "seed", "build", "training"];
+const SHARED: [&str; 6] = ["space", "data", "reading", "seed", "build", "training"];
 
 /// Writes down how the network that a search kept is trained once more, on so many images (`None` for all in their order);
 /// the command that does it, to the same bits.
@@ -267,6 +270,7 @@ impl Args {
             space: space.name().to_owned(),
             arch: String::new(),
             data: name.to_owned(),
+            reading: Reading::default(),
             seed: source.global.seed,
             build: space.defaults(Purpose::Training, &image_info(data)),
             from: None,
@@ -275,6 +279,7 @@ impl Args {
         };
         let mut config = source.merged(default, &|_| None)?;
         name.clone_into(&mut config.data);
+        self.reading.over(&mut config.reading);
         space.name().clone_into(&mut config.space);
         self.arch.iter().for_each(|v| config.arch.clone_from(v));
         self.images.iter().for_each(|v| config.images = Some(*v));

@@ -1,6 +1,8 @@
 //! Labelled files become images of one shape: first their heads, which say how much memory all of them take, then their pixels, in
-//! parallel. A picture that cannot be read is left out, or refused where a reader is strict.
+//! parallel: each picture is decoded, turned, brought to its size, and only then kept. One that cannot be read is left out, or refused
+//! where a reader is strict.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -9,6 +11,8 @@ use super::Images;
 use super::images::MAX_PIXEL_BYTES;
 use super::left_out::LeftOut;
 use super::picture::{Caps, Kind, decode, kind_of};
+use super::reading::Fit;
+use super::resize::{Filter, resize_window};
 use crate::error::{Error, Result};
 
 /// How much one picture may take.
@@ -23,6 +27,13 @@ pub(super) struct Headed {
     kind: Kind,
 }
 
+impl Headed {
+    /// Rows and columns.
+    fn sides(&self) -> [usize; 2] {
+        [self.kind.1 as usize, self.kind.0 as usize]
+    }
+}
+
 /// Images, and the files that they were read from.
 pub(super) struct Decoded {
     pub images: Images,
@@ -32,6 +43,8 @@ pub(super) struct Decoded {
 /// Reads pictures below `root`.
 pub(super) struct Decoder<'a> {
     pub root: &'a Path,
+    /// How pictures are brought to one size; otherwise they must have one.
+    pub fit: Option<Fit>,
     pub left_out: &'a mut LeftOut,
 }
 
@@ -61,18 +74,13 @@ impl Decoder<'_> {
         let Some(first) = all().next() else {
             return Err(Error::file(self.root, None, "no picture in it can be read"));
         };
-        let (width, height, _) = first.kind;
-        if let Some(other) = all().find(|other| (other.kind.0, other.kind.1) != (width, height)) {
-            let why = format!(
-                "{}x{} pixels, but {} has {width}x{height}; all images must have one size",
-                other.kind.0,
-                other.kind.1,
-                first.file.0.display()
-            );
-            return Err(Error::file(&other.file.0, None, why));
-        }
+        let [height, width] = match self.fit {
+            Some(fit) => [fit.crop; 2],
+            None if all().all(|other| other.sides() == first.sides()) => first.sides(),
+            None => return Err(Error::file(self.root, None, differing(self.root, all()))),
+        };
         let channels = if all().any(|headed| headed.kind.2) { 3 } else { 1 };
-        let shape = [height as usize, width as usize, channels];
+        let shape = [height, width, channels];
         let count = all().count();
         let total = shape.iter().map(|&side| side as u64).product::<u64>().saturating_mul(count as u64);
         if total > MAX_PIXEL_BYTES {
@@ -92,7 +100,7 @@ impl Decoder<'_> {
         let outcomes: Vec<Result<()>> = pixels
             .par_chunks_exact_mut(size)
             .zip(&files)
-            .map(|(pixels, headed)| fill(pixels, shape, &headed.file.0))
+            .map(|(pixels, headed)| fill(pixels, shape, headed, self.fit))
             .collect();
         let (mut labels, mut read) = (Vec::with_capacity(files.len()), Vec::with_capacity(files.len()));
         for (place, (Headed { file: (path, label), .. }, outcome)) in files.into_iter().zip(outcomes).enumerate() {
@@ -118,13 +126,44 @@ pub(super) fn labels(files: &[Headed]) -> Vec<u16> {
     files.iter().map(|headed| headed.file.1).collect()
 }
 
+/// Says which sizes there are, the most frequent first, and what to do.
+fn differing<'a>(root: &Path, all: impl Iterator<Item = &'a Headed>) -> String {
+    const NAMED: usize = 5;
+    // Of each size how many there are, and the first file.
+    let mut sizes: BTreeMap<[usize; 2], (usize, &Path)> = BTreeMap::new();
+    for headed in all {
+        sizes.entry(headed.sides()).or_insert((0, &headed.file.0)).0 += 1;
+    }
+    let mut sizes: Vec<([usize; 2], (usize, &Path))> = sizes.into_iter().collect();
+    sizes.sort_by_key(|(sides, (count, _))| (std::cmp::Reverse(*count), *sides));
+    let named = sizes.iter().take(NAMED).map(|([height, width], (count, first))| {
+        format!("{width}x{height} ({count}, first {})", first.strip_prefix(root).unwrap_or(first).display())
+    });
+    let named: Vec<String> = named.collect();
+    let more = if sizes.len() > NAMED { ", ..." } else { "" };
+    format!(
+        "pictures of {} sizes: {}{more}; a set has images of one size: --crop SIDE takes a square of so many pixels from the middle \
+         of each, --resize SIDE says how large the shorter side is before (by default 8/7 of it)",
+        sizes.len(),
+        named.join(", ")
+    )
+}
+
 /// Decodes one file into its place.
-fn fill(pixels: &mut [u8], shape: [usize; 3], path: &Path) -> Result<()> {
+fn fill(pixels: &mut [u8], shape: [usize; 3], headed: &Headed, fit: Option<Fit>) -> Result<()> {
+    let path = &headed.file.0;
     let decoded = decode(path, &CAPS)?;
-    if [decoded.height() as usize, decoded.width() as usize] != shape[..2] {
+    let [height, width] = headed.sides();
+    if [decoded.height() as usize, decoded.width() as usize] != [height, width] {
         return Err(Error::file(path, None, "changed while it was read"));
     }
     let bytes = if shape[2] == 1 { decoded.into_luma8().into_raw() } else { decoded.into_rgb8().into_raw() };
-    pixels.copy_from_slice(&bytes);
+    match fit.map(|fit| fit.of([height, width])) {
+        None => pixels.copy_from_slice(&bytes),
+        Some((sides, window)) => {
+            let own = resize_window(&bytes, [height, width, shape[2]], sides, window, Filter::Bilinear)?;
+            pixels.copy_from_slice(&own);
+        }
+    }
     Ok(())
 }

@@ -39,6 +39,9 @@ impl Found {
     }
 
     fn load(self, reading: &Reading) -> Result<Dataset> {
+        if !matches!(self, Found::Folder(_)) {
+            reading.refuse_sizes(&self.describe())?;
+        }
         match self {
             Found::Cifar(source, variant) => cifar::load(&source, variant),
             Found::Idx(source) => idx::load(&source),
@@ -104,6 +107,7 @@ pub fn load(spec: &str) -> Result<Dataset> {
 /// Those of [`load`], and [`Error::File`] for a picture that cannot be read, if that is strict.
 pub fn load_with(spec: &str, reading: &Reading) -> Result<Dataset> {
     if spec == "digits" {
+        reading.refuse_sizes("digits")?;
         return digits::load();
     }
     find(spec, None)?.load(reading)

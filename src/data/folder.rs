@@ -1,6 +1,6 @@
 //! One folder of pictures per class: `train/<class>/*.png`, and `test/` or `val/` likewise.
 //!
-//! All images must have one size. They become one grey channel if every one of them is grey, else RGB; 16-bit
+//! All pictures must have one size, or be brought to one (`reading.rs`). They become one grey channel if every one of them is grey, else RGB; 16-bit
 //! values are reduced to 8, transparency is dropped (as by Pillow's `convert`), and orientation tags are followed. Classes and files go by sorted
 //! name. Only files directly inside a class folder count, or in its folder `images` where it has none itself, as in
 //! Tiny-ImageNet; that set's list of labels is read for its validation part, and a part without labels is not used.
@@ -31,7 +31,7 @@ pub(super) fn load(root: &Path, reading: &Reading) -> Result<Dataset> {
     let mut left_out = LeftOut::new(reading.strict);
     let Tree { classes, files: train } = Tree::list(root, "train", &mut left_out)?;
     let TestPart { files: test, list, mut notes } = TestPart::find(root, &classes, &mut left_out)?;
-    let mut decoder = Decoder { root, left_out: &mut left_out };
+    let mut decoder = Decoder { root, fit: reading.fit()?, left_out: &mut left_out };
     let mut train = decoder.heads(train)?;
     let held_out = test.is_none();
     let test = match test {

@@ -16,7 +16,7 @@ fn message(dir: &tempfile::TempDir) -> String {
 
 /// What a strict reader says.
 fn strict(dir: &tempfile::TempDir) -> String {
-    let reading = Reading { strict: true };
+    let reading = Reading { strict: true, ..Reading::default() };
     load_with(dir.path().to_str().unwrap(), &reading).unwrap_err().to_string()
 }
 
@@ -65,7 +65,8 @@ fn odd_files_are_named() {
     grey(&dir.path().join("train/a/1.png"), 2, 2, 7);
     grey(&dir.path().join("train/b/1.png"), 4, 3, 7);
     let error = message(&dir);
-    assert!(error.contains("b/1.png: 4x3 pixels") && error.contains("a/1.png has 2x2"), "{error}");
+    let sizes = "pictures of 2 sizes: 2x2 (1, first train/a/1.png), 4x3 (1, first train/b/1.png); ";
+    assert!(error.contains(sizes) && error.contains("--crop SIDE"), "{error}");
     std::fs::write(dir.path().join("train/b/1.png"), "text").unwrap();
     let error = message(&dir);
     assert!(
@@ -184,6 +185,47 @@ fn pictures_that_are_left_out_are_told() {
 }
 
 #[test]
+fn pictures_of_many_sizes_become_images_of_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let shape = [90, 120, 3];
+    let bytes = crate::data::resize::tests::picture(shape);
+    let at = |name: &str| dir.path().join(name);
+    for (i, name) in ["train/a/1.png", "train/b/1.bmp", "test/a/1.tiff", "test/b/1.webp"].into_iter().enumerate() {
+        let (width, height) = if i == 3 { (120, 90) } else { (30 + 10 * i as u32, 50 - 15 * i as u32) };
+        std::fs::create_dir_all(at(name).parent().unwrap()).unwrap();
+        let image = RgbImage::from_fn(width, height, |x, y| {
+            let place = (y as usize * 120 + x as usize) * 3;
+            Rgb([bytes[place], bytes[place + 1], bytes[place + 2]])
+        });
+        image.save(at(name)).unwrap();
+    }
+    let spec = dir.path().to_str().unwrap();
+    assert!(message(&dir).contains("pictures of 4 sizes"));
+    let read = |resize, crop| load_with(spec, &Reading { resize, crop, strict: true });
+    let set = read(None, Some(28)).unwrap();
+    assert_eq!(
+        (set.train.height, set.train.width, set.train.channels, set.train.len(), set.test.len()),
+        (28, 28, 3, 2, 2)
+    );
+    // 90 rows become 32, 120 columns 42; of these the middle.
+    use crate::data::resize::{Filter, resize};
+    let whole = resize(&bytes, shape, [32, 42], Filter::Bilinear).unwrap();
+    let test = set.test.reveal_for_final_evaluation();
+    for row in 0..28 {
+        assert_eq!(test.image(1)[row * 84..][..84], whole[((2 + row) * 42 + 7) * 3..][..84], "{row}");
+    }
+    assert_eq!(read(Some(20), None).unwrap().train.image_len(), 20 * 20 * 3);
+    // A picture that is wide beyond measure takes no memory for what is cut off.
+    grey(&at("test/b/wide.png"), 16_384, 1, 9);
+    assert_eq!(read(Some(256), Some(24)).unwrap().test.len(), 3);
+    assert_eq!(set.identity().unwrap().files, 4);
+    let why = read(Some(8), Some(9)).unwrap_err().to_string();
+    assert!(why.starts_with("--resize: a shorter side of 8"), "{why}");
+    let why = load_with("digits", &Reading { crop: Some(4), ..Reading::default() }).unwrap_err().to_string();
+    assert!(why.contains("--crop") && why.contains("digits has images of one size"), "{why}");
+}
+
+#[test]
 fn tiny_imagenet_is_read() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
@@ -233,7 +275,7 @@ fn sizes_are_compared_as_pictures_are_turned() {
     for class in ["train/a", "train/b", "test/a", "test/b"] {
         grey(&at(&format!("{class}/1.png")), 8, 16, 50);
     }
-    assert!(message(&dir).contains("8x16"));
+    assert!(message(&dir).contains("8x16 (4, first train/a/1.png), 16x8 (1, first train/a/1.jpg)"));
     std::fs::write(at("train/a/1.jpg"), crate::data::picture::tests::tagged(&upright, 6)).unwrap();
     let set = load_any(dir.path().to_str().unwrap()).unwrap();
     assert_eq!((set.train.height, set.train.width, set.train.len()), (16, 8, 3));

@@ -1,8 +1,175 @@
-//! How the pictures of a set are read: what a user may say about it.
+//! How the pictures of a set are read: what a user may say about it, and how pictures of any size become images of one.
+//!
+//! It is what torchvision does before an evaluation, `Resize(R)` and `CenterCrop(S)`: the shorter side becomes R pixels, the longer
+//! one as many as keep the proportion, cut to a whole number, and a square of S pixels is cut out of the middle.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::resize::Window;
+use crate::error::{Error, Result};
+
+/// Longest side of the images of a set.
+const MOST_CROP: usize = 4096;
+/// Longest shorter side on the way there.
+const MOST_RESIZE: usize = 16_384;
 
 /// How pictures in files become the images of a set.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Reading {
-    /// Whether a picture that cannot be read is an error. Otherwise it is left out, and the set says so.
+    /// Pixels of the shorter side before the middle is cut out; by default 8/7 of `crop`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resize: Option<usize>,
+    /// Side in pixels of the square that is cut out of the middle; by default `resize`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crop: Option<usize>,
+    /// Whether a picture that cannot be read is an error. Otherwise it is left out, and the set says so. It decides nothing about
+    /// the images, and so is not written down.
+    #[serde(skip)]
     pub strict: bool,
+}
+
+impl Reading {
+    /// Whether images are as large as the pictures that they are read from.
+    pub fn is_as_found(&self) -> bool {
+        self.resize.is_none() && self.crop.is_none()
+    }
+
+    /// How pictures are brought to one size, if they are.
+    ///
+    /// # Errors
+    /// If the sides are none, too long, or do not fit into each other.
+    pub(super) fn fit(&self) -> Result<Option<Fit>> {
+        let (crop, shorter) = match (self.crop, self.resize) {
+            (None, None) => return Ok(None),
+            (Some(crop), None) => (crop, usual_resize(crop)),
+            (None, Some(shorter)) => (shorter, shorter),
+            (Some(crop), Some(shorter)) => (crop, shorter),
+        };
+        if crop == 0 || crop > MOST_CROP {
+            let why = format!("a square of {crop} pixels; expected 1 to {MOST_CROP}");
+            return Err(Error::invalid(if self.crop.is_some() { "--crop" } else { "--resize" }, why));
+        }
+        if shorter < crop || shorter > MOST_RESIZE {
+            let why =
+                format!("a shorter side of {shorter} pixels; expected {crop}, the side of --crop, to {MOST_RESIZE}");
+            return Err(Error::invalid("--resize", why));
+        }
+        Ok(Some(Fit { shorter, crop }))
+    }
+
+    /// Refuses to bring images to a size where `what` has one already.
+    pub(super) fn refuse_sizes(&self, what: &str) -> Result<()> {
+        match self.is_as_found() {
+            true => Ok(()),
+            false => {
+                let why =
+                    format!("are for pictures in files; {what} has images of one size (--image is what networks see)");
+                Err(Error::invalid("--resize and --crop", why))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Reading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.fit() {
+            Ok(Some(Fit { shorter, crop })) => write!(f, "shorter side {shorter}, of that the middle {crop}x{crop}"),
+            _ => f.write_str("as large as they are"),
+        }
+    }
+}
+
+/// The shorter side for a crop: ImageNet's 256 for 224, and in that proportion otherwise.
+fn usual_resize(crop: usize) -> usize {
+    (crop.saturating_mul(16).saturating_add(7)) / 14
+}
+
+/// A shorter side, and a square in the middle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Fit {
+    shorter: usize,
+    pub crop: usize,
+}
+
+impl Fit {
+    /// Rows and columns to which a picture of some is brought, and what is kept of it.
+    pub fn of(&self, [height, width]: [usize; 2]) -> ([usize; 2], Window) {
+        let (short, long) = (height.min(width).max(1), height.max(width));
+        let longer = (self.shorter as u128 * long as u128 / short as u128) as usize;
+        let sides = if height <= width { [self.shorter, longer] } else { [longer, self.shorter] };
+        let at = sides.map(|side| half_to_even(side.saturating_sub(self.crop)));
+        (sides, Window { at, sides: [self.crop; 2] })
+    }
+}
+
+/// Half of a number, to the even one of two that are as near.
+fn half_to_even(number: usize) -> usize {
+    number / 2 + usize::from(number % 4 == 3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::resize::tests::{digest, picture};
+    use super::super::resize::{Filter, resize_window};
+    use super::*;
+
+    fn reading(resize: Option<usize>, crop: Option<usize>) -> Reading {
+        Reading { resize, crop, strict: false }
+    }
+
+    #[test]
+    fn sides_follow_from_each_other_or_are_refused() {
+        let fit = |resize, crop| reading(resize, crop).fit();
+        for (resize, crop, want) in [
+            (None, Some(224), (256, 224)),
+            (None, Some(32), (37, 32)),
+            (None, Some(7), (8, 7)),
+            (None, Some(1), (1, 1)),
+            (None, Some(299), (342, 299)),
+            (Some(64), None, (64, 64)),
+            (Some(232), Some(224), (232, 224)),
+            (Some(9), Some(9), (9, 9)),
+        ] {
+            let Fit { shorter, crop } = fit(resize, crop).unwrap().unwrap();
+            assert_eq!((shorter, crop), want);
+        }
+        assert_eq!(fit(None, None).unwrap(), None);
+        for (resize, crop, option) in [
+            (None, Some(0), "--crop: a square of 0"),
+            (None, Some(usize::MAX), "--crop"),
+            (Some(0), None, "--resize"),
+            (Some(31), Some(32), "--resize: a shorter side of 31 pixels; expected 32"),
+            (Some(usize::MAX), Some(32), "--resize"),
+        ] {
+            let why = fit(resize, crop).unwrap_err().to_string();
+            assert!(why.starts_with(option), "{why}");
+        }
+        // Far from square, and nothing that overflows.
+        let fit = fit(Some(256), Some(224)).unwrap().unwrap();
+        assert_eq!(fit.of([1, 16_384]), ([256, 4_194_304], Window { at: [16, 2_097_040], sides: [224, 224] }));
+    }
+
+    #[test]
+    fn middles_are_torchvision_s() {
+        let golden: serde_json::Value =
+            serde_json::from_str(include_str!("../../tests/golden/pictures/pictures.json")).unwrap();
+        let cases = golden["crops"].as_array().unwrap();
+        assert!(cases.len() >= 10);
+        for case in cases {
+            let number = |value: &serde_json::Value| value.as_u64().unwrap() as usize;
+            let pair = |key: &str| [0, 1].map(|axis| number(&case[key][axis]));
+            let source = [0, 1, 2].map(|axis| number(&case["source"][axis]));
+            let fit = reading(Some(number(&case["shorter"])), Some(number(&case["crop"]))).fit().unwrap().unwrap();
+            let (sides, window) = fit.of([source[0], source[1]]);
+            assert_eq!((sides, window.at), (pair("resized"), pair("at")), "{case}");
+            let made = resize_window(&picture(source), source, sides, window, Filter::Bilinear).unwrap();
+            let first: Vec<usize> = made.iter().take(12).map(|&byte| byte.into()).collect();
+            let want: Vec<usize> = case["first"].as_array().unwrap().iter().map(number).collect();
+            assert_eq!(first, want, "{case}");
+            assert_eq!(format!("{:016x}", digest(&made)), case["digest"].as_str().unwrap(), "{case}");
+        }
+    }
 }

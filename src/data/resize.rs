@@ -11,6 +11,8 @@
 //! Weights are filter values at the distances of source pixels from the centre of a target pixel, over their sum, times 2^22.
 //! `gather.wgsl` does the same with the same weights, to the bit.
 
+use std::ops::Range;
+
 use crate::error::{Error, Result};
 
 /// Bits behind the point of a weight: 32 but for those of a pixel, a sign and one to be safe.
@@ -60,12 +62,17 @@ pub struct Taps {
 impl Taps {
     /// Those from `source` pixels to `target`.
     pub fn of(filter: Filter, source: usize, target: usize) -> Self {
+        Self::within(filter, source, target, 0..target)
+    }
+
+    /// Those of some of the target pixels.
+    fn within(filter: Filter, source: usize, target: usize, places: Range<usize>) -> Self {
         let scale = source as f64 / target.max(1) as f64;
         let stretch = scale.max(1.0);
         let support = filter.support() * stretch;
         let width = 2 * support.ceil() as usize + 1;
         let (mut ranges, mut weights) = (vec![], vec![]);
-        for place in 0..target {
+        for place in places {
             let centre = (place as f64 + 0.5) * scale;
             let first = (centre - support + 0.5).max(0.0) as usize;
             let end = ((centre + support + 0.5) as usize).min(source);
@@ -98,6 +105,12 @@ impl Taps {
         words
     }
 
+    /// The source pixels that some target pixel takes something of.
+    fn reach(&self) -> Range<usize> {
+        let first = self.ranges.iter().map(|range| range[0]).min().unwrap_or(0);
+        first..self.ranges.iter().map(|range| range[0] + range[1]).max().unwrap_or(first)
+    }
+
     /// A target pixel of the source pixels that `of` tells.
     fn pixel(&self, place: usize, of: impl Fn(usize) -> u8) -> u8 {
         let [first, count] = self.ranges[place];
@@ -116,10 +129,28 @@ pub fn is_larger(seen: [usize; 2], sides: [usize; 2]) -> bool {
 ///
 /// # Errors
 /// If there are not as many bytes, or a side is 0.
-pub fn resize(
+pub fn resize(picture: &[u8], shape: [usize; 3], sides: [usize; 2], filter: Filter) -> Result<Vec<u8>> {
+    resize_window(picture, shape, sides, Window { at: [0, 0], sides }, filter)
+}
+
+/// A part of a picture: its first row and column, and how many it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// First row and column.
+    pub at: [usize; 2],
+    /// Rows and columns.
+    pub sides: [usize; 2],
+}
+
+/// What [`resize`] makes, but only a part of it: nothing else is computed, or takes memory.
+///
+/// # Errors
+/// Those of [`resize`], or if the part lies outside.
+pub fn resize_window(
     picture: &[u8],
     [height, width, channels]: [usize; 3],
     [rows, columns]: [usize; 2],
+    window: Window,
     filter: Filter,
 ) -> Result<Vec<u8>> {
     if picture.len() != height * width * channels {
@@ -129,27 +160,34 @@ pub fn resize(
         let why = format!("{height}x{width} to {rows}x{columns}: a side is 0");
         return Err(Error::invalid("resize", why));
     }
-    let (across, down) = (Taps::of(filter, width, columns), Taps::of(filter, height, rows));
-    let mut wide = Vec::with_capacity(height * columns * channels);
-    for row in picture.chunks_exact(width * channels) {
-        for column in 0..columns {
+    let Window { at: [top, left], sides: [tall, broad] } = window;
+    if rows.checked_sub(tall).is_none_or(|most| top > most) || columns.checked_sub(broad).is_none_or(|most| left > most)
+    {
+        let why = format!("{tall}x{broad} from row {top} and column {left} is not within {rows}x{columns}");
+        return Err(Error::invalid("resize", why));
+    }
+    let across = Taps::within(filter, width, columns, left..left + broad);
+    let down = Taps::within(filter, height, rows, top..top + tall);
+    let (reach, line) = (down.reach(), broad * channels);
+    let mut wide = Vec::with_capacity(reach.len() * line);
+    for row in picture.chunks_exact(width * channels).skip(reach.start).take(reach.len()) {
+        for column in 0..broad {
             wide.extend((0..channels).map(|c| across.pixel(column, |source| row[source * channels + c])));
         }
     }
-    let line = columns * channels;
-    let mut resized = Vec::with_capacity(rows * line);
-    for row in 0..rows {
-        resized.extend((0..line).map(|at| down.pixel(row, |source| wide[source * line + at])));
+    let mut resized = Vec::with_capacity(tall * line);
+    for row in 0..tall {
+        resized.extend((0..line).map(|at| down.pixel(row, |source| wide[(source - reach.start) * line + at])));
     }
     Ok(resized)
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// Bytes of a picture by a hash of their places, as `peers/resize_pillow.py` has them.
-    fn picture([height, width, channels]: [usize; 3]) -> Vec<u8> {
+    pub fn picture([height, width, channels]: [usize; 3]) -> Vec<u8> {
         let byte = |place: usize| {
             let mut z = (place as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
             z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -159,7 +197,7 @@ mod tests {
     }
 
     /// A sum that places and values decide.
-    fn digest(bytes: &[u8]) -> u64 {
+    pub fn digest(bytes: &[u8]) -> u64 {
         bytes.iter().fold(0xCBF2_9CE4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3))
     }
 
@@ -178,6 +216,29 @@ mod tests {
             let want: Vec<usize> = case["first"].as_array().unwrap().iter().map(number).collect();
             assert_eq!(first, want, "{case}");
             assert_eq!(format!("{:016x}", digest(&resized)), case["digest"].as_str().unwrap(), "{case}");
+        }
+    }
+
+    #[test]
+    fn a_part_is_cut_out_of_the_whole() {
+        let source = [23, 31, 3];
+        for sides in [[11, 17], [40, 50], [23, 31], [9, 60]] {
+            let whole = resize(&picture(source), source, sides, Filter::Bilinear).unwrap();
+            for window in [
+                Window { at: [0, 0], sides: [1, 1] },
+                Window { at: [3, 5], sides: [4, 9] },
+                Window { at: [sides[0] - 2, sides[1] - 7], sides: [2, 7] },
+            ] {
+                let part = resize_window(&picture(source), source, sides, window, Filter::Bilinear).unwrap();
+                let row =
+                    |row: usize| &whole[((window.at[0] + row) * sides[1] + window.at[1]) * 3..][..3 * window.sides[1]];
+                let want: Vec<u8> = (0..window.sides[0]).flat_map(|r| row(r).to_vec()).collect();
+                assert_eq!(part, want, "{sides:?} {window:?}");
+            }
+            for (at, own) in [([0, 0], [99, 1]), ([0, sides[1]], [1, 1]), ([usize::MAX, 0], [1, 1])] {
+                let window = Window { at, sides: own };
+                assert!(resize_window(&picture(source), source, sides, window, Filter::Bilinear).is_err());
+            }
         }
     }
 

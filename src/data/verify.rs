@@ -175,7 +175,7 @@ pub fn known() -> Vec<Known> {
             "image folder",
             Format::ImageFolder,
             "train/<class>/*.png (or .jpg, .jpeg, .webp, .bmp, .tif, .tiff) and test/<class>/ or val/<class>/, all of one \
-             size; without test/ and val/ a fixed 20% is held out",
+             size or brought to one by --crop; without test/ and val/ a fixed 20% is held out",
             "your own images",
         ),
         entry(

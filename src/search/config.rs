@@ -10,6 +10,7 @@ use super::finals::{FinalsConfig, Who, contestant};
 use super::methods::{Method, arms};
 use super::objectives::ObjectivesConfig;
 use super::strategy::StrategyConfig;
+use crate::data::Reading;
 use crate::error::{Error, Result};
 use crate::measure::latency::Latencies;
 use crate::nn::space::{Build, Family, Purpose};
@@ -63,6 +64,9 @@ pub struct SearchConfig {
     pub space: String,
     /// The data set, as given to `--data`.
     pub data: String,
+    /// How its pictures are read.
+    #[serde(default, skip_serializing_if = "Reading::is_as_found")]
+    pub reading: Reading,
     /// Seed of everything.
     #[serde(with = "crate::philox::seed_text")]
     pub seed: u64,

@@ -3,7 +3,7 @@
 use altiplano::data::npy::{write_npy_f32, write_npy_u8};
 use image::{GrayImage, Luma};
 
-use crate::program::Scratch;
+use crate::program::{ARCH, Scratch, short};
 
 /// A picture that differs from others.
 fn picture(scratch: &Scratch, name: &str, value: u8) {
@@ -106,10 +106,51 @@ fn pictures_that_cannot_be_read_are_listed_or_refused() {
     let json = scratch.json(&["data", "verify", "set", "--json"]);
     assert_eq!(json["unreadable"][1]["file"], "train/a/3.webp", "{json}");
     scratch.bad(2, &["data", "verify", "set", "--strict-data"], &["train/a/3.webp", "the file is empty"]);
-    let train = ["train", "--data", "set", "--arch", crate::program::ARCH, "--out", "run", "--strict-data"];
+    let train = ["train", "--data", "set", "--arch", ARCH, "--out", "run", "--strict-data"];
     scratch.bad(2, &train, &["train/a/3.webp", "the file is empty"]);
     // All that a class has.
     scratch.write("set/train/a/1.png", "");
     scratch.write("set/train/a/2.bmp", "BM");
     scratch.bad(2, &["data", "info", "set"], &["set: no picture of the class `a` can be read; train/a/1.png: "]);
+}
+
+#[test]
+fn runs_keep_how_pictures_are_read() {
+    let scratch = Scratch::new();
+    for part in ["train", "test"] {
+        for class in 0..2 {
+            for i in 0..12 {
+                let path = scratch.path(&format!("set/{part}/{class}/{i}.png"));
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                let value = |x, y| (20 * i + 9 * x * (class + 1) + 5 * y) as u8;
+                GrayImage::from_fn(10 + i % 3, 14, |x, y| Luma([value(x, y)])).save(path).unwrap();
+            }
+        }
+    }
+    let sizes =
+        "set: pictures of 3 sizes: 10x14 (16, first train/0/0.png), 11x14 (16, first train/0/1.png), 12x14 (16, ";
+    scratch.bad(2, &["data", "info", "set"], &[sizes, "--crop SIDE"]);
+    let info = scratch.json(&["data", "info", "set", "--crop", "8", "--json"]);
+    assert_eq!((&info["height"], &info["width"]), (&8.into(), &8.into()));
+    scratch.bad(2, &["data", "info", "set", "--crop", "8", "--resize", "7"], &["--resize", "expected 8"]);
+    scratch.bad(2, &["data", "info", "digits", "--crop", "8"], &["--crop", "are for pictures in files; digits has"]);
+    scratch.good(&short("run", &["--data", "set", "--batch", "8", "--crop", "8", "--resize", "10"]));
+    let config = String::from_utf8(scratch.read("run/config.toml")).unwrap();
+    assert!(config.contains("[reading]\nresize = 10\ncrop = 8\n"), "{config}");
+    // It goes on so without a word, and as another run from its settings.
+    let best = scratch.read("run/best.safetensors");
+    scratch.good(&["train", "--quiet", "--resume", "--out", "run"]);
+    scratch.good(&["train", "--quiet", "--resume", "--out", "run", "--crop", "8", "--strict-data"]);
+    let other = ["train", "--quiet", "--resume", "--out", "run", "--crop", "9"];
+    scratch.bad(2, &other, &["--resume", "reading.crop is 8 in the run and 9 by the options"]);
+    scratch.good(&["train", "--quiet", "--config", "run/config.toml", "--out", "again"]);
+    assert!(scratch.read("again/best.safetensors") == best);
+    scratch.good(&["train", "--quiet", "--config", "run/config.toml", "--out", "larger", "--resize", "12"]);
+    let config = String::from_utf8(scratch.read("larger/config.toml")).unwrap();
+    assert!(config.contains("[reading]\nresize = 12\ncrop = 8\n"), "{config}");
+    // Other commands are told.
+    let evaluate = ["evaluate", "--model", "run/best.safetensors", "--data", "set", "--corruptions", "none", "--json"];
+    scratch.bad(2, &evaluate, &["pictures of 3 sizes"]);
+    let evaluated = scratch.json(&[&evaluate[..], &["--crop", "8", "--resize", "10"]].concat());
+    assert_eq!((&evaluated["reading"]["crop"], &evaluated["images"]), (&8.into(), &24.into()));
 }

@@ -95,6 +95,7 @@ impl Args {
             config.strategy = named(name)?;
         }
         name.clone_into(&mut config.data);
+        self.reading.over(&mut config.reading);
         space.name().clone_into(&mut config.space);
         config = self.apply(config, &situation)?;
         for (path, key) in [(&self.supernet, &mut config.supernet_file), (&self.warm_start, &mut config.warm_start)] {
@@ -328,13 +329,13 @@ fn warm(config: &SearchConfig, family: &Family, path: &Path) -> Result<Vec<Entry
         let theirs = std::fs::read_to_string(&beside).map_err(Error::io("read", &beside))?;
         let theirs: toml::Table = toml::from_str(&theirs).map_err(|e| Error::file(&beside, None, e.to_string()))?;
         let own = table(config)?;
-        let parts = ["space", "data", "build", "evaluator", "seed", "supernet", "supernet_file"];
+        let parts = ["space", "data", "reading", "build", "evaluator", "seed", "supernet", "supernet_file"];
         // Weights that candidates share must be the same ones.
         let theirs_too = config.supernet_file == absolute(&path.with_file_name(SUPERNET)).ok();
         // So must those that candidates begin with.
         let inherit = config.supernet().is_some() || theirs.contains_key("supernet_file");
         let needed =
-            if (config.evaluator.needs_supernet() || inherit) && !theirs_too { &parts[..] } else { &parts[..4] };
+            if (config.evaluator.needs_supernet() || inherit) && !theirs_too { &parts[..] } else { &parts[..5] };
         if let Some(key) = needed.iter().find(|key| own.get(**key) != theirs.get(**key)) {
             let why = format!(
                 "was measured with another `{key}` ({}): what it says would not be this search's",

@@ -10,6 +10,7 @@ use super::finals::{FinalsConfig, Who};
 use super::objectives::ObjectivesConfig;
 use super::strategy::StrategyConfig;
 use super::strategy::random::Random;
+use crate::data::Reading;
 use crate::error::{Error, Result, unknown};
 use crate::nn::space::{Build, ImageInfo, Networks, Purpose};
 use crate::space::Space;
@@ -156,6 +157,7 @@ impl Method {
             method: self,
             space: situation.space.name().to_owned(),
             data: situation.data.into(),
+            reading: Reading::default(),
             seed: 1,
             compat: situation.compat,
             evaluations: situation.at_most(sizes.evaluations),
