@@ -171,7 +171,7 @@ impl Source<'_> {
         let reading = read_as(stored.table.get("reading").cloned(), &path)?;
         let reading = Reading { strict: self.reading.reading().strict, ..reading };
         let data = load_data(self.global, &name, &reading).map_err(|error| match (error, begun) {
-            (Error::Invalid { why, .. }, Some(begun)) if begun == name => {
+            (Error::Invalid { what, why }, Some(begun)) if begun == name && what == "data set" => {
                 let why = format!("the run began with it: {why}\nif it was moved, say where it lies now with --data");
                 Error::invalid("--data", why)
             }
@@ -391,7 +391,7 @@ fn may_be_missing(key: &str, known: &[String], prefix: &str) -> bool {
         || (key == "best_epoch" && prefix == "evaluator." && stands_beside("recalibration_batches"))
         || (key == "released_angle" && prefix == "evaluator." && stands_beside("flatness"))
         || (OPTIONAL.contains(&key) && prefix.is_empty())
-        || (["crop", "resize"].contains(&key) && prefix == "reading.")
+        || (["crop", "resize", "test_share"].contains(&key) && prefix == "reading.")
 }
 
 /// Whether a table is of another kind than the one that it is put over.

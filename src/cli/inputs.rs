@@ -30,6 +30,9 @@ pub(super) struct ReadingArgs {
     /// --crop the square is as large.
     #[arg(long, value_name = "SIDE")]
     resize: Option<usize>,
+    /// Share of each class that becomes the test part, where pictures have none (default 0.2).
+    #[arg(long, value_name = "SHARE")]
+    test_share: Option<f64>,
     /// Refuse data of which a picture cannot be read, instead of leaving it out.
     #[arg(long)]
     strict_data: bool,
@@ -47,6 +50,7 @@ impl ReadingArgs {
     pub fn over(&self, reading: &mut Reading) {
         self.crop.iter().for_each(|side| reading.crop = Some(*side));
         self.resize.iter().for_each(|side| reading.resize = Some(*side));
+        self.test_share.iter().for_each(|share| reading.test_share = Some(*share));
         reading.strict = self.strict_data;
     }
 }

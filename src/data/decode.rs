@@ -13,7 +13,7 @@ use super::left_out::LeftOut;
 use super::picture::{Caps, Kind, decode, kind_of};
 use super::reading::Fit;
 use super::resize::{Filter, resize_window};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, path_text};
 
 /// How much one picture may take.
 const CAPS: Caps = Caps { side: 16_384, file_bytes: 256 << 20, decoder_bytes: 512 << 20 };
@@ -28,6 +28,11 @@ pub(super) struct Headed {
 }
 
 impl Headed {
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.file.0
+    }
+
     /// Rows and columns.
     fn sides(&self) -> [usize; 2] {
         [self.kind.1 as usize, self.kind.0 as usize]
@@ -42,13 +47,35 @@ pub(super) struct Decoded {
 
 /// Reads pictures below `root`.
 pub(super) struct Decoder<'a> {
-    pub root: &'a Path,
+    root: &'a Path,
     /// How pictures are brought to one size; otherwise they must have one.
-    pub fit: Option<Fit>,
-    pub left_out: &'a mut LeftOut,
+    fit: Option<Fit>,
+    left_out: &'a mut LeftOut,
+    /// Of each label the first file that could not be read, and why.
+    lost: BTreeMap<u16, String>,
 }
 
-impl Decoder<'_> {
+impl<'a> Decoder<'a> {
+    /// One that has read nothing yet.
+    pub fn new(root: &'a Path, fit: Option<Fit>, left_out: &'a mut LeftOut) -> Self {
+        Decoder { root, fit, left_out, lost: BTreeMap::new() }
+    }
+
+    /// Leaves out a file that cannot be read.
+    ///
+    /// # Errors
+    /// The reason, where nothing is to be left out.
+    fn leave(&mut self, (path, label): &Labelled, error: Error) -> Result<()> {
+        let below = path.strip_prefix(self.root).unwrap_or(path);
+        self.lost.entry(*label).or_insert_with(|| format!("; {}: {}", path_text(below), error.reason()));
+        self.left_out.add_unreadable(self.root, path, error)
+    }
+
+    /// The first file of a label that could not be read, as the end of a sentence.
+    pub fn first_lost(&self, label: usize) -> &str {
+        u16::try_from(label).ok().and_then(|label| self.lost.get(&label)).map_or("", String::as_str)
+    }
+
     /// Files whose heads say what they are, in their order.
     ///
     /// # Errors
@@ -59,7 +86,7 @@ impl Decoder<'_> {
         for (file, kind) in files.into_iter().zip(kinds) {
             match kind {
                 Ok(kind) => headed.push(Headed { file, kind }),
-                Err(error) => self.left_out.add_unreadable(self.root, &file.0, error)?,
+                Err(error) => self.leave(&file, error)?,
             }
         }
         Ok(headed)
@@ -72,7 +99,8 @@ impl Decoder<'_> {
     pub fn shape(&self, parts: &[&[Headed]]) -> Result<[usize; 3]> {
         let all = || parts.iter().copied().flatten();
         let Some(first) = all().next() else {
-            return Err(Error::file(self.root, None, "no picture in it can be read"));
+            let first = self.lost.values().next().map_or("", String::as_str);
+            return Err(Error::file(self.root, None, format!("no picture in it can be read{first}")));
         };
         let [height, width] = match self.fit {
             Some(fit) => [fit.crop; 2],
@@ -103,9 +131,9 @@ impl Decoder<'_> {
             .map(|(pixels, headed)| fill(pixels, shape, headed, self.fit))
             .collect();
         let (mut labels, mut read) = (Vec::with_capacity(files.len()), Vec::with_capacity(files.len()));
-        for (place, (Headed { file: (path, label), .. }, outcome)) in files.into_iter().zip(outcomes).enumerate() {
+        for (place, (Headed { file, .. }, outcome)) in files.into_iter().zip(outcomes).enumerate() {
             if let Err(error) = outcome {
-                self.left_out.add_unreadable(self.root, &path, error)?;
+                self.leave(&file, error)?;
                 continue;
             }
             // What is left moves up, so that no second set of pixels is needed.
@@ -113,8 +141,8 @@ impl Decoder<'_> {
             if kept < place {
                 pixels.copy_within(place * size..(place + 1) * size, kept * size);
             }
-            labels.push(label);
-            read.push(path);
+            labels.push(file.1);
+            read.push(file.0);
         }
         pixels.truncate(size * read.len());
         Ok(Decoded { images: Images::new(shape, classes.to_vec(), pixels, labels)?, files: read })

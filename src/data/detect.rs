@@ -2,7 +2,7 @@
 
 use super::cifar::Variant;
 use super::source::{Limits, Source};
-use super::{Dataset, NpyImages, Reading, cifar, digits, folder, idx, known, npy};
+use super::{Dataset, NpyImages, Reading, cifar, digits, folder, idx, known, label_table, npy};
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -25,6 +25,8 @@ enum Found {
     Idx(Source),
     Npy(Source),
     Folder(PathBuf),
+    Classes(PathBuf),
+    Table(PathBuf),
 }
 
 impl Found {
@@ -35,18 +37,27 @@ impl Found {
             Found::Idx(s) => format!("IDX in {}", s.root().display()),
             Found::Npy(s) => format!("npy in {}", s.root().display()),
             Found::Folder(path) => format!("an image folder in {}", path.display()),
+            Found::Classes(path) => format!("a folder of classes in {}", path.display()),
+            Found::Table(path) => format!("a table of labels in {}", path.display()),
         }
     }
 
+    /// Whether its images are pictures in files.
+    fn is_pictures(&self) -> bool {
+        matches!(self, Found::Folder(_) | Found::Classes(_) | Found::Table(_))
+    }
+
     fn load(self, reading: &Reading) -> Result<Dataset> {
-        if !matches!(self, Found::Folder(_)) {
-            reading.refuse_sizes(&self.describe())?;
+        if !self.is_pictures() {
+            reading.refuse_arrays(&self.describe())?;
         }
         match self {
             Found::Cifar(source, variant) => cifar::load(&source, variant),
             Found::Idx(source) => idx::load(&source),
             Found::Npy(source) => npy::load(&source),
             Found::Folder(path) => folder::load(&path, reading),
+            Found::Classes(path) => folder::load_classes(&path, reading),
+            Found::Table(path) => label_table::load(&path, reading),
         }
     }
 }
@@ -81,7 +92,7 @@ pub fn spool_test(spec: &str, scratch: &Path) -> Result<Option<SpooledTest>> {
             (at, labels)
         }
         Found::Npy(source) => npy::test_files(&source)?,
-        Found::Folder(_) => return Ok(None),
+        Found::Folder(_) | Found::Classes(_) | Found::Table(_) => return Ok(None),
     };
     let images = NpyImages::open(&images)?;
     if images.len() != labels.len() {
@@ -107,7 +118,7 @@ pub fn load(spec: &str) -> Result<Dataset> {
 /// Those of [`load`], and [`Error::File`] for a picture that cannot be read, if that is strict.
 pub fn load_with(spec: &str, reading: &Reading) -> Result<Dataset> {
     if spec == "digits" {
-        reading.refuse_sizes("digits")?;
+        reading.refuse_arrays("digits")?;
         return digits::load();
     }
     find(spec, None)?.load(reading)
@@ -120,7 +131,11 @@ fn find(spec: &str, into: Option<&Path>) -> Result<Found> {
         let why = format!("`{spec}` is neither `digits`, the bundled set, nor an existing path. {}", layouts());
         return Err(Error::invalid("data set", why));
     }
-    let mut found = if path.is_dir() { in_folder(path)? } else { in_archive(path, into)? };
+    let mut found = match path {
+        folder if folder.is_dir() => in_folder(folder)?,
+        table if label_table::is_named_so(table) => vec![Found::Table(table.into())],
+        archive => in_archive(archive, into)?,
+    };
     match (found.pop(), found.is_empty()) {
         (Some(one), true) => Ok(one),
         (Some(last), false) => {
@@ -159,6 +174,13 @@ fn in_folder(root: &Path) -> Result<Vec<Found>> {
         if below.is_empty() && folder::detect(&folder) {
             found.push(Found::Folder(folder));
         }
+    }
+    // Layouts of files of any name come last.
+    let table = root.join(label_table::USUAL);
+    if found.is_empty() && table.is_file() {
+        found.push(Found::Table(table));
+    } else if found.is_empty() && folder::detect_classes(root) {
+        found.push(Found::Classes(root.into()));
     }
     Ok(found)
 }

@@ -2,23 +2,24 @@
 //!
 //! All pictures must have one size, or be brought to one (`reading.rs`). They become one grey channel if every one of them is grey, else RGB; 16-bit
 //! values are reduced to 8, transparency is dropped (as by Pillow's `convert`), and orientation tags are followed. Classes and files go by sorted
-//! name. Only files directly inside a class folder count, or in its folder `images` where it has none itself, as in
+//! name. Where `test/` is there, `val/` is trained on; else it is the test part. A folder may also have the classes itself. Only files
+//! directly inside a class folder count, or in its folder `images` where it has none itself, as in
 //! Tiny-ImageNet; that set's list of labels is read for its validation part, and a part without labels is not used.
 //! Links to folders below a class are not followed, since they may lead in circles. Pictures that are not read are told
 //! in a note, those that cannot be read one by one; hidden files, and those that are no pictures by their names, are passed over.
 
-use super::decode::{Decoder, Headed, Labelled, labels};
+use super::decode::Labelled;
 use super::images::MAX_CLASSES;
 use super::left_out::LeftOut;
+use super::listed::{HoldOut, Listed};
 use super::picture::{READ, other_ending};
 use super::reading::Reading;
-use super::split::split_labels;
-use super::{Dataset, Format, Origin, Parts, SplitSize, annotations, is_picture, pictures_below};
+use super::{Dataset, Format, annotations, is_picture, pictures_below};
 use crate::error::{Error, Result, path_text};
 use std::path::{Path, PathBuf};
 
-/// The share of each class that is held out when there is no test folder.
-const HELD_OUT: f64 = 0.2;
+/// Names of folders that are parts and no classes.
+const PARTS: [&str; 5] = ["train", "test", "val", "valid", "validation"];
 const NO_LABELS: &str = "without labels";
 
 /// Whether `root` has a `train` folder with at least one folder in it.
@@ -26,63 +27,61 @@ pub(super) fn detect(root: &Path) -> bool {
     sorted(&root.join("train")).is_ok_and(|entries| entries.iter().any(|entry| entry.is_dir()))
 }
 
-/// Reads the set.
-pub(super) fn load(root: &Path, reading: &Reading) -> Result<Dataset> {
-    let mut left_out = LeftOut::new(reading.strict);
-    let Tree { classes, files: train } = Tree::list(root, "train", &mut left_out)?;
-    let TestPart { files: test, list, mut notes } = TestPart::find(root, &classes, &mut left_out)?;
-    let mut decoder = Decoder { root, fit: reading.fit()?, left_out: &mut left_out };
-    let mut train = decoder.heads(train)?;
-    let held_out = test.is_none();
-    let test = match test {
-        Some(test) => decoder.heads(test)?,
-        None => hold_out(root, &mut train, classes.len())?,
-    };
-    // One shape over both parts, so that one coloured test image does not make the parts differ.
-    let shape = decoder.shape(&[&train, &test])?;
-    let (train, test) = (decoder.pixels(shape, train, &classes)?, decoder.pixels(shape, test, &classes)?);
-    if held_out {
-        notes.push(format!(
-            "no test/ or val/ with labels: {} of {} images, a fixed 20% of each class, were held out as the test part",
-            test.images.len(),
-            train.images.len() + test.images.len()
-        ));
-    }
-    let in_train = train.images.per_class();
-    if let Some(class) = classes.iter().zip(in_train).find_map(|(class, count)| (count == 0).then_some(class))
-        && let Some(bad) = left_out.unreadable().iter().find(|bad| bad.file.starts_with(Path::new("train").join(class)))
-    {
-        let why = format!("no picture of the class `{class}` can be read; {}: {}", path_text(&bad.file), bad.why);
-        return Err(Error::file(root, None, why));
-    }
-    let name = root.file_name().map_or_else(|| "images".into(), |name| name.to_string_lossy().into_owned());
-    Dataset::assemble(Parts {
-        name,
-        format: Format::ImageFolder,
-        train: train.images,
-        test: test.images,
-        source: Origin::Path(root.into()),
-        files: train.files.into_iter().chain(test.files).chain(list).collect(),
-        left_out,
-        notes,
-        test_path: root.into(),
-    })
+/// Whether `root` itself has folders of pictures, one per class.
+pub(super) fn detect_classes(root: &Path) -> bool {
+    let has_pictures = |folder: &Path| sorted(folder).is_ok_and(|files| files.iter().any(|file| is_picture(file)));
+    let Ok(entries) = sorted(root) else { return false };
+    let folders: Vec<&PathBuf> = entries.iter().filter(|entry| entry.is_dir()).collect();
+    let is_part = |folder: &&PathBuf| PARTS.iter().any(|part| folder.ends_with(part));
+    !folders.iter().any(is_part) && folders.iter().filter(|folder| has_pictures(folder)).count() >= 2
 }
 
-/// Takes the test part out of the training files.
-fn hold_out(root: &Path, train: &mut Vec<Headed>, classes: usize) -> Result<Vec<Headed>> {
-    let parts = split_labels(&labels(train), classes, &SplitSize::Fractions(vec![1.0 - HELD_OUT, HELD_OUT]), 0)?;
-    let [_, held_out] = parts.as_slice() else {
-        return Err(Error::file(root, None, "expected two parts of the split"));
-    };
-    let mut held = held_out.iter().copied().peekable();
-    let (test, kept) = std::mem::take(train)
-        .into_iter()
-        .enumerate()
-        .partition::<Vec<_>, _>(|(place, _)| held.next_if_eq(place).is_some());
-    let files = |part: Vec<(usize, Headed)>| part.into_iter().map(|(_, headed)| headed).collect();
-    *train = files(kept);
-    Ok(files(test))
+/// Reads the set in the parts of `root`.
+pub(super) fn load(root: &Path, reading: &Reading) -> Result<Dataset> {
+    let mut left_out = LeftOut::new(reading.strict);
+    let Tree { classes, files: mut train } = Tree::list(root, "train", &mut left_out)?;
+    let OtherParts { test, more, list, notes } = OtherParts::find(root, &classes, &mut left_out)?;
+    train.extend(more);
+    Listed {
+        root,
+        name: name_of(root),
+        format: Format::ImageFolder,
+        source: root,
+        classes,
+        train,
+        test,
+        hold_out: HoldOut::ByOrder,
+        without: "no test/ or val/ with labels",
+        lists: list.into_iter().collect(),
+        left_out,
+        notes,
+    }
+    .load(reading)
+}
+
+/// Reads the set of which `root` has the classes.
+pub(super) fn load_classes(root: &Path, reading: &Reading) -> Result<Dataset> {
+    let mut left_out = LeftOut::new(reading.strict);
+    let Tree { classes, files: train } = Tree::list(root, "", &mut left_out)?;
+    Listed {
+        root,
+        name: name_of(root),
+        format: Format::ImageFolder,
+        source: root,
+        classes,
+        train,
+        test: None,
+        hold_out: HoldOut::ByName,
+        without: "one folder of classes",
+        lists: vec![],
+        left_out,
+        notes: vec![],
+    }
+    .load(reading)
+}
+
+fn name_of(root: &Path) -> String {
+    root.file_name().map_or_else(|| "images".into(), |name| name.to_string_lossy().into_owned())
 }
 
 /// The visible entries of a folder, sorted by name.
@@ -202,42 +201,50 @@ impl Labels {
     }
 }
 
-/// The part that only the final evaluation opens.
+/// The parts beside `train/`.
 #[derive(Default)]
-struct TestPart {
-    /// `None` if no part has labels.
-    files: Option<Vec<Labelled>>,
+struct OtherParts {
+    /// What only the final evaluation opens; `None` if no part has labels.
+    test: Option<Vec<Labelled>>,
+    /// What is trained on too.
+    more: Vec<Labelled>,
     /// The list of labels, if they are not the folders' names.
     list: Option<PathBuf>,
     notes: Vec<String>,
 }
 
-impl TestPart {
-    /// `test/` if it is there and has labels, else `val/`.
-    fn find(root: &Path, classes: &[String], left_out: &mut LeftOut) -> Result<TestPart> {
-        let mut found = TestPart::default();
+impl OtherParts {
+    /// The test part is `test/` if it is there and has labels, and then `val/` is trained on, since searches split off images of
+    /// their own; else it is `val/`.
+    fn find(root: &Path, classes: &[String], left_out: &mut LeftOut) -> Result<OtherParts> {
+        let mut found = OtherParts::default();
         for part in ["test", "val"].into_iter().filter(|part| root.join(part).is_dir()) {
-            let labels = Labels::of(root, part, classes)?;
-            if matches!(labels, Labels::Nowhere) {
-                leave_part(root, part, NO_LABELS, left_out)?;
-                continue;
-            }
-            if found.files.is_some() {
-                leave_part(root, part, "val/ is not read, as test/ is the test part", left_out)?;
+            let files = match Labels::of(root, part, classes)? {
+                Labels::Nowhere => {
+                    leave_part(root, part, NO_LABELS, left_out)?;
+                    continue;
+                }
+                Labels::List => {
+                    let list = annotations::place(root, part);
+                    let files = listed(root, part, &list, classes, left_out)?;
+                    found.list = Some(list);
+                    files
+                }
+                Labels::Folders => in_folders(root, part, classes, left_out)?,
+            };
+            if found.test.is_some() {
+                let count = files.len();
+                found.notes.push(format!(
+                    "val/: {count} more training images, as test/ is the test part and validation images are split off these"
+                ));
+                found.more = files;
                 continue;
             }
             if part == "val" {
                 let test = if root.join("test").is_dir() { "test/ has no labels" } else { "there is no test/" };
                 found.notes.push(format!("test part: val/, as {test}"));
             }
-            found.files = Some(match labels {
-                Labels::List => {
-                    let list = annotations::place(root, part);
-                    found.list = Some(list.clone());
-                    listed(root, part, &list, classes, left_out)?
-                }
-                _ => in_folders(root, part, classes, left_out)?,
-            });
+            found.test = Some(files);
         }
         Ok(found)
     }

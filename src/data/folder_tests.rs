@@ -162,7 +162,10 @@ fn pictures_that_are_left_out_are_told() {
         }
     }
     let load = || load_any(dir.path().to_str().unwrap()).unwrap();
-    assert_eq!((load().left_out, load().notes.len()), (4, 1));
+    let set = load();
+    assert_eq!((set.left_out, set.train.labels.as_slice()), (0, [0, 0, 1, 1, 0, 0, 1, 1].as_slice()));
+    let note = "val/: 4 more training images, as test/ is the test part and validation images are split off these";
+    assert_eq!(set.notes, [note]);
     std::fs::remove_dir_all(at("val")).unwrap();
     assert!(load().notes.is_empty());
     grey(&at("train/a/more/1.png"), 2, 2, 7);
@@ -201,7 +204,7 @@ fn pictures_of_many_sizes_become_images_of_one() {
     }
     let spec = dir.path().to_str().unwrap();
     assert!(message(&dir).contains("pictures of 4 sizes"));
-    let read = |resize, crop| load_with(spec, &Reading { resize, crop, strict: true });
+    let read = |resize, crop| load_with(spec, &Reading { resize, crop, strict: true, test_share: None });
     let set = read(None, Some(28)).unwrap();
     assert_eq!(
         (set.train.height, set.train.width, set.train.channels, set.train.len(), set.test.len()),
@@ -219,10 +222,63 @@ fn pictures_of_many_sizes_become_images_of_one() {
     grey(&at("test/b/wide.png"), 16_384, 1, 9);
     assert_eq!(read(Some(256), Some(24)).unwrap().test.len(), 3);
     assert_eq!(set.identity().unwrap().files, 4);
+    let why = load_with(spec, &Reading { test_share: Some(0.5), crop: Some(9), ..Reading::default() })
+        .unwrap_err()
+        .to_string();
+    assert!(why.contains("--test-share: the data have a test part"), "{why}");
     let why = read(Some(8), Some(9)).unwrap_err().to_string();
     assert!(why.starts_with("--resize: a shorter side of 8"), "{why}");
     let why = load_with("digits", &Reading { crop: Some(4), ..Reading::default() }).unwrap_err().to_string();
-    assert!(why.contains("--crop") && why.contains("digits has images of one size"), "{why}");
+    assert!(why.contains("--crop") && why.contains("digits has images of one size, in parts"), "{why}");
+}
+
+#[test]
+fn a_folder_of_classes_is_split_by_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    for i in 0..20 {
+        grey(&at(&format!("cats/{i}.png")), 3, 2, i);
+        grey(&at(&format!("dogs/{i}.png")), 3, 2, 100 + i);
+    }
+    let spec = dir.path().to_str().unwrap();
+    let set = load_any(spec).unwrap();
+    assert_eq!(
+        (set.train.class_names.as_slice(), set.train.per_class()),
+        (["cats".into(), "dogs".into()].as_slice(), vec![16, 16])
+    );
+    let note = "one folder of classes: 8 of 40 images, a fixed 20% of each class, were held out as the test part";
+    assert_eq!(set.notes, [note]);
+    let share = |test_share| load_with(spec, &Reading { test_share: Some(test_share), ..Reading::default() });
+    let half = share(0.5).unwrap();
+    assert_eq!((half.train.len(), half.test.len()), (20, 20));
+    // Who is in the test part stays there when the share grows, and when others come.
+    let values = |set: &Dataset| {
+        set.test.reveal_for_final_evaluation().pixels.chunks(6).map(|image| image[0]).collect::<Vec<_>>()
+    };
+    assert!(values(&set).iter().all(|value| values(&half).contains(value)));
+    for share in [share(0.0), share(1.0), share(f64::NAN), share(-1.0)] {
+        assert!(share.unwrap_err().to_string().starts_with("--test-share: "));
+    }
+    // A class without pictures, and folders that are parts.
+    std::fs::create_dir(at("empty")).unwrap();
+    assert!(message(&dir).contains("empty: no picture in this class folder"));
+    std::fs::rename(at("empty"), at("test")).unwrap();
+    assert!(message(&dir).contains("no known layout"));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn names_that_are_no_unicode_are_read() {
+    use std::os::unix::ffi::OsStrExt;
+    let dir = tempfile::tempdir().unwrap();
+    let odd = |bytes: &[u8]| std::ffi::OsStr::from_bytes(bytes).to_owned();
+    for class in [odd(b"c\xFF"), odd(b"d")] {
+        for i in 0..4 {
+            grey(&dir.path().join(&class).join(odd(&[b'p', 0xFE, b'0' + i, b'.', b'p', b'n', b'g'])), 2, 2, i);
+        }
+    }
+    let set = load_any(dir.path().to_str().unwrap()).unwrap();
+    assert_eq!((set.train.len(), set.test.len(), set.train.class_names[0].as_str()), (6, 2, "c\\xFF"));
 }
 
 #[test]

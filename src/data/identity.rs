@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_128};
 
-use super::{Dataset, Origin};
+use super::{Dataset, Format, Origin};
 use crate::error::{Error, Result};
 
 /// Most bytes that are hashed whole; of larger inputs [`SAMPLE`] files are.
@@ -120,7 +120,11 @@ impl Dataset {
             let checksum = format!("{:032x}", sum.digest128());
             return Ok(Identity { path: self.name.clone(), files: 0, bytes, checksum, hashed: Hashed::All });
         };
-        Identity::of(root, &self.files, MOST_BYTES)
+        // A table of labels lies beside its pictures.
+        let table = self.format == Format::LabelTable && root.is_file();
+        let below = if table { root.parent().unwrap_or(root) } else { root };
+        let identity = Identity::of(below, &self.files, MOST_BYTES)?;
+        Ok(if table { Identity { path: absolute(root)?, ..identity } } else { identity })
     }
 }
 

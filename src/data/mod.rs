@@ -1,8 +1,8 @@
 //! Data sets: labelled 8-bit images, read from the layouts in which they are published.
 //!
 //! [`load`] takes the name of the bundled set (`digits`) or a path, and detects the layout: CIFAR-10 and
-//! CIFAR-100 binary, MNIST-family IDX, NumPy arrays, or one folder of pictures per class
-//! ([`known`] lists them). Files count as hostile until parsed: sizes are checked before memory is taken,
+//! CIFAR-100 binary, MNIST-family IDX, NumPy arrays, one folder of pictures per class,
+//! or a table of pictures and classes ([`known`] lists them). Files count as hostile until parsed: sizes are checked before memory is taken,
 //! decompression is capped, and what does not fit becomes an [`Error::File`] with the
 //! path and the byte.
 //!
@@ -18,7 +18,9 @@ mod folder;
 mod identity;
 mod idx;
 mod images;
+mod label_table;
 mod left_out;
+mod listed;
 pub mod npy;
 mod npy_stream;
 mod picture;
@@ -204,6 +206,9 @@ pub enum Format {
     /// One folder of images per class.
     #[serde(rename = "image-folder")]
     ImageFolder,
+    /// A table of pictures and their classes.
+    #[serde(rename = "label-table")]
+    LabelTable,
 }
 
 impl fmt::Display for Format {
@@ -215,6 +220,7 @@ impl fmt::Display for Format {
             Format::Idx => "idx",
             Format::Npy => "npy",
             Format::ImageFolder => "image-folder",
+            Format::LabelTable => "label-table",
         })
     }
 }

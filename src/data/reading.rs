@@ -10,13 +10,15 @@ use serde::{Deserialize, Serialize};
 use super::resize::Window;
 use crate::error::{Error, Result};
 
+/// The share of each class that is held out when there is no test part.
+const TEST_SHARE: f64 = 0.2;
 /// Longest side of the images of a set.
 const MOST_CROP: usize = 4096;
 /// Longest shorter side on the way there.
 const MOST_RESIZE: usize = 16_384;
 
 /// How pictures in files become the images of a set.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Reading {
     /// Pixels of the shorter side before the middle is cut out; by default 8/7 of `crop`.
@@ -25,6 +27,9 @@ pub struct Reading {
     /// Side in pixels of the square that is cut out of the middle; by default `resize`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crop: Option<usize>,
+    /// Share of each class that becomes the test part where pictures have none; by default a fifth.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_share: Option<f64>,
     /// Whether a picture that cannot be read is an error. Otherwise it is left out, and the set says so. It decides nothing about
     /// the images, and so is not written down.
     #[serde(skip)]
@@ -32,9 +37,22 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// Whether images are as large as the pictures that they are read from.
+    /// Whether images are as large as the pictures that they are read from, and nothing else decides which there are.
     pub fn is_as_found(&self) -> bool {
-        self.resize.is_none() && self.crop.is_none()
+        self.resize.is_none() && self.crop.is_none() && self.test_share.is_none()
+    }
+
+    /// The share of each class that becomes a test part.
+    ///
+    /// # Errors
+    /// If it is none, or nothing would be left.
+    pub(super) fn test_share(&self) -> Result<f64> {
+        let share = self.test_share.unwrap_or(TEST_SHARE);
+        // Written so that NaN fails too.
+        if share > 0.0 && share < 1.0 {
+            return Ok(share);
+        }
+        Err(Error::invalid("--test-share", format!("{share}; expected a share between 0 and 1, such as 0.2")))
     }
 
     /// How pictures are brought to one size, if they are.
@@ -60,14 +78,15 @@ impl Reading {
         Ok(Some(Fit { shorter, crop }))
     }
 
-    /// Refuses to bring images to a size where `what` has one already.
-    pub(super) fn refuse_sizes(&self, what: &str) -> Result<()> {
+    /// Refuses what is for pictures where `what` has arrays, of one size and in parts.
+    pub(super) fn refuse_arrays(&self, what: &str) -> Result<()> {
         match self.is_as_found() {
             true => Ok(()),
             false => {
-                let why =
-                    format!("are for pictures in files; {what} has images of one size (--image is what networks see)");
-                Err(Error::invalid("--resize and --crop", why))
+                let why = format!(
+                    "are for pictures in files; {what} has images of one size, in parts (--image is what networks see)"
+                );
+                Err(Error::invalid("--crop, --resize and --test-share", why))
             }
         }
     }
@@ -76,9 +95,10 @@ impl Reading {
 impl fmt::Display for Reading {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.fit() {
-            Ok(Some(Fit { shorter, crop })) => write!(f, "shorter side {shorter}, of that the middle {crop}x{crop}"),
-            _ => f.write_str("as large as they are"),
+            Ok(Some(Fit { shorter, crop })) => write!(f, "shorter side {shorter}, of that the middle {crop}x{crop}")?,
+            _ => f.write_str("as large as they are")?,
         }
+        self.test_share.map_or(Ok(()), |share| write!(f, ", {share} of them for tests"))
     }
 }
 
@@ -117,7 +137,7 @@ mod tests {
     use super::*;
 
     fn reading(resize: Option<usize>, crop: Option<usize>) -> Reading {
-        Reading { resize, crop, strict: false }
+        Reading { resize, crop, ..Reading::default() }
     }
 
     #[test]

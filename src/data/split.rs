@@ -4,6 +4,7 @@ use super::Images;
 use crate::error::{Error, Result};
 use crate::philox::Stream;
 use std::cmp::Ordering;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Purpose word of the streams that shuffle each class; the index is the class.
 const SPLIT_PURPOSE: u32 = 0x0073_706C;
@@ -62,6 +63,25 @@ pub(super) fn split_labels(labels: &[u16], classes: usize, size: &SplitSize, see
         rest = after;
     }
     Ok(parts)
+}
+
+/// Which images a test part takes: of each class a share of those whose names have the smallest hashes, to the nearest whole number, but
+/// neither all of a class nor none of it where it has several. An image stays where it is when others come and go, but for those at
+/// the border. Indices, ascending.
+pub(super) fn held_out_by_name(names: &[Vec<u8>], labels: &[u16], classes: usize, share: f64) -> Vec<usize> {
+    let mut by_class: Vec<Vec<(u64, usize)>> = vec![Vec::new(); classes];
+    for (i, (name, &label)) in names.iter().zip(labels).enumerate() {
+        by_class[usize::from(label)].push((xxh3_64(name), i));
+    }
+    let mut held_out = vec![];
+    for mut members in by_class {
+        members.sort_unstable_by_key(|&(hash, i)| (hash, &names[i]));
+        let most = members.len().saturating_sub(1);
+        let count = ((share * members.len() as f64).round() as usize).max(1).min(most);
+        held_out.extend(members[..count].iter().map(|&(_, i)| i));
+    }
+    held_out.sort_unstable();
+    held_out
 }
 
 /// Compares (rank + 1/2) / size of two entries without rounding.
@@ -133,6 +153,28 @@ mod tests {
             SplitSize::Fractions(vec![-0.1]),
         ] {
             assert!(split(&all, &size, 0).is_err(), "{size:?}");
+        }
+    }
+
+    #[test]
+    fn names_decide_who_is_held_out_and_others_hardly() {
+        let name = |i: usize| format!("class/{i}.png").into_bytes();
+        let names: Vec<Vec<u8>> = (0..1000).map(name).collect();
+        let labels: Vec<u16> = (0..1000).map(|i| (i % 10) as u16).collect();
+        let held = held_out_by_name(&names, &labels, 10, 0.2);
+        assert!(held.len() == 200 && held.is_sorted());
+        assert!((0..10).all(|class| held.iter().filter(|&&i| i % 10 == class).count() == 20));
+        // In another order it is the same names.
+        let backwards: Vec<Vec<u8>> = names.iter().rev().cloned().collect();
+        let back: Vec<u16> = labels.iter().rev().copied().collect();
+        let mut same: Vec<usize> = held_out_by_name(&backwards, &back, 10, 0.2).into_iter().map(|i| 999 - i).collect();
+        same.sort_unstable();
+        assert_eq!(same, held);
+        // Fifty fewer move at most as many.
+        let fewer = held_out_by_name(&names[..950], &labels[..950], 10, 0.2);
+        assert!(fewer.len() == 190 && fewer.iter().filter(|i| !held.contains(i)).count() <= 10);
+        for (count, share, want) in [(1, 0.9, 0), (2, 0.1, 1), (3, 0.99, 2), (0, 0.5, 0)] {
+            assert_eq!(held_out_by_name(&names[..count], &vec![0; count], 1, share).len(), want, "{count} {share}");
         }
     }
 

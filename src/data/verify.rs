@@ -179,6 +179,19 @@ pub fn known() -> Vec<Known> {
             "your own images",
         ),
         entry(
+            "folder of classes",
+            Format::ImageFolder,
+            "<class>/*.png and so on; a share of each class is held out, chosen by a hash of the names (--test-share)",
+            "your own images",
+        ),
+        entry(
+            "table of labels",
+            Format::LabelTable,
+            "a .csv file, or a folder with labels.csv: columns path (relative to the table), class, and optionally split \
+             (train, val, test)",
+            "your own images",
+        ),
+        entry(
             "tiny-imagenet",
             Format::ImageFolder,
             "train/<class>/images/*, val/images/* and val/val_annotations.txt; test/ has no labels, so val/ is the \
@@ -207,9 +220,15 @@ mod tests {
 
     #[test]
     fn every_format_is_listed_under_its_serialized_name() {
-        for format in
-            [Format::Bundled, Format::Cifar10, Format::Cifar100, Format::Idx, Format::Npy, Format::ImageFolder]
-        {
+        for format in [
+            Format::Bundled,
+            Format::Cifar10,
+            Format::Cifar100,
+            Format::Idx,
+            Format::Npy,
+            Format::ImageFolder,
+            Format::LabelTable,
+        ] {
             assert!(known().iter().any(|k| k.format == format));
             assert_eq!(serde_json::to_value(format).unwrap(), format.to_string());
         }

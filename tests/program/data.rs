@@ -154,3 +154,34 @@ fn runs_keep_how_pictures_are_read() {
     let evaluated = scratch.json(&[&evaluate[..], &["--crop", "8", "--resize", "10"]].concat());
     assert_eq!((&evaluated["reading"]["crop"], &evaluated["images"]), (&8.into(), &24.into()));
 }
+
+#[test]
+fn folders_of_classes_and_tables_of_labels_are_sets() {
+    let scratch = Scratch::new();
+    let mut rows = String::from("path,class,split\n");
+    for i in 0..30_u8 {
+        for class in ["cats", "dogs"] {
+            picture(&scratch, &format!("set/{class}/{i}.png"), 4 * i + 100 * u8::from(class == "dogs"));
+            rows += &format!("{class}/{i}.png,{class},{}\n", if i < 20 { "train" } else { "test" });
+        }
+    }
+    let info = scratch.json(&["data", "info", "set", "--test-share", "0.3", "--json"]);
+    assert_eq!((&info["format"], &info["train"]["images"]), (&"image-folder".into(), &42.into()));
+    let share = ["--data", "set", "--batch", "8", "--test-share", "0.3"];
+    scratch.good(&short("run", &share));
+    let config = String::from_utf8(scratch.read("run/config.toml")).unwrap();
+    assert!(config.contains("[reading]\ntest_share = 0.3\n"), "{config}");
+    scratch.good(&["train", "--quiet", "--resume", "--out", "run"]);
+    scratch.write("set/labels.csv", &rows);
+    let info = scratch.json(&["data", "info", "set/labels.csv", "--json"]);
+    assert_eq!((&info["format"], &info["train"]["images"]), (&"label-table".into(), &40.into()));
+    // The run goes on with what it began with, and that now has labels of its own.
+    scratch.bad(2, &["train", "--quiet", "--resume", "--out", "run"], &["--test-share", "the data have a test part"]);
+    scratch.good(&short("table", &["--data", "set/labels.csv", "--batch", "8"]));
+    scratch.good(&["train", "--quiet", "--resume", "--out", "table"]);
+    scratch.write("set/labels.csv", rows.replace("dogs/0.png,dogs", "dogs/0.png,cats"));
+    scratch.bad(2, &["train", "--quiet", "--resume", "--out", "table"], &["--data", "is not what the run began with"]);
+    scratch.write("set/labels.csv", rows + "../other/1.png,cats,train\n");
+    let climbing = ["labels.csv: line 62", "`../other/1.png` leads out of the table's folder"];
+    scratch.bad(2, &["data", "verify", "set"], &climbing);
+}
