@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::Global;
-use super::inputs::load_data;
+use super::inputs::{ReadingArgs, load_data};
 use super::model::{ModelArgs, Trained, check_loss};
 use super::place::{FORCE, Outputs, data_place};
 use super::progress::Display;
@@ -44,6 +44,8 @@ pub(super) struct Args {
     /// `digits`, or a folder or archive.
     #[arg(long)]
     data: String,
+    #[command(flatten)]
+    reading: ReadingArgs,
     /// Which images: test or train.
     #[arg(long, default_value = "test")]
     on: String,
@@ -178,7 +180,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         let why = format!("{} holds something else; choose another place", args.out.display());
         return Err(Error::invalid("--out", why));
     }
-    let data = load_data(global, &args.data)?;
+    let data = load_data(global, &args.data, &args.reading.reading())?;
     let all = match args.on.as_str() {
         "train" => &data.train,
         _ => data.test.reveal_for_final_evaluation(),
