@@ -1,7 +1,7 @@
 //! What all pictures share: how text becomes part of one, and how marks are coloured.
 //!
 //! Marks have classes and no colours of their own: `s0` to `s7` are strokes and `f0` to `f7` fills of a colour by number, `t` is text,
-//! `grid` are lines that lead the eye. A picture that is a file brings [`STYLE`]; a page that holds many has one style sheet for all, and
+//! `grid` are lines that lead the eye. A picture that is a file brings [`style`]; a page that holds many has one style sheet for all, and
 //! so may have a dark form.
 
 /// Colours that most colour-blind readers tell apart (after Okabe and Ito 2008; orange and yellow darkened, to be seen on white).
