@@ -111,7 +111,7 @@ pub(super) fn read_members(
 }
 
 /// Copies a member into a new file, a part at a time; returns its length.
-fn unpack(entry: &mut impl Read, file: &Path, failed: &impl Fn(io::Error) -> Error) -> Result<u64> {
+pub(super) fn unpack(entry: &mut impl Read, file: &Path, failed: &impl Fn(io::Error) -> Error) -> Result<u64> {
     let mut to = File::create_new(file).map_err(Error::io("create", file))?;
     let (mut part, mut length) = (vec![0; 1 << 16], 0);
     loop {

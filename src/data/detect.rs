@@ -208,7 +208,11 @@ fn unrecognised(path: &Path) -> String {
         true => "this looks like the Python (pickle) version of CIFAR; get the binary version. ",
         false => "",
     };
-    format!("no known layout. {hint}{}", layouts())
+    let packed = match path.is_file() {
+        true => "Pictures are read from folders: unpack an archive of them, and name the folder. ",
+        false => "",
+    };
+    format!("no known layout. {hint}{packed}{}", layouts())
 }
 
 /// The known layouts, for messages.

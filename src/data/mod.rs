@@ -29,6 +29,7 @@ pub mod resize;
 mod source;
 mod split;
 mod verify;
+mod zip_archive;
 
 pub use detect::{SpooledTest, load, load_with, spool_test};
 pub use identity::{Hashed, Identity, absolute, checksum};

@@ -1,10 +1,11 @@
-//! Named files in a folder or in a tar archive, read with limits.
+//! Named files in a folder, or in a tar or zip archive, read with limits.
 //!
 //! Every reader of a layout goes through [`Reader`], which checks each request against what is there before
 //! memory is taken, counts bytes for messages, and caps what decompression may produce.
 
 use super::archive::{GzMembers, Held, Members, is_content, read_members};
 use super::left_out::LeftOut;
+use super::zip_archive;
 use crate::error::{Error, Result};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -73,7 +74,7 @@ impl Source {
         Ok(Source { root: root.to_path_buf(), names, members: None, limits: Limits::default(), left_out, opened })
     }
 
-    /// The members of a `.tar.gz` or `.tar` whose base name is `wanted`. Only plain members count; links and
+    /// The members of a `.tar.gz`, `.tar`, `.zip` or `.npz` whose base name is `wanted`. Only plain members count; links and
     /// devices are skipped.
     ///
     /// They are kept in memory, or unpacked into the folder `into`.
@@ -82,21 +83,27 @@ impl Source {
         let mut magic = Vec::new();
         (&mut file).take(512).read_to_end(&mut magic).map_err(Error::io("read", path))?;
         file.seek(SeekFrom::Start(0)).map_err(Error::io("read", path))?;
-        let file = BufReader::new(file);
+        let (file, mut left_out) = (BufReader::new(file), LeftOut::default());
+        if magic.starts_with(zip_archive::MAGIC) {
+            let members = zip_archive::read_members(path, file, wanted, limits, into, &mut left_out)?;
+            return Ok(Self::of_members(path, members, limits, left_out));
+        }
         let inner: Box<dyn Read> = if magic.starts_with(&[0x1f, 0x8b]) {
             Box::new(GzMembers::new(file))
         } else if magic.get(257..262) == Some(b"ustar") {
             Box::new(file)
         } else {
-            let why = "neither gzip nor tar; expected a folder or a .tar.gz, .tgz or .tar archive. If this is one \
-                       file of a data set, name its folder";
+            let why = "neither zip nor gzip nor tar; expected a folder, or a .tar.gz, .tgz, .tar, .zip or .npz archive. If this is \
+                       one file of a data set, name its folder";
             return Err(Error::file(path, Some(0), why));
         };
-        let mut left_out = LeftOut::default();
         let members = read_members(path, inner, wanted, limits, into, &mut left_out)?;
-        let names = members.keys().cloned().collect();
-        let opened = RefCell::default();
-        Ok(Source { root: path.to_path_buf(), names, members: Some(members), limits, left_out, opened })
+        Ok(Self::of_members(path, members, limits, left_out))
+    }
+
+    fn of_members(path: &Path, members: Members, limits: Limits, left_out: LeftOut) -> Source {
+        let (names, opened) = (members.keys().cloned().collect(), RefCell::default());
+        Source { root: path.to_path_buf(), names, members: Some(members), limits, left_out, opened }
     }
 
     /// The folder or archive.
@@ -385,7 +392,9 @@ pub(super) mod tests {
         let error = open(&whole[..whole.len() - 1], Limits::default()).err().unwrap();
         assert!(error.to_string().contains("not a readable tar archive"), "{error}");
         let error = open(b"PK\x03\x04", Limits::default()).err().unwrap();
-        assert!(error.to_string().contains("neither gzip nor tar"), "{error}");
+        assert!(error.to_string().contains("not a readable zip archive"), "{error}");
+        let error = open(b"7z\xBC\xAF", Limits::default()).err().unwrap();
+        assert!(error.to_string().contains("neither zip nor gzip nor tar"), "{error}");
         assert!(open(b"", Limits::default()).is_err());
     }
 

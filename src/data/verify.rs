@@ -168,8 +168,9 @@ pub fn known() -> Vec<Known> {
             "npy",
             Format::Npy,
             "train_images.npy, train_labels.npy, test_images.npy, test_labels.npy (or x_train, y_train, x_test, \
-             y_test): uint8 (N, H, W[, C]) and uint8/int32/int64 (N,), and optionally class_names.txt",
-            "your own arrays, saved with numpy.save",
+             y_test): uint8 (N, H, W[, C]) and uint8/int32/int64 (N,), and optionally class_names.txt; in a folder, or in one .npz \
+             file, as Keras has them",
+            "your own arrays, saved with numpy.save or numpy.savez",
         ),
         entry(
             "image folder",
