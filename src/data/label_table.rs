@@ -111,6 +111,12 @@ struct Row {
     part: Part,
 }
 
+/// Lines without contents at the beginning, which the reader counts to the record behind them.
+fn blank_lines(rest: Option<&[u8]>) -> u64 {
+    let blank = rest.unwrap_or_default().iter().take_while(|byte| matches!(byte, b'\r' | b'\n'));
+    blank.filter(|byte| **byte == b'\n').count() as u64
+}
+
 #[derive(Debug)]
 struct Table {
     classes: Vec<String>,
@@ -131,7 +137,7 @@ impl Table {
         let (mut found, mut seen) = (vec![], HashMap::new());
         for record in reader.records() {
             let record = record.map_err(failed)?;
-            let line = record.position().map_or(0, csv::Position::line);
+            let line = record.position().map_or(0, |at| at.line() + blank_lines(bytes.get(at.byte() as usize..)));
             if found.len() == most {
                 return Err((line, format!("more than {most} rows")));
             }
