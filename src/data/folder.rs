@@ -40,7 +40,7 @@ pub(super) fn detect_classes(root: &Path) -> bool {
 pub(super) fn load(root: &Path, reading: &Reading) -> Result<Dataset> {
     let mut left_out = LeftOut::new(reading.strict);
     let Tree { classes, files: mut train } = Tree::list(root, "train", &mut left_out)?;
-    let OtherParts { test, more, list, notes } = OtherParts::find(root, &classes, &mut left_out)?;
+    let OtherParts { test, more, lists, notes } = OtherParts::find(root, &classes, &mut left_out)?;
     train.extend(more);
     Listed {
         root,
@@ -52,7 +52,7 @@ pub(super) fn load(root: &Path, reading: &Reading) -> Result<Dataset> {
         test,
         hold_out: HoldOut::ByOrder,
         without: "no test/ or val/ with labels",
-        lists: list.into_iter().collect(),
+        lists,
         left_out,
         notes,
     }
@@ -208,8 +208,8 @@ struct OtherParts {
     test: Option<Vec<Labelled>>,
     /// What is trained on too.
     more: Vec<Labelled>,
-    /// The list of labels, if they are not the folders' names.
-    list: Option<PathBuf>,
+    /// Lists of labels, where these are not the folders' names.
+    lists: Vec<PathBuf>,
     notes: Vec<String>,
 }
 
@@ -227,7 +227,7 @@ impl OtherParts {
                 Labels::List => {
                     let list = annotations::place(root, part);
                     let files = listed(root, part, &list, classes, left_out)?;
-                    found.list = Some(list);
+                    found.lists.push(list);
                     files
                 }
                 Labels::Folders => in_folders(root, part, classes, left_out)?,

@@ -111,12 +111,6 @@ struct Row {
     part: Part,
 }
 
-/// Lines without contents at the beginning, which the reader counts to the record behind them.
-fn blank_lines(rest: Option<&[u8]>) -> u64 {
-    let blank = rest.unwrap_or_default().iter().take_while(|byte| matches!(byte, b'\r' | b'\n'));
-    blank.filter(|byte| **byte == b'\n').count() as u64
-}
-
 #[derive(Debug)]
 struct Table {
     classes: Vec<String>,
@@ -131,19 +125,21 @@ impl Table {
     fn parse(bytes: &[u8], most: usize) -> Result<Table, Wrong> {
         let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
         let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(bytes);
-        let failed = |e: csv::Error| (e.position().map_or(1, csv::Position::line), e.to_string());
+        let line = |position: Option<&csv::Position>| line_of(bytes, position.map_or(0, csv::Position::byte));
+        let failed = |e: csv::Error| (line(e.position()), e.to_string());
         let header = reader.headers().map_err(failed)?.clone();
         let columns = Columns::of(&header)?;
         let (mut found, mut seen) = (vec![], HashMap::new());
         for record in reader.records() {
             let record = record.map_err(failed)?;
-            let line = record.position().map_or(0, |at| at.line() + blank_lines(bytes.get(at.byte() as usize..)));
+            let wrong = |why: String| (line(record.position()), why);
             if found.len() == most {
-                return Err((line, format!("more than {most} rows")));
+                return Err(wrong(format!("more than {most} rows")));
             }
-            let (path, class, part) = columns.row(&record).map_err(|why| (line, why))?;
-            if let Some(before) = seen.insert(path.clone(), line) {
-                return Err((line, format!("`{}` stands in line {before} already", path.display())));
+            let (path, class, part) = columns.row(&record).map_err(wrong)?;
+            if let Some(before) = seen.insert(path.clone(), record.position().cloned()) {
+                let before = line(before.as_ref());
+                return Err(wrong(format!("`{}` stands in line {before} already", path.display())));
             }
             found.push((path, class, part));
         }
@@ -160,6 +156,13 @@ impl Table {
         let rows = found.into_iter().map(row).collect();
         Ok(Table { rows, classes })
     }
+}
+
+/// The line of a row that begins at a byte, or behind the ends of lines there.
+fn line_of(bytes: &[u8], at: u64) -> u64 {
+    let at = usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
+    let blank = bytes[at..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+    1 + bytes[..at + blank].iter().filter(|&&byte| byte == b'\n').count() as u64
 }
 
 /// Each class once: by value if all are whole numbers, else by name.
@@ -267,6 +270,7 @@ mod tests {
             ("path,class\na.png,\n", 2, "the class is empty"),
             ("path,class\na.png,x\n\n./a.png,y\n", 4, "`a.png` stands in line 2 already"),
             ("path,class,split\na.png,x,trian\n", 2, "split `trian`; expected train"),
+            ("path,class\r\na.png,x\r\nb.png,\r\n", 3, "the class is empty"),
             ("path,class\na.png\n", 2, "found record with 1 fields"),
             ("path,class\n\"a.png,x\nb.png,y\n", 2, "fields"),
         ] {
