@@ -88,7 +88,7 @@ impl Baseline {
             return differs("data", theirs.to_string(), ours.to_string());
         }
         // Whoever does not say which data it were may have read them in any way.
-        if self.inputs.contains_key("data") && self.reading != (Reading { strict: false, ..own.reading.clone() }) {
+        if self.inputs.contains_key("data") && !self.reading.does_as(own.reading) {
             return differs("pictures", self.reading.to_string(), own.reading.to_string());
         }
         for (what, theirs, ours) in

@@ -121,6 +121,8 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
 
 /// What a run's `result.json` beside a model says, if it is of this network.
 fn result_beside(model: &Path, card: &ModelCard) -> Option<Value> {
+    // Another file in a run's folder may be of the same architecture, and of another training.
+    model.file_name().filter(|name| *name == "best.safetensors")?;
     let text = std::fs::read_to_string(model.with_file_name("result.json")).ok()?;
     let result: Value = serde_json::from_str(&text).ok()?;
     tells_of(&result, &card.space, &card.arch).then_some(result)

@@ -20,6 +20,8 @@ use std::path::{Path, PathBuf};
 
 /// Names of folders that are parts and no classes.
 const PARTS: [&str; 5] = ["train", "test", "val", "valid", "validation"];
+/// Those of them that are called after validation.
+const VALIDATION: [&str; 3] = ["val", "valid", "validation"];
 const NO_LABELS: &str = "without labels";
 
 /// Whether `root` has a `train` folder with at least one folder in it.
@@ -155,7 +157,8 @@ impl Tree {
         let folder = root.join(part);
         let mut tree = Tree { classes: Vec::new(), files: Vec::new() };
         for class in sorted(&folder)? {
-            if !class.is_dir() {
+            // Archives that macOS makes have such a folder beside what was packed.
+            if !class.is_dir() || class.ends_with("__MACOSX") {
                 leave(root, &class, "in no class folder", left_out);
                 continue;
             }
@@ -165,7 +168,8 @@ impl Tree {
             let pictures = pictures_in(root, &class, left_out)?;
             if pictures.is_empty() {
                 let others = if left_out.is_empty() { String::new() } else { format!("; {left_out}") };
-                let why = format!("no picture in this class folder{others}");
+                let why =
+                    format!("no picture in this class folder{others}; put pictures in it, or take the folder away");
                 return Err(Error::file(class, None, why));
             }
             tree.files.extend(pictures.into_iter().map(|path| (path, label)));
@@ -214,11 +218,18 @@ struct OtherParts {
 }
 
 impl OtherParts {
-    /// The test part is `test/` if it is there and has labels, and then `val/` is trained on, since searches split off images of
+    /// The validation part has one of several names, here `val/`. The test part is `test/` if it is there and has labels, and then `val/` is trained on, since searches split off images of
     /// their own; else it is `val/`.
     fn find(root: &Path, classes: &[String], left_out: &mut LeftOut) -> Result<OtherParts> {
         let mut found = OtherParts::default();
-        for part in ["test", "val"].into_iter().filter(|part| root.join(part).is_dir()) {
+        let is_there = |part: &&str| root.join(part).is_dir();
+        let validation: Vec<&str> = VALIDATION.into_iter().filter(is_there).collect();
+        if let [one, other, ..] = &validation[..] {
+            let why =
+                format!("there are {one}/ and {other}/, and both would be the validation part; take one of them away");
+            return Err(Error::file(root, None, why));
+        }
+        for part in ["test"].into_iter().filter(is_there).chain(validation) {
             let files = match Labels::of(root, part, classes)? {
                 Labels::Nowhere => {
                     leave_part(root, part, NO_LABELS, left_out)?;
@@ -235,14 +246,14 @@ impl OtherParts {
             if found.test.is_some() {
                 let count = files.len();
                 found.notes.push(format!(
-                    "val/: {count} more training images, as test/ is the test part and validation images are split off these"
+                    "{part}/: {count} more training images, as test/ is the test part and validation images are split off these"
                 ));
                 found.more = files;
                 continue;
             }
-            if part == "val" {
+            if part != "test" {
                 let test = if root.join("test").is_dir() { "test/ has no labels" } else { "there is no test/" };
-                found.notes.push(format!("test part: val/, as {test}"));
+                found.notes.push(format!("test part: {part}/, as {test}"));
             }
             found.test = Some(files);
         }

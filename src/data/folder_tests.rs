@@ -166,7 +166,13 @@ fn pictures_that_are_left_out_are_told() {
     assert_eq!((set.left_out, set.train.labels.as_slice()), (0, [0, 0, 1, 1, 0, 0, 1, 1].as_slice()));
     let note = "val/: 4 more training images, as test/ is the test part and validation images are split off these";
     assert_eq!(set.notes, [note]);
-    std::fs::remove_dir_all(at("val")).unwrap();
+    // The part has other names too, but one at a time.
+    std::fs::rename(at("val"), at("valid")).unwrap();
+    assert!(load().notes == [note.replace("val/", "valid/")] && load().train.len() == 8);
+    std::fs::create_dir_all(at("validation")).unwrap();
+    assert!(message(&dir).contains("valid/ and validation/"));
+    std::fs::remove_dir_all(at("validation")).unwrap();
+    std::fs::remove_dir_all(at("valid")).unwrap();
     assert!(load().notes.is_empty());
     grey(&at("train/a/more/1.png"), 2, 2, 7);
     grey(&at("train/b/more/2.png"), 2, 2, 7);

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_128};
 
-use super::{Dataset, Format, Origin};
+use super::{Dataset, Format, Origin, is_picture};
 use crate::error::{Error, Result};
 
 /// Most bytes that are hashed whole; of larger inputs [`SAMPLE`] files are.
@@ -70,8 +70,11 @@ impl Identity {
         let hashed = if bytes <= most { Hashed::All } else { Hashed::Sample };
         let mut chosen: Vec<usize> = (0..list.len()).collect();
         if hashed == Hashed::Sample {
-            chosen.sort_by_cached_key(|&i| (xxh3_64(&list[i].0), i));
-            chosen.truncate(SAMPLE);
+            // What says which pictures are what decides more than a picture does.
+            let is_other = |i: usize| !is_picture(list[i].2);
+            let others = chosen.iter().filter(|&&i| is_other(i)).count();
+            chosen.sort_by_cached_key(|&i| (!is_other(i), xxh3_64(&list[i].0), i));
+            chosen.truncate(SAMPLE.max(others));
             chosen.sort_unstable();
         }
         let contents: Vec<Result<u128>> = chosen.par_iter().map(|&i| contents(list[i].2)).collect();
@@ -122,7 +125,8 @@ impl Dataset {
         };
         // A table of labels lies beside its pictures.
         let table = self.format == Format::LabelTable && root.is_file();
-        let below = if table { root.parent().unwrap_or(root) } else { root };
+        let folder = root.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let below = if table { folder } else { root };
         let identity = Identity::of(below, &self.files, MOST_BYTES)?;
         Ok(if table { Identity { path: absolute(root)?, ..identity } } else { identity })
     }
@@ -202,7 +206,8 @@ mod tests {
 
     #[test]
     fn of_large_inputs_a_sample_is_hashed() {
-        let names: Vec<String> = (0..SAMPLE + 50).map(|i| format!("{i}")).collect();
+        let mut names: Vec<String> = (0..SAMPLE + 50).map(|i| format!("{i}.png")).collect();
+        names.push("labels.csv".into());
         let files = |changed: Option<usize>| -> Vec<(&str, &[u8])> {
             let bytes = |i| if changed == Some(i) { &b"y"[..] } else { b"x" };
             names.iter().enumerate().map(|(i, name)| (name.as_str(), bytes(i))).collect()
@@ -213,6 +218,8 @@ mod tests {
         // A change is seen where it is in the sample, and most files are.
         let seen = (0..20).filter(|&i| !whole.same_contents(&of(&files(Some(50 * i)), 10))).count();
         assert!((15..=20).contains(&seen), "{seen}");
+        // What says which pictures are what is always in it.
+        assert!(!whole.same_contents(&of(&files(Some(SAMPLE + 50)), 10)));
     }
 
     #[test]

@@ -105,7 +105,10 @@ impl Dataset {
                 return Err(Error::file(
                     test_path,
                     None,
-                    format!("the {part} part holds no images; at least one is needed"),
+                    format!(
+                        "the {part} part holds no images; at least one is needed: give a part of that name, or more images, of which a \
+                         part is held out"
+                    ),
                 ));
             }
         }

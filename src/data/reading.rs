@@ -42,6 +42,12 @@ impl Reading {
         self.resize.is_none() && self.crop.is_none() && self.test_share.is_none()
     }
 
+    /// Whether it makes the same of pictures, however it is written down.
+    pub fn does_as(&self, other: &Self) -> bool {
+        let made = |reading: &Self| (reading.fit().ok(), reading.test_share().ok());
+        made(self) == made(other)
+    }
+
     /// The share of each class that becomes a test part.
     ///
     /// # Errors

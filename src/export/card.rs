@@ -28,7 +28,8 @@ pub struct Facts<'a> {
     pub result: Option<&'a Value>,
 }
 
-/// Whether a `result.json` is that of the run which kept the network `arch` of `space`.
+/// Whether a `result.json` is that of the run which kept the network `arch` of `space`; whether this is that run's file of weights, who
+/// calls must know.
 pub fn tells_of(result: &Value, space: &str, arch: &str) -> bool {
     let finalists = result["finalists"].as_array().into_iter().flatten();
     let kept = finalists.into_iter().find(|finalist| finalist["kept"] == true);

@@ -179,6 +179,13 @@ fn folders_of_classes_and_tables_of_labels_are_sets() {
     scratch.bad(2, &["train", "--quiet", "--resume", "--out", "run"], &["--test-share", "the data have a test part"]);
     scratch.good(&short("table", &["--data", "set/labels.csv", "--batch", "8"]));
     scratch.good(&["train", "--quiet", "--resume", "--out", "table"]);
+    // A table in the folder where the program runs, by its name alone.
+    let model = ["--model", "table/best.safetensors", "--corruptions", "none", "--json"];
+    scratch.write("labels.csv", rows.replace("cats/", "set/cats/").replace("dogs/", "set/dogs/"));
+    let [bare, below] = ["labels.csv", "set/labels.csv"]
+        .map(|table| scratch.json(&[&["evaluate", "--data", table][..], &model].concat()));
+    assert!(bare["clean"] == below["clean"] && bare["inputs"]["data"]["files"] == 61);
+    std::fs::remove_file(scratch.path("labels.csv")).unwrap();
     scratch.write("set/labels.csv", rows.replace("dogs/0.png,dogs", "dogs/0.png,cats"));
     scratch.bad(2, &["train", "--quiet", "--resume", "--out", "table"], &["--data", "is not what the run began with"]);
     scratch.write("set/labels.csv", rows + "../other/1.png,cats,train\n");
