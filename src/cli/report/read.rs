@@ -53,7 +53,7 @@ impl Told {
             let own = env!("CARGO_PKG_VERSION");
             let advice = match version.as_str() {
                 "" => "; it is of another version".to_owned(),
-                version if version == own => String::new(),
+                version if version == own => "; it was edited, or written before this version was as it is".to_owned(),
                 version => format!("; version {version} wrote it, and this is {own}"),
             };
             Error::file(&path, None, why.trim_end().to_owned() + &advice)
