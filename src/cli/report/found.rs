@@ -1,8 +1,8 @@
 //! What was found, how sure that is, and what can be done with it, in words.
 
-use maud::{Markup, PreEscaped, html};
-
 use std::path::Path;
+
+use maud::{Markup, PreEscaped, html};
 
 use super::super::progress::duration;
 use super::super::run::quoted;

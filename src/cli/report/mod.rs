@@ -134,6 +134,9 @@ fn settings(told: &Told) -> Markup {
 /// Most bytes of a sheet of pictures that a page takes in.
 const LARGEST_SHEET: u64 = 1 << 20;
 
+/// Most places of a landscape that a page shows, each with its loss.
+const MOST_CELLS: usize = 6_000;
+
 /// What is said below charts of candidates.
 const FRONT: &str = "A point is a candidate; rest on it to read what it is, or follow it to its row. Strong ones are the front of the \
                      search itself: no other is better in all that it looks at. If the network that is kept is among them, it is large.";
@@ -306,7 +309,8 @@ fn landscape(told: &Told) -> Option<Markup> {
     };
     let own = Identity::of_file(&told.folder.join("best.safetensors"));
     let is_own = own.is_ok_and(|own| around.models.first().is_some_and(|first| first.model.same_contents(&own)));
-    let surfaces = around.surfaces(Place::Page);
+    let cells = around.models.iter().map(|model| model.losses.iter().map(Vec::len).sum::<usize>()).sum::<usize>();
+    let surfaces = if cells <= MOST_CELLS { around.surfaces(Place::Page) } else { None };
     Some(html! {
         @if !is_own { p.fault { "The landscape in this folder is that of another model: the run has been changed since." } }
         p {
@@ -315,6 +319,7 @@ fn landscape(told: &Told) -> Option<Markup> {
         }
         div.figures {
             @if let Some(surfaces) = surfaces { figure { (PreEscaped(surfaces)) } }
+            @if cells > MOST_CELLS { p.soft { "The surface has " (cells) " places, too many for a page; it is in landscape/landscape.svg." } }
             (figure(&around.curve(), "The loss along the first direction; 0 is the network itself."))
         }
     })
