@@ -147,6 +147,15 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_otherwise_may_do_the_same() {
+        let usual = reading(Some(usual_resize(56)), Some(56));
+        assert!(usual != reading(None, Some(56)) && usual.does_as(&reading(None, Some(56))));
+        assert!(!usual.does_as(&reading(Some(70), Some(56))) && !usual.does_as(&Reading::default()));
+        let share = |share| Reading { test_share: share, ..Reading::default() };
+        assert!(share(Some(TEST_SHARE)).does_as(&share(None)) && !share(Some(0.5)).does_as(&share(None)));
+    }
+
+    #[test]
     fn sides_follow_from_each_other_or_are_refused() {
         let fit = |resize, crop| reading(resize, crop).fit();
         for (resize, crop, want) in [

@@ -409,6 +409,10 @@ fn a_trained_model_becomes_files() {
         assert!(card.contains(part), "{part} is not in:\n{card}");
     }
     // The result of another network says nothing of this one.
+    // Another file beside it, of the same architecture, may be of another training.
+    scratch.write("run/other.safetensors", scratch.read("run/best.safetensors"));
+    scratch.good(&["export", "run/other.safetensors", "--card", "other.md"]);
+    assert!(!String::from_utf8(scratch.read("other.md")).unwrap().contains("model-index"));
     scratch.write("run/result.json", "{ \"arch\": \"other\" }");
     scratch.good(&["export", "run/best.safetensors", "--card", "bare.md"]);
     let bare = String::from_utf8(scratch.read("bare.md")).unwrap();

@@ -62,6 +62,15 @@ fn places_around_a_model_are_its_weights_moved() {
     assert!(losses(&row, 0) == [found[1].clone()] && losses(&row, 1) == losses(&row, 0));
     let extremes = found.iter().flatten().fold([f64::INFINITY, 0.0], |[l, h]: [f64; 2], v| [l.min(*v), h.max(*v)]);
     assert_eq!([&answer["min"], &answer["max"]].map(|v| v.as_f64().unwrap()), extremes);
+    // More places than are evaluated beside each other, the last ones fewer.
+    let many =
+        ["landscape", "--quiet", "--data", "digits", "--images", "60", "--size", "9", "--model", model, "--json"];
+    let many =
+        losses(&scratch.json(&[&many[..], &["--out", "many", "--one-axis", "weights", "--range", "0.5"]].concat()), 0);
+    assert!(many.len() == 9 && many.iter().all(|row| row.len() == 9));
+    for (y, row) in found.iter().enumerate() {
+        row.iter().enumerate().for_each(|(x, loss)| assert!(many[4 * y][4 * x] == *loss, "{x}, {y}"));
+    }
     // Still norms are another landscape with the same middle; another seed another one again.
     let still = losses(&all(&["--out", "still", "--range", "0.5"]), 0);
     let seeded = losses(&all(&["--out", "seeded", "--range", "0.5", "--seed", "2"]), 0);
