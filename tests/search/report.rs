@@ -112,6 +112,13 @@ fn a_search_ends_in_a_page_that_says_what_was_found() {
     assert!(page(&scratch, "copy.html").contains("Kept is <b>proxy</b>"));
     scratch.write("run/result.json", serde_json::to_vec_pretty(&result).unwrap());
     std::fs::remove_file(scratch.path("copy.html")).unwrap();
+    // An arm that has fewer candidates is no match.
+    let fewer: Vec<&str> = history.lines().take(count - 1).collect();
+    scratch.write("run/history.jsonl", fewer.join("\n") + "\n");
+    scratch.good(&["report", "run", "--out", "copy.html"]);
+    assert!(page(&scratch, "copy.html").contains("<li class=\"partly\"><b>chance with the same budget</b>"));
+    scratch.write("run/history.jsonl", &history);
+    std::fs::remove_file(scratch.path("copy.html")).unwrap();
     // From the folder alone the same page is made, wherever it is to go.
     scratch.good(&["report", "run", "--out", "copy.html"]);
     assert!(scratch.read("copy.html") == scratch.read("run/report.html"));
@@ -126,6 +133,9 @@ fn a_search_ends_in_a_page_that_says_what_was_found() {
     let two = page(&scratch, "two.html");
     assert!(two.contains("croze seed 1") && two.contains("croze seed 7") && two.matches(">ended</td>").count() == 2);
     assert!(two.contains("the best of any") && two.contains("2 runs beside each other"));
+    // Curves are those of the searches themselves, of six candidates each.
+    let curves = two.split("aria-label=\"best so far").nth(1).unwrap().split("</svg>").next().unwrap();
+    assert!(curves.contains("text-anchor=\"middle\">6</text>") && !curves.contains("text-anchor=\"middle\">10</text>"));
     std::fs::remove_file(scratch.path("other/result.json")).unwrap();
     scratch.good(&["report", "run", "other", "--out", "two.html", "--force"]);
     assert!(page(&scratch, "two.html").contains(">not ended</td>"));
@@ -178,7 +188,7 @@ fn a_thousand_candidates_fit_on_a_page_and_names_stay_text() {
     let history = String::from_utf8(scratch.read("run/history.jsonl")).unwrap();
     let line: Value = serde_json::from_str(history.lines().next().unwrap()).unwrap();
     let hostile = "<script>alert('\u{202e}')</script>\"";
-    let mut all = String::new();
+    let (mut all, mut first) = (String::new(), String::new());
     for number in 0..1_000u32 {
         let mut own = line.clone();
         own["arch"] = format!(
@@ -194,6 +204,13 @@ fn a_thousand_candidates_fit_on_a_page_and_names_stay_text() {
         own["arm"] = ["proxy", "random"][number as usize % 2].into();
         own["params"] = (1_000 + 37 * number).into();
         own["measures"]["croze"] = (f64::from(number) * 0.37).sin().into();
+        if number == 1 {
+            // The other arm has met the network of fewest parameters too, which is on the front of the search itself.
+            own["arch"] = first.clone().into();
+        }
+        if number == 0 {
+            first = own["arch"].as_str().unwrap().to_owned();
+        }
         if number == 500 {
             own["arch"] = hostile.into();
             own["measures"][hostile] = 1.0.into();
@@ -209,6 +226,11 @@ fn a_thousand_candidates_fit_on_a_page_and_names_stay_text() {
     let page = page(&scratch, "run/report.html");
     assert!(page.matches("&lt;script&gt;").count() >= 3 && page.contains("\\u{202e}") && !page.contains('\u{202e}'));
     assert_eq!(points(&page), 1_000);
+    let on_front = |arm: &str| {
+        let cell = format!(">{arm}</td>");
+        page.split("<tr").filter(|row| row.contains(">front</td>") && row.contains(&cell)).count()
+    };
+    assert!(on_front("proxy") > 0 && on_front("random") == 0);
 }
 
 /// An operation by a number.
