@@ -11,8 +11,8 @@ use altiplano::gpu::{Gpu, Options};
 use altiplano::graph::{Builder, CustomCall, CustomOp, Geometry, Shape, TensorId, Value};
 use altiplano::kernels::Preset;
 use altiplano::nn::{Heads, Layers, Model};
-use altiplano::train::feed::Resident;
 use altiplano::train::step::Optimizer;
+use altiplano::train::supply::Supply;
 use altiplano::train::trainer::{Recipe, Setting, Trainer};
 
 /// Lanes of a workgroup, and the row's layout: where `x` and `y` start, then how many `vec4<f32>` there are.
@@ -176,9 +176,9 @@ fn main() -> altiplano::Result<()> {
     let images = &data.train;
     let input = [images.height, images.width, images.channels];
     let model = Small { input, classes: images.classes, silu: Arc::new(Silu) };
-    let statistics = images.channel_statistics();
-    let resident = Resident::new(&gpu, images)?;
-    let setting = Setting { gpu: &gpu, preset, data: &resident, statistics: &statistics };
+    let statistics = images.channel_statistics()?;
+    let supply = Supply::new(&gpu, images)?;
+    let setting = Setting { gpu: &gpu, preset, data: &supply, statistics: &statistics };
     let recipe = Recipe { batch: 32, ..Recipe::usual(Optimizer::Sgd, 5, images.height) };
     let indices: Vec<usize> = (0..images.len()).collect();
     let mut trainer = Trainer::new(setting, &model, &recipe, &indices, &[1], &[])?;

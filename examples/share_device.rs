@@ -10,8 +10,8 @@ use altiplano::gpu::{Gpu, wgpu};
 use altiplano::kernels::Preset;
 use altiplano::nn::nas_bench_201::Network;
 use altiplano::space::nas_bench_201::Macro;
-use altiplano::train::feed::Resident;
 use altiplano::train::step::Optimizer;
+use altiplano::train::supply::Supply;
 use altiplano::train::trainer::{Recipe, Setting, Trainer};
 
 const NUMBERS: u32 = 1024;
@@ -117,10 +117,10 @@ fn main() -> Result<()> {
     let images = &data.train;
     let sizes = Macro { channels: 8, cells: 1, in_channels: 1, height: 8, width: 8, classes: 10 };
     let model = Network::new("303101".parse()?, sizes);
-    let statistics = images.channel_statistics();
-    let resident = Resident::new(&gpu, images)?;
+    let statistics = images.channel_statistics()?;
+    let supply = Supply::new(&gpu, images)?;
     let setting =
-        Setting { gpu: &gpu, preset: Preset::for_adapter(gpu.report()), data: &resident, statistics: &statistics };
+        Setting { gpu: &gpu, preset: Preset::for_adapter(gpu.report()), data: &supply, statistics: &statistics };
     let recipe = Recipe { batch: 32, ..Recipe::usual(Optimizer::Sgd, 2, images.height) };
     let indices: Vec<usize> = (0..images.len()).collect();
     let mut trainer = Trainer::new(setting, &model, &recipe, &indices, &[1], &[])?;

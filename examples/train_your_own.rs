@@ -11,8 +11,8 @@ use altiplano::kernels::Preset;
 use altiplano::measure::forward::Subject;
 use altiplano::measure::judge::test_wait;
 use altiplano::nn::{Heads, Layers, Model};
-use altiplano::train::feed::Resident;
 use altiplano::train::step::Optimizer;
+use altiplano::train::supply::Supply;
 use altiplano::train::trainer::{Recipe, Setting, Trainer};
 
 /// A small residual network. `input` and `classes` say what it is for, `forward` says how layers follow each other.
@@ -69,9 +69,9 @@ fn main() -> altiplano::Result<()> {
     let model = Residual { input: [images.height, images.width, images.channels], classes: images.classes, width: 8 };
 
     // All images go to the device once, as bytes; batches are cropped and normalised there.
-    let statistics = images.channel_statistics();
-    let resident = Resident::new(&gpu, images)?;
-    let setting = Setting { gpu: &gpu, preset, data: &resident, statistics: &statistics };
+    let statistics = images.channel_statistics()?;
+    let supply = Supply::new(&gpu, images)?;
+    let setting = Setting { gpu: &gpu, preset, data: &supply, statistics: &statistics };
 
     let recipe = Recipe { batch: 32, ..Recipe::usual(Optimizer::Sgd, 5, images.height) };
     let indices: Vec<usize> = (0..images.len()).collect();

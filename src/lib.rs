@@ -11,7 +11,7 @@
 //! - A [`graph::plan::Plan`] compiles any number of instances of graphs into one list of dispatches. Equal work of many
 //!   networks, noise draws or edges shares a dispatch. A path through a supernet is data: choosing another one compiles
 //!   nothing.
-//! - [`data::load`] reads a data set, [`train::feed::Resident`] keeps it on the device, [`train::trainer::Trainer`] trains
+//! - [`data::load`] reads a data set, [`train::supply::Supply`] keeps it on the device or streams it there, [`train::trainer::Trainer`] trains
 //!   one network, several side by side, or a supernet.
 //! - [`measure`] evaluates many networks over the same images and disturbs their weights; [`search::run::search`] is a
 //!   search from end to end. [`progress::Observer`] shows its progress and can stop it.
@@ -29,7 +29,7 @@
 //! use altiplano::kernels::Preset;
 //! use altiplano::nn::nas_bench_201::Network;
 //! use altiplano::space::nas_bench_201::Macro;
-//! use altiplano::train::feed::Resident;
+//! use altiplano::train::supply::Supply;
 //! use altiplano::train::step::Optimizer;
 //! use altiplano::train::trainer::{Recipe, Setting, Trainer};
 //!
@@ -40,10 +40,10 @@
 //! let arch = "|nor_conv_3x3~0|+|nor_conv_1x1~0|skip_connect~1|+|avg_pool_3x3~0|nor_conv_3x3~1|none~2|";
 //! let model = Network::new(arch.parse()?, sizes);
 //!
-//! let statistics = data.train.channel_statistics();
-//! let resident = Resident::new(&gpu, &data.train)?;
+//! let statistics = data.train.channel_statistics()?;
+//! let supply = Supply::new(&gpu, &data.train)?;
 //! let preset = Preset::for_adapter(gpu.report());
-//! let setting = Setting { gpu: &gpu, preset, data: &resident, statistics: &statistics };
+//! let setting = Setting { gpu: &gpu, preset, data: &supply, statistics: &statistics };
 //! let recipe = Recipe::usual(Optimizer::Sam, 1, 8);
 //! let images: Vec<usize> = (0..data.train.len()).collect();
 //! let mut trainer = Trainer::new(setting, &model, &recipe, &images, &[1], &[])?;

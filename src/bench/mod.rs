@@ -11,6 +11,7 @@ mod elastic;
 pub mod items;
 pub mod kernel;
 pub mod populations;
+mod streaming;
 pub mod suites;
 pub mod tune;
 pub mod tuning;

@@ -23,9 +23,10 @@ use crate::philox::Stream;
 use crate::space::darts::Darts;
 use crate::space::nas_bench_201::{Cell, Macro, NasBench201, SIZE};
 use crate::space::{Arch, Space};
-use crate::train::feed::{Pick, Resident};
+use crate::train::feed::Pick;
 use crate::train::step::Optimizer;
 use crate::train::stores::Stores;
+use crate::train::supply::Supply;
 use crate::train::trainer::{Recipe, Setting, Trainer};
 
 /// Purpose words of architectures and images.
@@ -43,7 +44,7 @@ const LEVELS: [f64; 3] = [0.01, 0.05, 0.1];
 /// Data on the device, and networks for them.
 pub(super) struct Scene {
     name: &'static str,
-    resident: Resident,
+    supply: Supply,
     statistics: ChannelStatistics,
     /// One cell.
     sizes: Macro,
@@ -70,8 +71,8 @@ impl Scene {
     }
 
     fn of(suites: &Suites, name: &'static str, images: &Images, sizes: Macro, batch: usize) -> Result<Self> {
-        let statistics = images.channel_statistics();
-        Ok(Scene { name, resident: Resident::new(suites.gpu, images)?, statistics, sizes, batch })
+        let statistics = images.channel_statistics()?;
+        Ok(Scene { name, supply: Supply::new(suites.gpu, images)?, statistics, sizes, batch })
     }
 
     fn shape(&self) -> String {
@@ -79,7 +80,7 @@ impl Scene {
     }
 
     pub fn setting<'a>(&'a self, suites: &'a Suites) -> Setting<'a> {
-        Setting { gpu: suites.gpu, preset: suites.preset, data: &self.resident, statistics: &self.statistics }
+        Setting { gpu: suites.gpu, preset: suites.preset, data: &self.supply, statistics: &self.statistics }
     }
 
     fn picks(&self) -> Vec<Pick> {

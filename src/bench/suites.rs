@@ -23,7 +23,7 @@ const SLOW: f64 = 2.0;
 /// One line of a suite.
 #[derive(Clone, Debug, Serialize)]
 pub struct Line {
-    /// `kernels`, `step`, `resnet50`, `population`, `elastic` or `corruptions`.
+    /// `kernels`, `step`, `resnet50`, `population`, `elastic`, `streaming` or `corruptions`.
     pub suite: &'static str,
     /// What was timed.
     pub name: String,

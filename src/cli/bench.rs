@@ -23,8 +23,8 @@ use crate::report::roofline::roofline;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// machine (ceilings alone), kernels, step, resnet50, population, elastic, corruptions or all; several with commas. `all` leaves
-    /// ResNet-50 and batches of 128 to GPUs.
+    /// machine (ceilings alone), kernels, step, resnet50, population, elastic, streaming, corruptions or all; several with commas.
+    /// `all` leaves ResNet-50 and batches of 128 to GPUs.
     #[arg(long, value_delimiter = ',', default_value = "all")]
     suite: Vec<String>,
     /// Time these items instead of a suite, such as train_conv3_n5_b128.
@@ -94,7 +94,7 @@ impl Args {
 }
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
-    let known = ["machine", "kernels", "step", "resnet50", "population", "elastic", "corruptions", "all"];
+    let known = ["machine", "kernels", "step", "resnet50", "population", "elastic", "streaming", "corruptions", "all"];
     if let Some(other) = args.suite.iter().find(|suite| !known.contains(&suite.as_str())) {
         return Err(unknown("--suite", other, &known));
     }
@@ -176,7 +176,7 @@ fn measure(args: &Args, suites: &Suites, report: &mut Report, start: Instant) ->
             sink(suites.item("items", name)?)?;
         }
     }
-    for suite in ["step", "resnet50", "kernels", "population", "elastic", "corruptions"] {
+    for suite in ["step", "resnet50", "kernels", "population", "elastic", "streaming", "corruptions"] {
         if !wanted(suite) || (suite == "resnet50" && !resnet) {
             continue;
         }
@@ -190,6 +190,7 @@ fn measure(args: &Args, suites: &Suites, report: &mut Report, start: Instant) ->
             "kernels" => suites.kernels(&mut sink)?,
             "population" => suites.populations(&mut sink)? && suites.proxies(&mut sink)?,
             "elastic" => suites.paths(&mut sink)?,
+            "streaming" => suites.streaming(&mut sink)?,
             _ => corruptions(args.samples.max(1), &mut sink)?,
         };
         skipped |= !whole;

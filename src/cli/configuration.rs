@@ -169,7 +169,7 @@ impl Source<'_> {
             None => begun.ok_or_else(|| Error::file(&path, None, "there is no key data"))?.to_owned(),
         };
         let reading = read_as(stored.table.get("reading").cloned(), &path)?;
-        let reading = Reading { strict: self.reading.reading().strict, ..reading };
+        let reading = Reading { handling: self.reading.handling(), ..reading };
         let data = load_data(self.global, &name, &reading).map_err(|error| match (error, begun) {
             (Error::Invalid { what, why }, Some(begun)) if begun == name && what == "data set" => {
                 let why = format!("the run began with it: {why}\nif it was moved, say where it lies now with --data");

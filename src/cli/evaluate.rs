@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::Global;
 use super::baseline::{Against, Baseline, Own};
 use super::corrupt::manifest::Manifest;
-use super::inputs::{ReadingArgs, load_data};
+use super::inputs::ReadingArgs;
 use super::model::{ModelArgs, Trained, check_loss};
 use super::pictures::{Pictures, choose_kinds, choose_severities};
 use super::place::{FORCE, Outputs, data_place};
@@ -25,8 +25,8 @@ use crate::progress::{Event, tell};
 use crate::report::folder::atomic_write;
 use crate::report::heat_map::heat_map;
 use crate::report::svg::Place;
-use crate::train::feed::Resident;
 use crate::train::stores::Stores;
+use crate::train::supply::Supply;
 use crate::train::trainer::Setting;
 
 #[derive(clap::Args)]
@@ -126,13 +126,13 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     outputs.file("--csv", args.csv.as_deref(), &["csv"], refuse)?;
     outputs.file("--heatmap", args.heatmap.as_deref(), &["svg"], refuse)?;
     let baseline = args.baseline.as_deref().map(|path| Ok((path, Baseline::read(path)?))).transpose()?;
-    let reading = args.reading.reading();
-    let data = load_data(global, &args.data, &reading)?;
+    let data = args.model.load_data(global, &args.data, &args.reading)?;
+    let reading = data.reading.clone();
     let Trained { model, named, statistics } = args.model.open(global, &data)?;
     let inputs = BTreeMap::from([("data", data.identity()?), ("model", Identity::of_file(&args.model.model)?)]);
     let test = data.test.reveal_for_final_evaluation();
     let count = args.images.unwrap_or(test.len()).min(test.len());
-    let mut images = test.select(&(0..count).collect::<Vec<_>>());
+    let images = test.select(&(0..count).collect::<Vec<_>>());
     let constants = args.pictures.constants(images.height.max(images.width))?;
     let set = args
         .corrupted
@@ -165,8 +165,8 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         base.check(path, &Own { images: count, severities: &severities, constants, frost, data, reading: &reading })?;
     }
     let (gpu, preset) = global.gpu()?;
-    let resident = Resident::new(&gpu, &images)?;
-    let setting = Setting { gpu: &gpu, preset, data: &resident, statistics: &statistics };
+    let supply = Supply::new(&gpu, &images)?;
+    let setting = Setting { gpu: &gpu, preset, data: &supply, statistics: &statistics };
     let batch = count.clamp(1, 64);
     let pass = graph(&*model, batch, Statistics::Running)?;
     let stores = Stores::new(&gpu, &pass, 1)?;
@@ -208,7 +208,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         attacked.extend(result.first().map(|result| (attack, *result)));
     }
     display.finish();
-    images.pixels.clear();
+    drop(images);
 
     let clean = scores.clean.first().copied().unwrap_or_default();
     check_loss(clean, "the clean images")?;

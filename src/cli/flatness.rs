@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::Global;
-use super::inputs::{ReadingArgs, load_data};
+use super::inputs::ReadingArgs;
 use super::model::{ModelArgs, Trained, check_loss};
 use crate::data::Identity;
 use crate::error::{Error, Result, unknown};
@@ -14,8 +14,8 @@ use crate::graph::{Graph, Noise, Role, Statistics};
 use crate::measure::flatness::{flatnas_robustness, genas_flatness};
 use crate::measure::forward::{Forward, Score, Subject, graph};
 use crate::measure::noise::Perturbation;
-use crate::train::feed::Resident;
 use crate::train::stores::Stores;
+use crate::train::supply::Supply;
 use crate::train::trainer::Setting;
 
 #[derive(clap::Args)]
@@ -80,12 +80,12 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     if args.draws == 0 || args.images == Some(0) {
         return Err(Error::invalid("--draws and --images", "must be at least 1"));
     }
-    let data = load_data(global, &args.data, &args.reading.reading())?;
+    let data = args.model.load_data(global, &args.data, &args.reading)?;
     let Trained { model, named, statistics } = args.model.open(global, &data)?;
     let test = data.test.reveal_for_final_evaluation();
     let (gpu, preset) = global.gpu()?;
-    let resident = Resident::new(&gpu, test)?;
-    let setting = Setting { gpu: &gpu, preset, data: &resident, statistics: &statistics };
+    let supply = Supply::new(&gpu, test)?;
+    let setting = Setting { gpu: &gpu, preset, data: &supply, statistics: &statistics };
     let count = args.images.unwrap_or(test.len()).min(test.len());
     let images: Vec<usize> = (0..count).collect();
     let batch = count.clamp(1, 64);

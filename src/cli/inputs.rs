@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Global;
 use super::progress::note;
-use crate::data::{Dataset, Identity, Origin, Reading, load_with};
+use crate::data::{Dataset, Handling, Identity, Origin, Reading, load_with};
 use crate::error::{Error, Result};
 use crate::gpu::AdapterReport;
 use crate::kernels::Preset;
@@ -33,6 +33,13 @@ pub(super) struct ReadingArgs {
     /// Share of each class that becomes the test part, where pictures have none (default 0.2).
     #[arg(long, value_name = "SHARE")]
     test_share: Option<f64>,
+    /// Let training see a random part of each picture instead of the middle: at least this share of its area, sides between 3:4 and 4:3
+    /// (torchvision's RandomResizedCrop; 0.08 is usual for ImageNet). Needs --crop.
+    #[arg(long, value_name = "SHARE")]
+    random_crop: Option<f64>,
+    /// Pixels that may be in memory, in MiB (default 1024). Larger sets of pictures are decoded from their files as they are needed.
+    #[arg(long, value_name = "MIB")]
+    data_memory: Option<u64>,
     /// Refuse data of which a picture cannot be read, instead of leaving it out.
     #[arg(long)]
     strict_data: bool,
@@ -51,7 +58,14 @@ impl ReadingArgs {
         self.crop.iter().for_each(|side| reading.crop = Some(*side));
         self.resize.iter().for_each(|side| reading.resize = Some(*side));
         self.test_share.iter().for_each(|share| reading.test_share = Some(*share));
-        reading.strict = self.strict_data;
+        self.random_crop.iter().for_each(|share| reading.random_crop = Some(*share));
+        reading.handling = self.handling();
+    }
+
+    /// What of it decides nothing about the images.
+    pub fn handling(&self) -> Handling {
+        let memory = self.data_memory.map(|mib| mib.saturating_mul(1 << 20));
+        Handling { strict: self.strict_data, memory, assumed: false }
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::Global;
-use super::inputs::{ReadingArgs, load_data};
+use super::inputs::ReadingArgs;
 use super::model::{ModelArgs, Trained, check_loss};
 use super::place::{FORCE, Outputs, data_place};
 use super::progress::Display;
@@ -22,8 +22,8 @@ use crate::report::chart::{Axis, Chart, Marks, Series};
 use crate::report::folder::atomic_write;
 use crate::report::surface::{Scale, Surface, pixels, surfaces};
 use crate::report::svg::Place;
-use crate::train::feed::Resident;
 use crate::train::stores::Stores;
+use crate::train::supply::Supply;
 use crate::train::trainer::Setting;
 
 /// The file that holds everything, from which reports draw it.
@@ -180,7 +180,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         let why = format!("{} holds something else; choose another place", args.out.display());
         return Err(Error::invalid("--out", why));
     }
-    let data = load_data(global, &args.data, &args.reading.reading())?;
+    let data = args.model.load_data(global, &args.data, &args.reading)?;
     let all = match args.on.as_str() {
         "train" => &data.train,
         _ => data.test.reveal_for_final_evaluation(),
@@ -236,8 +236,8 @@ fn one(
 ) -> Result<Around> {
     let Trained { model, named, statistics } = trained;
     let (gpu, preset) = global.gpu()?;
-    let resident = Resident::new(&gpu, images)?;
-    let setting = Setting { gpu: &gpu, preset, data: &resident, statistics };
+    let supply = Supply::new(&gpu, images)?;
+    let setting = Setting { gpu: &gpu, preset, data: &supply, statistics };
     let most = by_chunk(BATCH, &[&**model]).into_keys().next().unwrap_or(1);
     let batch = images.len().clamp(1, most);
     let pass = graph(&**model, batch, Statistics::Running)?;

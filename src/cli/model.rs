@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::Global;
 use super::args::{Sizes, image_info};
+use super::inputs::{ReadingArgs, load_data};
 use super::progress::note;
-use crate::data::{ChannelStatistics, Dataset};
+use crate::data::{ChannelStatistics, Dataset, Reading};
 use crate::error::{Error, Result};
 use crate::graph::Statistics;
 use crate::measure::forward::{Score, graph};
@@ -73,7 +74,27 @@ pub(super) fn described_by(global: &Global, file: &Path, card: &ModelCard) -> Re
     })
 }
 
+/// What a model's file says of how pictures were read that it was trained on.
+fn read_as(path: &Path) -> Result<Reading> {
+    let weights = Weights::read(path)?;
+    Ok(if ModelCard::is_in(&weights) { ModelCard::read(&weights)?.reading } else { Reading::default() })
+}
+
 impl ModelArgs {
+    /// Loads the data that the network is judged on: pictures as those that it was trained on, unless the options say otherwise.
+    ///
+    /// # Errors
+    /// What is wrong with the file or the data.
+    pub fn load_data(&self, global: &Global, spec: &str, args: &ReadingArgs) -> Result<Dataset> {
+        let asked = args.reading();
+        let reading = asked.or_as(&read_as(&self.model)?);
+        let data = load_data(global, spec, &reading)?;
+        if reading.handling.assumed && !data.reading.is_as_found() {
+            note(global, &format!("pictures are read as the model's were: {}", data.reading));
+        }
+        Ok(data)
+    }
+
     /// The same of another file.
     pub fn of(&self, path: &Path) -> Self {
         ModelArgs { model: path.to_owned(), ..self.clone() }
@@ -113,7 +134,7 @@ impl ModelArgs {
             (model, card.statistics())
         } else {
             note(global, "the model does not say how its images were normalised; the training images of --data decide");
-            (self.described(global, &weights, data)?, data.train.channel_statistics())
+            (self.described(global, &weights, data)?, data.train.channel_statistics()?)
         };
         let named = weights.whole(&*graph(&*model, 1, Statistics::Running)?)?;
         Ok(Trained { model, named, statistics })

@@ -23,8 +23,8 @@ use crate::search::evaluate::Ground;
 use crate::search::methods::fitness::Fitness;
 use crate::search::objectives::{Measures, Objectives};
 use crate::search::study::Job;
-use crate::train::feed::Resident;
 use crate::train::supernet::{self, SupernetJob};
+use crate::train::supply::Supply;
 use crate::train::trainer::Setting;
 
 #[derive(clap::Args)]
@@ -78,8 +78,8 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     let given = given_supernet(&file, &family, true)?;
     let (gpu, preset) = global.gpu()?;
     let folder = RunFolder::create(&args.run, Existing::Resume)?;
-    let (statistics, resident) = (data.train.channel_statistics(), Resident::new(&gpu, &data.train)?);
-    let setting = Setting { gpu: &gpu, preset, data: &resident, statistics: &statistics };
+    let (statistics, supply) = (data.train.channel_statistics()?, Supply::new(&gpu, &data.train)?);
+    let setting = Setting { gpu: &gpu, preset, data: &supply, statistics: &statistics };
     let parts = config.evaluator.parts(&data, config.seed)?;
     let job = SupernetJob {
         recipe: &recipe,

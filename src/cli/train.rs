@@ -28,8 +28,9 @@ use crate::progress::Share;
 use crate::report::folder::{AGAIN, MISTAKES, REPORT, RESULT, RunFolder, START};
 use crate::report::number;
 use crate::space::Arch;
-use crate::train::feed::{Augmentation, Resident};
+use crate::train::feed::Augmentation;
 use crate::train::step::Optimizer;
+use crate::train::supply::Supply;
 use crate::train::trainer::{Inheritance, Recipe, Setting};
 
 #[derive(clap::Args)]
@@ -364,7 +365,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     let classes = &data.train.class_names;
     let start =
         config.from.as_deref().map(|path| inherited(global, path, (&space, &arch), classes, &name)).transpose()?;
-    let statistics = data.train.channel_statistics();
+    let statistics = data.train.channel_statistics()?;
     let cost = space.cost(&arch)?;
     let own = |own: &str| Some(own.to_owned());
     let contestant = Contestant {
@@ -376,15 +377,15 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         latency: None,
         optimizer: config.training.optimizer,
         inherit: start.as_ref().map(|from| Inheritance { from, name: &own }),
-        card: ModelCard::of(&space, &arch, classes, &statistics),
+        card: ModelCard::of(&space, &arch, classes, &statistics).with_reading(&data.reading),
         costs_no_search: true,
     };
     let place = Place { global, out: &args.out, resume: args.resume, force: args.force, strict: args.strict };
     let (result, folder) = in_folder(&place, &run, &mut |gpu, preset, folder, observer| {
         // What an earlier end of the training found is not what it will have found.
         [RESULT, REPORT, MISTAKES].iter().try_for_each(|file| folder.remove(file))?;
-        let resident = Resident::new(gpu, &data.train)?;
-        let setting = Setting { gpu, preset, data: &resident, statistics: &statistics };
+        let supply = Supply::new(gpu, &data.train)?;
+        let setting = Setting { gpu, preset, data: &supply, statistics: &statistics };
         let (images, seed) = (JUDGED_IMAGES, config.seed);
         let judging = Judging { noise: None, attacks: &[], images, resized_first: false, seed };
         let trial = Trial {

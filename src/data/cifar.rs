@@ -246,7 +246,7 @@ mod tests {
         for path in [dir.path(), &dir.path().join("cifar-10-batches-bin"), &archive] {
             let set = load_any(path.to_str().unwrap()).unwrap();
             assert_eq!((set.name.as_str(), set.train.labels.as_slice()), ("cifar-10", [3, 4, 4, 5].as_slice()));
-            assert_eq!(set.train.image(2)[..6], [11, 20, 30, 11, 20, 30]);
+            assert_eq!(set.train.at_hand(2).unwrap()[..6], [11, 20, 30, 11, 20, 30]);
             assert_eq!(set.test.len(), 1);
             assert_eq!(set.train.class_names[9], "truck");
         }
@@ -293,7 +293,7 @@ mod tests {
         };
         let set = load_any(&format!("{root}/cifar10")).unwrap();
         assert!(set.train.len() >= 10_000 && set.test.len() >= 2_000);
-        let s = set.train.channel_statistics();
+        let s = set.train.channel_statistics().unwrap();
         for (got, want) in s.mean.iter().chain(&s.std).zip([0.4914, 0.4822, 0.4465, 0.2470, 0.2435, 0.2616]) {
             assert!((got - want).abs() < 0.01, "{s:?}");
         }

@@ -1,22 +1,24 @@
 //! Labelled files become images of one shape: first their heads, which say how much memory all of them take, then their pixels, in
-//! parallel: each picture is decoded, turned, brought to its size, and only then kept. One that cannot be read is left out, or refused
-//! where a reader is strict.
+//! parallel: each picture is decoded, turned, brought to its size, and only then kept, or counted and forgotten where a set is too large
+//! (`pictures.rs`). One that cannot be read is left out, or refused where a reader is strict.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use rayon::prelude::*;
 
 use super::Images;
-use super::images::MAX_PIXEL_BYTES;
+use super::histogram::Histograms;
 use super::left_out::LeftOut;
-use super::picture::{Caps, Kind, decode, kind_of};
-use super::reading::Fit;
-use super::resize::{Filter, resize_window};
+use super::picture::{Caps, Kind, kind_of};
+use super::pictures::{Making, Pictures, Room, Seen};
+use super::reading::{Fit, Reading};
 use crate::error::{Error, Result, path_text};
 
 /// How much one picture may take.
-const CAPS: Caps = Caps { side: 16_384, file_bytes: 256 << 20, decoder_bytes: 512 << 20 };
+pub(super) const CAPS: Caps = Caps { side: 16_384, file_bytes: 256 << 20, decoder_bytes: 512 << 20 };
 
 /// A file and its label.
 pub(super) type Labelled = (PathBuf, u16);
@@ -28,13 +30,18 @@ pub(super) struct Headed {
 }
 
 impl Headed {
+    #[cfg(test)]
+    pub fn new(file: Labelled, kind: Kind) -> Self {
+        Headed { file, kind }
+    }
+
     /// Where it lies.
     pub fn path(&self) -> &Path {
         &self.file.0
     }
 
     /// Rows and columns.
-    fn sides(&self) -> [usize; 2] {
+    pub fn sides(&self) -> [usize; 2] {
         [self.kind.1 as usize, self.kind.0 as usize]
     }
 }
@@ -48,6 +55,7 @@ pub(super) struct Decoded {
 /// Reads pictures below `root`.
 pub(super) struct Decoder<'a> {
     root: &'a Path,
+    reading: &'a Reading,
     /// How pictures are brought to one size; otherwise they must have one.
     fit: Option<Fit>,
     left_out: &'a mut LeftOut,
@@ -57,8 +65,11 @@ pub(super) struct Decoder<'a> {
 
 impl<'a> Decoder<'a> {
     /// One that has read nothing yet.
-    pub fn new(root: &'a Path, fit: Option<Fit>, left_out: &'a mut LeftOut) -> Self {
-        Decoder { root, fit, left_out, lost: BTreeMap::new() }
+    ///
+    /// # Errors
+    /// If pictures cannot be read in this way.
+    pub fn new(root: &'a Path, reading: &'a Reading, left_out: &'a mut LeftOut) -> Result<Self> {
+        Ok(Decoder { root, reading, fit: reading.fit()?, left_out, lost: BTreeMap::new() })
     }
 
     /// Leaves out a file that cannot be read.
@@ -92,11 +103,12 @@ impl<'a> Decoder<'a> {
         Ok(headed)
     }
 
-    /// Height, width and channels of the images that these files become: grey if every one of them is.
+    /// How these files become images: grey if every one of them is. Beside it stands where decoded pictures are kept, if not all of them
+    /// are in memory.
     ///
     /// # Errors
-    /// If their sizes differ, or if they take more memory than a set may.
-    pub fn shape(&self, parts: &[&[Headed]]) -> Result<[usize; 3]> {
+    /// If their sizes differ.
+    pub fn making(&self, parts: &[&[Headed]]) -> Result<(Making, Option<Room>)> {
         let all = || parts.iter().copied().flatten();
         let Some(first) = all().next() else {
             let first = self.lost.values().next().map_or("", String::as_str);
@@ -109,26 +121,39 @@ impl<'a> Decoder<'a> {
         };
         let channels = if all().any(|headed| headed.kind.2) { 3 } else { 1 };
         let shape = [height, width, channels];
-        let count = all().count();
-        let total = shape.iter().map(|&side| side as u64).product::<u64>().saturating_mul(count as u64);
-        if total > MAX_PIXEL_BYTES {
-            let why = format!("{count} images of {shape:?} take {total} bytes; at most {MAX_PIXEL_BYTES} are read");
-            return Err(Error::file(self.root, None, why));
-        }
-        Ok(shape)
+        let total = shape.iter().map(|&side| side as u64).product::<u64>().saturating_mul(all().count() as u64);
+        let random = self.reading.random()?;
+        let memory = self.reading.memory();
+        // The other half is for what is on its way.
+        let room = (random.is_some() || total > memory).then(|| Room::new(memory / 2));
+        Ok((Making { shape, fit: self.fit, random }, room))
     }
 
-    /// Decodes files of one shape, in their order.
+    /// Decodes files, in their order.
     ///
     /// # Errors
     /// If one cannot be decoded, and nothing is to be left out.
-    pub fn pixels(&mut self, shape: [usize; 3], files: Vec<Headed>, classes: &[String]) -> Result<Decoded> {
-        let size: usize = shape.iter().product();
+    pub fn images(
+        &mut self,
+        making: Making,
+        room: Option<&Room>,
+        files: Vec<Headed>,
+        classes: &[String],
+    ) -> Result<Decoded> {
+        match room {
+            Some(room) => self.filed(making, room, files, classes),
+            None => self.held(making, files, classes),
+        }
+    }
+
+    /// With all pixels in memory.
+    fn held(&mut self, making: Making, files: Vec<Headed>, classes: &[String]) -> Result<Decoded> {
+        let size: usize = making.shape.iter().product();
         let mut pixels = vec![0; size * files.len()];
         let outcomes: Vec<Result<()>> = pixels
             .par_chunks_exact_mut(size)
             .zip(&files)
-            .map(|(pixels, headed)| fill(pixels, shape, headed, self.fit))
+            .map(|(pixels, headed)| making.image(headed, None).map(|own| pixels.copy_from_slice(&own)))
             .collect();
         let (mut labels, mut read) = (Vec::with_capacity(files.len()), Vec::with_capacity(files.len()));
         for (place, (Headed { file, .. }, outcome)) in files.into_iter().zip(outcomes).enumerate() {
@@ -145,7 +170,31 @@ impl<'a> Decoder<'a> {
             read.push(file.0);
         }
         pixels.truncate(size * read.len());
-        Ok(Decoded { images: Images::new(shape, classes.to_vec(), pixels, labels)?, files: read })
+        Ok(Decoded { images: Images::new(making.shape, classes.to_vec(), pixels, labels)?, files: read })
+    }
+
+    /// As pictures in files.
+    fn filed(&mut self, making: Making, room: &Room, files: Vec<Headed>, classes: &[String]) -> Result<Decoded> {
+        let (begin, count) = (Instant::now(), files.len());
+        let histograms = Mutex::new(Histograms::new(making.shape[2]));
+        let counted = |own: &Histograms| histograms.lock().unwrap_or_else(PoisonError::into_inner).add(own);
+        let outcomes: Vec<Result<Seen>> = files.par_iter().map(|headed| making.look(headed, room, counted)).collect();
+        let seconds = begin.elapsed().as_secs_f64();
+        log::info!("{count} pictures decoded once in {seconds:.1} s, {:.0} a second", count as f64 / seconds.max(1e-9));
+        let (mut labels, mut list) = (Vec::with_capacity(files.len()), Vec::with_capacity(files.len()));
+        for (headed, outcome) in files.into_iter().zip(outcomes) {
+            match outcome {
+                Err(error) => self.leave(&headed.file, error)?,
+                Ok(seen) => {
+                    labels.push(headed.file.1);
+                    list.push((headed, seen));
+                }
+            }
+        }
+        let histograms = histograms.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let pictures = Pictures::new(making, list, room.clone(), histograms);
+        let files = pictures.files();
+        Ok(Decoded { images: Images::filed(making.shape, classes.to_vec(), pictures, labels)?, files })
     }
 }
 
@@ -175,23 +224,4 @@ fn differing<'a>(root: &Path, all: impl Iterator<Item = &'a Headed>) -> String {
         sizes.len(),
         named.join(", ")
     )
-}
-
-/// Decodes one file into its place.
-fn fill(pixels: &mut [u8], shape: [usize; 3], headed: &Headed, fit: Option<Fit>) -> Result<()> {
-    let path = &headed.file.0;
-    let decoded = decode(path, &CAPS)?;
-    let [height, width] = headed.sides();
-    if [decoded.height() as usize, decoded.width() as usize] != [height, width] {
-        return Err(Error::file(path, None, "changed while it was read"));
-    }
-    let bytes = if shape[2] == 1 { decoded.into_luma8().into_raw() } else { decoded.into_rgb8().into_raw() };
-    match fit.map(|fit| fit.of([height, width])) {
-        None => pixels.copy_from_slice(&bytes),
-        Some((sides, window)) => {
-            let own = resize_window(&bytes, [height, width, shape[2]], sides, window, Filter::Bilinear)?;
-            pixels.copy_from_slice(&own);
-        }
-    }
-    Ok(())
 }

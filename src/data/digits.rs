@@ -72,10 +72,10 @@ mod tests {
         assert_eq!((set.train.height, set.train.width, set.train.channels, set.train.classes), (8, 8, 1, 10));
         // The first image of the published set is a zero whose first row is 0 0 5 13 9 1 0 0 of 16.
         assert_eq!(set.train.labels[0], 0);
-        assert_eq!(set.train.image(0)[..8], [0, 0, 80, 207, 143, 16, 0, 0]);
+        assert_eq!(set.train.at_hand(0).unwrap()[..8], [0, 0, 80, 207, 143, 16, 0, 0]);
         let all = parse(Path::new("d"), FILE).unwrap();
         assert_eq!(all.per_class(), [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]);
-        let s = all.channel_statistics();
+        let s = all.channel_statistics().unwrap();
         assert!((s.mean[0] - 0.305_309).abs() < 1e-5 && (s.std[0] - 0.375_886).abs() < 1e-5, "{s:?}");
     }
 

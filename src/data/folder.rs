@@ -40,7 +40,7 @@ pub(super) fn detect_classes(root: &Path) -> bool {
 
 /// Reads the set in the parts of `root`.
 pub(super) fn load(root: &Path, reading: &Reading) -> Result<Dataset> {
-    let mut left_out = LeftOut::new(reading.strict);
+    let mut left_out = LeftOut::new(reading.handling.strict);
     let Tree { classes, files: mut train } = Tree::list(root, "train", &mut left_out)?;
     let OtherParts { test, more, lists, notes } = OtherParts::find(root, &classes, &mut left_out)?;
     train.extend(more);
@@ -63,7 +63,7 @@ pub(super) fn load(root: &Path, reading: &Reading) -> Result<Dataset> {
 
 /// Reads the set of which `root` has the classes.
 pub(super) fn load_classes(root: &Path, reading: &Reading) -> Result<Dataset> {
-    let mut left_out = LeftOut::new(reading.strict);
+    let mut left_out = LeftOut::new(reading.handling.strict);
     let Tree { classes, files: train } = Tree::list(root, "", &mut left_out)?;
     Listed {
         root,

@@ -1,9 +1,12 @@
 //! Tests of the reader of image folders.
 
 use super::*;
-use crate::data::{load as load_any, load_with};
+use crate::data::{Handling, load as load_any, load_with};
 use image::{GrayImage, Luma, Rgb, RgbImage};
 use proptest::prelude::*;
+
+/// No picture is left out.
+const STRICT: Handling = Handling { strict: true, memory: None, assumed: false };
 
 fn grey(path: &Path, width: u32, height: u32, value: u8) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -16,7 +19,7 @@ fn message(dir: &tempfile::TempDir) -> String {
 
 /// What a strict reader says.
 fn strict(dir: &tempfile::TempDir) -> String {
-    let reading = Reading { strict: true, ..Reading::default() };
+    let reading = Reading { handling: STRICT, ..Reading::default() };
     load_with(dir.path().to_str().unwrap(), &reading).unwrap_err().to_string()
 }
 
@@ -37,7 +40,7 @@ fn without_a_test_folder_a_fifth_is_held_out() {
     assert_eq!(set.files.len(), 20);
     assert!(set.files.is_sorted() && set.files[0].ends_with("train/a/0.png"));
     for i in 0..16 {
-        assert_eq!(set.train.labels[i] == 1, set.train.image(i)[0] >= 10);
+        assert_eq!(set.train.labels[i] == 1, set.train.at_hand(i).unwrap()[0] >= 10);
     }
     let again = load_any(dir.path().to_str().unwrap()).unwrap();
     assert_eq!(again.train, set.train);
@@ -52,8 +55,8 @@ fn one_coloured_image_makes_all_rgb() {
     std::fs::create_dir_all(dir.path().join("val/b")).unwrap();
     RgbImage::from_pixel(2, 2, Rgb([1, 2, 3])).save(dir.path().join("val/b/1.png")).unwrap();
     let set = load_any(dir.path().to_str().unwrap()).unwrap();
-    assert_eq!(set.train.image(0)[..3], [7, 7, 7]);
-    assert_eq!(set.test.reveal_for_final_evaluation().image(1)[..3], [1, 2, 3]);
+    assert_eq!(set.train.at_hand(0).unwrap()[..3], [7, 7, 7]);
+    assert_eq!(set.test.reveal_for_final_evaluation().at_hand(1).unwrap()[..3], [1, 2, 3]);
     assert_eq!(set.notes, ["test part: val/, as there is no test/"]);
     std::fs::remove_dir_all(dir.path().join("val/b")).unwrap();
     assert!(message(&dir).contains("class folder `b` is missing in val/"));
@@ -109,9 +112,9 @@ fn pictures_that_cannot_be_read_are_listed() {
     let set = load_any(dir.path().to_str().unwrap()).unwrap();
     assert_eq!((set.train.per_class(), set.test.len(), set.left_out), (vec![3, 4], 8, 7));
     // What is read lies together, in its order.
-    let first: Vec<u8> = (0..3).map(|i| set.train.image(i)[0]).collect();
+    let first: Vec<u8> = (0..3).map(|i| set.train.at_hand(i).unwrap()[0]).collect();
     assert_eq!(first, [11, 12, 14]);
-    assert_eq!(set.train.image(2), whole.train.image(4));
+    assert_eq!(set.train.at_hand(2).unwrap(), whole.train.at_hand(4).unwrap());
     let listed: Vec<String> = set.unreadable.iter().map(|bad| bad.file.display().to_string()).collect();
     let want = [
         "test/a/2.bmp",
@@ -210,7 +213,7 @@ fn pictures_of_many_sizes_become_images_of_one() {
     }
     let spec = dir.path().to_str().unwrap();
     assert!(message(&dir).contains("pictures of 4 sizes"));
-    let read = |resize, crop| load_with(spec, &Reading { resize, crop, strict: true, test_share: None });
+    let read = |resize, crop| load_with(spec, &Reading { resize, crop, handling: STRICT, ..Reading::default() });
     let set = read(None, Some(28)).unwrap();
     assert_eq!(
         (set.train.height, set.train.width, set.train.channels, set.train.len(), set.test.len()),
@@ -221,7 +224,7 @@ fn pictures_of_many_sizes_become_images_of_one() {
     let whole = resize(&bytes, shape, [32, 42], Filter::Bilinear).unwrap();
     let test = set.test.reveal_for_final_evaluation();
     for row in 0..28 {
-        assert_eq!(test.image(1)[row * 84..][..84], whole[((2 + row) * 42 + 7) * 3..][..84], "{row}");
+        assert_eq!(test.at_hand(1).unwrap()[row * 84..][..84], whole[((2 + row) * 42 + 7) * 3..][..84], "{row}");
     }
     assert_eq!(read(Some(20), None).unwrap().train.image_len(), 20 * 20 * 3);
     // A picture that is wide beyond measure takes no memory for what is cut off.
@@ -259,7 +262,7 @@ fn a_folder_of_classes_is_split_by_names() {
     assert_eq!((half.train.len(), half.test.len()), (20, 20));
     // Who is in the test part stays there when the share grows, and when others come.
     let values = |set: &Dataset| {
-        set.test.reveal_for_final_evaluation().pixels.chunks(6).map(|image| image[0]).collect::<Vec<_>>()
+        set.test.reveal_for_final_evaluation().held().unwrap().chunks(6).map(|image| image[0]).collect::<Vec<_>>()
     };
     assert!(values(&set).iter().all(|value| values(&half).contains(value)));
     for share in [share(0.0), share(1.0), share(f64::NAN), share(-1.0)] {
@@ -308,7 +311,7 @@ fn tiny_imagenet_is_read() {
     assert_eq!((set.train.labels.as_slice(), set.left_out), ([0, 0, 0, 1, 1, 1].as_slice(), 1));
     let test = set.test.reveal_for_final_evaluation();
     assert_eq!(test.labels, [0, 1]);
-    assert!(test.image(0)[0] < 15 && test.image(1)[0] > 15);
+    assert!(test.at_hand(0).unwrap()[0] < 15 && test.at_hand(1).unwrap()[0] > 15);
     assert_eq!(
         set.notes,
         ["test part: val/, as test/ has no labels", "left out: 1 picture (without labels; first test/images/t0.JPEG)"]

@@ -116,9 +116,11 @@ impl Dataset {
             let mut sum = Xxh3::new();
             let mut bytes = 0;
             for part in [&self.train, self.test.for_checking_files()] {
-                sum.update(&part.pixels);
+                part.walk(&mut |pixels| {
+                    sum.update(pixels);
+                    bytes += pixels.len() as u64;
+                })?;
                 part.labels.iter().for_each(|label| sum.update(&label.to_le_bytes()));
-                bytes += part.pixels.len() as u64;
             }
             let checksum = format!("{:032x}", sum.digest128());
             return Ok(Identity { path: self.name.clone(), files: 0, bytes, checksum, hashed: Hashed::All });

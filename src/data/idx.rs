@@ -300,7 +300,7 @@ mod tests {
             assert_eq!((set.name.as_str(), set.format), (name, Format::Idx));
             assert_eq!((set.train.height, set.train.width, set.train.channels), (2, 4, 1));
             assert_eq!(set.train.labels, [1, 0, 9]);
-            assert_eq!(set.train.image(1), [8, 9, 10, 11, 12, 13, 14, 15]);
+            assert_eq!(set.train.at_hand(1).unwrap(), [8, 9, 10, 11, 12, 13, 14, 15]);
             assert_eq!(set.test.len(), 1);
         }
         // The label file under the name of the image file, a missing file, and a plain file called .gz.
@@ -389,13 +389,13 @@ mod tests {
             assert_eq!(set.train.labels, labels.map(|label| u16::from(label) - shift));
             // Two rows of three in the file: 0 1 2 and 3 4 5.
             assert_eq!((set.train.height, set.train.width), (3, 2));
-            assert_eq!(set.train.image(0), [0, 3, 1, 4, 2, 5]);
+            assert_eq!(set.train.at_hand(0).unwrap(), [0, 3, 1, 4, 2, 5]);
             assert!(set.notes[0].contains("turned upright"), "{:?}", set.notes);
             let spooled =
                 spool_test(&Source::folder(&folder(split), wanted).unwrap(), &dir.path().join("t.npy")).unwrap();
             assert_eq!(spooled, set.test.reveal_for_final_evaluation().labels);
             let images = crate::data::NpyImages::open(&dir.path().join("t.npy")).unwrap();
-            assert_eq!(images.read(0, 2).unwrap(), set.test.reveal_for_final_evaluation().pixels);
+            assert_eq!(images.read(0, 2).unwrap(), set.test.reveal_for_final_evaluation().held().unwrap());
         }
         assert_eq!(DISTINCT.len(), 11);
         // Letters count from 1, and splits do not mix.
@@ -421,7 +421,7 @@ mod tests {
         };
         let set = load_any(&format!("{root}/fashion-mnist")).unwrap();
         assert!(set.name == "fashion-mnist" && set.train.len() >= 10_000 && set.test.len() >= 2_000);
-        let s = set.train.channel_statistics();
+        let s = set.train.channel_statistics().unwrap();
         assert!((s.mean[0] - 0.2860).abs() < 0.01 && (s.std[0] - 0.3530).abs() < 0.01, "{s:?}");
     }
 

@@ -1,15 +1,20 @@
-//! A set of labelled images of one size in memory.
+//! A set of labelled images of one size.
 
-use crate::error::{Error, Result};
-use serde::Serialize;
+use std::borrow::Cow;
 use std::fmt;
 
-/// The most pixel bytes that one part of a data set may hold: 4 GiB.
+use super::histogram::{ChannelStatistics, Histograms};
+use super::pictures::Pictures;
+use super::pixels::Pixels;
+use super::resize::Window;
+use crate::error::{Error, Result};
+
+/// The most pixel bytes of one part of a data set in memory: 4 GiB.
 pub(super) const MAX_PIXEL_BYTES: u64 = 4 << 30;
 /// The most classes: labels are 16 bits wide.
 pub(super) const MAX_CLASSES: usize = 1 << 16;
 
-/// N labelled images of one size.
+/// N labelled images of one size, in memory or as pictures in files, which are decoded when they are asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Images {
     /// Rows of each image.
@@ -22,29 +27,46 @@ pub struct Images {
     pub classes: usize,
     /// One name per class.
     pub class_names: Vec<String>,
-    /// N x height x width x channels values, in that order (NHWC).
-    pub pixels: Vec<u8>,
     /// N labels.
     pub labels: Vec<u16>,
-}
-
-/// Mean and population standard deviation of each channel, in units of pixel / 255.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct ChannelStatistics {
-    /// One mean per channel.
-    pub mean: Vec<f64>,
-    /// One standard deviation per channel.
-    pub std: Vec<f64>,
+    pixels: Pixels,
 }
 
 impl Images {
     /// Checks that the parts belong together: `shape` is `[height, width, channels]`, and `pixels` holds one
-    /// image of that shape per label.
+    /// image of that shape per label, N x height x width x channels values in that order (NHWC).
     ///
     /// # Errors
     /// [`Error::Shape`] when the pixels do not fit the labels and the shape, [`Error::Invalid`] for a zero
     /// side, no or too many classes, or a label that is not below the number of class names.
     pub fn new(shape: [usize; 3], class_names: Vec<String>, pixels: Vec<u8>, labels: Vec<u16>) -> Result<Images> {
+        let [height, width, channels] = shape;
+        let expected =
+            height.checked_mul(width).and_then(|x| x.checked_mul(channels)).and_then(|x| x.checked_mul(labels.len()));
+        if expected != Some(pixels.len()) && !shape.contains(&0) {
+            return Err(Error::shape(
+                "images",
+                format!("{} labels x {height} x {width} x {channels} bytes", labels.len()),
+                format!("{} bytes", pixels.len()),
+            ));
+        }
+        Self::of(shape, class_names, Pixels::Held(pixels), labels)
+    }
+
+    /// The same of pictures in files, one per label.
+    pub(super) fn filed(
+        shape: [usize; 3],
+        class_names: Vec<String>,
+        pictures: Pictures,
+        labels: Vec<u16>,
+    ) -> Result<Images> {
+        if pictures.len() != labels.len() {
+            return Err(Error::shape("images", format!("{} pictures", labels.len()), pictures.len()));
+        }
+        Self::of(shape, class_names, Pixels::filed(pictures), labels)
+    }
+
+    fn of(shape: [usize; 3], class_names: Vec<String>, pixels: Pixels, labels: Vec<u16>) -> Result<Images> {
         let [height, width, channels] = shape;
         let classes = class_names.len();
         if shape.contains(&0) {
@@ -53,20 +75,11 @@ impl Images {
         if classes == 0 || classes > MAX_CLASSES {
             return Err(Error::invalid("classes", format!("{classes} classes; 1 to {MAX_CLASSES} are possible")));
         }
-        let expected =
-            height.checked_mul(width).and_then(|x| x.checked_mul(channels)).and_then(|x| x.checked_mul(labels.len()));
-        if expected != Some(pixels.len()) {
-            return Err(Error::shape(
-                "images",
-                format!("{} labels x {height} x {width} x {channels} bytes", labels.len()),
-                format!("{} bytes", pixels.len()),
-            ));
-        }
         if let Some(i) = labels.iter().position(|&label| usize::from(label) >= classes) {
             let why = format!("label {} of image {i} is outside the {classes} classes", labels[i]);
             return Err(Error::invalid("labels", why));
         }
-        Ok(Images { height, width, channels, classes, class_names, pixels, labels })
+        Ok(Images { height, width, channels, classes, class_names, labels, pixels })
     }
 
     /// Number of images.
@@ -84,21 +97,68 @@ impl Images {
         self.height * self.width * self.channels
     }
 
-    /// The pixels of one image, HWC. As with a slice, `index` must be below [`len`](Self::len).
-    pub fn image(&self, index: usize) -> &[u8] {
-        let size = self.image_len();
-        &self.pixels[index * size..(index + 1) * size]
+    /// All pixels, N x height x width x channels, where they are in memory.
+    pub fn held(&self) -> Option<&[u8]> {
+        match &self.pixels {
+            Pixels::Held(bytes) => Some(bytes),
+            Pixels::Filed(_) => None,
+        }
     }
 
-    /// A copy of the images at `indices`, in that order; an index may repeat. As with a slice, each must be
+    /// The same images with all pixels in memory.
+    ///
+    /// # Errors
+    /// If a picture cannot be decoded any more.
+    pub fn into_held(self) -> Result<Images> {
+        if self.held().is_some() {
+            return Ok(self);
+        }
+        let mut bytes = Vec::with_capacity(self.len() * self.image_len());
+        self.walk(&mut |pixels| bytes.extend_from_slice(pixels))?;
+        Ok(Images { pixels: Pixels::Held(bytes), ..self })
+    }
+
+    /// The pixels of one image, HWC; a picture in a file is decoded. As with a slice, `index` must be below [`len`](Self::len).
+    ///
+    /// # Errors
+    /// If a picture cannot be decoded any more, or was changed.
+    pub fn image(&self, index: usize) -> Result<Cow<'_, [u8]>> {
+        self.pixels.one(index, self.image_len())
+    }
+
+    /// The same if nothing must be decoded for it.
+    pub fn at_hand(&self, index: usize) -> Option<&[u8]> {
+        self.pixels.at_hand(index, self.image_len())
+    }
+
+    /// A part of the picture that an image is made of, at the size of all images; only of pictures in files.
+    ///
+    /// # Errors
+    /// As [`Images::image`], or if there is no such picture or part.
+    pub fn part(&self, index: usize, part: Window) -> Result<Vec<u8>> {
+        let none = || Err(Error::invalid("images", "are no pictures in files, of which another part could be seen"));
+        self.pixels.part(index, part).unwrap_or_else(none)
+    }
+
+    /// The part of a picture that training sees in place of the middle, where the set was read so: a function of the seed, the key and
+    /// the picture's sides.
+    pub fn random_part(&self, index: usize, seed: u64, key: u64) -> Option<Window> {
+        self.pixels.random_part(index, seed, key)
+    }
+
+    /// Hands all pixels to `f`, some images at a time, in their order.
+    ///
+    /// # Errors
+    /// As [`Images::image`].
+    pub fn walk(&self, f: &mut dyn FnMut(&[u8])) -> Result<()> {
+        self.pixels.walk(f)
+    }
+
+    /// The images at `indices`, in that order; an index may repeat. As with a slice, each must be
     /// below [`len`](Self::len).
     pub fn select(&self, indices: &[usize]) -> Images {
-        let mut pixels = Vec::with_capacity(indices.len() * self.image_len());
-        for &i in indices {
-            pixels.extend_from_slice(self.image(i));
-        }
         Images {
-            pixels,
+            pixels: self.pixels.select(indices, self.image_len()),
             labels: indices.iter().map(|&i| self.labels[i]).collect(),
             class_names: self.class_names.clone(),
             ..*self
@@ -115,27 +175,16 @@ impl Images {
     }
 
     /// Mean and standard deviation of each channel over all images; zeros when there are none.
-    pub fn channel_statistics(&self) -> ChannelStatistics {
-        let mut histograms = vec![[0u64; 256]; self.channels];
-        for pixel in self.pixels.chunks_exact(self.channels.max(1)) {
-            for (histogram, &value) in histograms.iter_mut().zip(pixel) {
-                histogram[usize::from(value)] += 1;
-            }
-        }
-        let moments = |histogram: &[u64; 256]| {
-            let count: u64 = histogram.iter().sum();
-            if count == 0 {
-                return (0.0, 0.0);
-            }
-            let average = |f: &dyn Fn(f64) -> f64| {
-                let sum: f64 = histogram.iter().enumerate().map(|(v, &n)| f(v as f64 / 255.0) * n as f64).sum();
-                sum / count as f64
-            };
-            let mean = average(&|v| v);
-            (mean, average(&|v| (v - mean) * (v - mean)).sqrt())
-        };
-        let (mean, std) = histograms.iter().map(moments).unzip();
-        ChannelStatistics { mean, std }
+    ///
+    /// # Errors
+    /// As [`Images::image`].
+    pub fn channel_statistics(&self) -> Result<ChannelStatistics> {
+        Ok(self.histograms()?.statistics())
+    }
+
+    /// What values all pixels have.
+    pub(super) fn histograms(&self) -> Result<Histograms> {
+        self.pixels.histograms(self.channels)
     }
 }
 
@@ -210,19 +259,19 @@ mod tests {
     #[test]
     fn statistics_are_per_channel_and_population() {
         let images = Images::new([1, 2, 2], names(2), vec![0, 255, 255, 255], vec![1]).unwrap();
-        let s = images.channel_statistics();
+        let s = images.channel_statistics().unwrap();
         assert_eq!(s.mean, [0.5, 1.0]);
         assert_eq!(s.std, [0.5, 0.0]);
         let empty = images.select(&[]);
         assert!(empty.is_empty());
-        assert_eq!(empty.channel_statistics().mean, [0.0, 0.0]);
+        assert_eq!(empty.channel_statistics().unwrap().mean, [0.0, 0.0]);
     }
 
     #[test]
     fn select_keeps_images_and_labels_together() {
         let images = Images::new([1, 1, 2], names(3), (0..6).collect(), vec![2, 0, 1]).unwrap();
         let picked = images.select(&[2, 0, 2]);
-        assert_eq!(picked.pixels, [4, 5, 0, 1, 4, 5]);
+        assert_eq!(picked.held().unwrap(), [4, 5, 0, 1, 4, 5]);
         assert_eq!(picked.labels, [1, 2, 1]);
         assert_eq!(picked.per_class(), [0, 2, 1]);
     }

@@ -79,7 +79,7 @@ pub(super) fn load(path: &Path, reading: &Reading) -> Result<Dataset> {
         hold_out: HoldOut::ByName,
         without: "no rows of test or val",
         lists: vec![path.into()],
-        left_out: LeftOut::new(reading.strict),
+        left_out: LeftOut::new(reading.handling.strict),
         notes,
     }
     .load(reading)
@@ -302,7 +302,7 @@ mod tests {
         let set = load_any(table.to_str().unwrap()).unwrap();
         assert_eq!((set.format, set.train.per_class(), set.test.len()), (Format::LabelTable, vec![8, 8], 4));
         assert!(set.notes[0].starts_with("no rows of test or val: 4 of 20 images, a fixed 20%"), "{:?}", set.notes);
-        assert!((0..16).all(|i| set.train.labels[i] == u16::from(set.train.image(i)[0] % 2)));
+        assert!((0..16).all(|i| set.train.labels[i] == u16::from(set.train.at_hand(i).unwrap()[0] % 2)));
         assert_eq!((set.files.len(), set.name.as_str()), (21, dir.path().file_name().unwrap().to_str().unwrap()));
         // Of the folder it is the same, wherever that lies.
         let same = load_any(dir.path().to_str().unwrap()).unwrap();

@@ -46,13 +46,17 @@ impl Listed<'_> {
     /// If they do not make a set, or one cannot be read where that is strict.
     pub fn load(self, reading: &Reading) -> Result<Dataset> {
         let Listed { root, classes, train, test, lists, mut left_out, mut notes, .. } = self;
+        let mut reading = reading.clone();
+        if test.is_some() && reading.handling.assumed {
+            reading.test_share = None;
+        }
         if test.is_some() && reading.test_share.is_some() {
             return Err(Error::invalid("--test-share", "the data have a test part, from which nothing is taken away"));
         }
         let share = reading.test_share()?;
         let mut given = vec![0_usize; classes.len()];
         train.iter().for_each(|(_, label)| given[usize::from(*label)] += 1);
-        let mut decoder = Decoder::new(root, reading.fit()?, &mut left_out);
+        let mut decoder = Decoder::new(root, &reading, &mut left_out)?;
         let mut train = decoder.heads(train)?;
         let is_held_out = test.is_none();
         let test = match test {
@@ -60,8 +64,9 @@ impl Listed<'_> {
             None => take_out(root, &mut train, classes.len(), share, self.hold_out)?,
         };
         // One shape over both parts, so that one coloured test image does not make the parts differ.
-        let shape = decoder.shape(&[&train, &test])?;
-        let (train, test) = (decoder.pixels(shape, train, &classes)?, decoder.pixels(shape, test, &classes)?);
+        let (making, room) = decoder.making(&[&train, &test])?;
+        let mut images = |part| decoder.images(making, room.as_ref(), part, &classes);
+        let (train, test) = (images(train)?, images(test)?);
         let mut there = train.images.per_class();
         if is_held_out {
             there.iter_mut().zip(test.images.per_class()).for_each(|(count, more)| *count += more);
@@ -77,7 +82,7 @@ impl Listed<'_> {
             let why = format!("no picture of the class `{}` can be read{}", classes[label], decoder.first_lost(label));
             return Err(Error::file(root, None, why));
         }
-        Dataset::assemble(Parts {
+        let set = Dataset::assemble(Parts {
             name: self.name,
             format: self.format,
             train: train.images,
@@ -87,7 +92,8 @@ impl Listed<'_> {
             left_out,
             notes,
             test_path: root.into(),
-        })
+        })?;
+        Ok(Dataset { reading, ..set })
     }
 }
 

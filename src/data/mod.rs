@@ -15,6 +15,7 @@ mod decode;
 mod detect;
 mod digits;
 mod folder;
+mod histogram;
 mod identity;
 mod idx;
 mod images;
@@ -24,6 +25,9 @@ mod listed;
 pub mod npy;
 mod npy_stream;
 mod picture;
+mod pictures;
+mod pixels;
+mod random_crop;
 mod reading;
 pub mod resize;
 mod source;
@@ -32,16 +36,18 @@ mod verify;
 mod zip_archive;
 
 pub use detect::{SpooledTest, load, load_with, spool_test};
+pub use histogram::ChannelStatistics;
 pub use identity::{Hashed, Identity, absolute, checksum};
-pub use images::{ChannelStatistics, Images, TestImages};
+pub use images::{Images, TestImages};
 pub use npy_stream::{NpyImages, NpyWriter, read_npy_labels};
 pub use picture::{PictureTree, Unusable, is_other_picture, is_picture, open_picture, pictures_below};
-pub use reading::Reading;
+pub use reading::{Handling, Reading};
 pub use split::{SplitSize, permutation, split};
 pub use verify::{Known, PartSummary, Summary, describe, describe_with, known, summarize};
 
 use crate::error::{Error, Result};
 use left_out::LeftOut;
+use random_crop::RandomCrop;
 use serde::Serialize;
 use std::fmt;
 use std::ops::Range;
@@ -62,6 +68,8 @@ pub struct Dataset {
     pub source: Origin,
     /// The files that were read, sorted: an archive itself, none for the bundled set.
     pub files: Vec<PathBuf>,
+    /// How its pictures were read; nothing is said for arrays.
+    pub reading: Reading,
     /// How many files look like a part of it and were not read; a note says which.
     pub left_out: usize,
     /// Those of them that are pictures and cannot be read, each with its reason.
@@ -117,12 +125,13 @@ impl Dataset {
         }
         notes.extend(doubled_names(&train.class_names));
         notes.extend(empty_classes(&train));
-        notes.extend(dull_pixels(&train));
+        notes.extend(dull_pixels(&train.histograms()?.values()));
         files.sort();
         let mut unreadable = left_out.unreadable().to_vec();
         unreadable.sort();
         let (left_out, test) = (left_out.len(), TestImages::new(test));
-        Ok(Dataset { name, format, train, test, source, files, left_out, unreadable, notes })
+        let reading = Reading::default();
+        Ok(Dataset { name, format, train, test, source, files, reading, left_out, unreadable, notes })
     }
 }
 
@@ -155,19 +164,19 @@ fn empty_classes(train: &Images) -> Option<String> {
     }
 }
 
-/// Says if pixels look lost.
-fn dull_pixels(train: &Images) -> Option<String> {
-    let first = train.pixels.first()?;
-    if train.pixels.iter().all(|pixel| pixel == first) {
-        return Some(format!(
-            "all pixels of the training images have the value {first}: there is nothing to learn from"
-        ));
+/// Says if pixels of these values look lost.
+fn dull_pixels(values: &[u8]) -> Option<String> {
+    match values {
+        [one] => {
+            Some(format!("all pixels of the training images have the value {one}: there is nothing to learn from"))
+        }
+        [0, 1] => Some(
+            "no pixel of the training images is above 1 of 255; values in 0..1 become bytes by \
+             (255 * x).round().astype('uint8')"
+                .into(),
+        ),
+        _ => None,
     }
-    train.pixels.iter().all(|&pixel| pixel <= 1).then(|| {
-        "no pixel of the training images is above 1 of 255; values in 0..1 become bytes by \
-         (255 * x).round().astype('uint8')"
-            .into()
-    })
 }
 
 /// Where a data set came from.
@@ -271,7 +280,7 @@ mod tests {
 
     #[test]
     fn pixels_without_contents_are_noted() {
-        let note = |pixels: &[u8]| dull_pixels(&images(&[0, 0], &["a"], pixels));
+        let note = |pixels: &[u8]| dull_pixels(&images(&[0, 0], &["a"], pixels).histograms().unwrap().values());
         assert!(note(&[0; 4]).unwrap().contains("the value 0"));
         assert!(note(&[7; 4]).unwrap().contains("the value 7"));
         assert!(note(&[0, 1, 1, 0]).unwrap().contains("(255 * x)"));

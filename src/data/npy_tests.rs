@@ -42,7 +42,7 @@ fn both_namings_and_label_types_read() {
         let set = load_any(dir.path().to_str().unwrap()).unwrap();
         assert_eq!((set.train.height, set.train.width, set.train.channels, set.train.classes), (2, 2, 3, 3));
         assert_eq!(set.train.labels, [2, 0, 1]);
-        assert_eq!(set.train.image(1)[..2], [12, 13]);
+        assert_eq!(set.train.at_hand(1).unwrap()[..2], [12, 13]);
         assert_eq!(set.test.reveal_for_final_evaluation().labels, [1]);
     }
 }

@@ -1,12 +1,15 @@
 //! How the pictures of a set are read: what a user may say about it, and how pictures of any size become images of one.
 //!
 //! It is what torchvision does before an evaluation, `Resize(R)` and `CenterCrop(S)`: the shorter side becomes R pixels, the longer
-//! one as many as keep the proportion, cut to a whole number, and a square of S pixels is cut out of the middle.
+//! one as many as keep the proportion, cut to a whole number, and a square of S pixels is cut out of the middle. Training may see random
+//! parts instead (`random_crop.rs`).
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::RandomCrop;
+use super::images::MAX_PIXEL_BYTES;
 use super::resize::Window;
 use crate::error::{Error, Result};
 
@@ -16,6 +19,8 @@ const TEST_SHARE: f64 = 0.2;
 const MOST_CROP: usize = 4096;
 /// Longest shorter side on the way there.
 const MOST_RESIZE: usize = 16_384;
+/// Bytes of pixels that a set of pictures has in memory at most.
+const MEMORY: u64 = 1 << 30;
 
 /// How pictures in files become the images of a set.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -30,22 +35,55 @@ pub struct Reading {
     /// Share of each class that becomes the test part where pictures have none; by default a fifth.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_share: Option<f64>,
-    /// Whether a picture that cannot be read is an error. Otherwise it is left out, and the set says so. It decides nothing about
-    /// the images, and so is not written down.
+    /// Least share of a picture's area that training sees, of a random part instead of the middle (torchvision's `RandomResizedCrop`;
+    /// 0.08 for ImageNet).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub random_crop: Option<f64>,
+    /// What decides nothing about the images, and so is not written down.
     #[serde(skip)]
+    pub handling: Handling,
+}
+
+/// How pictures are handled while they are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Handling {
+    /// Whether a picture that cannot be read is an error. Otherwise it is left out, and the set says so.
     pub strict: bool,
+    /// Bytes of pixels that may be in memory; a larger set is decoded from its files again and again. By default 1 GiB, and never more
+    /// than 4.
+    pub memory: Option<u64>,
+    /// Whether nobody asked for this reading: it is how another set was read, and what of it does not apply to this one is left alone.
+    pub assumed: bool,
 }
 
 impl Reading {
     /// Whether images are as large as the pictures that they are read from, and nothing else decides which there are.
     pub fn is_as_found(&self) -> bool {
-        self.resize.is_none() && self.crop.is_none() && self.test_share.is_none()
+        self.resize.is_none() && self.crop.is_none() && self.test_share.is_none() && self.random_crop.is_none()
     }
 
-    /// Whether it makes the same of pictures, however it is written down.
+    /// Whether it makes the same of pictures that are judged, however it is written down.
     pub fn does_as(&self, other: &Self) -> bool {
         let made = |reading: &Self| (reading.fit().ok(), reading.test_share().ok());
         made(self) == made(other)
+    }
+
+    /// How pictures are brought to one size, in words.
+    pub fn sides(&self) -> String {
+        match self.fit() {
+            Ok(Some(Fit { shorter, crop })) => format!("shorter side {shorter}, of that the middle {crop}x{crop}"),
+            _ => "as large as they are".to_owned(),
+        }
+    }
+
+    /// How pictures are read for a network that was trained on pictures which were read as `trained` says: so too, if this asks for
+    /// nothing else. Random parts are for training alone.
+    pub fn or_as(&self, trained: &Reading) -> Reading {
+        if !self.is_as_found() || trained.is_as_found() {
+            return self.clone();
+        }
+        let handling = Handling { assumed: true, ..self.handling };
+        Reading { random_crop: None, handling, ..trained.clone() }
     }
 
     /// The share of each class that becomes a test part.
@@ -59,6 +97,28 @@ impl Reading {
             return Ok(share);
         }
         Err(Error::invalid("--test-share", format!("{share}; expected a share between 0 and 1, such as 0.2")))
+    }
+
+    /// Bytes of pixels that may be in memory.
+    pub(super) fn memory(&self) -> u64 {
+        self.handling.memory.unwrap_or(MEMORY).min(MAX_PIXEL_BYTES)
+    }
+
+    /// Which parts of pictures training sees, if not the middle.
+    ///
+    /// # Errors
+    /// If the share is none, or nothing says how large images are.
+    pub(super) fn random(&self) -> Result<Option<RandomCrop>> {
+        let Some(least) = self.random_crop else { return Ok(None) };
+        // Written so that NaN fails too.
+        if !(least > 0.0 && least <= 1.0) {
+            let why = format!("{least}; expected the least share of the area, above 0 and at most 1, such as 0.08");
+            return Err(Error::invalid("--random-crop", why));
+        }
+        match self.fit()? {
+            Some(_) => Ok(Some(RandomCrop { least })),
+            None => Err(Error::invalid("--random-crop", "needs --crop SIDE, which says how large the parts become")),
+        }
     }
 
     /// How pictures are brought to one size, if they are.
@@ -86,13 +146,13 @@ impl Reading {
 
     /// Refuses what is for pictures where `what` has arrays, of one size and in parts.
     pub(super) fn refuse_arrays(&self, what: &str) -> Result<()> {
-        match self.is_as_found() {
+        match self.is_as_found() || self.handling.assumed {
             true => Ok(()),
             false => {
                 let why = format!(
                     "are for pictures in files; {what} has images of one size, in parts (--image is what networks see)"
                 );
-                Err(Error::invalid("--crop, --resize and --test-share", why))
+                Err(Error::invalid("--crop, --resize, --random-crop and --test-share", why))
             }
         }
     }
@@ -100,10 +160,9 @@ impl Reading {
 
 impl fmt::Display for Reading {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.fit() {
-            Ok(Some(Fit { shorter, crop })) => write!(f, "shorter side {shorter}, of that the middle {crop}x{crop}")?,
-            _ => f.write_str("as large as they are")?,
-        }
+        f.write_str(&self.sides())?;
+        self.random_crop
+            .map_or(Ok(()), |least| write!(f, ", training on random parts of at least {least} of the area"))?;
         self.test_share.map_or(Ok(()), |share| write!(f, ", {share} of them for tests"))
     }
 }
@@ -185,6 +244,18 @@ mod tests {
         // Far from square, and nothing that overflows.
         let fit = fit(Some(256), Some(224)).unwrap().unwrap();
         assert_eq!(fit.of([1, 16_384]), ([256, 4_194_304], Window { at: [16, 2_097_040], sides: [224, 224] }));
+    }
+
+    #[test]
+    fn random_parts_need_a_size_and_a_share() {
+        let of =
+            |least: f64, crop: Option<usize>| Reading { random_crop: Some(least), crop, ..Reading::default() }.random();
+        assert_eq!(of(0.08, Some(32)).unwrap(), Some(RandomCrop { least: 0.08 }));
+        assert!(of(1.0, Some(32)).is_ok() && Reading::default().random().unwrap().is_none());
+        assert!(of(0.08, None).unwrap_err().to_string().contains("needs --crop"));
+        for least in [0.0, -0.5, 1.5, f64::NAN] {
+            assert!(of(least, Some(32)).unwrap_err().to_string().starts_with("--random-crop"), "{least}");
+        }
     }
 
     #[test]

@@ -134,7 +134,7 @@ pub fn resize(picture: &[u8], shape: [usize; 3], sides: [usize; 2], filter: Filt
 }
 
 /// A part of a picture: its first row and column, and how many it has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Window {
     /// First row and column.
     pub at: [usize; 2],

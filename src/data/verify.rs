@@ -73,22 +73,25 @@ pub fn describe(spec: &str) -> Result<Summary> {
 /// # Errors
 /// Those of [`load_with`].
 pub fn describe_with(spec: &str, reading: &Reading) -> Result<Summary> {
-    Ok(summarize(&load_with(spec, reading)?))
+    summarize(&load_with(spec, reading)?)
 }
 
 /// Sums up a loaded data set. Of the test part only counts and the checksum are taken.
-pub fn summarize(set: &Dataset) -> Summary {
+///
+/// # Errors
+/// If a picture cannot be decoded any more.
+pub fn summarize(set: &Dataset) -> Result<Summary> {
     let (train, test) = (&set.train, set.test.for_checking_files());
     let mut crc = Crc::new();
     for part in [train, test] {
-        crc.update(&part.pixels);
+        part.walk(&mut |pixels| crc.update(pixels))?;
         for labels in part.labels.chunks(4096) {
             let bytes: Vec<u8> = labels.iter().flat_map(|label| label.to_le_bytes()).collect();
             crc.update(&bytes);
         }
     }
-    let statistics = train.channel_statistics();
-    Summary {
+    let statistics = train.channel_statistics()?;
+    Ok(Summary {
         name: set.name.clone(),
         format: set.format,
         source: set.source.to_string(),
@@ -105,7 +108,7 @@ pub fn summarize(set: &Dataset) -> Summary {
         left_out: set.left_out,
         unreadable: set.unreadable.clone(),
         notes: set.notes.clone(),
-    }
+    })
 }
 
 /// A data set or layout that can be loaded.

@@ -181,7 +181,7 @@ mod tests {
         for set in &sets {
             assert_eq!((set.format, set.train.len(), set.test.len(), set.train.classes), (Format::Npy, 6, 2, 3));
             assert_eq!((set.train.height, set.train.width, set.train.channels), (5, 4, 1));
-            assert_eq!(set.train.image(1)[..3], [20, 21, 22]);
+            assert_eq!(set.train.at_hand(1).unwrap()[..3], [20, 21, 22]);
             assert_eq!((set.train.labels.as_slice(), set.files.len()), ([0, 1, 2, 0, 1, 2].as_slice(), 1));
         }
         assert_eq!(sets[0].train, sets[1].train);

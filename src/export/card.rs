@@ -149,9 +149,13 @@ fn training(facts: &Facts, metrics: &[Metric]) -> String {
 fn use_of(facts: &Facts) -> String {
     let ModelCard { mean, std, .. } = facts.card;
     let [height, width, _] = facts.input;
+    let cut = match facts.card.reading.is_as_found() {
+        true => String::new(),
+        false => format!("Pictures were brought to one size before: {}. ", facts.card.reading.sides()),
+    };
     format!(
         "## Use\n\nIt tells which of its classes an image of the kind that it was trained on shows. It gives an answer for any other image too, \
-         so do not ask it about other kinds, and test it on images of your own before anything depends on it.\n\nImages are {height}x{width}, \
+         so do not ask it about other kinds, and test it on images of your own before anything depends on it.\n\n{cut}Images are {height}x{width}, \
          values between 0 and 1, from which the mean {mean:?} is taken for each channel, and which are then divided by {std:?}. The logits \
          are no probabilities; a softmax makes them such.\n",
     )

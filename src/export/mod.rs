@@ -53,6 +53,14 @@ pub fn onnx(model: &dyn Model, named: &Named, card: &ModelCard, fold: bool) -> R
     Ok(Exported { bytes, operators: program.nodes.len(), norms })
 }
 
+/// How pictures become images for the network, in words.
+pub(crate) fn preparation(card: &ModelCard) -> String {
+    match card.reading.is_as_found() {
+        true => "pictures of this size".to_owned(),
+        false => card.reading.sides(),
+    }
+}
+
 /// What the file says of the network; lists are JSON.
 fn metadata(card: &ModelCard, [height, width, channels]: [usize; 3]) -> Result<Vec<(&'static str, String)>> {
     let json =
@@ -64,6 +72,7 @@ fn metadata(card: &ModelCard, [height, width, channels]: [usize; 3]) -> Result<V
         ("mean", json("mean", serde_json::to_string(&card.mean))?),
         ("std", json("std", serde_json::to_string(&card.std))?),
         ("input_size", json("input_size", serde_json::to_string(&[channels, height, width]))?),
+        ("preparation", preparation(card)),
         ("producer", format!("{} {}", env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))),
     ])
 }

@@ -158,7 +158,7 @@ pub enum Role {
     Hyper,
     /// Sums of losses and counts, read back now and then.
     Metrics,
-    /// The resident data set (packed bytes).
+    /// Images of the data set (packed bytes).
     Data,
     /// What an attack keeps between its steps.
     Attack,
@@ -449,7 +449,7 @@ pub enum Op {
     },
     /// An operation of the caller's.
     Custom(Custom),
-    /// Crops, flips, averages down and normalises images of the resident data set into a batch; with `taps` in place of averaging it takes
+    /// Crops, flips, averages down and normalises images of the data set into a batch; with `taps` in place of averaging it takes
     /// them from pictures of the batch's size ([`resize`](crate::data::resize)).
     Gather {
         data: TensorId,

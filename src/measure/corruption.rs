@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::graph::Statistics;
 use crate::nn::Model;
-use crate::train::feed::Resident;
+use crate::train::supply::Supply;
 use crate::train::trainer::Setting;
 
 /// Images that are corrupted and evaluated at a time.
@@ -221,12 +221,12 @@ fn evaluate_group_wait(
     let mut done = 0;
     for first in (0..images.len()).step_by(CHUNK) {
         let indices: Vec<usize> = (first..images.len().min(first + CHUNK)).collect();
-        let chunk = images.select(&indices);
+        let chunk = images.select(&indices).into_held()?;
         let chunk = match size {
             Some(size) => resized(chunk, size)?,
             None => chunk,
         };
-        let resident = Resident::new(gpu, &chunk)?;
+        let resident = Supply::new(gpu, &chunk)?;
         let setting = Setting { data: &resident, ..setting.clone() };
         let forward = Forward::of(&setting, batch, &passes, &subjects)?;
         let all: Vec<usize> = (0..chunk.len()).collect();
@@ -237,7 +237,8 @@ fn evaluate_group_wait(
                     set.images(corruption.kind(), corruption.severity(), first, chunk.len()).map(Some)
                 }
                 Origin::Made { seed } | Origin::Resized { seed } => {
-                    let one = |i: &usize| corrupt_pixels(corruption, chunk.image(*i), shape, *seed, (first + i) as u64);
+                    let one =
+                        |i: &usize| corrupt_pixels(corruption, &chunk.image(*i)?, shape, *seed, (first + i) as u64);
                     let parts: Vec<Vec<u8>> = all.par_iter().map(one).collect::<Result<_>>()?;
                     Ok(Some(parts.concat()))
                 }
@@ -269,9 +270,9 @@ fn evaluate_group_wait(
 /// Images at another size, as networks see them.
 fn resized(images: Images, [height, width]: [usize; 2]) -> Result<Images> {
     let own = [images.height, images.width, images.channels];
-    let one = |number: usize| resize(images.image(number), own, [height, width], Filter::default());
+    let one = |number: usize| resize(&images.image(number)?, own, [height, width], Filter::default());
     let parts: Vec<Vec<u8>> = (0..images.len()).into_par_iter().map(one).collect::<Result<_>>()?;
-    Ok(Images { height, width, pixels: parts.concat(), ..images })
+    Images::new([height, width, images.channels], images.class_names, parts.concat(), images.labels)
 }
 
 /// Corruption error of a kind over that of a baseline: `sum_s E / sum_s E_base`, and with clean errors the relative one,

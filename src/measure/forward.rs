@@ -200,12 +200,17 @@ impl Forward {
             return Err(Error::invalid("images", "there are none to evaluate on"));
         }
         let sums = self.metrics.parts();
-        for (number, chunk) in images.chunks(self.feed.batch()).enumerate() {
+        let picks: Vec<Pick> = images.iter().map(|&image| Pick::plain(image)).collect();
+        let mut later = picks.chunks(self.feed.batch()).skip(1);
+        for (number, chunk) in picks.chunks(self.feed.batch()).enumerate() {
             let mut recorder = self.gpu.record();
             if number == 0 {
                 recorder.clear(&sums)?;
             }
-            self.submit_after(recorder, &chunk.iter().map(|&i| Pick::plain(i)).collect::<Vec<_>>())?;
+            self.submit_after(recorder, chunk)?;
+            // The next ones are decoded while these are looked at, once for each size at which networks see them.
+            let next = later.next().unwrap_or_default();
+            (0..self.feed.copies()).for_each(|_| self.feed.expect(next));
         }
         let count = images.len() as f64;
         let score =

@@ -16,9 +16,9 @@ use crate::error::{Error, Result};
 use crate::graph::{Noise, Role, Statistics};
 use crate::nn::Model;
 use crate::report::number;
-use crate::train::feed::Resident;
 use crate::train::step::Optimizer;
 use crate::train::stores::Stores;
+use crate::train::supply::Supply;
 use crate::train::trainer::{Progress, Recipe, Setting};
 
 /// Test images that are corrupted or attacked at the end of a training; `altiplano evaluate` takes all.
@@ -141,8 +141,8 @@ pub fn judge_wait(
         return Err(Error::invalid("test", "there are no test images"));
     }
     let images = test.reveal_for_final_evaluation();
-    let resident = Resident::new(setting.gpu, images)?;
-    let setting = Setting { data: &resident, ..setting.clone() };
+    let supply = Supply::new(setting.gpu, images)?;
+    let setting = Setting { data: &supply, ..setting.clone() };
     let all: Vec<usize> = (0..images.len()).collect();
     let some = &all[..limited(all.len(), judging.images)];
     let clean = noisy_scores_wait(&setting, None, networks, &all, judging.seed)?;
@@ -327,8 +327,8 @@ pub fn validation_errors_wait(
     let accuracies = match corrupted.is_empty() {
         false => corrupted.into_iter().map(|own| own.mean).collect(),
         true => {
-            let resident = Resident::new(setting.gpu, images)?;
-            let setting = Setting { data: &resident, ..setting.clone() };
+            let supply = Supply::new(setting.gpu, images)?;
+            let setting = Setting { data: &supply, ..setting.clone() };
             let all: Vec<usize> = (0..images.len()).collect();
             let scores = noisy_scores_wait(&setting, None, networks, &all, seed)?;
             scores.into_iter().map(|(clean, _)| clean.accuracy).collect::<Vec<_>>()
@@ -411,8 +411,8 @@ fn attack_wait(
 /// If the device has no room.
 pub fn test_wait(setting: &Setting, model: &dyn Model, test: &TestImages, subject: Subject) -> Result<Score> {
     let images = test.reveal_for_final_evaluation();
-    let resident = Resident::new(setting.gpu, images)?;
-    let setting = Setting { data: &resident, ..setting.clone() };
+    let supply = Supply::new(setting.gpu, images)?;
+    let setting = Setting { data: &supply, ..setting.clone() };
     let most = by_chunk(BATCH, &[model]).into_keys().next().unwrap_or(1);
     let batch = images.len().clamp(1, most);
     let forward_graph = graph(model, batch, Statistics::Running)?;

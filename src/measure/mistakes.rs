@@ -20,8 +20,9 @@ use crate::gpu::Gpu;
 use crate::graph::{Shape, Statistics, TensorId};
 use crate::nn::tensors::to_torch;
 use crate::report::folder::{MISTAKES, RunFolder};
-use crate::train::feed::{Pick, Resident};
+use crate::train::feed::Pick;
 use crate::train::step::{StepOptions, build};
+use crate::train::supply::Supply;
 use crate::train::trainer::Setting;
 
 /// The severity at which pictures are looked for: heavy enough to mislead, light enough that one still sees what it is.
@@ -63,7 +64,7 @@ pub fn mistakes_wait(
     }
     let all: Vec<usize> = (0..limited(images.len(), judging.images)).collect();
     let asked = Asked::open(setting, network, images, all.len())?;
-    let clean = asked.answers_wait(&all, &|image| Ok(images.image(image).to_vec()))?;
+    let clean = asked.answers_wait(&all, &|image| Ok(images.image(image)?.into_owned()))?;
     let is_right =
         |image: &usize| clean[*image].is_some_and(|answer| answer.class == usize::from(images.labels[*image]));
     let mut among: Vec<usize> = all.iter().copied().filter(is_right).collect();
@@ -106,7 +107,10 @@ fn sheet(images: &Images, mistakes: &[Mistake], seed: u64) -> Result<Option<Vec<
         let unknown =
             || Error::invalid(MISTAKES, format!("there is no image {} under {}", mistake.image, mistake.kind));
         let corruption = corruptions.iter().find(|own| own.kind().name() == mistake.kind).ok_or_else(unknown)?;
-        let clean = (mistake.image < images.len()).then(|| images.image(mistake.image).to_vec()).ok_or_else(unknown)?;
+        if mistake.image >= images.len() {
+            return Err(unknown());
+        }
+        let clean = images.image(mistake.image)?.into_owned();
         columns.push([clean, corrupted(images, corruption, seed, mistake.image)?]);
     }
     if columns.is_empty() {
@@ -132,7 +136,7 @@ fn corruptions(images: &Images) -> Vec<Corruption> {
 /// A test image as it was judged.
 fn corrupted(images: &Images, corruption: &Corruption, seed: u64, image: usize) -> Result<Vec<u8>> {
     let shape = [images.height, images.width, images.channels];
-    corrupt_pixels(corruption, images.image(image), shape, seed, image as u64)
+    corrupt_pixels(corruption, &images.image(image)?, shape, seed, image as u64)
 }
 
 /// What a network takes a picture for.
@@ -165,7 +169,7 @@ fn worst(images: &Images, among: &[usize], answers: &[Option<Answer>]) -> Option
 /// A network that is asked about some pictures at a time, which are put where the data set lies.
 struct Asked {
     gpu: Gpu,
-    resident: Resident,
+    resident: Supply,
     forward: Forward,
     logits: TensorId,
     shape: Shape,
@@ -177,7 +181,7 @@ impl Asked {
     /// Compiles it once, for so many of `images` and any others of their size.
     fn open(setting: &Setting, network: &Network, images: &Images, most: usize) -> Result<Self> {
         let room: Vec<usize> = (0..most.min(CHUNK)).collect();
-        let resident = Resident::new(setting.gpu, &images.select(&room))?;
+        let resident = Supply::new(setting.gpu, &images.select(&room).into_held()?)?;
         let model = network.model;
         let batch = by_chunk(BATCH, &[model]).into_keys().next().unwrap_or(1).min(room.len());
         let statistics = Statistics::Running;
@@ -266,8 +270,8 @@ mod tests {
                 let corruption = corruptions.iter().find(|other| other.kind().name() == own.kind).unwrap();
                 assert_eq!(corruption.severity().get(), own.severity);
                 let below = corrupted(&images, corruption, 7, own.image).unwrap();
-                assert_ne!(below, images.image(own.image));
-                for (row, want) in [(0, images.image(own.image)), (1, &below)] {
+                assert_ne!(below, *images.image(own.image).unwrap());
+                for (row, want) in [(0, &*images.image(own.image).unwrap()), (1, &below)] {
                     let part = read.crop_imm(5 * column as u32, 6 * row, 5, 6);
                     assert_eq!(part.into_bytes(), want, "{}, {row}", own.kind);
                 }

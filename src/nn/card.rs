@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Model;
 use super::space::{Build, Family, Options, Registry};
 use super::weights::Weights;
-use crate::data::ChannelStatistics;
+use crate::data::{ChannelStatistics, Reading};
 use crate::error::{Error, Result};
 use crate::space::Arch;
 
@@ -33,6 +33,9 @@ pub struct ModelCard {
     pub mean: Vec<f64>,
     /// Deviation of each channel, by which it is divided.
     pub std: Vec<f64>,
+    /// How the pictures that it was trained on were read, which those that it is judged on should be too.
+    #[serde(default, skip_serializing_if = "Reading::is_as_found")]
+    pub reading: Reading,
 }
 
 impl ModelCard {
@@ -46,7 +49,13 @@ impl ModelCard {
             classes: classes.to_vec(),
             mean: statistics.mean.clone(),
             std: statistics.std.clone(),
+            reading: Reading::default(),
         }
+    }
+
+    /// The same of a network that was trained on pictures which were read so.
+    pub fn with_reading(self, reading: &Reading) -> Self {
+        ModelCard { reading: reading.clone(), ..self }
     }
 
     /// As safetensors metadata.
@@ -118,6 +127,7 @@ impl ModelCard {
             classes: text("class_names")?.split('\n').map(str::to_owned).collect(),
             mean: list("mean")?,
             std: list("std")?,
+            reading: Reading::default(),
         })
     }
 

@@ -35,8 +35,8 @@ use crate::philox::Stream;
 use crate::progress::{Event, Observer, tell};
 use crate::report::folder::{MISTAKES, REPORT, RESULT, RunFolder};
 use crate::space::Arch;
-use crate::train::feed::Resident;
 use crate::train::supernet::{self, Heritage, SupernetJob};
+use crate::train::supply::Supply;
 use crate::train::trainer::{Inheritance, Setting};
 
 /// Purpose word of the network at random that winners are held against.
@@ -75,9 +75,9 @@ pub fn search(task: &Task, folder: &RunFolder, observer: &mut Observer) -> Resul
     let &Task { gpu, preset, family, data, config, given } = task;
     config.validate(family, data.train.len())?;
     config.check_training(family, [data.train.height, data.train.width])?;
-    let statistics = data.train.channel_statistics();
-    let resident = Resident::new(gpu, &data.train)?;
-    let setting = Setting { gpu, preset, data: &resident, statistics: &statistics };
+    let statistics = data.train.channel_statistics()?;
+    let supply = Supply::new(gpu, &data.train)?;
+    let setting = Setting { gpu, preset, data: &supply, statistics: &statistics };
     let parts = config.evaluator.parts(data, config.seed)?;
     let latencies = latencies(task, folder)?;
     let latencies = latencies.as_ref();
@@ -448,7 +448,8 @@ impl<'a> Run<'a> {
                 latency: self.latencies.map(|latencies| latencies.measured_wait(arch)).transpose()?,
                 optimizer: *optimizer,
                 inherit: heritage.map(|heritage| Inheritance { from: cut.as_ref().unwrap_or(heritage.named()), name }),
-                card: ModelCard::of(family, arch, &data.train.class_names, setting.statistics),
+                card: ModelCard::of(family, arch, &data.train.class_names, setting.statistics)
+                    .with_reading(&data.reading),
                 costs_no_search: *who == "largest",
             });
         }

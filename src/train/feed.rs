@@ -1,13 +1,14 @@
-//! From a resident data set to batches: uploads once, then crops, flips, averages down or makes larger, and normalises on the device.
+//! From a data set to batches: crops, flips, averages down or makes larger, and normalises on the device.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::stream::Look;
+use super::supply::{Room, Supply};
 use super::trainer::Setting;
-use crate::data::Images;
-use crate::data::resize::{Filter, Taps, is_larger};
+use crate::data::resize::{Taps, Window, is_larger};
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, Recorder, Slab};
+use crate::gpu::{Gpu, Recorder};
 use crate::graph::plan::{Instance, Plan};
 use crate::graph::store::{Contents, Store};
 use crate::graph::{Builder, Graph, Init, Op, Role, Shape};
@@ -36,6 +37,8 @@ pub struct Pick {
     pub flip: bool,
     /// What is cut out of it.
     pub hole: Hole,
+    /// The part of its picture that is seen in place of the image; only of pictures that are streamed.
+    pub part: Option<Window>,
 }
 
 /// A square of a picture, as the network sees it after crop and flip, that has the mean's colour; what lies beyond the picture's
@@ -54,6 +57,11 @@ impl Pick {
     /// An image as it is.
     pub fn plain(image: usize) -> Self {
         Pick { image: Some(image), ..Pick::default() }
+    }
+
+    /// What must be on the device for it.
+    pub(super) fn look(&self) -> Option<Look> {
+        self.image.map(|image| (image, self.part))
     }
 }
 
@@ -145,7 +153,7 @@ pub fn epoch(indices: &[usize], seed: u64, epoch: u64, augmentation: Option<(Aug
         let mut shift = || draw.below(2 * u64::from(padding) + 1) as i64 - i64::from(padding);
         let (dx, dy) = (shift() as i8, shift() as i8);
         let flip = flip && draw.below(2) == 1;
-        Pick { image: Some(image), dx, dy, flip, hole: augmentation.hole(seed, key, sides) }
+        Pick { image: Some(image), dx, dy, flip, hole: augmentation.hole(seed, key, sides), part: None }
     };
     order.into_iter().map(pick).collect()
 }
@@ -157,90 +165,7 @@ fn growth(sides: [usize; 2], input: [usize; 2]) -> impl Fn(usize) -> usize {
     move |pixels| if larger { along(0, pixels).min(along(1, pixels)) } else { pixels }
 }
 
-/// A data set on the device.
-#[derive(Clone)]
-pub struct Resident {
-    slabs: Vec<Slab>,
-    per_slab: usize,
-    labels: Arc<Vec<u16>>,
-    /// Rows, columns, channels.
-    source: [usize; 3],
-    classes: usize,
-    /// How images are made larger for networks that see more.
-    filter: Filter,
-}
-
-impl Resident {
-    /// Uploads all images.
-    ///
-    /// # Errors
-    /// If a label is not a class, or the device has no room.
-    pub fn new(gpu: &Gpu, images: &Images) -> Result<Self> {
-        if let Some(i) = images.labels.iter().position(|&l| usize::from(l) >= images.classes) {
-            let why = format!("label {} of image {i} is not one of the {} classes", images.labels[i], images.classes);
-            return Err(Error::invalid("data", why));
-        }
-        let source = [images.height, images.width, images.channels];
-        let length = source.iter().product::<usize>();
-        let limit = gpu.report().limits.slab_bytes as usize;
-        let per_slab = (limit / length.max(1)).clamp(1, images.len().max(1));
-        let mut slabs = vec![];
-        for chunk in images.pixels.chunks(per_slab * length) {
-            let slab = gpu.slab(chunk.len() as u64, "data set")?;
-            let mut padded = chunk.to_vec();
-            padded.resize(chunk.len().next_multiple_of(4), 0);
-            gpu.write(&slab, 0, &padded)?;
-            slabs.push(slab);
-        }
-        let (labels, classes) = (Arc::new(images.labels.clone()), images.classes);
-        Ok(Resident { slabs, per_slab, labels, source, classes, filter: Filter::default() })
-    }
-
-    /// The same images, made larger by another filter.
-    pub fn with_filter(self, filter: Filter) -> Self {
-        Resident { filter, ..self }
-    }
-
-    /// Puts other pixels in place of these; labels stay.
-    ///
-    /// # Errors
-    /// If there are more or fewer.
-    pub fn replace(&self, gpu: &Gpu, pixels: &[u8]) -> Result<()> {
-        let length = self.source.iter().product::<usize>();
-        if pixels.len() != length * self.len() {
-            return Err(Error::shape("data set", format!("{} bytes", length * self.len()), pixels.len()));
-        }
-        for (slab, chunk) in self.slabs.iter().zip(pixels.chunks(self.per_slab * length)) {
-            let mut padded = chunk.to_vec();
-            padded.resize(chunk.len().next_multiple_of(4), 0);
-            gpu.write(slab, 0, &padded)?;
-        }
-        Ok(())
-    }
-
-    /// Number of images.
-    pub fn len(&self) -> usize {
-        self.labels.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
-    }
-
-    /// Number of classes.
-    pub fn classes(&self) -> usize {
-        self.classes
-    }
-
-    /// Rows and columns of the images.
-    pub fn sides(&self) -> [usize; 2] {
-        let [rows, columns, _] = self.source;
-        [rows, columns]
-    }
-}
-
-/// Makes batches of a resident data set, for one or several networks that see their own images, each at its own size.
+/// Makes batches of a data set, for one or several networks that see their own images, each at its own size.
 pub struct Feed {
     gpu: Gpu,
     plan: Plan,
@@ -250,19 +175,21 @@ pub struct Feed {
     words: Vec<Store>,
     /// The sizes at which each sees them, each once.
     sizes: Vec<Vec<[usize; 3]>>,
-    data: Resident,
+    data: Supply,
+    /// Where images lie that are brought to the device for a batch.
+    room: Room,
     batch: usize,
 }
 
 /// The making of a batch of images at each of some sizes as a graph.
-fn gathering(data: &Resident, sizes: &[[usize; 3]], batch: usize) -> Result<Graph> {
+fn gathering(data: &Supply, sizes: &[[usize; 3]], batch: usize) -> Result<Graph> {
     let mut b = Builder::new();
     let zero = Init::Constant(0.0);
     let [_, _, c] = sizes[0];
     let moments = b.persistent(Role::Hyper, "statistics", Shape::Vectors { rows: 2, c }, zero, &[])?;
     let all = b.persistent(Role::Data, "data", Shape::vector(4), zero, &[])?;
     for &own in sizes {
-        let ([h, w, c], [sh, sw, sc]) = (own, data.source);
+        let ([h, w, c], [sh, sw, sc]) = (own, data.source());
         if c != sc || h == 0 || w == 0 {
             return Err(Error::shape("--image", format!("images of {sc} channels"), format!("{h}x{w} with {c}")));
         }
@@ -273,13 +200,13 @@ fn gathering(data: &Resident, sizes: &[[usize; 3]], batch: usize) -> Result<Grap
         let descriptors = b.persistent(Role::Hyper, &named("descriptors"), rows, zero, &[])?;
         let taps = match is_larger([h, w], [sh, sw]) {
             true => {
-                let [down, across] = [(sh, h), (sw, w)].map(|(from, to)| Taps::of(data.filter, from, to).width());
+                let [down, across] = [(sh, h), (sw, w)].map(|(from, to)| Taps::of(data.filter(), from, to).width());
                 let shape = Shape::Vectors { rows: h + w, c: 2 + down.max(across) };
                 Some(b.persistent(Role::Hyper, &named("taps"), shape, zero, &[])?)
             }
             false => None,
         };
-        let source = data.source;
+        let source = data.source();
         b.push(Op::Gather { data: all, batch: descriptors, taps, statistics: moments, x, labels, source });
     }
     Ok(b.finish())
@@ -322,6 +249,7 @@ impl Feed {
         contents.extend(others);
         let mut words_of = Store::packed(gpu, contents, "the host's words")?;
         let others = words_of.split_off(inputs.len());
+        let room = data.room(gpu, inputs.iter().map(Vec::len).sum(), batch)?;
         let mut instances = vec![];
         for (((graph, store), own), sizes) in graphs.iter().zip(&stores).zip(&words_of).zip(inputs) {
             let [_, _, c] = sizes[0];
@@ -331,24 +259,24 @@ impl Feed {
                 words[4 * c.div_ceil(4) + channel] = (1.0 / statistics.std[channel].max(1e-8)) as f32;
             }
             own.write_words(gpu, 0, "statistics", bytemuck::cast_slice(&words))?;
-            let ([sh, sw, _], filter) = (data.source, data.filter);
+            let ([sh, sw, _], filter) = (data.source(), data.filter());
             for &[h, w, _] in sizes.iter().filter(|[h, w, _]| is_larger([*h, *w], [sh, sw])) {
                 let taps = at_size("taps", sizes[0], [h, w, c]);
                 let stride = own.entry(&taps)?.shape.vec4s() * 4 / (h + w);
                 let words = [(sh, h), (sw, w)].map(|(from, to)| Taps::of(filter, from, to).words(stride));
                 own.write_words(gpu, 0, &taps, &words.concat())?;
             }
-            let resident = Store::of_slabs(Contents::of(graph, &[Role::Data])?, data.slabs.clone());
+            let images = Store::of_slabs(Contents::of(graph, &[Role::Data])?, data.slabs(&room).to_vec());
             let bindings = BTreeMap::from([
                 (Role::Batch, (store.clone(), 0)),
                 (Role::Hyper, (own.clone(), 0)),
-                (Role::Data, (resident, 0)),
+                (Role::Data, (images, 0)),
             ]);
             instances.push(Instance { graph: graph.clone(), bindings, path: vec![] });
         }
         let plan = Plan::compile(gpu, instances, preset)?;
         let sizes = inputs.to_vec();
-        Ok((Feed { gpu: gpu.clone(), plan, stores, words: words_of, sizes, data: data.clone(), batch }, others))
+        Ok((Feed { gpu: gpu.clone(), plan, stores, words: words_of, sizes, data: data.clone(), room, batch }, others))
     }
 
     /// Where network `copy` finds its images and labels.
@@ -389,29 +317,33 @@ impl Feed {
         if picks.len() > self.batch {
             return Err(Error::shape("batch", self.batch, picks.len()));
         }
+        let (own, sizes) = self.words.get(copy).zip(self.sizes.get(copy)).ok_or_else(|| self.no_copy(copy))?;
+        let seen = sizes.get(size).ok_or_else(|| Error::invalid("size", format!("{size} of {}", sizes.len())))?;
+        let exists = |image: usize| self.data.label(image).is_some();
+        if let Some(image) = picks.iter().filter_map(|pick| pick.image).find(|&image| !exists(image)) {
+            return Err(Error::invalid("batch", format!("image {image} of {} does not exist", self.data.len())));
+        }
+        let number = self.sizes[..copy].iter().map(Vec::len).sum::<usize>() + size;
+        let places = self.data.place(&self.gpu, &self.room, number, picks)?;
         let mut words = Vec::with_capacity(4 * self.batch);
         for i in 0..self.batch {
             let pick = picks.get(i).copied().unwrap_or_default();
-            let (slab, index, label) = match pick.image {
-                None => (0, 0, NO_LABEL),
-                Some(image) => {
-                    let label = self.data.labels.get(image).ok_or_else(|| {
-                        Error::invalid("batch", format!("image {image} of {} does not exist", self.data.len()))
-                    })?;
-                    (image / self.data.per_slab, image % self.data.per_slab, u32::from(*label))
-                }
-            };
+            let label = pick.image.and_then(|image| self.data.label(image)).map_or(NO_LABEL, u32::from);
+            let [slab, index] = places.get(i).copied().unwrap_or_default();
             let shift = |d: i8| (i32::from(d) + 128) as u32;
             // A shift of the picture by d is a look at the source d to the other side.
             let packed =
                 shift(pick.dx.saturating_neg()) | shift(pick.dy.saturating_neg()) << 8 | u32::from(pick.flip) << 16;
             let Hole { row, column, side } = pick.hole;
             let (row, column, side) = (u32::from(row) << 16, u32::from(column) << 16, u32::from(side) << 8);
-            words.extend([index as u32, label | row, packed, slab as u32 | side | column]);
+            words.extend([index, label | row, packed, slab | side | column]);
         }
-        let (own, sizes) = self.words.get(copy).zip(self.sizes.get(copy)).ok_or_else(|| self.no_copy(copy))?;
-        let size = sizes.get(size).ok_or_else(|| Error::invalid("size", format!("{size} of {}", sizes.len())))?;
-        own.write_words(&self.gpu, 0, &at_size("descriptors", sizes[0], *size), &words)
+        own.write_words(&self.gpu, 0, &at_size("descriptors", sizes[0], *seen), &words)
+    }
+
+    /// Says which images will be chosen soon, so that they are decoded meanwhile where they are in files.
+    pub fn expect(&self, picks: &[Pick]) {
+        self.data.expect(picks);
     }
 
     /// Records the making of the batches.

@@ -52,16 +52,22 @@ pub fn run(
     let mut queued = 0;
     let mut note = String::new();
     let (mut saved, mut cost) = (Instant::now(), 0.0f64);
+    let (mut since, mut seen) = (Instant::now(), 0);
     while !trainer.is_done() {
         before_step(trainer)?;
         trainer.submit_step()?;
         queued += 1;
+        seen += trainer.batch();
         if queued >= 4 {
             trainer.wait_for_previous()?;
         }
         let epoch_ends = trainer.step().is_multiple_of(per_epoch);
         if epoch_ends {
             let progress = trainer.progress_wait()?;
+            let streaming = trainer.take_streaming().map_or_else(String::new, |rates| format!("; {rates}"));
+            let rate = seen as f64 / since.elapsed().as_secs_f64().max(1e-9);
+            log::info!("{name}: {rate:.1} images a second for each network{streaming}");
+            (since, seen) = (Instant::now(), 0);
             note = progress
                 .first()
                 .map(|p| format!("loss {:.3}, accuracy {:.1} %", p.loss, 100.0 * p.accuracy))

@@ -7,5 +7,7 @@ pub mod schedule;
 pub mod single;
 pub mod step;
 pub mod stores;
+mod stream;
 pub mod supernet;
+pub mod supply;
 pub mod trainer;

@@ -1,14 +1,17 @@
 //! The training loop: one network, several side by side, or a supernet on random paths.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::adversarial::{Adversarial, Ball};
-use super::feed::{Augmentation, Feed, Pick, Resident, epoch};
+use super::feed::{Augmentation, Feed, Pick, epoch};
 pub use super::recipe::Recipe;
 use super::step::{Rates, StepOptions, build};
 use super::stores::Stores;
+use super::stream::Rates as Streaming;
+use super::supply::Supply;
 use crate::data::ChannelStatistics;
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Ticket};
@@ -48,8 +51,8 @@ pub struct Setting<'a> {
     pub gpu: &'a Gpu,
     /// Tile sizes.
     pub preset: Preset,
-    /// The data set on the device.
-    pub data: &'a Resident,
+    /// The data set as batches draw from it.
+    pub data: &'a Supply,
     /// Its channel statistics.
     pub statistics: &'a ChannelStatistics,
 }
@@ -98,10 +101,19 @@ pub struct Trainer<'a> {
     /// Whether networks whose loss leaves the finite numbers go on, since others train beside them.
     forgiving: bool,
     ball: Ball,
-    order: Vec<Vec<Vec<Pick>>>,
+    /// The images of an epoch, by its number: of this one, and of the next where its first were announced.
+    orders: BTreeMap<usize, Order>,
     step: usize,
+    /// The first step whose images were not announced.
+    unannounced: usize,
     submitted: Vec<Ticket>,
 }
+
+/// Images of an epoch for each view, at each of its sizes.
+type Order = Vec<Vec<Vec<Pick>>>;
+
+/// Steps whose images are decoded ahead of the one that is fed, where they are in files.
+const AHEAD: usize = 2;
 
 /// The graph of each network's step; those of one model share it.
 fn graphs(members: &[Member], options: &StepOptions) -> Result<Vec<Arc<Graph>>> {
@@ -115,6 +127,31 @@ fn graphs(members: &[Member], options: &StepOptions) -> Result<Vec<Arc<Graph>>> 
         graphs.push(graph);
     }
     Ok(graphs)
+}
+
+/// The order of an epoch's images, which is found out where it is not known yet.
+fn order_of<'o>(
+    orders: &'o mut BTreeMap<usize, Order>,
+    number: usize,
+    (views, indices): (&[(u64, Vec<[usize; 3]>)], &[usize]),
+    recipe: &Recipe,
+    data: &Supply,
+) -> &'o Order {
+    orders.entry(number).or_insert_with(|| {
+        let order = |seed: u64, [rows, columns, _]: [usize; 3]| {
+            let augmentation = recipe.augmentation.map(|own| own.seen(data.sides(), [rows, columns]));
+            let mut picks = epoch(indices, seed, number as u64, augmentation);
+            data.choose_parts(&mut picks, seed, number as u64);
+            picks
+        };
+        let of_view = |(seed, sizes): &(u64, Vec<[usize; 3]>)| sizes.iter().map(|size| order(*seed, *size)).collect();
+        views.iter().map(of_view).collect()
+    })
+}
+
+/// The images of a step, by its number within the epoch.
+fn of_step(images: &[Pick], within: usize, batch: usize) -> &[Pick] {
+    &images[within * batch..(within + 1) * batch]
 }
 
 impl<'a> Trainer<'a> {
@@ -200,8 +237,9 @@ impl<'a> Trainer<'a> {
             stores,
             forgiving: false,
             ball: Ball::new(statistics),
-            order: vec![],
+            orders: BTreeMap::new(),
             step: 0,
+            unannounced: 0,
             submitted: vec![],
         })
     }
@@ -277,22 +315,18 @@ impl<'a> Trainer<'a> {
     /// If the device fails.
     pub fn submit_step(&mut self) -> Result<()> {
         let per_epoch = self.steps_per_epoch();
-        let (number, within) = (self.step / per_epoch, self.step % per_epoch);
-        if within == 0 || self.order.is_empty() {
-            let sides = self.setting.data.sides();
-            let order = |seed: u64, [rows, columns, _]: [usize; 3]| {
-                let augmentation = self.recipe.augmentation.map(|own| own.seen(sides, [rows, columns]));
-                epoch(&self.indices, seed, number as u64, augmentation)
-            };
-            let orders =
-                |(seed, sizes): &(u64, Vec<[usize; 3]>)| sizes.iter().map(|size| order(*seed, *size)).collect();
-            self.order = self.views.iter().map(orders).collect();
-        }
         let rates = self.recipe.rates(self.step, per_epoch);
-        let batch = self.recipe.batch;
-        for (copy, orders) in self.order.iter().enumerate() {
-            for (size, order) in orders.iter().enumerate() {
-                self.feed.set_at(copy, size, &order[within * batch..(within + 1) * batch])?;
+        self.orders.retain(|epoch, _| *epoch >= self.step / per_epoch);
+        let order = order_of(
+            &mut self.orders,
+            self.step / per_epoch,
+            (&self.views, &self.indices),
+            &self.recipe,
+            self.setting.data,
+        );
+        for (copy, sizes) in order.iter().enumerate() {
+            for (size, images) in sizes.iter().enumerate() {
+                self.feed.set_at(copy, size, of_step(images, self.step % per_epoch, self.recipe.batch))?;
             }
         }
         for (stores, &batch) in self.stores.iter().zip(&self.batches) {
@@ -308,7 +342,39 @@ impl<'a> Trainer<'a> {
         self.plan.record(&mut recorder);
         self.submitted.push(recorder.submit());
         self.step += 1;
+        self.announce();
         self.setting.gpu.check("training")
+    }
+
+    /// Says which images the next steps will see.
+    fn announce(&mut self) {
+        let per_epoch = self.steps_per_epoch();
+        let last = self.total_steps().min(self.step + AHEAD);
+        if !self.setting.data.is_streamed() {
+            return;
+        }
+        for step in self.unannounced.max(self.step)..last {
+            let order = order_of(
+                &mut self.orders,
+                step / per_epoch,
+                (&self.views, &self.indices),
+                &self.recipe,
+                self.setting.data,
+            );
+            let all = order.iter().flatten();
+            all.for_each(|images| self.feed.expect(of_step(images, step % per_epoch, self.recipe.batch)));
+            self.unannounced = step + 1;
+        }
+    }
+
+    /// What streaming of the images did since this was last asked, where they are streamed.
+    pub fn take_streaming(&self) -> Option<Streaming> {
+        self.setting.data.take_rates()
+    }
+
+    /// Images that each network sees in a step.
+    pub fn batch(&self) -> usize {
+        self.recipe.batch
     }
 
     /// Loss and accuracy of each network since this was last asked, waiting for them.
@@ -375,7 +441,8 @@ impl<'a> Trainer<'a> {
             return Err(fail());
         }
         self.step = u64::from_le_bytes(*step) as usize;
-        self.order.clear();
+        self.orders.clear();
+        self.unannounced = self.step;
         Ok(())
     }
 

@@ -9,9 +9,10 @@ use altiplano::nn::nas_bench_201::Network;
 use altiplano::nn::tensors::{Named, fresh};
 use altiplano::nn::{Heads, Layers, Model};
 use altiplano::space::nas_bench_201::Macro;
-use altiplano::train::feed::{Pick, Resident};
+use altiplano::train::feed::Pick;
 use altiplano::train::step::Optimizer;
 use altiplano::train::stores::Stores;
+use altiplano::train::supply::Supply;
 use altiplano::train::trainer::{Recipe, Setting, Trainer};
 
 use crate::{case, common};
@@ -50,9 +51,8 @@ fn authors_fgsm_and_pgd() {
         let images = Images::new([h, w, c], names, pixels, labels).unwrap();
         let list = |name: &str| info[name].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect::<Vec<_>>();
         let statistics = ChannelStatistics { mean: list("mean"), std: list("std") };
-        let resident = Resident::new(common::gpu(), &images).unwrap();
-        let setting =
-            Setting { gpu: common::gpu(), preset: common::preset(), data: &resident, statistics: &statistics };
+        let supply = Supply::new(common::gpu(), &images).unwrap();
+        let setting = Setting { gpu: common::gpu(), preset: common::preset(), data: &supply, statistics: &statistics };
         let (_stores, subject) = subject(&model, n, &case::tensors(&case, "weights"));
         let (eps, step) = (info["eps"].as_f64().unwrap(), info["alpha"].as_f64().unwrap());
         let pgd = Attack { step, random: false, ..Attack::pgd(eps, info["steps"].as_u64().unwrap() as usize) };
@@ -109,9 +109,9 @@ fn noise_images(n: usize, side: usize, classes: usize) -> Images {
 #[test]
 fn fgsm_of_a_linear_model_is_its_closed_form() {
     let images = noise_images(5, SIDE, CLASSES);
-    let statistics = images.channel_statistics();
-    let resident = Resident::new(common::gpu(), &images).unwrap();
-    let setting = Setting { gpu: common::gpu(), preset: common::preset(), data: &resident, statistics: &statistics };
+    let statistics = images.channel_statistics().unwrap();
+    let supply = Supply::new(common::gpu(), &images).unwrap();
+    let setting = Setting { gpu: common::gpu(), preset: common::preset(), data: &supply, statistics: &statistics };
     let pass = graph(&Linear, 5, Statistics::Running).unwrap();
     let named = fresh(Stores::new(common::gpu(), &pass, 1).unwrap().of(Role::Weights).unwrap().contents(), 3);
     let (_stores, subject) = subject(&Linear, 5, &named);
@@ -120,7 +120,7 @@ fn fgsm_of_a_linear_model_is_its_closed_form() {
     attacker.submit(&(0..5).map(Pick::plain).collect::<Vec<_>>(), 0, &mut || Ok(())).unwrap();
     let got = attacker.images_wait(0).unwrap();
     let (w, per_image) = (&named["all.weight"].data, SIDE * SIDE * 3);
-    let pixel = |i: usize| f64::from(images.pixels[i]) / 255.0;
+    let pixel = |i: usize| f64::from(images.held().unwrap()[i]) / 255.0;
     let normal = |i: usize| (pixel(i) - statistics.mean[i % 3]) / statistics.std[i % 3];
     // PyTorch's order: class, channel, row, column.
     let weight = |k: usize, i: usize| f64::from(w[(k * 3 + i % 3) * SIDE * SIDE + i / 3]);
@@ -150,9 +150,9 @@ fn invariants() {
     let images = &data.train;
     let sizes = Macro { channels: 4, cells: 1, in_channels: 1, height: 8, width: 8, classes: 10 };
     let model = Network::new("333132".parse().unwrap(), sizes);
-    let statistics = images.channel_statistics();
-    let resident = Resident::new(common::gpu(), images).unwrap();
-    let setting = Setting { gpu: common::gpu(), preset: common::preset(), data: &resident, statistics: &statistics };
+    let statistics = images.channel_statistics().unwrap();
+    let supply = Supply::new(common::gpu(), images).unwrap();
+    let setting = Setting { gpu: common::gpu(), preset: common::preset(), data: &supply, statistics: &statistics };
     let recipe = Recipe { batch: 32, ..Recipe::usual(Optimizer::Sgd, 2, 8) };
     let all: Vec<usize> = (0..images.len()).collect();
     let mut trainer = Trainer::new(setting.clone(), &model, &recipe, &all, &[1], &[]).unwrap();
@@ -195,7 +195,7 @@ fn invariants() {
         let mut moved = 0;
         for (i, value) in attacker.images_wait(0).unwrap().into_iter().enumerate() {
             let pixel = f64::from(value) * std + mean;
-            let distance = (pixel - f64::from(images.pixels[i]) / 255.0).abs();
+            let distance = (pixel - f64::from(images.held().unwrap()[i]) / 255.0).abs();
             assert!(distance <= eps + 1e-6, "{attack}: moved by {distance}");
             assert!((-1e-6..=1.0 + 1e-6).contains(&pixel), "{attack}: pixel {pixel}");
             moved += usize::from(distance > 0.01);
@@ -261,9 +261,9 @@ fn with_weights(change: impl Fn(&mut Named), test: impl Fn(&Setting, &dyn Model,
     let images = &data.train;
     let sizes = Macro { channels: 4, cells: 1, in_channels: 1, height: 8, width: 8, classes: 10 };
     let model = Network::new("333132".parse().unwrap(), sizes);
-    let statistics = images.channel_statistics();
-    let resident = Resident::new(common::gpu(), images).unwrap();
-    let setting = Setting { gpu: common::gpu(), preset: common::preset(), data: &resident, statistics: &statistics };
+    let statistics = images.channel_statistics().unwrap();
+    let supply = Supply::new(common::gpu(), images).unwrap();
+    let setting = Setting { gpu: common::gpu(), preset: common::preset(), data: &supply, statistics: &statistics };
     let pass = graph(&model, 32, Statistics::Running).unwrap();
     let stores = Stores::new(common::gpu(), &pass, 1).unwrap();
     let mut named = fresh(stores.of(Role::Weights).unwrap().contents(), 5);

@@ -7,9 +7,9 @@ use altiplano::nn::Model;
 use altiplano::nn::nas_bench_201::Network;
 use altiplano::report::folder::{Existing, RunFolder};
 use altiplano::space::nas_bench_201::{Cell, Macro};
-use altiplano::train::feed::Resident;
 use altiplano::train::schedule::Schedule;
 use altiplano::train::step::Optimizer;
+use altiplano::train::supply::Supply;
 use altiplano::train::trainer::{Member, Recipe, Setting, Trainer};
 
 use crate::common;
@@ -20,9 +20,9 @@ const EPOCHS: usize = 5;
 #[test]
 fn networks_end_with_their_best_epochs() {
     let (gpu, data, folder) = (common::gpu(), load("digits").unwrap(), tempfile::tempdir().unwrap());
-    let resident = Resident::new(gpu, &data.train).unwrap();
-    let statistics = data.train.channel_statistics();
-    let setting = Setting { gpu, preset: common::preset(), data: &resident, statistics: &statistics };
+    let supply = Supply::new(gpu, &data.train).unwrap();
+    let statistics = data.train.channel_statistics().unwrap();
+    let setting = Setting { gpu, preset: common::preset(), data: &supply, statistics: &statistics };
     let sizes = Macro { channels: 4, cells: 1, in_channels: 1, height: 8, width: 8, classes: 10 };
     let networks = ["333333", "203031"].map(|cell| Network::new(cell.parse::<Cell>().unwrap(), sizes));
     let models: Vec<&dyn Model> = networks.iter().map(|network| network as &dyn Model).collect();

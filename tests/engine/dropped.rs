@@ -5,8 +5,9 @@ use altiplano::nn::Model;
 use altiplano::nn::darts::family;
 use altiplano::nn::space::{ImageInfo, Networks, Purpose};
 use altiplano::space::darts::Darts;
-use altiplano::train::feed::{Augmentation, Resident};
+use altiplano::train::feed::Augmentation;
 use altiplano::train::step::Optimizer;
+use altiplano::train::supply::Supply;
 use altiplano::train::trainer::{Member, Recipe, Setting, Trainer};
 
 use crate::common;
@@ -21,7 +22,7 @@ const STEPS: usize = 4;
 const BATCH: usize = 8;
 
 struct Digits {
-    resident: Resident,
+    supply: Supply,
     statistics: ChannelStatistics,
     models: Vec<Box<dyn Model>>,
 }
@@ -33,14 +34,14 @@ impl Digits {
         let family = family(Darts.defaults(Purpose::Quick, &images)).unwrap();
         let network = |text: &str| family.network(&family.parse(text).unwrap()).unwrap();
         Digits {
-            resident: Resident::new(common::gpu(), &data.train).unwrap(),
-            statistics: data.train.channel_statistics(),
+            supply: Supply::new(common::gpu(), &data.train).unwrap(),
+            statistics: data.train.channel_statistics().unwrap(),
             models: ARCHS.map(network).into(),
         }
     }
 
     fn setting(&self) -> Setting<'_> {
-        Setting { gpu: common::gpu(), preset: common::preset(), data: &self.resident, statistics: &self.statistics }
+        Setting { gpu: common::gpu(), preset: common::preset(), data: &self.supply, statistics: &self.statistics }
     }
 
     /// Some of the networks, each with a seed of its own.

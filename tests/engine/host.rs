@@ -15,9 +15,10 @@ use altiplano::progress::{Event, Observer, silent};
 use altiplano::report::folder::{Existing, RunFolder};
 use altiplano::space::nas_bench_201::{Cell, Macro};
 use altiplano::train::adversarial::Adversarial;
-use altiplano::train::feed::{Pick, Resident};
+use altiplano::train::feed::Pick;
 use altiplano::train::job::{self, Saving};
 use altiplano::train::step::Optimizer;
+use altiplano::train::supply::Supply;
 use altiplano::train::trainer::{Member, Recipe, Setting, Trainer};
 
 use crate::common;
@@ -29,7 +30,7 @@ const NETWORKS: usize = 8;
 /// A device of its own, on which no other test counts, and the digits there.
 struct Scene {
     gpu: Gpu,
-    resident: Resident,
+    supply: Supply,
     statistics: ChannelStatistics,
 }
 
@@ -40,15 +41,15 @@ impl Scene {
 
     fn on(gpu: Gpu) -> Self {
         let data = load("digits").unwrap();
-        let (resident, statistics) = (Resident::new(&gpu, &data.train).unwrap(), data.train.channel_statistics());
-        Scene { gpu, resident, statistics }
+        let (supply, statistics) = (Supply::new(&gpu, &data.train).unwrap(), data.train.channel_statistics().unwrap());
+        Scene { gpu, supply, statistics }
     }
 
     fn setting(&self) -> Setting<'_> {
         Setting {
             gpu: &self.gpu,
             preset: Preset::for_adapter(self.gpu.report()),
-            data: &self.resident,
+            data: &self.supply,
             statistics: &self.statistics,
         }
     }

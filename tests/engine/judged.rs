@@ -10,9 +10,9 @@ use altiplano::measure::mistakes::{Mistake, mistakes_wait};
 use altiplano::nn::Model;
 use altiplano::nn::space::{Build, Family, Options, Registry};
 use altiplano::nn::tensors::{Named, Values};
-use altiplano::train::feed::Resident;
 use altiplano::train::single;
 use altiplano::train::step::{Optimizer, Rates, StepOptions};
+use altiplano::train::supply::Supply;
 use altiplano::train::trainer::{Member, Recipe, Setting, Trainer};
 
 use crate::common;
@@ -48,8 +48,8 @@ fn with_networks(data: &Dataset, test: &mut dyn FnMut(&Setting, &[Trained], &Tra
     let models: Vec<Box<dyn Model>> =
         [8, 16].map(|side| family.network(&family.parse(&format!("r={side};{rest}")).unwrap()).unwrap()).into();
     let (gpu, preset) = (common::gpu(), common::preset());
-    let (resident, statistics) = (Resident::new(gpu, &data.train).unwrap(), data.train.channel_statistics());
-    let setting = Setting { gpu, preset, data: &resident, statistics: &statistics };
+    let (supply, statistics) = (Supply::new(gpu, &data.train).unwrap(), data.train.channel_statistics().unwrap());
+    let setting = Setting { gpu, preset, data: &supply, statistics: &statistics };
     let recipe = Recipe { batch: 32, augmentation: None, ..Recipe::usual(Optimizer::Sgd, 20, 8) };
     let members: Vec<Member> = models.iter().map(|model| Member { model: &**model, seed: 3, path: vec![] }).collect();
     let mut trainer = Trainer::of(setting.clone(), &members, &recipe, &(0..320).collect::<Vec<_>>()).unwrap();
@@ -68,8 +68,8 @@ fn judgements_have_their_parts() {
         let tested = judge(Some(NOISE));
         let images = data.test.reveal_for_final_evaluation();
         let (first, some) = (images.select(&(0..count).collect::<Vec<_>>()), (0..count).collect::<Vec<_>>());
-        let resident = Resident::new(setting.gpu, images).unwrap();
-        let own = Setting { data: &resident, ..setting.clone() };
+        let supply = Supply::new(setting.gpu, images).unwrap();
+        let own = Setting { data: &supply, ..setting.clone() };
         for (times, level) in [(0.5, 1), (1.0, 2), (2.0, 3), (4.0, 4)] {
             let noise = Some(WeightNoise { sigma: times * NOISE.sigma, ..NOISE });
             let alone = noisy_scores_wait(&own, noise, networks, &some, SEED).unwrap();
@@ -145,13 +145,14 @@ fn asked(network: &Trained, weights: &Named, of: &ChannelStatistics, pictures: &
 /// What the mistakes must be by such answers.
 fn expected(images: &Images, count: usize, ask: impl Fn(&[Vec<u8>]) -> Vec<(usize, f64)>) -> Vec<Mistake> {
     let label = |image: usize| usize::from(images.labels[image]);
-    let clean = ask(&(0..count).map(|image| images.image(image).to_vec()).collect::<Vec<_>>());
+    let clean = ask(&(0..count).map(|image| images.at_hand(image).unwrap().to_vec()).collect::<Vec<_>>());
     let known: Vec<usize> = (0..count).filter(|&image| clean[image].0 == label(image)).collect();
     let among = if known.is_empty() { (0..count).collect() } else { known };
     let mut mistakes = vec![];
     for kind in Kind::MAIN {
         let corruption = Corruption::new(kind, Severity::ALL[2], Constants::Cifar);
-        let make = |&image: &usize| corrupt_pixels(&corruption, images.image(image), [8, 8, 1], SEED, image as u64);
+        let make =
+            |&image: &usize| corrupt_pixels(&corruption, images.at_hand(image).unwrap(), [8, 8, 1], SEED, image as u64);
         let answers = ask(&among.iter().map(|image| make(image).unwrap()).collect::<Vec<_>>());
         let mut wrong: Vec<(usize, (usize, f64))> = among.iter().copied().zip(answers).collect();
         wrong.retain(|(image, (class, _))| *class != label(*image));
@@ -181,12 +182,13 @@ fn mistakes_are_the_surest_wrong_answers_to_what_was_known() {
             };
             let weights = trainer.weights_wait(number).unwrap();
             let ask = |pictures: &[Vec<u8>]| asked(network, &weights, setting.statistics, pictures);
-            let clean = ask(&(0..count).map(|image| images.image(image).to_vec()).collect::<Vec<_>>());
+            let clean = ask(&(0..count).map(|image| images.at_hand(image).unwrap().to_vec()).collect::<Vec<_>>());
             let right = clean.iter().zip(&images.labels).filter(|(own, label)| own.0 == usize::from(**label)).count();
             assert!(right > count / 2, "{right} of {count} are right");
-            let labelled = |label: &dyn Fn(usize) -> usize| Images {
-                labels: (0..images.len()).map(|image| (label(image) % 10) as u16).collect(),
-                ..images.clone()
+            let labelled = |label: &dyn Fn(usize) -> usize| {
+                let labels = (0..images.len()).map(|image| (label(image) % 10) as u16).collect();
+                let shape = [images.height, images.width, images.channels];
+                Images::new(shape, images.class_names.clone(), images.held().unwrap().to_vec(), labels).unwrap()
             };
             let own = |image: usize| usize::from(images.labels[image]);
             // As they are; where some are taken for another from the beginning, and are not to be shown; where all are.
@@ -202,7 +204,8 @@ fn mistakes_are_the_surest_wrong_answers_to_what_was_known() {
             }
         }
         // Images that cannot be corrupted mislead nobody.
-        let two = TestImages::new(Images { channels: 2, width: 4, ..images.clone() });
+        let (names, pixels) = (images.class_names.clone(), images.held().unwrap().to_vec());
+        let two = TestImages::new(Images::new([8, 4, 2], names, pixels, images.labels.clone()).unwrap());
         let none = mistakes_wait(setting, &two, &networks[0], &judging(None, 9), &mut |_| Ok(())).unwrap();
         assert_eq!(none, vec![]);
     });

@@ -11,8 +11,9 @@ use altiplano::nn::Model;
 use altiplano::nn::space::{Build, Family, Options, Registry};
 use altiplano::nn::tensors::download_wait;
 use altiplano::philox::Stream;
-use altiplano::train::feed::{Augmentation, Feed, Hole, Pick, Resident};
+use altiplano::train::feed::{Augmentation, Feed, Hole, Pick};
 use altiplano::train::step::Optimizer;
+use altiplano::train::supply::Supply;
 use altiplano::train::trainer::{Member, Recipe, Setting, Trainer};
 
 use crate::common;
@@ -22,7 +23,7 @@ fn pictures([height, width, channels]: [usize; 3], count: usize) -> Images {
     let mut stream = Stream::new(5, 1, 0);
     let pixels = (0..count * height * width * channels).map(|_| stream.below(256) as u8).collect();
     let class_names = vec!["a".to_owned(), "b".to_owned()];
-    Images { height, width, channels, classes: 2, class_names, pixels, labels: vec![1; count] }
+    Images::new([height, width, channels], class_names, pixels, vec![1; count]).unwrap()
 }
 
 fn one_each(inputs: &[[usize; 3]]) -> Vec<Vec<[usize; 3]>> {
@@ -52,9 +53,9 @@ fn devices_make_pictures_larger_as_the_host_does() {
         ([8, 6, 5], vec![[8, 7, 5]], Filter::Bilinear),
     ] {
         let images = pictures(source, 4);
-        let resident = Resident::new(gpu, &images).unwrap().with_filter(filter);
+        let supply = Supply::new(gpu, &images).unwrap().with_filter(filter);
         let statistics = ChannelStatistics { mean: vec![0.25; source[2]], std: vec![0.5; source[2]] };
-        let setting = Setting { gpu, preset: common::preset(), data: &resident, statistics: &statistics };
+        let setting = Setting { gpu, preset: common::preset(), data: &supply, statistics: &statistics };
         let (feed, _) = Feed::beside(&setting, &one_each(&inputs), 3, vec![]).unwrap();
         let hole = Hole { row: 3, column: 5, side: 4 };
         let picks = [
@@ -72,7 +73,8 @@ fn devices_make_pictures_larger_as_the_host_does() {
             for (number, pick) in picks.iter().enumerate() {
                 let image = pick.image.unwrap();
                 let length = source.iter().product::<usize>();
-                let picture = resize(&images.pixels[image * length..][..length], source, [h, w], filter).unwrap();
+                let picture =
+                    resize(&images.held().unwrap()[image * length..][..length], source, [h, w], filter).unwrap();
                 for place in 0..c * h * w {
                     let (channel, row, column) = (place / (h * w), place / w % h, place % w);
                     let value = f64::from(x.data[number * c * h * w + place]);
@@ -94,9 +96,9 @@ fn devices_make_pictures_larger_as_the_host_does() {
 fn a_batch_may_have_several_sizes() {
     let gpu = common::gpu();
     let images = pictures([12, 12, 3], 5);
-    let resident = Resident::new(gpu, &images).unwrap();
+    let supply = Supply::new(gpu, &images).unwrap();
     let statistics = ChannelStatistics { mean: vec![0.25; 3], std: vec![0.5; 3] };
-    let setting = Setting { gpu, preset: common::preset(), data: &resident, statistics: &statistics };
+    let setting = Setting { gpu, preset: common::preset(), data: &supply, statistics: &statistics };
     let sizes = [[20, 20, 3], [12, 12, 3], [16, 16, 3]];
     let (together, _) = Feed::beside(&setting, &[sizes.to_vec()], 3, vec![]).unwrap();
     let (alone, _) = Feed::beside(&setting, &one_each(&sizes), 3, vec![]).unwrap();
@@ -124,8 +126,8 @@ fn a_batch_may_have_several_sizes() {
 fn a_supernet_sees_each_size_as_others_do() {
     let data = load("digits").unwrap();
     let (gpu, preset) = (common::gpu(), common::preset());
-    let (resident, statistics) = (Resident::new(gpu, &data.train).unwrap(), data.train.channel_statistics());
-    let setting = Setting { gpu, preset, data: &resident, statistics: &statistics };
+    let (supply, statistics) = (Supply::new(gpu, &data.train).unwrap(), data.train.channel_statistics().unwrap());
+    let setting = Setting { gpu, preset, data: &supply, statistics: &statistics };
     let usual = Recipe::usual(Optimizer::Sgd, 1, 8);
     let augmentation = Some(Augmentation { padding: 2, flip: true, cutout: 3 });
     let images = |family: &Family, paths: usize| {
@@ -180,8 +182,8 @@ fn large_images_are_evaluated_a_few_at_a_time() {
     assert_eq!(groups, [(128 * 64 * 64 / (160 * 160), vec![1]), (128, vec![0])]);
     let data = load("digits").unwrap();
     let (gpu, preset) = (common::gpu(), common::preset());
-    let (resident, statistics) = (Resident::new(gpu, &data.train).unwrap(), data.train.channel_statistics());
-    let setting = Setting { gpu, preset, data: &resident, statistics: &statistics };
+    let (supply, statistics) = (Supply::new(gpu, &data.train).unwrap(), data.train.channel_statistics().unwrap());
+    let setting = Setting { gpu, preset, data: &supply, statistics: &statistics };
     let recipe = Recipe { batch: 4, ..Recipe::usual(Optimizer::Sgd, 1, 8) };
     let members: Vec<Member> = all.iter().map(|&model| Member { model, seed: 3, path: vec![] }).collect();
     let trainer = Trainer::of(setting.clone(), &members, &recipe, &[0, 1, 2, 3]).unwrap();
@@ -216,8 +218,8 @@ fn images_may_be_made_larger_before_they_are_corrupted() {
         [8, 20, 12].map(|side| family.network(&family.parse(&format!("r={side};{rest}")).unwrap()).unwrap()).into();
     let data = load("digits").unwrap();
     let (gpu, preset) = (common::gpu(), common::preset());
-    let (resident, statistics) = (Resident::new(gpu, &data.train).unwrap(), data.train.channel_statistics());
-    let setting = Setting { gpu, preset, data: &resident, statistics: &statistics };
+    let (supply, statistics) = (Supply::new(gpu, &data.train).unwrap(), data.train.channel_statistics().unwrap());
+    let setting = Setting { gpu, preset, data: &supply, statistics: &statistics };
     let (recipe, indices) = (Recipe { batch: 16, ..Recipe::usual(Optimizer::Sgd, 10, 8) }, (0..64).collect::<Vec<_>>());
     let members: Vec<Member> = models.iter().map(|model| Member { model: &**model, seed: 3, path: vec![] }).collect();
     let mut trainer = Trainer::of(setting.clone(), &members, &recipe, &indices).unwrap();
@@ -237,9 +239,9 @@ fn images_may_be_made_larger_before_they_are_corrupted() {
     let official = scores(&[0, 1, 2], &few, Origin::Made { seed: 2 });
     for (number, side) in [8, 20, 12].into_iter().enumerate() {
         let grown: Vec<u8> = (0..few.len())
-            .flat_map(|i| resize(few.image(i), [8, 8, 1], [side, side], Filter::Bilinear).unwrap())
+            .flat_map(|i| resize(few.at_hand(i).unwrap(), [8, 8, 1], [side, side], Filter::Bilinear).unwrap())
             .collect();
-        let large = Images { height: side, width: side, pixels: grown, ..few.clone() };
+        let large = Images::new([side, side, 1], few.class_names.clone(), grown, few.labels.clone()).unwrap();
         let want = scores(&[number], &large, Origin::Made { seed: 2 });
         assert_eq!(found.clean[number], want.clean[0]);
         for kind in 0..2 {
@@ -261,8 +263,8 @@ fn networks_of_several_sizes_train_side_by_side_as_alone() {
         .map(|side| family.network(&family.parse(&format!("r={side};{rest}")).unwrap()).unwrap())
         .collect();
     let (gpu, preset) = (common::gpu(), common::preset());
-    let (resident, statistics) = (Resident::new(gpu, &data.train).unwrap(), data.train.channel_statistics());
-    let setting = Setting { gpu, preset, data: &resident, statistics: &statistics };
+    let (supply, statistics) = (Supply::new(gpu, &data.train).unwrap(), data.train.channel_statistics().unwrap());
+    let setting = Setting { gpu, preset, data: &supply, statistics: &statistics };
     let recipe = Recipe { batch: 16, ..Recipe::usual(Optimizer::Sam, 1, 8) };
     let indices: Vec<usize> = (0..64).collect();
     let trained = |numbers: std::ops::Range<usize>| {

@@ -10,10 +10,10 @@ use altiplano::nn::nas_bench_201::Network;
 use altiplano::nn::tensors::{Named, Values};
 use altiplano::progress::silent;
 use altiplano::space::nas_bench_201::Macro;
-use altiplano::train::feed::Resident;
 use altiplano::train::job;
 use altiplano::train::single::{Outcome, run};
 use altiplano::train::step::{Optimizer, Rates, StepOptions, Update};
+use altiplano::train::supply::Supply;
 use altiplano::train::trainer::{Recipe, Setting, Trainer};
 
 use crate::common;
@@ -40,7 +40,7 @@ struct Measured {
 /// Some images as a batch: normalised, and their labels.
 fn batch(images: &Images, from: usize, count: usize, statistics: &ChannelStatistics) -> Named {
     let area = images.height * images.width;
-    let pixels = &images.pixels[from * area..(from + count) * area];
+    let pixels = &images.held().unwrap()[from * area..(from + count) * area];
     let normal = |&p: &u8| ((f64::from(p) / 255.0 - statistics.mean[0]) / statistics.std[0]) as f32;
     let labels = images.labels[from..from + count].iter().map(|&y| f32::from(y)).collect();
     let x = Values { dims: vec![count, 1, images.height, images.width], data: pixels.iter().map(normal).collect() };
@@ -60,11 +60,11 @@ fn look(model: &Network, weights: &Named, batch: &Named, statistics: Statistics,
 fn measure(optimizer: Optimizer, (seeds, epochs, step): (&[u64], usize, usize)) -> Vec<Measured> {
     let (gpu, preset) = (common::gpu(), common::preset());
     let data = load("digits").unwrap();
-    let statistics = data.train.channel_statistics();
+    let statistics = data.train.channel_statistics().unwrap();
     let sizes = Macro { channels: 8, cells: 1, in_channels: 1, height: 8, width: 8, classes: 10 };
     let model = Network::new(ARCH.parse().unwrap(), sizes);
-    let resident = Resident::new(gpu, &data.train).unwrap();
-    let setting = Setting { gpu, preset, data: &resident, statistics: &statistics };
+    let supply = Supply::new(gpu, &data.train).unwrap();
+    let setting = Setting { gpu, preset, data: &supply, statistics: &statistics };
     let rho = if optimizer == Optimizer::Sgd { 0.0 } else { RHO };
     let recipe = Recipe { batch: step, rho, ..Recipe::usual(optimizer, epochs, 8) };
     let indices: Vec<usize> = (0..data.train.len()).collect();
@@ -113,11 +113,11 @@ fn sam_finds_flatter_minima_than_sgd() {
 fn an_ascent_is_taken_back_and_leaves_the_statistics_alone() {
     let (gpu, preset) = (common::gpu(), common::preset());
     let data = load("digits").unwrap();
-    let statistics = data.train.channel_statistics();
+    let statistics = data.train.channel_statistics().unwrap();
     let sizes = Macro { channels: 4, cells: 1, in_channels: 1, height: 8, width: 8, classes: 10 };
     let model = Network::new(ARCH.parse().unwrap(), sizes);
-    let resident = Resident::new(gpu, &data.train).unwrap();
-    let setting = Setting { gpu, preset, data: &resident, statistics: &statistics };
+    let supply = Supply::new(gpu, &data.train).unwrap();
+    let setting = Setting { gpu, preset, data: &supply, statistics: &statistics };
     let after_a_step = |optimizer: Optimizer, rho: f64| {
         let recipe = Recipe { batch: 32, lr: 0.0, rho, ..Recipe::usual(optimizer, 1, 8) };
         let indices: Vec<usize> = (0..64).collect();

@@ -62,7 +62,7 @@ fn same_as_whole(folder: &Path, set: &str) {
         for severity in Severity::ALL {
             let corruption = Corruption::new(kind, severity, Constants::Cifar);
             for i in 0..test.len() {
-                want.extend(corrupt_pixels(&corruption, test.image(i), shape, 7, i as u64).unwrap());
+                want.extend(corrupt_pixels(&corruption, test.at_hand(i).unwrap(), shape, 7, i as u64).unwrap());
             }
         }
         assert_eq!(values(&folder.join(&out).join(format!("{kind}.npy")), want.len()), want, "{set} {kind}");

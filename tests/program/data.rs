@@ -148,11 +148,28 @@ fn runs_keep_how_pictures_are_read() {
     scratch.good(&["train", "--quiet", "--config", "run/config.toml", "--out", "larger", "--resize", "12"]);
     let config = String::from_utf8(scratch.read("larger/config.toml")).unwrap();
     assert!(config.contains("[reading]\nresize = 12\ncrop = 8\n"), "{config}");
-    // Other commands are told.
+    // The model's file says it to those who judge it, who may be told otherwise.
     let evaluate = ["evaluate", "--model", "run/best.safetensors", "--data", "set", "--corruptions", "none", "--json"];
-    scratch.bad(2, &evaluate, &["pictures of 3 sizes"]);
     let evaluated = scratch.json(&[&evaluate[..], &["--crop", "8", "--resize", "10"]].concat());
     assert_eq!((&evaluated["reading"]["crop"], &evaluated["images"]), (&8.into(), &24.into()));
+    let told = scratch.run(&evaluate);
+    assert!(told.stderr.contains("pictures are read as the model's were: shorter side 10, of that the middle 8x8"));
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&told.stdout).unwrap(), evaluated);
+    let other = scratch.json(&[&evaluate[..], &["--crop", "8"]].concat());
+    assert_eq!(other["reading"], serde_json::json!({"crop": 8}));
+    scratch.good(&["export", "run/best.safetensors", "--onnx", "run/a.onnx", "--card", "run/card.md"]);
+    let said = "shorter side 10, of that the middle 8x8";
+    assert!(String::from_utf8(scratch.read("run/card.md")).unwrap().contains(&format!("before: {said}. ")));
+    assert!(scratch.read("run/a.onnx").windows(said.len()).any(|bytes| bytes == said.as_bytes()));
+    // Of arrays nothing of it applies, and of a set with a test part no share.
+    scratch.good(&short("shared", &["--data", "set/train", "--batch", "8", "--crop", "8", "--test-share", "0.5"]));
+    let evaluate = |data: &str| {
+        let model = "shared/best.safetensors";
+        let args = ["evaluate", "--model", model, "--data", data, "--corruptions", "none", "--json"];
+        scratch.json(&args)
+    };
+    assert_eq!((&evaluate("set/train")["images"], &evaluate("set")["images"]), (&12.into(), &24.into()));
+    assert_eq!(evaluate("set")["reading"], serde_json::json!({"crop": 8}));
 }
 
 #[test]

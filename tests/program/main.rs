@@ -19,5 +19,6 @@ mod onnx;
 mod outputs;
 mod record;
 mod score;
+mod streamed;
 mod tuning;
 mod weights;

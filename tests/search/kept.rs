@@ -67,7 +67,7 @@ fn the_network_is_kept_that_errs_least_on_images_kept_back() {
     let back = images_kept_back(digits.len(), training.len(), 160, 1);
     assert!(back.len() == 160 && back.iter().all(|image| !training.contains(image)));
     for (number, &image) in back.iter().enumerate() {
-        let pixels = image::GrayImage::from_raw(8, 8, digits.image(image).to_vec()).unwrap();
+        let pixels = image::GrayImage::from_raw(8, 8, digits.at_hand(image).unwrap().to_vec()).unwrap();
         for split in ["train", "test"] {
             let folder = scratch.path(&format!("back/{split}/{}", digits.labels[image]));
             std::fs::create_dir_all(&folder).unwrap();
@@ -137,7 +137,7 @@ fn holds_together(scratch: &Scratch, run: &str) {
         assert_eq!(own.label, test.class_names[usize::from(test.labels[own.image])]);
         assert!(own.answer != own.label && test.class_names.contains(&own.answer), "{own:?}");
         let part = |row: u32| image::imageops::crop_imm(&sheet, 8 * column as u32, row, 8, 8).to_image().into_raw();
-        assert!(part(0) == test.image(own.image) && part(8) != part(0), "{own:?}");
+        assert!(part(0) == test.at_hand(own.image).unwrap() && part(8) != part(0), "{own:?}");
         // Where it errs, the table counts it.
         assert!(kept.by_corruption[&own.kind][2] > 0.0, "{own:?}");
     }

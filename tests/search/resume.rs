@@ -20,9 +20,9 @@ use altiplano::search::run::{Given, Task, search};
 use altiplano::search::strategy::StrategyConfig;
 use altiplano::space::darts::Darts;
 use altiplano::space::nas_bench_201::{Macro, NasBench201};
-use altiplano::train::feed::Resident;
 use altiplano::train::job::{self, Saving};
 use altiplano::train::step::Optimizer;
+use altiplano::train::supply::Supply;
 use altiplano::train::trainer::{Progress, Recipe, Setting, Trainer};
 
 use crate::common;
@@ -55,7 +55,7 @@ fn darts_cells() -> Subject {
     let pixels = (0..count * side * side).map(|_| draw.below(256) as u8).collect();
     let labels = (0..count).map(|_| draw.below(10) as u16).collect();
     let class_names = (0..10).map(|class| class.to_string()).collect();
-    let images = Images { height: side, width: side, channels: 1, classes: 10, class_names, pixels, labels };
+    let images = Images::new([side, side, 1], class_names, pixels, labels).unwrap();
     let options = [("channels", 4.into()), ("cells", 5.into()), ("auxiliary", toml::Value::Float(0.4))];
     let options = options.map(|(name, value)| (name.to_owned(), value)).into_iter().collect();
     let family =
@@ -69,20 +69,20 @@ fn darts_cells() -> Subject {
 /// A subject with its images on the device.
 struct Ground<'a> {
     subject: &'a Subject,
-    resident: Resident,
+    supply: Supply,
     statistics: ChannelStatistics,
 }
 
 impl<'a> Ground<'a> {
     fn new(subject: &'a Subject) -> Self {
-        let resident = Resident::new(common::gpu(), &subject.images).unwrap();
-        Ground { subject, resident, statistics: subject.images.channel_statistics() }
+        let supply = Supply::new(common::gpu(), &subject.images).unwrap();
+        Ground { subject, supply, statistics: subject.images.channel_statistics().unwrap() }
     }
 
     /// A new network before its first step.
     fn trainer(&self) -> Trainer<'_> {
         let Subject { count, model, recipe, .. } = self.subject;
-        let (data, statistics) = (&self.resident, &self.statistics);
+        let (data, statistics) = (&self.supply, &self.statistics);
         let setting = Setting { gpu: common::gpu(), preset: common::preset(), data, statistics };
         let indices: Vec<usize> = (0..*count).collect();
         let trainer = Trainer::new(setting, &**model, recipe, &indices, &[3], &[]).unwrap();

@@ -111,7 +111,7 @@ impl Input {
             Input::Picture(path) => open_picture(path, MAX_SIDE),
             Input::Tree(root, tree) => open_picture(&root.join(&tree.files[i]), MAX_SIDE),
             Input::Array(array, _) => raw(array.shape(), array.read(i, 1)?),
-            Input::Set(s) => raw([s.height, s.width, s.channels], s.image(i).to_vec()),
+            Input::Set(s) => raw([s.height, s.width, s.channels], s.image(i)?.into_owned()),
         }
     }
 

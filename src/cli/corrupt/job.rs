@@ -139,7 +139,7 @@ impl Job<'_> {
                 for (level, corruption) in list.iter().enumerate() {
                     let one = |i: usize| {
                         let bytes = match self.input {
-                            Input::Set(s) => s.image(i).to_vec(),
+                            Input::Set(s) => s.image(i)?.into_owned(),
                             Input::Array(array, _) => array.read(i, 1)?,
                             _ => vec![],
                         };

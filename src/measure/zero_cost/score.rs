@@ -21,7 +21,8 @@ use crate::nn::space::{Build, Family};
 use crate::nn::tensors::{Named, Values, download_wait};
 use crate::philox::Stream;
 use crate::space::Arch;
-use crate::train::feed::{Feed, Pick, Resident};
+use crate::train::feed::{Feed, Pick};
+use crate::train::supply::Supply;
 use crate::train::trainer::Setting;
 
 /// Purpose word of the order of images.
@@ -460,7 +461,7 @@ impl Drawn {
         }
         let mut order: Vec<usize> = (0..images.len()).collect();
         Stream::new(seed, IMAGES_PURPOSE, 0).shuffle(&mut order);
-        Ok(Drawn { images: images.select(&order[..count]), statistics: images.channel_statistics() })
+        Ok(Drawn { images: images.select(&order[..count]), statistics: images.channel_statistics()? })
     }
 
     /// The batch of them at a size (rows, columns, channels), normalised.
@@ -468,8 +469,8 @@ impl Drawn {
     /// # Errors
     /// If the device fails.
     pub fn batch_wait(&self, gpu: &Gpu, preset: Preset, input: [usize; 3]) -> Result<Named> {
-        let (resident, count) = (Resident::new(gpu, &self.images)?, self.images.len());
-        let setting = Setting { gpu, preset, data: &resident, statistics: &self.statistics };
+        let (supply, count) = (Supply::new(gpu, &self.images)?, self.images.len());
+        let setting = Setting { gpu, preset, data: &supply, statistics: &self.statistics };
         let feed = Feed::new(&setting, input, count, 1)?;
         feed.set(0, &(0..count).map(Pick::plain).collect::<Vec<_>>())?;
         let mut recorder = gpu.record();
