@@ -20,7 +20,7 @@ use crate::train::trainer::{Recipe, Setting, Trainer};
 const EACH: usize = 128;
 const BATCH: usize = 32;
 /// Side of the images that they become.
-const SIDE: usize = 64;
+const SIDE: usize = 32;
 const ARCH: &str = "|nor_conv_3x3~0|+|skip_connect~0|nor_conv_1x1~1|+|skip_connect~0|none~1|nor_conv_3x3~2|";
 
 /// A folder that goes when it is dropped.
@@ -32,13 +32,13 @@ impl Drop for Folder {
     }
 }
 
-/// JPEGs of mixed sizes, as cameras and the web have them, in two classes.
+/// JPEGs of mixed sizes, as the web has them, in two classes.
 fn write_pictures() -> Result<Folder> {
     let folder = Folder(std::env::temp_dir().join(format!("altiplano-streaming-{}", std::process::id())));
     for number in 0..2 * EACH {
         let class = folder.0.join(["a", "b"][number % 2]);
         std::fs::create_dir_all(&class).map_err(Error::io("create", &class))?;
-        let (width, height) = (240 + 7 * (number % 23) as u32, 200 + 9 * (number % 19) as u32);
+        let (width, height) = (480 + 7 * (number % 23) as u32, 400 + 9 * (number % 19) as u32);
         let pixel = |x: u32, y: u32| Rgb([(x / 2 + number as u32) as u8, (y + x * y / 99) as u8, (3 * y / 4) as u8]);
         let path = class.join(format!("{number}.jpg"));
         let saved = RgbImage::from_fn(width, height, pixel).save(&path);
@@ -63,7 +63,7 @@ impl Suites<'_> {
         let folder = write_pictures()?;
         let parts = [images(&folder.0, None)?, images(&folder.0, Some(0))?];
         let (statistics, indices) = (parts[0].channel_statistics()?, (0..parts[0].len()).collect::<Vec<_>>());
-        let sizes = Macro { channels: 16, cells: 1, in_channels: 3, height: SIDE, width: SIDE, classes: 2 };
+        let sizes = Macro { channels: 4, cells: 1, in_channels: 3, height: SIDE, width: SIDE, classes: 2 };
         let model = Network::new(ARCH.parse()?, sizes);
         let recipe = Recipe { batch: BATCH, ..Recipe::usual(Optimizer::Sgd, 100_000, SIDE) };
         let supplies = [Supply::new(self.gpu, &parts[0])?, Supply::new(self.gpu, &parts[1])?];
@@ -87,7 +87,7 @@ impl Suites<'_> {
         let names = ["decoding", "epoch of images on the device", "epoch of streamed images / of both together"];
         let mut go = true;
         for ((name, times), ratio) in names.into_iter().zip(times).zip([None, None, ratio]) {
-            let shape = format!("{} JPEGs of mixed sizes, {SIDE}x{SIDE}, 16 channels, batch {BATCH}", indices.len());
+            let shape = format!("{} JPEGs of mixed sizes, {SIDE}x{SIDE}, 4 channels, batch {BATCH}", indices.len());
             let time = Spread::of(times);
             go = sink(Line { suite: "streaming", name: name.into(), shape, time, device: None, check: vec![], ratio })?;
         }

@@ -16,11 +16,12 @@ use crate::train::step::Optimizer;
 /// The file in a run's folder.
 pub(super) const FILE: &str = "config.toml";
 /// Options that decide nothing about a run.
-const INDIFFERENT: [&str; 11] = [
+const INDIFFERENT: [&str; 12] = [
     "--resume",
     "--extend",
     "--strict",
     "--strict-data",
+    "--data-memory",
     "--dry-run",
     "--out",
     "--device",
@@ -391,7 +392,7 @@ fn may_be_missing(key: &str, known: &[String], prefix: &str) -> bool {
         || (key == "best_epoch" && prefix == "evaluator." && stands_beside("recalibration_batches"))
         || (key == "released_angle" && prefix == "evaluator." && stands_beside("flatness"))
         || (OPTIONAL.contains(&key) && prefix.is_empty())
-        || (["crop", "resize", "test_share"].contains(&key) && prefix == "reading.")
+        || (["crop", "random_crop", "resize", "test_share"].contains(&key) && prefix == "reading.")
 }
 
 /// Whether a table is of another kind than the one that it is put over.

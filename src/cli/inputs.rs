@@ -37,12 +37,27 @@ pub(super) struct ReadingArgs {
     /// (torchvision's RandomResizedCrop; 0.08 is usual for ImageNet). Needs --crop.
     #[arg(long, value_name = "SHARE")]
     random_crop: Option<f64>,
+    #[command(flatten)]
+    handling: HandlingArgs,
+}
+
+/// Options that say how pictures are handled while they are read, and decide nothing else.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub(super) struct HandlingArgs {
     /// Pixels that may be in memory, in MiB (default 1024). Larger sets of pictures are decoded from their files as they are needed.
     #[arg(long, value_name = "MIB")]
     data_memory: Option<u64>,
     /// Refuse data of which a picture cannot be read, instead of leaving it out.
     #[arg(long)]
     strict_data: bool,
+}
+
+impl HandlingArgs {
+    /// What they say.
+    pub fn handling(&self) -> Handling {
+        let memory = self.data_memory.map(|mib| mib.saturating_mul(1 << 20));
+        Handling { strict: self.strict_data, memory, ..Handling::default() }
+    }
 }
 
 impl ReadingArgs {
@@ -64,8 +79,7 @@ impl ReadingArgs {
 
     /// What of it decides nothing about the images.
     pub fn handling(&self) -> Handling {
-        let memory = self.data_memory.map(|mib| mib.saturating_mul(1 << 20));
-        Handling { strict: self.strict_data, memory, assumed: false }
+        self.handling.handling()
     }
 }
 
@@ -78,6 +92,17 @@ pub(super) fn load_data(global: &Global, spec: &str, reading: &Reading) -> Resul
     // Of the bundled set all is known.
     if data.source != Origin::Bundled {
         data.notes.iter().for_each(|text| note(global, &format!("{spec}: {text}")));
+    }
+    if data.train.held().is_none() {
+        let bytes = ((data.train.len() + data.test.len()) * data.train.image_len()) as f64;
+        let why = match data.reading.random_crop {
+            Some(_) => "random parts of pictures are decoded as they are needed".to_owned(),
+            None => format!(
+                "{:.0} MiB of pixels are more than is kept in memory (--data-memory), so pictures are decoded as they are needed",
+                bytes / f64::from(1 << 20)
+            ),
+        };
+        note(global, &format!("{spec}: {why}"));
     }
     Ok(data)
 }

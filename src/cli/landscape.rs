@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Global;
 use super::inputs::ReadingArgs;
-use super::model::{ModelArgs, Trained, check_loss};
+use super::model::{ModelArgs, Trained, check_loss, read_as};
 use super::place::{FORCE, Outputs, data_place};
-use super::progress::Display;
+use super::progress::{Display, note};
 use crate::data::npy::write_npy_f32;
 use crate::data::{Identity, Images};
 use crate::error::{Error, Result, unknown};
@@ -192,6 +192,15 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     let mut display = Display::new(global)?;
     let mut around = vec![];
     for (number, model) in models.iter().enumerate() {
+        let read = read_as(&model.model)?;
+        if read.has_sides() && !read.does_as(&data.reading) {
+            let why = format!(
+                "{}: its pictures were read otherwise ({read}) than those that are looked at ({})",
+                model.model.display(),
+                data.reading
+            );
+            note(global, &why);
+        }
         let trained = model.open(global, &data)?;
         let share = |part: f64| (number as f64 + part) / models.len() as f64;
         let event = Event::Stage { name: "evaluating networks around", units: 1000, from: share(0.0), to: share(1.0) };

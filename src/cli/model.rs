@@ -6,7 +6,7 @@ use super::Global;
 use super::args::{Sizes, image_info};
 use super::inputs::{ReadingArgs, load_data};
 use super::progress::note;
-use crate::data::{ChannelStatistics, Dataset, Reading};
+use crate::data::{Assumed, ChannelStatistics, Dataset, Reading};
 use crate::error::{Error, Result};
 use crate::graph::Statistics;
 use crate::measure::forward::{Score, graph};
@@ -75,7 +75,7 @@ pub(super) fn described_by(global: &Global, file: &Path, card: &ModelCard) -> Re
 }
 
 /// What a model's file says of how pictures were read that it was trained on.
-fn read_as(path: &Path) -> Result<Reading> {
+pub(super) fn read_as(path: &Path) -> Result<Reading> {
     let weights = Weights::read(path)?;
     Ok(if ModelCard::is_in(&weights) { ModelCard::read(&weights)?.reading } else { Reading::default() })
 }
@@ -89,7 +89,7 @@ impl ModelArgs {
         let asked = args.reading();
         let reading = asked.or_as(&read_as(&self.model)?);
         let data = load_data(global, spec, &reading)?;
-        if reading.handling.assumed && !data.reading.is_as_found() {
+        if reading.handling.assumed != Assumed::default() && !data.reading.is_as_found() {
             note(global, &format!("pictures are read as the model's were: {}", data.reading));
         }
         Ok(data)

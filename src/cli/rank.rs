@@ -9,11 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use super::Global;
 use super::architectures::Choice;
-use super::inputs::load_data;
+use super::inputs::{HandlingArgs, load_data};
 use super::place::{FORCE, Outputs};
 use super::progress::say;
 use super::run::finished;
 use super::search::given_supernet;
+use crate::data::Reading;
 use crate::error::{Error, Result};
 use crate::nn::space::Family;
 use crate::progress::{Event, Share};
@@ -37,6 +38,8 @@ pub(super) struct Args {
     supernet: Option<PathBuf>,
     #[command(flatten)]
     choice: Choice,
+    #[command(flatten)]
+    handling: HandlingArgs,
     /// Where the measures go, as CSV.
     #[arg(long)]
     out: Option<PathBuf>,
@@ -71,7 +74,8 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     let recipe = recipe.ok_or_else(none)?;
     let family = global.registry.open(&config.space, config.build.clone())?;
     let archs = args.choice.architectures(&*family, global.seed)?;
-    let data = load_data(global, &config.data, &config.reading)?;
+    let data =
+        load_data(global, &config.data, &Reading { handling: args.handling.handling(), ..config.reading.clone() })?;
     // A run that did not train it says where it lies.
     let read = config.supernet_file.as_ref().map(PathBuf::from);
     let file = args.supernet.clone().or(read).unwrap_or_else(|| args.run.join(SUPERNET));

@@ -12,6 +12,14 @@ pub(super) fn place(root: &Path, part: &str) -> PathBuf {
     root.join(part).join(format!("{part}_annotations.txt"))
 }
 
+/// Whether a file is such a list by its name and place.
+pub(super) fn is_named_so(path: &Path) -> bool {
+    let part = path.parent().and_then(Path::file_name).and_then(OsStr::to_str);
+    part.is_some_and(|part| {
+        path.file_name().is_some_and(|name| name.to_str() == Some(&format!("{part}_annotations.txt")))
+    })
+}
+
 /// Line and label of each file.
 pub(super) type Labels = BTreeMap<String, (usize, u16)>;
 

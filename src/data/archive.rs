@@ -1,7 +1,7 @@
 //! Tar archives and gzip streams, read front to back with limits.
 
 use super::left_out::LeftOut;
-use super::source::{Limits, leave_out};
+use super::source::{Key, Limits, leave_out};
 use crate::error::{Error, Result};
 use flate2::bufread::GzDecoder;
 use std::cell::Cell;
@@ -14,7 +14,7 @@ use std::rc::Rc;
 /// The most bytes of a header that carries a long name.
 const MAX_HEADER: u64 = 64 << 10;
 
-/// Base name to (name in the archive, contents).
+/// Key to (name in the archive, contents).
 pub(super) type Members = BTreeMap<String, (String, Held)>;
 
 /// Where the contents of an archive's member are.
@@ -27,7 +27,7 @@ pub(super) enum Held {
 pub(super) fn read_members(
     path: &Path,
     inner: impl Read,
-    wanted: impl Fn(&str) -> bool,
+    key: &Key,
     limits: Limits,
     into: Option<&Path>,
     left_out: &mut LeftOut,
@@ -69,14 +69,13 @@ pub(super) fn read_members(
         }
         let bytes = long_name.take().unwrap_or_else(|| entry.path_bytes().into_owned());
         let full = String::from_utf8_lossy(&bytes).into_owned();
-        let name = full.rsplit('/').next().unwrap_or_default().to_string();
         if !kind.is_file() {
             continue;
         }
-        if !wanted(&name) {
+        let Some(name) = key(&full).map_err(wrong)? else {
             leave_out(left_out, &full);
             continue;
-        }
+        };
         let member = path.join(&full);
         if size > limits.file {
             let why = format!("{size} bytes; at most {} are read", limits.file);
@@ -110,8 +109,11 @@ pub(super) fn read_members(
     Ok(members)
 }
 
-/// Copies a member into a new file, a part at a time; returns its length.
+/// Copies a member into a new file, whose folder is made where it is missing, a part at a time; returns its length.
 pub(super) fn unpack(entry: &mut impl Read, file: &Path, failed: &impl Fn(io::Error) -> Error) -> Result<u64> {
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+    }
     let mut to = File::create_new(file).map_err(Error::io("create", file))?;
     let (mut part, mut length) = (vec![0; 1 << 16], 0);
     loop {

@@ -123,9 +123,7 @@ impl<'a> Decoder<'a> {
         let shape = [height, width, channels];
         let total = shape.iter().map(|&side| side as u64).product::<u64>().saturating_mul(all().count() as u64);
         let random = self.reading.random()?;
-        let memory = self.reading.memory();
-        // The other half is for what is on its way.
-        let room = (random.is_some() || total > memory).then(|| Room::new(memory / 2));
+        let room = (random.is_some() || !self.reading.holds(total)).then(|| Room::new(self.reading.memory() / 2));
         Ok((Making { shape, fit: self.fit, random }, room))
     }
 
@@ -153,7 +151,7 @@ impl<'a> Decoder<'a> {
         let outcomes: Vec<Result<()>> = pixels
             .par_chunks_exact_mut(size)
             .zip(&files)
-            .map(|(pixels, headed)| making.image(headed, None).map(|own| pixels.copy_from_slice(&own)))
+            .map(|(pixels, headed)| making.image(headed, None).map(|(own, _)| pixels.copy_from_slice(&own)))
             .collect();
         let (mut labels, mut read) = (Vec::with_capacity(files.len()), Vec::with_capacity(files.len()));
         for (place, (Headed { file, .. }, outcome)) in files.into_iter().zip(outcomes).enumerate() {
@@ -176,9 +174,11 @@ impl<'a> Decoder<'a> {
     /// As pictures in files.
     fn filed(&mut self, making: Making, room: &Room, files: Vec<Headed>, classes: &[String]) -> Result<Decoded> {
         let (begin, count) = (Instant::now(), files.len());
+        // Of random parts nobody sees the middle often.
+        let kept = making.random.is_none().then_some(room);
         let histograms = Mutex::new(Histograms::new(making.shape[2]));
         let counted = |own: &Histograms| histograms.lock().unwrap_or_else(PoisonError::into_inner).add(own);
-        let outcomes: Vec<Result<Seen>> = files.par_iter().map(|headed| making.look(headed, room, counted)).collect();
+        let outcomes: Vec<Result<Seen>> = files.par_iter().map(|headed| making.look(headed, kept, counted)).collect();
         let seconds = begin.elapsed().as_secs_f64();
         log::info!("{count} pictures decoded once in {seconds:.1} s, {:.0} a second", count as f64 / seconds.max(1e-9));
         let (mut labels, mut list) = (Vec::with_capacity(files.len()), Vec::with_capacity(files.len()));

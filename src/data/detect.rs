@@ -2,9 +2,11 @@
 
 use super::cifar::Variant;
 use super::source::{Limits, Source};
-use super::{Dataset, NpyImages, Reading, cifar, digits, folder, idx, known, label_table, npy};
+use super::unpacked::Unpacked;
+use super::{Dataset, NpyImages, Origin, Reading, cifar, digits, folder, idx, known, label_table, npy};
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Where the published archives and common download tools put the files below the folder that a user names.
 const SUBFOLDERS: [&str; 9] = [
@@ -27,6 +29,8 @@ enum Found {
     Folder(PathBuf),
     Classes(PathBuf),
     Table(PathBuf),
+    /// One of the three in an archive.
+    Packed(Box<Found>, Unpacked),
 }
 
 impl Found {
@@ -39,12 +43,13 @@ impl Found {
             Found::Folder(path) => format!("an image folder in {}", path.display()),
             Found::Classes(path) => format!("a folder of classes in {}", path.display()),
             Found::Table(path) => format!("a table of labels in {}", path.display()),
+            Found::Packed(_, unpacked) => format!("pictures in {}", unpacked.archive.display()),
         }
     }
 
     /// Whether its images are pictures in files.
     fn is_pictures(&self) -> bool {
-        matches!(self, Found::Folder(_) | Found::Classes(_) | Found::Table(_))
+        matches!(self, Found::Folder(_) | Found::Classes(_) | Found::Table(_) | Found::Packed(..))
     }
 
     fn load(self, reading: &Reading) -> Result<Dataset> {
@@ -58,6 +63,19 @@ impl Found {
             Found::Folder(path) => folder::load(&path, reading),
             Found::Classes(path) => folder::load_classes(&path, reading),
             Found::Table(path) => label_table::load(&path, reading),
+            Found::Packed(found, unpacked) => {
+                let set = found.load(reading).map_err(|error| unpacked.named(error))?;
+                let archive = unpacked.archive.clone();
+                let (name, unpacked) = (unpacked.name(), Arc::new(unpacked));
+                Ok(Dataset {
+                    name,
+                    source: Origin::Path(archive.clone()),
+                    files: vec![archive],
+                    train: set.train.keeping(&unpacked),
+                    test: set.test.keeping(&unpacked),
+                    ..set
+                })
+            }
         }
     }
 }
@@ -92,7 +110,7 @@ pub fn spool_test(spec: &str, scratch: &Path) -> Result<Option<SpooledTest>> {
             (at, labels)
         }
         Found::Npy(source) => npy::test_files(&source)?,
-        Found::Folder(_) | Found::Classes(_) | Found::Table(_) => return Ok(None),
+        Found::Folder(_) | Found::Classes(_) | Found::Table(_) | Found::Packed(..) => return Ok(None),
     };
     let images = NpyImages::open(&images)?;
     if images.len() != labels.len() {
@@ -194,8 +212,21 @@ fn in_archive(path: &Path, into: Option<&Path>) -> Result<Vec<Found>> {
     } else if npy::detect(&source) {
         vec![Found::Npy(source)]
     } else {
-        Vec::new()
+        pictures_in_archive(path)?.into_iter().collect()
     })
+}
+
+/// The set of pictures in an archive, which is unpacked for it.
+fn pictures_in_archive(path: &Path) -> Result<Option<Found>> {
+    let Some(unpacked) = Unpacked::pictures_of(path)? else { return Ok(None) };
+    let found = in_folder(&unpacked.root)?.into_iter().find(Found::is_pictures);
+    match found {
+        Some(found) => Ok(Some(Found::Packed(Box::new(found), unpacked))),
+        None => {
+            let why = "its pictures lie in no known layout; expected train/<class>/, folders of classes, or labels.csv beside them";
+            Err(Error::file(path, None, why))
+        }
+    }
 }
 
 /// What to say when no layout matches.
@@ -208,11 +239,7 @@ fn unrecognised(path: &Path) -> String {
         true => "this looks like the Python (pickle) version of CIFAR; get the binary version. ",
         false => "",
     };
-    let packed = match path.is_file() {
-        true => "Pictures are read from folders: unpack an archive of them, and name the folder. ",
-        false => "",
-    };
-    format!("no known layout. {hint}{packed}{}", layouts())
+    format!("no known layout. {hint}{}", layouts())
 }
 
 /// The known layouts, for messages.

@@ -1,12 +1,12 @@
 //! Tests of the reader of image folders.
 
 use super::*;
-use crate::data::{Handling, load as load_any, load_with};
+use crate::data::{Assumed, Handling, load as load_any, load_with};
 use image::{GrayImage, Luma, Rgb, RgbImage};
 use proptest::prelude::*;
 
 /// No picture is left out.
-const STRICT: Handling = Handling { strict: true, memory: None, assumed: false };
+const STRICT: Handling = Handling { strict: true, memory: None, assumed: Assumed { sides: false, share: false } };
 
 fn grey(path: &Path, width: u32, height: u32, value: u8) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();

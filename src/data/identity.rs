@@ -126,7 +126,7 @@ impl Dataset {
             return Ok(Identity { path: self.name.clone(), files: 0, bytes, checksum, hashed: Hashed::All });
         };
         // A table of labels lies beside its pictures.
-        let table = self.format == Format::LabelTable && root.is_file();
+        let table = self.format == Format::LabelTable && root.is_file() && self.files != [root.as_path()];
         let folder = root.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let below = if table { folder } else { root };
         let identity = Identity::of(below, &self.files, MOST_BYTES)?;

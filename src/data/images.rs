@@ -2,11 +2,13 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use super::histogram::{ChannelStatistics, Histograms};
 use super::pictures::Pictures;
 use super::pixels::Pixels;
 use super::resize::Window;
+use super::unpacked::Unpacked;
 use crate::error::{Error, Result};
 
 /// The most pixel bytes of one part of a data set in memory: 4 GiB.
@@ -64,6 +66,11 @@ impl Images {
             return Err(Error::shape("images", format!("{} pictures", labels.len()), pictures.len()));
         }
         Self::of(shape, class_names, Pixels::filed(pictures), labels)
+    }
+
+    /// The same, which keep a folder as long as they need it.
+    pub(super) fn keeping(self, unpacked: &Arc<Unpacked>) -> Images {
+        Images { pixels: self.pixels.keeping(unpacked), ..self }
     }
 
     fn of(shape: [usize; 3], class_names: Vec<String>, pixels: Pixels, labels: Vec<u16>) -> Result<Images> {
@@ -151,7 +158,7 @@ impl Images {
     /// # Errors
     /// As [`Images::image`].
     pub fn walk(&self, f: &mut dyn FnMut(&[u8])) -> Result<()> {
-        self.pixels.walk(f)
+        self.pixels.walk(self.image_len(), f)
     }
 
     /// The images at `indices`, in that order; an index may repeat. As with a slice, each must be
@@ -183,8 +190,13 @@ impl Images {
     }
 
     /// What values all pixels have.
-    pub(super) fn histograms(&self) -> Result<Histograms> {
-        self.pixels.histograms(self.channels)
+    fn histograms(&self) -> Result<Histograms> {
+        self.pixels.histograms(self.channels, self.image_len())
+    }
+
+    /// Some of the values of pixels, ascending: all if there are fewer than three.
+    pub(super) fn some_values(&self) -> Vec<u8> {
+        self.pixels.some_values()
     }
 }
 
@@ -210,6 +222,11 @@ impl TestImages {
     /// call this.
     pub fn reveal_for_final_evaluation(&self) -> &Images {
         &self.0
+    }
+
+    /// The same, which keep a folder as long as they need it.
+    pub(super) fn keeping(self, unpacked: &Arc<Unpacked>) -> Self {
+        TestImages(self.0.keeping(unpacked))
     }
 
     /// The images, for checking and summing up files.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::decode::{Decoder, Headed, Labelled, labels};
 use super::left_out::LeftOut;
+use super::pictures::Making;
 use super::reading::Reading;
 use super::split::{held_out_by_name, split_labels};
 use super::{Dataset, Format, Origin, Parts, SplitSize};
@@ -47,7 +48,7 @@ impl Listed<'_> {
     pub fn load(self, reading: &Reading) -> Result<Dataset> {
         let Listed { root, classes, train, test, lists, mut left_out, mut notes, .. } = self;
         let mut reading = reading.clone();
-        if test.is_some() && reading.handling.assumed {
+        if test.is_some() && reading.handling.assumed.share {
             reading.test_share = None;
         }
         if test.is_some() && reading.test_share.is_some() {
@@ -65,8 +66,10 @@ impl Listed<'_> {
         };
         // One shape over both parts, so that one coloured test image does not make the parts differ.
         let (making, room) = decoder.making(&[&train, &test])?;
-        let mut images = |part| decoder.images(making, room.as_ref(), part, &classes);
-        let (train, test) = (images(train)?, images(test)?);
+        let mut images = |making, part| decoder.images(making, room.as_ref(), part, &classes);
+        // What stays in memory of a set in files is first what is looked at more than once.
+        let test = images(Making { random: None, ..making }, test)?;
+        let train = images(making, train)?;
         let mut there = train.images.per_class();
         if is_held_out {
             there.iter_mut().zip(test.images.per_class()).for_each(|(count, more)| *count += more);

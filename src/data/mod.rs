@@ -32,6 +32,7 @@ mod reading;
 pub mod resize;
 mod source;
 mod split;
+mod unpacked;
 mod verify;
 mod zip_archive;
 
@@ -41,7 +42,7 @@ pub use identity::{Hashed, Identity, absolute, checksum};
 pub use images::{Images, TestImages};
 pub use npy_stream::{NpyImages, NpyWriter, read_npy_labels};
 pub use picture::{PictureTree, Unusable, is_other_picture, is_picture, open_picture, pictures_below};
-pub use reading::{Handling, Reading};
+pub use reading::{Assumed, Handling, Reading};
 pub use split::{SplitSize, permutation, split};
 pub use verify::{Known, PartSummary, Summary, describe, describe_with, known, summarize};
 
@@ -125,7 +126,7 @@ impl Dataset {
         }
         notes.extend(doubled_names(&train.class_names));
         notes.extend(empty_classes(&train));
-        notes.extend(dull_pixels(&train.histograms()?.values()));
+        notes.extend(dull_pixels(&train.some_values()));
         files.sort();
         let mut unreadable = left_out.unreadable().to_vec();
         unreadable.sort();
@@ -280,7 +281,7 @@ mod tests {
 
     #[test]
     fn pixels_without_contents_are_noted() {
-        let note = |pixels: &[u8]| dull_pixels(&images(&[0, 0], &["a"], pixels).histograms().unwrap().values());
+        let note = |pixels: &[u8]| dull_pixels(&images(&[0, 0], &["a"], pixels).some_values());
         assert!(note(&[0; 4]).unwrap().contains("the value 0"));
         assert!(note(&[7; 4]).unwrap().contains("the value 7"));
         assert!(note(&[0, 1, 1, 0]).unwrap().contains("(255 * x)"));

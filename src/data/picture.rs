@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 use serde::Serialize;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::source::Reader;
 use crate::error::{Error, Result};
@@ -35,15 +36,16 @@ pub(super) type Kind = (u32, u32, bool);
 
 /// What the head of a picture says.
 pub(super) fn kind_of(path: &Path, caps: &Caps) -> Result<Kind> {
-    with_decoder(path, caps, |_, kind, _| Ok(kind))
+    with_decoder(path, caps, |_, _, kind, _| Ok(kind))
 }
 
-/// Decodes a picture, and turns it as its orientation tag says. Of several in one file (animations, pages) it is the first.
-pub(super) fn decode(path: &Path, caps: &Caps) -> Result<DynamicImage> {
-    with_decoder(path, caps, |decoder, _, orientation| {
+/// Decodes a picture, and turns it as its orientation tag says. Of several in one file (animations, pages) it is the first. Beside it stands
+/// the XXH3 of the file.
+pub(super) fn decode(path: &Path, caps: &Caps) -> Result<(DynamicImage, u64)> {
+    with_decoder(path, caps, |bytes, decoder, _, orientation| {
         let mut image = DynamicImage::from_decoder(decoder).map_err(|e| undecodable(path, &e))?;
         image.apply_orientation(orientation);
-        Ok(image)
+        Ok((image, xxh3_64(bytes)))
     })
 }
 
@@ -51,7 +53,7 @@ pub(super) fn decode(path: &Path, caps: &Caps) -> Result<DynamicImage> {
 fn with_decoder<T>(
     path: &Path,
     caps: &Caps,
-    f: impl FnOnce(Box<dyn ImageDecoder + '_>, Kind, Orientation) -> Result<T>,
+    f: impl FnOnce(&[u8], Box<dyn ImageDecoder + '_>, Kind, Orientation) -> Result<T>,
 ) -> Result<T> {
     let mut reader = Reader::of_file(path)?;
     if reader.len().is_some_and(|len| len > caps.file_bytes) {
@@ -97,7 +99,7 @@ fn with_decoder<T>(
         return refuse(None, why);
     }
     let coloured = decoder.color_type().has_color();
-    f(Box::new(decoder), (width, height, coloured), orientation)
+    f(&bytes, Box::new(decoder), (width, height, coloured), orientation)
 }
 
 /// Whether width and height change places.
@@ -117,7 +119,7 @@ fn undecodable(path: &Path, e: &image::ImageError) -> Error {
 /// If it is no picture that is read, is cut off, or has a side above `side` pixels.
 pub fn open_picture(path: &Path, side: u32) -> Result<RgbImage> {
     let caps = Caps { side, file_bytes: MAX_FILE_BYTES, decoder_bytes: MAX_DECODER_BYTES };
-    Ok(decode(path, &caps)?.into_rgb8())
+    Ok(decode(path, &caps)?.0.into_rgb8())
 }
 
 /// Whether a JPEG has its end marker. Decoders fill what is missing with grey, and say nothing.

@@ -9,10 +9,11 @@ use rayon::prelude::*;
 use super::histogram::Histograms;
 use super::pictures::Pictures;
 use super::resize::Window;
+use super::unpacked::Unpacked;
 use crate::error::Result;
 
-/// Images that are walked through at a time where they are in files.
-const PORTION: usize = 256;
+/// Bytes of images that are walked through at a time where they are in files.
+const PORTION: usize = 64 << 20;
 
 /// Pixels of N images, in their order.
 #[derive(Clone)]
@@ -29,6 +30,8 @@ pub(super) struct Filed {
     pictures: Arc<Pictures>,
     /// Which of them, by their numbers.
     chosen: Arc<[u32]>,
+    /// What they were unpacked into, which goes with the last of them.
+    _unpacked: Option<Arc<Unpacked>>,
 }
 
 impl fmt::Debug for Pixels {
@@ -57,7 +60,15 @@ impl Pixels {
     /// All of these pictures.
     pub fn filed(pictures: Pictures) -> Self {
         let chosen = (0..pictures.len() as u32).collect();
-        Pixels::Filed(Filed { pictures: Arc::new(pictures), chosen })
+        Pixels::Filed(Filed { pictures: Arc::new(pictures), chosen, _unpacked: None })
+    }
+
+    /// The same, which keep a folder as long as they need it.
+    pub fn keeping(self, unpacked: &Arc<Unpacked>) -> Self {
+        match self {
+            Pixels::Held(bytes) => Pixels::Held(bytes),
+            Pixels::Filed(filed) => Pixels::Filed(Filed { _unpacked: Some(unpacked.clone()), ..filed }),
+        }
     }
 
     /// Those of one image, if they are in memory. As with a slice, `index` must be below the number of images.
@@ -103,13 +114,13 @@ impl Pixels {
             }
             Pixels::Filed(filed) => {
                 let chosen = indices.iter().map(|&i| filed.chosen[i]).collect();
-                Pixels::Filed(Filed { pictures: filed.pictures.clone(), chosen })
+                Pixels::Filed(Filed { chosen, ..filed.clone() })
             }
         }
     }
 
     /// Hands all of them to `f`, some images at a time, in their order.
-    pub fn walk(&self, f: &mut dyn FnMut(&[u8])) -> Result<()> {
+    pub fn walk(&self, size: usize, f: &mut dyn FnMut(&[u8])) -> Result<()> {
         let filed = match self {
             Pixels::Held(bytes) => {
                 f(bytes);
@@ -117,19 +128,38 @@ impl Pixels {
             }
             Pixels::Filed(filed) => filed,
         };
-        for portion in filed.chosen.chunks(PORTION) {
+        for portion in filed.chosen.chunks((PORTION / size.max(1)).clamp(1, 1024)) {
             portion.par_iter().map(|&i| filed.one(i)).collect::<Result<Vec<_>>>()?.iter().for_each(|pixels| f(pixels));
         }
         Ok(())
     }
 
+    /// Some of the values that they have, ascending: all if there are fewer than three.
+    pub fn some_values(&self) -> Vec<u8> {
+        let bytes = match self {
+            Pixels::Held(bytes) => bytes,
+            Pixels::Filed(filed) => return filed.pictures.histograms().values(),
+        };
+        let mut values = vec![];
+        for byte in bytes {
+            if !values.contains(byte) {
+                values.push(*byte);
+            }
+            if values.len() == 3 {
+                break;
+            }
+        }
+        values.sort_unstable();
+        values
+    }
+
     /// What values they have.
-    pub fn histograms(&self, channels: usize) -> Result<Histograms> {
+    pub fn histograms(&self, channels: usize, size: usize) -> Result<Histograms> {
         match self {
             Pixels::Filed(filed) if filed.is_all() => Ok(filed.pictures.histograms().clone()),
             _ => {
                 let mut all = Histograms::new(channels);
-                self.walk(&mut |pixels| all.add(&Histograms::of(channels, pixels)))?;
+                self.walk(size, &mut |pixels| all.add(&Histograms::of(channels, pixels)))?;
                 Ok(all)
             }
         }

@@ -49,11 +49,20 @@ pub struct Reading {
 pub struct Handling {
     /// Whether a picture that cannot be read is an error. Otherwise it is left out, and the set says so.
     pub strict: bool,
-    /// Bytes of pixels that may be in memory; a larger set is decoded from its files again and again. By default 1 GiB, and never more
-    /// than 4.
+    /// Bytes of pixels that may be in memory; a larger set is decoded from its files again and again, and so is one of more than 4 GiB. By
+    /// default 1 GiB.
     pub memory: Option<u64>,
-    /// Whether nobody asked for this reading: it is how another set was read, and what of it does not apply to this one is left alone.
-    pub assumed: bool,
+    /// What of the reading nobody asked for: it is how another set was read, and is left alone where it does not apply to this one.
+    pub assumed: Assumed,
+}
+
+/// Parts of a reading that are taken from how another set was read.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Assumed {
+    /// How pictures are brought to one size.
+    pub sides: bool,
+    /// How much is held out.
+    pub share: bool,
 }
 
 impl Reading {
@@ -76,14 +85,21 @@ impl Reading {
         }
     }
 
-    /// How pictures are read for a network that was trained on pictures which were read as `trained` says: so too, if this asks for
+    /// How pictures are read for a network that was trained on pictures which were read as `trained` says: so too, as far as this asks for
     /// nothing else. Random parts are for training alone.
     pub fn or_as(&self, trained: &Reading) -> Reading {
-        if !self.is_as_found() || trained.is_as_found() {
-            return self.clone();
-        }
-        let handling = Handling { assumed: true, ..self.handling };
-        Reading { random_crop: None, handling, ..trained.clone() }
+        let assumed = Assumed {
+            sides: !self.has_sides() && trained.has_sides(),
+            share: self.test_share.is_none() && trained.test_share.is_some(),
+        };
+        let (resize, crop) = if assumed.sides { (trained.resize, trained.crop) } else { (self.resize, self.crop) };
+        let test_share = self.test_share.or(trained.test_share);
+        Reading { resize, crop, test_share, random_crop: None, handling: Handling { assumed, ..self.handling } }
+    }
+
+    /// Whether it says how large images become.
+    pub fn has_sides(&self) -> bool {
+        self.resize.is_some() || self.crop.is_some()
     }
 
     /// The share of each class that becomes a test part.
@@ -101,7 +117,12 @@ impl Reading {
 
     /// Bytes of pixels that may be in memory.
     pub(super) fn memory(&self) -> u64 {
-        self.handling.memory.unwrap_or(MEMORY).min(MAX_PIXEL_BYTES)
+        self.handling.memory.unwrap_or(MEMORY)
+    }
+
+    /// Whether a set of so many bytes of pixels is kept in memory whole.
+    pub(super) fn holds(&self, bytes: u64) -> bool {
+        bytes <= self.memory().min(MAX_PIXEL_BYTES)
     }
 
     /// Which parts of pictures training sees, if not the middle.
@@ -146,7 +167,9 @@ impl Reading {
 
     /// Refuses what is for pictures where `what` has arrays, of one size and in parts.
     pub(super) fn refuse_arrays(&self, what: &str) -> Result<()> {
-        match self.is_as_found() || self.handling.assumed {
+        let Assumed { sides, share } = self.handling.assumed;
+        let asked = (self.has_sides() && !sides) || (self.test_share.is_some() && !share) || self.random_crop.is_some();
+        match !asked {
             true => Ok(()),
             false => {
                 let why = format!(
@@ -244,6 +267,34 @@ mod tests {
         // Far from square, and nothing that overflows.
         let fit = fit(Some(256), Some(224)).unwrap().unwrap();
         assert_eq!(fit.of([1, 16_384]), ([256, 4_194_304], Window { at: [16, 2_097_040], sides: [224, 224] }));
+    }
+
+    #[test]
+    fn what_is_not_asked_for_is_as_the_model_s() {
+        let trained = Reading {
+            crop: Some(32),
+            resize: Some(40),
+            test_share: Some(0.05),
+            random_crop: Some(0.3),
+            ..Reading::default()
+        };
+        let of = |reading: Reading| {
+            let Reading { resize, crop, test_share, random_crop, handling } = reading.or_as(&trained);
+            (resize, crop, test_share, random_crop, handling.assumed)
+        };
+        let assumed = |sides: bool, share: bool| Assumed { sides, share };
+        assert_eq!(of(Reading::default()), (Some(40), Some(32), Some(0.05), None, assumed(true, true)));
+        assert_eq!(of(reading(None, Some(48))), (None, Some(48), Some(0.05), None, assumed(false, true)));
+        let share = Reading { test_share: Some(0.5), ..Reading::default() };
+        assert_eq!(of(share), (Some(40), Some(32), Some(0.5), None, assumed(true, false)));
+        // Arrays refuse what was asked for alone.
+        assert!(Reading::default().or_as(&trained).refuse_arrays("digits").is_ok());
+        assert!(reading(None, Some(48)).or_as(&trained).refuse_arrays("digits").is_err());
+        assert_eq!(share_of(&trained), Some(0.05));
+    }
+
+    fn share_of(reading: &Reading) -> Option<f64> {
+        reading.clone().or_as(&Reading::default()).test_share
     }
 
     #[test]

@@ -29,6 +29,10 @@ impl Default for Limits {
     }
 }
 
+/// By what an archive's member is kept, given its name in the archive with `/` between folders: the name under which it is found, none if
+/// it is not wanted, or why the archive is refused.
+pub(super) type Key<'k> = dyn Fn(&str) -> std::result::Result<Option<String>, String> + 'k;
+
 /// A folder, or the members of interest of an archive.
 pub(super) struct Source {
     root: PathBuf,
@@ -79,13 +83,19 @@ impl Source {
     ///
     /// They are kept in memory, or unpacked into the folder `into`.
     pub fn archive(path: &Path, wanted: impl Fn(&str) -> bool, limits: Limits, into: Option<&Path>) -> Result<Source> {
+        let base = |full: &str| full.rsplit('/').next().unwrap_or_default().to_owned();
+        Self::members_by(path, &|full| Ok(Some(base(full)).filter(|name| wanted(name))), limits, into)
+    }
+
+    /// The same of members that are kept by their own keys, below folders where these have some.
+    pub fn members_by(path: &Path, key: &Key, limits: Limits, into: Option<&Path>) -> Result<Source> {
         let mut file = File::open(path).map_err(Error::io("read", path))?;
         let mut magic = Vec::new();
         (&mut file).take(512).read_to_end(&mut magic).map_err(Error::io("read", path))?;
         file.seek(SeekFrom::Start(0)).map_err(Error::io("read", path))?;
         let (file, mut left_out) = (BufReader::new(file), LeftOut::default());
         if magic.starts_with(zip_archive::MAGIC) {
-            let members = zip_archive::read_members(path, file, wanted, limits, into, &mut left_out)?;
+            let members = zip_archive::read_members(path, file, key, limits, into, &mut left_out)?;
             return Ok(Self::of_members(path, members, limits, left_out));
         }
         let inner: Box<dyn Read> = if magic.starts_with(&[0x1f, 0x8b]) {
@@ -97,7 +107,7 @@ impl Source {
                        one file of a data set, name its folder";
             return Err(Error::file(path, Some(0), why));
         };
-        let members = read_members(path, inner, wanted, limits, into, &mut left_out)?;
+        let members = read_members(path, inner, key, limits, into, &mut left_out)?;
         Ok(Self::of_members(path, members, limits, left_out))
     }
 

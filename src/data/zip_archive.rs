@@ -1,5 +1,4 @@
-//! Zip archives, NumPy's `.npz` among them, read with limits. Members are known by the last part of their names, so that none leads out
-//! of a folder into which they are unpacked.
+//! Zip archives, NumPy's `.npz` among them, read with limits.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -10,7 +9,7 @@ use zip::result::ZipError;
 
 use super::archive::{Held, Members, unpack};
 use super::left_out::LeftOut;
-use super::source::{Limits, leave_out};
+use super::source::{Key, Limits, leave_out};
 use crate::error::{Error, Result};
 
 /// How zip archives begin.
@@ -20,7 +19,7 @@ pub(super) const MAGIC: &[u8] = b"PK\x03\x04";
 pub(super) fn read_members(
     path: &Path,
     file: BufReader<File>,
-    wanted: impl Fn(&str) -> bool,
+    key: &Key,
     limits: Limits,
     into: Option<&Path>,
     left_out: &mut LeftOut,
@@ -38,14 +37,14 @@ pub(super) fn read_members(
             let member = archive.by_index_raw(place).map_err(failed)?;
             (String::from_utf8_lossy(member.name_raw()).into_owned(), member.size(), member.is_file())
         };
-        let name = full.rsplit(['/', '\\']).next().unwrap_or_default().to_owned();
         if !is_file {
             continue;
         }
-        if !wanted(&name) {
+        let refused = |why: String| Error::file(path, None, why);
+        let Some(name) = key(&full.replace('\\', "/")).map_err(refused)? else {
             leave_out(left_out, &full);
             continue;
-        }
+        };
         if members.contains_key(&name) {
             return Err(Error::file(path, None, format!("`{name}` is in it twice; expected one data set per archive")));
         }

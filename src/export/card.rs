@@ -149,9 +149,9 @@ fn training(facts: &Facts, metrics: &[Metric]) -> String {
 fn use_of(facts: &Facts) -> String {
     let ModelCard { mean, std, .. } = facts.card;
     let [height, width, _] = facts.input;
-    let cut = match facts.card.reading.is_as_found() {
-        true => String::new(),
-        false => format!("Pictures were brought to one size before: {}. ", facts.card.reading.sides()),
+    let cut = match facts.card.reading.has_sides() {
+        false => String::new(),
+        true => format!("Pictures were brought to one size before: {}. ", facts.card.reading.sides()),
     };
     format!(
         "## Use\n\nIt tells which of its classes an image of the kind that it was trained on shows. It gives an answer for any other image too, \

@@ -55,9 +55,9 @@ pub fn onnx(model: &dyn Model, named: &Named, card: &ModelCard, fold: bool) -> R
 
 /// How pictures become images for the network, in words.
 pub(crate) fn preparation(card: &ModelCard) -> String {
-    match card.reading.is_as_found() {
-        true => "pictures of this size".to_owned(),
-        false => card.reading.sides(),
+    match card.reading.has_sides() {
+        false => "pictures of this size".to_owned(),
+        true => card.reading.sides(),
     }
 }
 

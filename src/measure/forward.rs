@@ -4,18 +4,18 @@
 //! chunks of fixed size, whatever the memory, and sums are taken in order, so a result does not depend on how many
 //! subjects run side by side.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, Recorder};
+use crate::gpu::{Gpu, Recorder, Ticket};
 use crate::graph::plan::{Instance, Plan};
 use crate::graph::store::{Contents, Store};
 use crate::graph::{Graph, Role, Statistics};
 use crate::nn::Model;
-use crate::train::feed::{Feed, Pick};
+use crate::train::feed::{Ahead, Feed, Pick};
 use crate::train::step::{Rates, StepOptions, build};
 use crate::train::trainer::Setting;
 
@@ -84,6 +84,9 @@ pub fn graphs(models: &[&dyn Model], batch: usize, statistics: Statistics) -> Re
     }
     Ok(graphs)
 }
+
+/// Submissions that wait for the device at most where each has images of its own brought there.
+const MOST_QUEUED: usize = 3;
 
 /// Rows times columns of images up to which as many are evaluated at once as anywhere.
 const SMALL: usize = 64 * 64;
@@ -179,16 +182,26 @@ impl Forward {
     /// # Errors
     /// If an image does not exist.
     pub fn submit(&self, picks: &[Pick]) -> Result<()> {
-        self.submit_after(self.gpu.record(), picks)
+        self.submit_after(self.gpu.record(), picks).map(drop)
     }
 
     /// The same behind what is recorded already.
-    fn submit_after(&self, mut recorder: Recorder, picks: &[Pick]) -> Result<()> {
+    fn submit_after(&self, mut recorder: Recorder, picks: &[Pick]) -> Result<Ticket> {
         (0..self.feed.copies()).try_for_each(|copy| self.feed.set(copy, picks))?;
         self.feed.record(&mut recorder);
         self.plan.record(&mut recorder);
-        recorder.submit();
-        self.gpu.check("evaluating")
+        let ticket = recorder.submit();
+        self.gpu.check("evaluating")?;
+        Ok(ticket)
+    }
+
+    /// Waits where batches are brought to the device one by one, so that those that have not run yet do not fill the memory.
+    fn hold_back(&self, queue: &mut VecDeque<Ticket>, ticket: Ticket) -> Result<()> {
+        queue.push_back(ticket);
+        match queue.len() > MOST_QUEUED && self.feed.is_streamed() {
+            true => queue.pop_front().map_or(Ok(()), |oldest| self.gpu.wait_for(oldest)),
+            false => Ok(()),
+        }
     }
 
     /// Mean loss and accuracy of all subjects over the listed images, waiting for them.
@@ -201,16 +214,15 @@ impl Forward {
         }
         let sums = self.metrics.parts();
         let picks: Vec<Pick> = images.iter().map(|&image| Pick::plain(image)).collect();
-        let mut later = picks.chunks(self.feed.batch()).skip(1);
+        let (mut ahead, mut queue) = (Ahead::default(), VecDeque::new());
         for (number, chunk) in picks.chunks(self.feed.batch()).enumerate() {
             let mut recorder = self.gpu.record();
             if number == 0 {
                 recorder.clear(&sums)?;
             }
-            self.submit_after(recorder, chunk)?;
-            // The next ones are decoded while these are looked at, once for each size at which networks see them.
-            let next = later.next().unwrap_or_default();
-            (0..self.feed.copies()).for_each(|_| self.feed.expect(next));
+            self.feed.expect(&picks, number * self.feed.batch(), &mut ahead);
+            let ticket = self.submit_after(recorder, chunk)?;
+            self.hold_back(&mut queue, ticket)?;
         }
         let count = images.len() as f64;
         let score =
@@ -234,14 +246,19 @@ impl Forward {
             }
             store.write(&self.gpu, *copy, &values)?;
         }
+        let (all, mut ahead, mut queue) = (batches.concat(), Ahead::default(), VecDeque::new());
+        let mut first = 0;
         for (number, picks) in batches.iter().enumerate() {
+            self.feed.expect(&all, first, &mut ahead);
+            first += picks.len();
             let momentum = match averaging {
                 Averaging::Exact => 1.0 / (number + 1) as f64,
                 Averaging::Moving => 0.1,
             };
             let rates = Rates { statistics_momentum: momentum, ..Rates::default() };
             self.hyper.write_words(&self.gpu, 0, "hyper", &rates.words())?;
-            self.submit(picks)?;
+            let ticket = self.submit_after(self.gpu.record(), picks)?;
+            self.hold_back(&mut queue, ticket)?;
         }
         Ok(())
     }

@@ -165,6 +165,12 @@ fn growth(sides: [usize; 2], input: [usize; 2]) -> impl Fn(usize) -> usize {
     move |pixels| if larger { along(0, pixels).min(along(1, pixels)) } else { pixels }
 }
 
+/// How far images of a list were announced.
+#[derive(Debug, Default)]
+pub struct Ahead {
+    announced: usize,
+}
+
 /// Makes batches of a data set, for one or several networks that see their own images, each at its own size.
 pub struct Feed {
     gpu: Gpu,
@@ -341,9 +347,21 @@ impl Feed {
         own.write_words(&self.gpu, 0, &at_size("descriptors", sizes[0], *seen), &words)
     }
 
-    /// Says which images will be chosen soon, so that they are decoded meanwhile where they are in files.
-    pub fn expect(&self, picks: &[Pick]) {
-        self.data.expect(picks);
+    /// Says which images will be chosen for every copy, one after the other, when the one with this number is the next: those that come
+    /// soon are decoded meanwhile, where they are in files.
+    pub fn expect(&self, picks: &[Pick], next: usize, ahead: &mut Ahead) {
+        let from = ahead.announced.max(next);
+        let to = (next + self.batch + self.data.window(self.batch)).min(picks.len());
+        if from < to
+            && self.data.expect(picks[from..to].iter().flat_map(|pick| std::iter::repeat_n(pick, self.copies())))
+        {
+            ahead.announced = to;
+        }
+    }
+
+    /// Whether images are brought to the device as they are needed.
+    pub fn is_streamed(&self) -> bool {
+        self.data.is_streamed()
     }
 
     /// Records the making of the batches.

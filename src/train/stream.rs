@@ -3,12 +3,17 @@
 //! Whoever feeds networks says which images will be needed soon; they are decoded meanwhile, and wait here until they are fetched. What
 //! nobody announced, or what has not begun yet, is decoded when it is fetched. So what is announced, and when, decides the speed and
 //! nothing else: the same pixels come either way.
+//!
+//! Whoever fetches may wait for another thread that decodes. That thread never waits itself, since decoding one picture
+//! uses no other threads, so that nobody waits in a circle.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use rayon::prelude::*;
 
 use crate::data::Images;
 use crate::data::resize::Window;
@@ -112,16 +117,17 @@ impl Stream {
         &self.shared.images
     }
 
-    /// Begins to decode what will be fetched, in this order.
-    pub fn expect(&self, looks: impl Iterator<Item = Look>) {
+    /// Begins to decode what will be fetched, in this order; a look that stands there twice will be fetched twice. Does nothing, and
+    /// returns false, if more would wait then than may.
+    pub fn expect(&self, looks: &[Look]) -> bool {
         let size = self.shared.images.image_len().max(1);
-        for look in looks {
-            let mut ahead = lock(&self.shared.ahead);
+        let mut ahead = lock(&self.shared.ahead);
+        if (ahead.len() + looks.len()).saturating_mul(size) > AHEAD {
+            return false;
+        }
+        for &look in looks.iter().filter(|look| self.shared.at_hand(**look).is_none()) {
             if let Some(wanted) = ahead.get_mut(&look) {
                 wanted.times += 1;
-                continue;
-            }
-            if self.shared.is_at_hand(look) || ahead.len() * size >= AHEAD {
                 continue;
             }
             let job = Arc::new(Job { state: Mutex::new(State::Waiting), done: Condvar::new() });
@@ -129,6 +135,7 @@ impl Stream {
             let shared = self.shared.clone();
             rayon::spawn(move || job.run(&shared, look));
         }
+        true
     }
 
     /// The pixels of images side by side, for those that are none zeros.
@@ -137,33 +144,28 @@ impl Stream {
     /// If a picture cannot be decoded any more, or was changed.
     pub fn fetch(&self, looks: &[Option<Look>]) -> Result<Vec<u8>> {
         let begin = Instant::now();
-        let size = self.shared.images.image_len();
-        // Whatever was not announced is shared among the cores now. What is beyond what may wait comes one by one.
-        let unknown = |look: &Look| !lock(&self.shared.ahead).contains_key(look);
-        self.expect(looks.iter().flatten().copied().filter(unknown).collect::<Vec<_>>().into_iter());
-        let mut pixels = Vec::with_capacity(looks.len() * size);
-        for look in looks {
-            match look {
-                None => pixels.resize(pixels.len() + size, 0),
-                Some(look) => self.append(*look, &mut pixels)?,
+        let size = self.shared.images.image_len().max(1);
+        let mut pixels = vec![0; looks.len() * size];
+        // What nobody announced, with its place; the cores share it.
+        let mut unknown = vec![];
+        for (place, look) in pixels.chunks_exact_mut(size).zip(looks) {
+            let Some(look) = *look else { continue };
+            let announced = self.shared.announced(look).and_then(|job| job.wait(&self.shared, look));
+            match (announced, self.shared.at_hand(look)) {
+                (Some(own), _) => place.copy_from_slice(&own),
+                (None, Some(own)) => place.copy_from_slice(own),
+                (None, None) => unknown.push((place, look)),
             }
         }
+        let decode = |(place, look): (&mut [u8], Look)| self.shared.decode(look).map(|own| place.copy_from_slice(&own));
+        unknown.into_par_iter().try_for_each(decode)?;
         self.shared.waited_ns.fetch_add(begin.elapsed().as_nanos() as u64, Ordering::Relaxed);
         Ok(pixels)
     }
 
-    fn append(&self, look: Look, pixels: &mut Vec<u8>) -> Result<()> {
-        if let Some(job) = self.shared.announced(look)
-            && let Some(own) = job.wait(&self.shared, look)
-        {
-            pixels.extend_from_slice(&own);
-            return Ok(());
-        }
-        match (look.1, self.shared.images.at_hand(look.0)) {
-            (None, Some(own)) => pixels.extend_from_slice(own),
-            _ => pixels.extend_from_slice(&self.shared.decode(look)?),
-        }
-        Ok(())
+    /// Takes back that looks will be fetched, once each.
+    pub fn forget(&self, looks: &[Option<Look>]) {
+        looks.iter().flatten().for_each(|look| drop(self.shared.announced(*look)));
     }
 
     /// Runs an upload of so many bytes, and remembers how long it took.
@@ -191,9 +193,9 @@ impl Stream {
 }
 
 impl Shared {
-    /// Whether nothing must be decoded.
-    fn is_at_hand(&self, (image, part): Look) -> bool {
-        part.is_none() && self.images.at_hand(image).is_some()
+    /// The pixels of what needs no decoding.
+    fn at_hand(&self, (image, part): Look) -> Option<&[u8]> {
+        if part.is_some() { None } else { self.images.at_hand(image) }
     }
 
     /// The decoding of a picture that was announced; it is forgotten when it was fetched as often.
@@ -287,12 +289,13 @@ mod tests {
             .collect();
         // Nothing was announced, all was, twice as much, and other things.
         for times in 0..3 {
-            (0..times).for_each(|_| stream.expect(looks.iter().flatten().copied()));
-            stream.expect([(2, None), part(6)].into_iter());
+            let known: Vec<Look> = looks.iter().flatten().copied().collect();
+            assert!((0..times).all(|_| stream.expect(&known)) && stream.expect(&[(2, None), part(6)]));
             for _ in 0..times.max(1) {
                 assert_eq!(stream.fetch(&looks).unwrap(), want);
             }
-            stream.fetch(&[Some((2, None)), Some(part(6))]).unwrap();
+            stream.fetch(&[Some((2, None))]).unwrap();
+            stream.forget(&[Some(part(6)), None]);
             assert!(lock(&stream.shared.ahead).is_empty(), "{times}");
         }
         stream.uploading(50, || Ok(())).unwrap();
@@ -308,7 +311,7 @@ mod tests {
         for class in ["a", "b"] {
             std::fs::remove_dir_all(dir.path().join(class)).unwrap();
         }
-        stream.expect([(1, None), (2, None)].into_iter());
+        assert!(stream.expect(&[(1, None), (2, None)]));
         let why = stream.fetch(&[Some((1, None))]).unwrap_err().to_string();
         assert!(why.contains("cannot read") && why.contains(".png"), "{why}");
     }

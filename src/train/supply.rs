@@ -1,9 +1,10 @@
 //! A data set as batches draw from it: all of it on the device, or pictures that are decoded and uploaded as they are needed.
 
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::feed::Pick;
-use super::stream::{Rates, Stream};
+use super::stream::{Look, Rates, Stream};
 use crate::data::Images;
 use crate::data::resize::Filter;
 use crate::error::{Error, Result};
@@ -132,11 +133,18 @@ impl Supply {
         }
     }
 
-    /// Says what will be needed soon, so that it is decoded meanwhile.
-    pub(super) fn expect(&self, picks: &[Pick]) {
-        if let Where::Streamed(stream) = &self.pixels {
-            stream.expect(picks.iter().filter_map(Pick::look));
+    /// Says what will be needed soon, so that it is decoded meanwhile, as often as it stands there. All of it is taken, or nothing where
+    /// too much waits already, and false is returned.
+    pub(super) fn expect<'p>(&self, picks: impl Iterator<Item = &'p Pick>) -> bool {
+        match &self.pixels {
+            Where::Resident { .. } => true,
+            Where::Streamed(stream) => stream.expect(&picks.filter_map(Pick::look).collect::<Vec<_>>()),
         }
+    }
+
+    /// How many images are announced ahead of a batch of so many: enough for all cores.
+    pub(super) fn window(&self, batch: usize) -> usize {
+        (2 * batch).max(4 * rayon::current_num_threads())
     }
 
     /// Whether pictures are decoded as they are needed.
@@ -154,7 +162,9 @@ impl Supply {
 
     /// Room on the device for batches of so many images, where these are not there anyway.
     pub(super) fn room(&self, gpu: &Gpu, batches: usize, batch: usize) -> Result<Room> {
-        let Where::Streamed(_) = &self.pixels else { return Ok(Room { slabs: vec![], per_slab: 1, batch: 0 }) };
+        let Where::Streamed(_) = &self.pixels else {
+            return Ok(Room { slabs: vec![], per_slab: 1, batch: 0, there: Mutex::default() });
+        };
         let length = self.source.iter().product::<usize>().max(1);
         // Every batch begins at a multiple of four bytes, whatever the length of an image.
         let batch = batch.next_multiple_of(4);
@@ -167,7 +177,7 @@ impl Supply {
         for first in (0..images).step_by(fit) {
             slabs.push(gpu.slab(((images - first).min(fit) * length) as u64, "batches of the data set")?);
         }
-        Ok(Room { slabs, per_slab: fit, batch })
+        Ok(Room { slabs, per_slab: fit, batch, there: Mutex::new(vec![vec![]; batches]) })
     }
 
     /// The slabs in which shaders find the images of such batches.
@@ -178,8 +188,8 @@ impl Supply {
         }
     }
 
-    /// Sees to it that the images of a batch, by its number, are on the device before the next submission. Returns slab and place within of
-    /// each.
+    /// Sees to it that the images of a batch, by its number, are on the device before the next submission; those of the last one that
+    /// are asked for again are there. Returns slab and place within of each.
     pub(super) fn place(&self, gpu: &Gpu, room: &Room, batch: usize, picks: &[Pick]) -> Result<Vec<[u32; 2]>> {
         let within = |place: usize, per_slab: usize| [(place / per_slab) as u32, (place % per_slab) as u32];
         let stream = match &self.pixels {
@@ -190,19 +200,20 @@ impl Supply {
         };
         let length = self.source.iter().product::<usize>();
         let looks: Vec<_> = picks.iter().map(Pick::look).collect();
-        let pixels = padded(stream.fetch(&looks)?);
         let first = batch * room.batch;
-        let (mut place, mut rest) = (first, &pixels[..]);
-        stream.uploading(rest.len(), || {
-            // A batch may lie over the border of two slabs, each of which holds a multiple of four images.
-            while !rest.is_empty() {
-                let [slab, at] = within(place, room.per_slab);
-                let (own, later) = rest.split_at(rest.len().min((room.per_slab - at as usize) * length));
-                gpu.write(&room.slabs[slab as usize], (at as usize * length) as u64, own)?;
-                (place, rest) = (place + own.len() / length, later);
-            }
-            Ok(())
-        })?;
+        let mut there = room.there.lock().unwrap_or_else(PoisonError::into_inner);
+        if there[batch] != looks {
+            // Whatever fails from here on, the old ones may not be there any more.
+            there[batch].clear();
+            let pixels = padded(stream.fetch(&looks)?);
+            stream.uploading(pixels.len(), || {
+                writes(first, room.per_slab, length, pixels.len())
+                    .try_for_each(|(slab, at, bytes)| gpu.write(&room.slabs[slab], at, &pixels[bytes]))
+            })?;
+            there[batch] = looks;
+        } else {
+            stream.forget(&looks);
+        }
         Ok((first..first + picks.len()).map(|place| within(place, room.per_slab)).collect())
     }
 }
@@ -214,10 +225,52 @@ pub(super) struct Room {
     per_slab: usize,
     /// Images for which each batch has room.
     batch: usize,
+    /// What lies there of each.
+    there: Mutex<Vec<Vec<Option<Look>>>>,
+}
+
+/// The writes of so many bytes from the image with number `first` on: slab, first byte in it, and which bytes. They may lie over the border of
+/// two slabs, each of which holds a multiple of four images, so that every write is one of four bytes.
+fn writes(
+    first: usize,
+    per_slab: usize,
+    length: usize,
+    bytes: usize,
+) -> impl Iterator<Item = (usize, u64, Range<usize>)> {
+    let (mut done, length) = (0, length.max(1));
+    std::iter::from_fn(move || {
+        let place = first + done / length;
+        let (slab, at) = (place / per_slab, place % per_slab);
+        let own = done..bytes.min(done + (per_slab - at) * length);
+        done = own.end;
+        (!own.is_empty()).then_some((slab, (at * length) as u64, own))
+    })
 }
 
 /// Bytes filled up to a multiple of four, as uploads want it.
 fn padded(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes.resize(bytes.len().next_multiple_of(4), 0);
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_go_on_in_the_next_slab() {
+        let all = |first: usize, images: usize| {
+            // Images of seven bytes, eight to a slab; the rest is filled up.
+            let bytes = (7 * images).next_multiple_of(4);
+            writes(first, 8, 7, bytes).map(|(slab, at, bytes)| (slab, at, bytes.start, bytes.end)).collect::<Vec<_>>()
+        };
+        assert_eq!(all(0, 8), [(0, 0, 0, 56)]);
+        assert_eq!(all(4, 3), [(0, 28, 0, 24)]);
+        assert_eq!(all(4, 8), [(0, 28, 0, 28), (1, 0, 28, 56)]);
+        assert_eq!(all(12, 13), [(1, 28, 0, 28), (2, 0, 28, 84), (3, 0, 84, 92)]);
+        assert_eq!(all(4, 0), []);
+        for (_, at, begin, end) in all(12, 13) {
+            assert!(at % 4 == 0 && (end - begin) % 4 == 0);
+        }
+    }
 }

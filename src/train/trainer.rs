@@ -112,9 +112,6 @@ pub struct Trainer<'a> {
 /// Images of an epoch for each view, at each of its sizes.
 type Order = Vec<Vec<Vec<Pick>>>;
 
-/// Steps whose images are decoded ahead of the one that is fed, where they are in files.
-const AHEAD: usize = 2;
-
 /// The graph of each network's step; those of one model share it.
 fn graphs(members: &[Member], options: &StepOptions) -> Result<Vec<Arc<Graph>>> {
     let mut graphs: Vec<Arc<Graph>> = vec![];
@@ -349,10 +346,11 @@ impl<'a> Trainer<'a> {
     /// Says which images the next steps will see.
     fn announce(&mut self) {
         let per_epoch = self.steps_per_epoch();
-        let last = self.total_steps().min(self.step + AHEAD);
         if !self.setting.data.is_streamed() {
             return;
         }
+        let steps = self.setting.data.window(self.recipe.batch).div_ceil(self.recipe.batch);
+        let last = self.total_steps().min(self.step + steps);
         for step in self.unannounced.max(self.step)..last {
             let order = order_of(
                 &mut self.orders,
@@ -362,7 +360,10 @@ impl<'a> Trainer<'a> {
                 self.setting.data,
             );
             let all = order.iter().flatten();
-            all.for_each(|images| self.feed.expect(of_step(images, step % per_epoch, self.recipe.batch)));
+            let images = all.flat_map(|images| of_step(images, step % per_epoch, self.recipe.batch));
+            if !self.setting.data.expect(images) {
+                break;
+            }
             self.unannounced = step + 1;
         }
     }

@@ -16,3 +16,4 @@ mod paths;
 mod planner;
 mod resized;
 mod sharpness;
+mod streamed;

@@ -37,17 +37,18 @@ fn streamed_runs_are_those_in_memory_to_the_bit() {
     let scratch = Scratch::new();
     pictures(&scratch);
     scratch.good(&trained("held", &[]));
-    // Nothing is kept, and half of the pictures are.
-    for (out, memory) in [("none", "0"), ("verbose", "0")] {
-        let output = scratch.run(&trained(out, &["--data-memory", memory, "-v"]));
-        assert_eq!(output.code, 0, "{}", output.stderr);
-        for part in ["images a second for each network", "pictures decoded", "handed to the device", "waited "] {
-            assert!(output.stderr.contains(part), "{part}: {}", output.stderr);
-        }
-        assert_eq!(found(&scratch, out), found(&scratch, "held"), "{out}");
-        assert!(scratch.read(&format!("{out}/best.safetensors")) == scratch.read("held/best.safetensors"));
-        assert!(scratch.read(&format!("{out}/config.toml")) == scratch.read("held/config.toml"));
+    let output = scratch.run(&trained("none", &["--data-memory", "0", "-v"]));
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    let parts =
+        ["images a second for each network", "pictures decoded", "handed to the device", "waited ", "(--data-memory)"];
+    for part in parts {
+        assert!(output.stderr.contains(part), "{part}: {}", output.stderr);
     }
+    assert_eq!(found(&scratch, "none"), found(&scratch, "held"));
+    for file in ["best.safetensors", "config.toml"] {
+        assert!(scratch.read(&format!("none/{file}")) == scratch.read(&format!("held/{file}")), "{file}");
+    }
+    scratch.good(&["train", "--quiet", "--resume", "--out", "none", "--data-memory", "7"]);
     let evaluate = [
         "evaluate",
         "--model",
@@ -152,4 +153,113 @@ fn what_cannot_be_streamed_or_cropped_is_refused() {
     // More than there is is no fault, nor is a number beyond all memories.
     scratch.good(&["data", "info", "set", "--crop", "8", "--data-memory", "18446744073709551615"]);
     scratch.good(&["data", "info", "digits", "--data-memory", "0"]);
+}
+
+/// Packs the folder `set` as people do, below a folder or not.
+fn packed(scratch: &Scratch, below: &str) -> Vec<(String, Vec<u8>)> {
+    let root = scratch.path("set");
+    let files = scratch.files().into_keys().filter(|path| path.starts_with(&root) && path.is_file());
+    let name = |path: &std::path::Path| format!("{below}{}", path.strip_prefix(&root).unwrap().to_str().unwrap());
+    files.map(|path| (name(&path), std::fs::read(&path).unwrap())).collect()
+}
+
+fn tar_of(files: &[(String, Vec<u8>)]) -> Vec<u8> {
+    let mut archive = tar::Builder::new(vec![]);
+    for (name, bytes) in files {
+        let mut header = tar::Header::new_ustar();
+        // Names that lead out are refused by the crate's own writer.
+        header.as_ustar_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_size(bytes.len() as u64);
+        header.set_cksum();
+        archive.append(&header, &bytes[..]).unwrap();
+    }
+    archive.into_inner().unwrap()
+}
+
+fn zip_of(files: &[(String, Vec<u8>)]) -> Vec<u8> {
+    let mut archive = zip::ZipWriter::new(std::io::Cursor::new(vec![]));
+    let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    for (name, bytes) in files {
+        archive.start_file(name.as_str(), stored).unwrap();
+        std::io::Write::write_all(&mut archive, bytes).unwrap();
+    }
+    archive.finish().unwrap().into_inner()
+}
+
+#[test]
+fn archives_of_pictures_are_those_pictures() {
+    let scratch = Scratch::new();
+    pictures(&scratch);
+    let temporary = scratch.path("temporary");
+    std::fs::create_dir(&temporary).unwrap();
+    let files = packed(&scratch, "pets/");
+    let beside = |mut files: Vec<(String, Vec<u8>)>| {
+        files.push(("pets/readme.txt".into(), b"hello".to_vec()));
+        files.push(("__MACOSX/pets/cats/._0.png".into(), b"resources".to_vec()));
+        files.push(("pets/.hidden/0.png".into(), b"hidden".to_vec()));
+        files
+    };
+    scratch.write("pets.tar", tar_of(&beside(files.clone())));
+    scratch.write("plain.zip", zip_of(&packed(&scratch, "")));
+    scratch.write("pets.zip", zip_of(&beside(files.clone())));
+    let run = |args: &[&str]| {
+        let mut command = scratch.command(args);
+        let output = command.env("TMPDIR", &temporary).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    };
+    let info = |data: &str, memory: &str| -> serde_json::Value {
+        let (code, out, errors) = run(&["data", "info", data, "--crop", "11", "--data-memory", memory, "--json"]);
+        assert_eq!(code, 0, "{data}: {errors}");
+        serde_json::from_str(&out).unwrap()
+    };
+    let folder = info("set", "1024");
+    for data in ["pets.tar", "plain.zip", "pets.zip"] {
+        for memory in ["1024", "0"] {
+            let archive = info(data, memory);
+            for key in ["crc32", "train", "test", "mean", "class_names", "unreadable", "notes"] {
+                assert_eq!(archive[key], folder[key], "{data} {key}");
+            }
+            assert_eq!((&archive["source"], archive["name"].as_str()), (&data.into(), data.split('.').next()));
+        }
+    }
+    // A run on an archive knows it again, also under another name, and not when it is another one.
+    let out = ["--out", "run", "--data", "pets.zip", "--crop", "11", "--data-memory", "0", "--quiet"];
+    let sizes = [
+        "train",
+        "--arch",
+        "|none~0|+|none~0|none~1|+|nor_conv_3x3~0|none~1|none~2|",
+        "--channels",
+        "4",
+        "--cells",
+        "1",
+    ];
+    let (code, _, errors) = run(&[&sizes[..], &["--epochs", "1", "--batch", "8"], &out].concat());
+    assert_eq!(code, 0, "{errors}");
+    std::fs::rename(scratch.path("pets.zip"), scratch.path("moved.zip")).unwrap();
+    assert_eq!(run(&["train", "--quiet", "--resume", "--out", "run", "--data", "moved.zip"]).0, 0);
+    let (code, _, errors) = run(&["train", "--quiet", "--resume", "--out", "run", "--data", "plain.zip"]);
+    assert!(code == 2 && errors.contains("is not what the run began with"), "{errors}");
+    // What leads out, is damaged, in no layout, or not there.
+    for name in ["../../outside.png", "/outside.png", "pets/../../outside.png", "c:/outside.png"] {
+        for (archive, bytes) in
+            [("bad.tar", tar_of(&[(name.into(), vec![1])])), ("bad.zip", zip_of(&[(name.into(), vec![1])]))]
+        {
+            scratch.write(archive, bytes);
+            let (code, _, errors) = run(&["data", "info", archive, "--crop", "11"]);
+            assert!(code == 2 && errors.contains("leads out of the archive"), "{name}: {errors}");
+        }
+    }
+    let whole = scratch.read("pets.tar");
+    scratch.write("cut.tar", &whole[..whole.len() / 2]);
+    let (code, _, errors) = run(&["data", "info", "cut.tar", "--crop", "11"]);
+    assert!(code == 2 && errors.contains("cut.tar"), "{errors}");
+    scratch.write("loose.zip", zip_of(&[("a.png".into(), files[0].1.clone())]));
+    let (code, _, errors) = run(&["data", "info", "loose.zip", "--crop", "11"]);
+    assert!(code == 2 && errors.contains("loose.zip: its pictures lie in no known layout"), "{errors}");
+    let (code, _, errors) = run(&["data", "info", "plain.zip"]);
+    assert!(code == 2 && errors.contains("plain.zip: pictures of") && !errors.contains("temporary"), "{errors}");
+    // Nothing stays behind.
+    assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0);
+    assert!(!scratch.path("outside.png").exists());
 }

@@ -7,8 +7,8 @@ use image::RgbImage;
 use super::super::place::Scratch;
 use crate::corrupt::MAX_SIDE;
 use crate::data::{
-    Images, NpyImages, PictureTree, Unusable, is_other_picture, is_picture, load, open_picture, pictures_below,
-    spool_test,
+    Handling, Images, NpyImages, PictureTree, Reading, Unusable, is_other_picture, is_picture, load_with, open_picture,
+    pictures_below, spool_test,
 };
 use crate::error::{Error, Result};
 
@@ -75,7 +75,10 @@ impl Input {
                 return Ok(Input::Array(spooled.images, Some((spooled.labels, scratch))));
             }
         }
-        Ok(Input::Set(load(spec)?.test.reveal_for_final_evaluation().clone()))
+        // Each image is looked at once for every corruption.
+        let handling = Handling { memory: Some(u64::MAX), ..Handling::default() };
+        let set = load_with(spec, &Reading { handling, ..Reading::default() })?;
+        Ok(Input::Set(set.test.reveal_for_final_evaluation().clone()))
     }
 
     /// Images that are numbered; what cannot be used from the start is not among them.
