@@ -40,6 +40,14 @@ pub enum Error {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// A file could not be fetched.
+    #[error("{address}: {why}")]
+    Download {
+        /// Where it should have come from.
+        address: String,
+        /// What was answered, or happened on the way.
+        why: String,
+    },
     /// Tensors do not fit together.
     #[error("{op}: expected {expected}, got {got}")]
     Shape {
@@ -102,7 +110,9 @@ pub enum Error {
         all: usize,
     },
     /// The caller's progress callback or a signal asked to stop.
-    #[error("stopped on request; a search or training keeps what it has saved, other commands leave nothing behind")]
+    #[error(
+        "stopped on request; a search, training or download keeps what it has saved, other commands leave nothing behind"
+    )]
     Cancelled,
 }
 

@@ -1,6 +1,6 @@
 //! Sums up data sets, and lists the known ones.
 
-use super::{Dataset, Format, Images, Reading, Unusable, load_with};
+use super::{Dataset, Format, Images, Reading, Unusable, load_with, published};
 use crate::error::Result;
 use flate2::Crc;
 use serde::Serialize;
@@ -122,11 +122,15 @@ pub struct Known {
     pub layout: &'static str,
     /// Where to get it.
     pub get: &'static str,
+    /// The name by which `data download` fetches it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub download: Option<&'static str>,
 }
 
 /// The bundled set and all layouts, with where to get the data.
 pub fn known() -> Vec<Known> {
-    let entry = |name, format, layout, get| Known { name, format, layout, get };
+    let download = |name| published().iter().find(|set| set.layout == Some(name)).map(|set| set.name);
+    let entry = |name, format, layout, get| Known { name, format, layout, get, download: download(name) };
     vec![
         entry(
             "digits",

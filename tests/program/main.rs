@@ -5,12 +5,16 @@
 mod common;
 #[path = "../common/program.rs"]
 mod program;
+#[cfg(feature = "download")]
+#[path = "../common/server.rs"]
+mod server;
 
 mod bench;
 mod cli;
 mod correlate;
 mod corrupt;
 mod data;
+mod download;
 mod examples;
 mod export;
 mod heads;

@@ -1,10 +1,16 @@
-//! `altiplano data list|info|verify`
+//! `altiplano data list|info|verify|download`
+
+mod download;
+#[cfg(feature = "download")]
+mod fetch;
+#[cfg(feature = "download")]
+mod part;
 
 use clap::Subcommand;
 
 use super::Global;
 use super::inputs::ReadingArgs;
-use crate::data::{describe_with, known};
+use crate::data::{describe_with, known, published};
 use crate::error::{Result, path_text};
 
 #[derive(clap::Args)]
@@ -31,6 +37,8 @@ enum Sub {
         #[command(flatten)]
         reading: ReadingArgs,
     },
+    /// Fetch published data sets, check them, and put them where they are read from.
+    Download(download::Args),
 }
 
 pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
@@ -38,9 +46,22 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         Sub::List => {
             let list = known();
             global.print(&list, || {
-                list.iter().map(|k| format!("{} ({})\n    {}\n    {}\n", k.name, k.format, k.layout, k.get)).collect()
+                let download = |name| format!("    altiplano data download {name} --out DIR\n");
+                let mut text: String = list
+                    .iter()
+                    .map(|k| {
+                        let get = k.download.map(download).unwrap_or_default();
+                        format!("{} ({})\n    {}\n    {}\n{get}", k.name, k.format, k.layout, k.get)
+                    })
+                    .collect();
+                for set in published().iter().filter(|set| set.layout.is_none()) {
+                    text +=
+                        &format!("{}, for evaluate --corrupted\n    {}\n{}", set.name, set.page, download(set.name));
+                }
+                text
             })
         }
+        Sub::Download(args) => download::run(global, args),
         Sub::Info { data, reading } | Sub::Verify { data, reading } => {
             let s = describe_with(data, &reading.reading())?;
             global.print(&s, || {
