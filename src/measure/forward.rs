@@ -220,7 +220,7 @@ impl Forward {
             if number == 0 {
                 recorder.clear(&sums)?;
             }
-            self.feed.expect(&picks, number * self.feed.batch(), &mut ahead);
+            self.feed.announce(&picks, number * self.feed.batch(), &mut ahead);
             let ticket = self.submit_after(recorder, chunk)?;
             self.hold_back(&mut queue, ticket)?;
         }
@@ -249,7 +249,7 @@ impl Forward {
         let (all, mut ahead, mut queue) = (batches.concat(), Ahead::default(), VecDeque::new());
         let mut first = 0;
         for (number, picks) in batches.iter().enumerate() {
-            self.feed.expect(&all, first, &mut ahead);
+            self.feed.announce(&all, first, &mut ahead);
             first += picks.len();
             let momentum = match averaging {
                 Averaging::Exact => 1.0 / (number + 1) as f64,

@@ -349,11 +349,11 @@ impl Feed {
 
     /// Says which images will be chosen for every copy, one after the other, when the one with this number is the next: those that come
     /// soon are decoded meanwhile, where they are in files.
-    pub fn expect(&self, picks: &[Pick], next: usize, ahead: &mut Ahead) {
+    pub fn announce(&self, picks: &[Pick], next: usize, ahead: &mut Ahead) {
         let from = ahead.announced.max(next);
         let to = (next + self.batch + self.data.window(self.batch)).min(picks.len());
         if from < to
-            && self.data.expect(picks[from..to].iter().flat_map(|pick| std::iter::repeat_n(pick, self.copies())))
+            && self.data.announce(picks[from..to].iter().flat_map(|pick| std::iter::repeat_n(pick, self.copies())))
         {
             ahead.announced = to;
         }

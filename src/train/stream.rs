@@ -119,7 +119,7 @@ impl Stream {
 
     /// Begins to decode what will be fetched, in this order; a look that stands there twice will be fetched twice. Does nothing, and
     /// returns false, if more would wait then than may.
-    pub fn expect(&self, looks: &[Look]) -> bool {
+    pub fn announce(&self, looks: &[Look]) -> bool {
         let size = self.shared.images.image_len().max(1);
         let mut ahead = lock(&self.shared.ahead);
         if (ahead.len() + looks.len()).saturating_mul(size) > AHEAD {
@@ -290,7 +290,7 @@ mod tests {
         // Nothing was announced, all was, twice as much, and other things.
         for times in 0..3 {
             let known: Vec<Look> = looks.iter().flatten().copied().collect();
-            assert!((0..times).all(|_| stream.expect(&known)) && stream.expect(&[(2, None), part(6)]));
+            assert!((0..times).all(|_| stream.announce(&known)) && stream.announce(&[(2, None), part(6)]));
             for _ in 0..times.max(1) {
                 assert_eq!(stream.fetch(&looks).unwrap(), want);
             }
@@ -311,7 +311,7 @@ mod tests {
         for class in ["a", "b"] {
             std::fs::remove_dir_all(dir.path().join(class)).unwrap();
         }
-        assert!(stream.expect(&[(1, None), (2, None)]));
+        assert!(stream.announce(&[(1, None), (2, None)]));
         let why = stream.fetch(&[Some((1, None))]).unwrap_err().to_string();
         assert!(why.contains("cannot read") && why.contains(".png"), "{why}");
     }

@@ -135,10 +135,10 @@ impl Supply {
 
     /// Says what will be needed soon, so that it is decoded meanwhile, as often as it stands there. All of it is taken, or nothing where
     /// too much waits already, and false is returned.
-    pub(super) fn expect<'p>(&self, picks: impl Iterator<Item = &'p Pick>) -> bool {
+    pub(super) fn announce<'p>(&self, picks: impl Iterator<Item = &'p Pick>) -> bool {
         match &self.pixels {
             Where::Resident { .. } => true,
-            Where::Streamed(stream) => stream.expect(&picks.filter_map(Pick::look).collect::<Vec<_>>()),
+            Where::Streamed(stream) => stream.announce(&picks.filter_map(Pick::look).collect::<Vec<_>>()),
         }
     }
 

@@ -91,7 +91,7 @@ pub struct Trainer<'a> {
     recipe: Recipe,
     indices: Vec<usize>,
     /// Seeds of the batches, and rows, columns and channels of their images, at each size at which a network sees them; each once.
-    views: Vec<(u64, Vec<[usize; 3]>)>,
+    views: Vec<View>,
     /// Which of these each network sees.
     batches: Vec<usize>,
     plan: Plan,
@@ -108,6 +108,9 @@ pub struct Trainer<'a> {
     unannounced: usize,
     submitted: Vec<Ticket>,
 }
+
+/// Seed of a network's batches, and the sizes at which it sees their images.
+type View = (u64, Vec<[usize; 3]>);
 
 /// Images of an epoch for each view, at each of its sizes.
 type Order = Vec<Vec<Vec<Pick>>>;
@@ -130,7 +133,7 @@ fn graphs(members: &[Member], options: &StepOptions) -> Result<Vec<Arc<Graph>>> 
 fn order_of<'o>(
     orders: &'o mut BTreeMap<usize, Order>,
     number: usize,
-    (views, indices): (&[(u64, Vec<[usize; 3]>)], &[usize]),
+    (views, indices): (&[View], &[usize]),
     recipe: &Recipe,
     data: &Supply,
 ) -> &'o Order {
@@ -192,7 +195,7 @@ impl<'a> Trainer<'a> {
             }));
         }
         // Networks of one seed and size see the same batches; a supernet's paths may see them at several sizes.
-        let mut views: Vec<(u64, Vec<[usize; 3]>)> = vec![];
+        let mut views: Vec<View> = vec![];
         let mut batches = vec![];
         for member in members {
             let mut sizes: Vec<[usize; 3]> = vec![];
@@ -361,7 +364,7 @@ impl<'a> Trainer<'a> {
             );
             let all = order.iter().flatten();
             let images = all.flat_map(|images| of_step(images, step % per_epoch, self.recipe.batch));
-            if !self.setting.data.expect(images) {
+            if !self.setting.data.announce(images) {
                 break;
             }
             self.unannounced = step + 1;
