@@ -32,6 +32,8 @@ pub enum Event<'a> {
         fitness: f64,
         /// Everything that was measured of it, by name.
         measures: &'a BTreeMap<String, f64>,
+        /// The architecture that its part of the search would pick so far, with all that were evaluated together.
+        best: Option<&'a str>,
     },
     /// So many units of the stage are done.
     Advance {

@@ -30,11 +30,15 @@ mod run;
 mod score;
 mod search;
 mod selftest;
+mod signs;
 mod space;
 mod step;
 mod tiles;
+mod told;
 mod train;
 mod tune;
+mod visible;
+mod watch;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -104,6 +108,8 @@ enum Command {
     Compare(compare::Args),
     /// A run, or several over each other, as one page: report.html.
     Report(report::Args),
+    /// Runs that go on, as they are now: what they do, how long that takes, the best so far. Their folders are read alone.
+    Watch(watch::Args),
     /// Accuracy, flatness and angle of architectures with the weights of a search's supernet.
     Rank(rank::Args),
     /// Zero-cost proxies of untrained networks.
@@ -175,6 +181,7 @@ pub fn main_with(registry: Registry) -> ExitCode {
         Command::Search(args) => search::run(&global, &args),
         Command::Compare(args) => compare::run(&global, &args),
         Command::Report(args) => report::run(&global, &args),
+        Command::Watch(args) => watch::run(&global, &args),
         Command::Rank(args) => rank::run(&global, &args),
         Command::Score(args) => score::run(&global, &args),
         Command::Correlate(args) => correlate::run(&global, &args),

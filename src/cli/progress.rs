@@ -8,7 +8,7 @@ use std::io::{IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -123,7 +123,7 @@ fn can_draw() -> bool {
 
 /// Sets `stop` at the first signal that asks to end, and lets a second one end the process at once. Signals that were ignored
 /// when the process began stay ignored: who started it, with `nohup` or in the background, said so.
-fn on_signals(stop: &Arc<AtomicBool>) -> Result<()> {
+pub(crate) fn on_signals(stop: &Arc<AtomicBool>) -> Result<()> {
     let ignored = ignored_signals();
     for signal in SIGNALS.iter().copied().filter(|signal| ignored >> (signal - 1) & 1 == 0) {
         let failed = |e: std::io::Error| Error::invalid("signals", e.to_string());
@@ -150,7 +150,7 @@ fn ignored_signals() -> u64 {
 
 /// `1:02:03` or `2:03`.
 pub(crate) fn duration(seconds: f64) -> String {
-    let total = Duration::from_secs_f64(seconds.max(0.0)).as_secs();
+    let total = seconds.max(0.0) as u64;
     let (hours, minutes, seconds) = (total / 3600, total / 60 % 60, total % 60);
     if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
 }

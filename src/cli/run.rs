@@ -10,6 +10,7 @@ use super::configuration::{Configured, FILE, with_record};
 use super::inputs::Record;
 use super::place::{Outputs, data_place};
 use super::progress::{Display, say};
+use super::signs::Signs;
 use super::tiles::{gpu_for_run, record};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
@@ -70,8 +71,13 @@ pub(super) fn in_folder<C: Serialize, R>(
     folder.write(TILES, &record(preset)?)?;
     folder.write(FILE, with_record(&run.config, &now)?.as_bytes())?;
     let mut display = Display::new(global)?;
-    let result = job(&gpu, preset, &folder, &mut |event| display.event(event));
+    let mut signs = Signs::new(&folder);
+    let result = job(&gpu, preset, &folder, &mut |event| {
+        signs.event(event);
+        display.event(event)
+    });
     display.finish();
+    signs.end(result.as_ref().err());
     match result {
         Ok(result) => Ok((result, folder)),
         Err(error) => {

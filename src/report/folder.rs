@@ -1,5 +1,6 @@
 //! A run's folder: `config.toml`, `tiles.json`, `result.json`, `history.jsonl`, `checkpoint/`, `best.safetensors`,
-//! `report.html`, `table.csv`, `table.svg`, `mistakes.png`, `train.toml`, `start.safetensors`, `supernet.safetensors`.
+//! `report.html`, `table.csv`, `table.svg`, `mistakes.png`, `train.toml`, `start.safetensors`, `supernet.safetensors`, and
+//! `progress.json` while it has not ended.
 //!
 //! Files are replaced whole: written under a scratch name beside the target, flushed to the disk, renamed
 //! over it, and on Unix the folder is flushed too. So after a crash or a loss of power the old contents or
@@ -27,7 +28,7 @@ pub enum Existing {
 }
 
 /// The files of a run outside of [`CHECKPOINTS`].
-const FILES: [&str; 12] = [
+const FILES: [&str; 13] = [
     CONFIG,
     TILES,
     RESULT,
@@ -40,6 +41,7 @@ const FILES: [&str; 12] = [
     AGAIN,
     START,
     SUPERNET,
+    PROGRESS,
 ];
 const CONFIG: &str = "config.toml";
 /// The tiles that a run began with, which it keeps.
@@ -58,7 +60,10 @@ pub const START: &str = "start.safetensors";
 pub const SUPERNET: &str = "supernet.safetensors";
 /// Pictures that corruptions make the kept network mistake, a column each: as they are, and corrupted.
 pub const MISTAKES: &str = "mistakes.png";
-const CHECKPOINTS: &str = "checkpoint";
+/// How far a run is that has not ended, see [`Sign`](super::sign::Sign).
+pub const PROGRESS: &str = "progress.json";
+/// The folder of checkpoints in a run's.
+pub const CHECKPOINTS: &str = "checkpoint";
 /// The checkpoint that holds the seconds that a run has taken so far.
 const SECONDS: &str = "seconds";
 /// How scratch files end; they begin with a dot.
@@ -130,13 +135,14 @@ impl RunFolder {
     /// Takes the folder back if nothing but its configuration and tiles were written: a run that never began leaves
     /// nothing behind.
     pub fn abandon(self) {
-        let first = |name: std::ffi::OsString| name == CONFIG || name == TILES;
+        let first = |name: std::ffi::OsString| name == CONFIG || name == TILES || name == PROGRESS;
         let only_first =
             fs::read_dir(&self.path).is_ok_and(|entries| entries.flatten().all(|entry| first(entry.file_name())));
         // What cannot be removed may stay: there is an error on its way already.
         if only_first {
             let _ = fs::remove_file(self.path.join(CONFIG));
             let _ = fs::remove_file(self.path.join(TILES));
+            let _ = fs::remove_file(self.path.join(PROGRESS));
             let _ = fs::remove_dir(&self.path);
             self.made.iter().for_each(|folder| drop(fs::remove_dir(folder)));
         }
@@ -170,6 +176,11 @@ impl RunFolder {
     /// Replaces a file of the folder, see [`atomic_write`].
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
         atomic_write(self.path.join(name), bytes)
+    }
+
+    /// The same for a file on which nothing depends: it is not waited for the disk, so that after a loss of power the file may hold anything.
+    pub fn write_lightly(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        replace(&self.path.join(name), bytes, false)
     }
 
     /// Removes a file of the folder, if it is there: a result that a run which goes on is about to replace.
@@ -332,7 +343,11 @@ fn lock(path: &Path) -> Result<Option<File>> {
 /// [`Error::Io`] if the system refuses, or if something other than a regular file has the name: a link or a device is
 /// never replaced.
 pub fn atomic_write(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
-    let path = path.as_ref();
+    replace(path.as_ref(), bytes, true)
+}
+
+/// Replaces a file as a whole, and waits until that is on the disk if it is to be durable.
+fn replace(path: &Path, bytes: &[u8], durable: bool) -> Result<()> {
     let Some(name) = path.file_name() else {
         return Err(Error::invalid("file to write", format!("`{}` has no name", path.display())));
     };
@@ -345,16 +360,16 @@ pub fn atomic_write(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
         let why = std::io::Error::new(ErrorKind::AlreadyExists, "is no regular file, and only such are replaced");
         return Err(Error::io("write", path)(why));
     }
-    let written = write_durably(&scratch, bytes).and_then(|()| fs::rename(&scratch, path));
+    let written = write_new(&scratch, bytes, durable).and_then(|()| fs::rename(&scratch, path));
     if let Err(error) = written {
         // The first error is the one to tell.
         let _ = fs::remove_file(&scratch);
         return Err(Error::io("write", path)(error));
     }
-    flush_folder(folder)
+    if durable { flush_folder(folder) } else { Ok(()) }
 }
 
-fn write_durably(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+fn write_new(path: &Path, bytes: &[u8], durable: bool) -> std::io::Result<()> {
     // What a crash left here goes; if it is a link, the link and not what it leads to.
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
@@ -362,7 +377,7 @@ fn write_durably(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     }
     let mut file = File::create_new(path)?;
     file.write_all(bytes)?;
-    file.sync_all()
+    if durable { file.sync_all() } else { Ok(()) }
 }
 
 /// Makes new and changed names durable. Windows has no such call.
@@ -371,6 +386,21 @@ fn flush_folder(folder: &Path) -> Result<()> {
         File::open(folder).and_then(|file| file.sync_all()).map_err(Error::io("write", folder))?;
     }
     Ok(())
+}
+
+/// The first bytes, `most` at most, of the payload of a checkpoint in the folder of a run that may be going on: `None` if there is no such
+/// file, or it is no checkpoint of this version. Its checksum, which is over everything, is not looked at.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn checkpoint_head(path: &Path, most: u64) -> Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    match File::open(path).and_then(|file| file.take(HEADER as u64 + most).read_to_end(&mut bytes)) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(Error::io("read", path))?,
+    };
+    let is_one = bytes.len() >= HEADER && bytes.starts_with(&MAGIC);
+    Ok(is_one.then(|| bytes.split_off(HEADER)))
 }
 
 /// Header and payload.

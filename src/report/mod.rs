@@ -8,6 +8,7 @@ pub mod number;
 pub mod paired;
 pub mod roofline;
 pub mod score_table;
+pub mod sign;
 pub mod statistics;
 pub mod surface;
 pub mod svg;

@@ -327,12 +327,14 @@ impl<'a> Run<'a> {
                 self.append(study.tell(job, measures)?)?;
             }
             proposed.seconds += self.folder.seconds() - begin;
+            let best = study.best();
             // Whoever stops the search here loses none of them.
             for entry in study.entries().iter().rev().take(jobs.len()).rev() {
                 let Entry { arm, arch, params, fitness, measures, .. } = entry;
-                tell(observer, Event::Evaluated { arm, arch, params: *params, fitness: *fitness, measures })?;
+                let (params, fitness, best) = (*params, *fitness, best.map(|best| best.arch.as_str()));
+                tell(observer, Event::Evaluated { arm, arch, params, fitness, measures, best })?;
             }
-            let note = study.best().map(|best| format!("best {:.4}, {} parameters", best.fitness, best.params));
+            let note = best.map(|best| format!("best {:.4}, {} parameters", best.fitness, best.params));
             tell(observer, Event::Advance { done: evaluated(&study) as u64, note: note.unwrap_or_default() })?;
         }
         if own.place == 0 {

@@ -1,12 +1,13 @@
 //! Training to the end: epochs, saves, progress.
 
+use std::path::Path;
 use std::time::Instant;
 
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
 use crate::progress::{Event, Observer, tell};
-use crate::report::folder::RunFolder;
+use crate::report::folder::{RunFolder, checkpoint_head};
 
 use super::trainer::{Progress, Trainer};
 
@@ -101,6 +102,19 @@ enum Kept {
     Curves(Vec<Vec<Progress>>),
     /// Earlier versions kept the last epoch alone.
     Last(Vec<Progress>),
+}
+
+/// Most bytes of training curves that are read from a checkpoint of others.
+const LARGEST_CURVES: u64 = 1 << 20;
+
+/// The training curves in the checkpoint of a training that may be going on, one for each network; none if there is no such file, or it
+/// is no training's of this version.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn curves_of(checkpoint: &Path) -> Result<Vec<Vec<Progress>>> {
+    let head = checkpoint_head(checkpoint, LARGEST_CURVES)?;
+    Ok(head.as_deref().and_then(|head| decode(head).ok()).map(|(curves, _)| curves).unwrap_or_default())
 }
 
 /// A checkpoint: the training curves (length and JSON), then the networks' state. One file holds both, so that no kill can

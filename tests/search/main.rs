@@ -32,6 +32,8 @@ mod resume;
 mod surrogate_mlp;
 #[cfg(feature = "cli")]
 mod truth;
+#[cfg(feature = "cli")]
+mod watch;
 
 /// A search of seconds, whose sizes are in `small.toml`; without arms and epochs.
 #[cfg(feature = "cli")]

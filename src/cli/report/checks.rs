@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::read::Told;
+use super::super::told::Told;
 use crate::data::Hashed;
 use crate::report::statistics::mean;
 use crate::search::archive::Entry;

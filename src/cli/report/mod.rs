@@ -6,8 +6,7 @@ mod corrupted;
 mod found;
 mod overlay;
 mod page;
-mod plots;
-mod read;
+pub(super) mod plots;
 mod training;
 
 use std::path::{Path, PathBuf};
@@ -17,11 +16,11 @@ use serde::Serialize;
 
 use self::page::{Section, figure};
 use self::plots::Worth;
-use self::read::{Job, Told};
 use super::Global;
 use super::landscape::{self, Landscape};
 use super::place::{FORCE, Outputs};
 use super::progress::say;
+use super::told::{Job, Told, text};
 use super::train::program;
 use crate::data::Identity;
 use crate::error::{Error, Result};
@@ -72,7 +71,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         (None, _) => return Err(Error::invalid("--out", "is needed for several runs: a file such as report.html")),
     };
     atomic_write(&path, page.as_bytes())?;
-    let faults = told.into_iter().flat_map(|told| told.faults).collect();
+    let faults = told.into_iter().flat_map(|told| told.faults()).collect();
     let written = Written { report: path, bytes: page.len(), faults };
     global.print(&written, || {
         let faults: String = written.faults.iter().map(|fault| format!("note: {fault}\n")).collect();
@@ -100,8 +99,9 @@ pub(super) fn write_several(folders: &[PathBuf], path: &Path) {
 /// The page of one run.
 fn of_one(registry: &Registry, told: &Told) -> Result<String> {
     match &told.job {
-        Job::Search { config, entries, result } => {
+        Job::Search { config, history, result } => {
             let family = registry.open(&config.space, config.build.clone())?;
+            let entries = &history.entries;
             Search { told, config, entries, result: result.as_deref(), family: &family }.page()
         }
         Job::Training { config, result } => training::of(registry, told, config, result.as_deref()),
@@ -110,7 +110,7 @@ fn of_one(registry: &Registry, told: &Told) -> Result<String> {
 
 /// What is wrong with a folder, where a reader sees it first.
 fn faults(told: &Told) -> Markup {
-    html! { @for fault in &told.faults { p.fault { (fault) } } }
+    html! { @for fault in told.faults() { p.fault { (fault) } } }
 }
 
 /// The settings of a run, and what it read and ran on.
@@ -299,7 +299,7 @@ fn landscape(told: &Told) -> Option<Markup> {
     if !path.exists() {
         return None;
     }
-    let read = read::text(&path).and_then(|text| {
+    let read = text(&path).and_then(|text| {
         serde_json::from_str::<Landscape>(&text)
             .map_err(|e| Error::file(&path, None, format!("{e}; expected this version's")))
     });

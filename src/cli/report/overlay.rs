@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use maud::{Markup, html};
 
 use super::super::compare;
+use super::super::told::{Job, Told};
 use super::faults;
 use super::page::{Section, command, figure, page, table};
 use super::plots::{self, Candidate, Worth};
-use super::read::{Job, Told};
 use crate::error::{Error, Result};
 use crate::report::chart::{Chart, Marks, Point, Series};
 use crate::report::svg::short;
@@ -63,9 +63,9 @@ pub(super) fn of(told: &[Told]) -> Result<String> {
 
 fn run(told: &Told) -> Result<Run<'_>> {
     match &told.job {
-        Job::Search { config, entries, result } => {
+        Job::Search { config, history, result } => {
             let name = format!("{} seed {}", config.method, config.seed);
-            Ok(Run { name, told, config, entries, result: result.as_deref() })
+            Ok(Run { name, told, config, entries: &history.entries, result: result.as_deref() })
         }
         Job::Training { .. } => {
             let why =

@@ -2,6 +2,7 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use super::super::visible;
 use crate::report::chart::Chart;
 use crate::report::diagram;
 use crate::report::svg::Place;
@@ -45,21 +46,7 @@ pub(super) fn page(title: &str, head: &Markup, sections: &[Section]) -> String {
             }
         }
     };
-    visible(&markup.into_string())
-}
-
-/// Writes out what a reader would not see and that would make other text look different: controls, and marks that turn the direction of
-/// text or have no width (Unicode's UAX 9, and Trojan Source, Boucher and Anderson 2021).
-fn visible(text: &str) -> String {
-    let hides = |c: char| {
-        (c.is_control() && c != '\n' && c != '\t')
-            || matches!(c, '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-    };
-    if !text.contains(hides) {
-        return text.to_owned();
-    }
-    let one = |c: char| if hides(c) { format!("\\u{{{:04x}}}", u32::from(c)) } else { c.to_string() };
-    text.chars().map(one).collect()
+    visible::lines(&markup.into_string())
 }
 
 /// A picture with words below it.

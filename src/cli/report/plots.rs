@@ -13,7 +13,7 @@ use crate::search::result::SearchResult;
 use crate::train::trainer::Progress;
 
 /// What the candidates of a run are worth, by the objective of the search itself.
-pub(super) struct Worth {
+pub(in crate::cli) struct Worth {
     objectives: Box<dyn Objectives>,
     scale: f64,
     /// Its name, and which way is better.
@@ -48,6 +48,25 @@ impl Worth {
         if self.better == Better::More { -first } else { first }
     }
 
+    /// All objectives of one candidate, which are minimised.
+    fn objectives(&self, config: &SearchConfig, entry: &Entry) -> Vec<f64> {
+        let first = self.objectives.first(&entry.measures, self.scale);
+        std::iter::once(first).chain(config.minimize.iter().map(|quantity| costs(entry, *quantity))).collect()
+    }
+
+    /// The candidate of the front that the search would pick.
+    pub fn pick<'a, 'b>(&self, config: &SearchConfig, candidates: &'b [Candidate<'a>]) -> Option<&'b Candidate<'a>> {
+        let front: Vec<&Candidate> = candidates.iter().filter(|own| own.is_on_front).collect();
+        let rows: Vec<Vec<f64>> = front.iter().map(|own| self.objectives(config, own.entry)).collect();
+        let rows: Vec<&[f64]> = rows.iter().map(Vec::as_slice).collect();
+        self.objectives.pick(&rows).and_then(|place| front.get(place).copied())
+    }
+
+    /// What it is called.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
     /// Whether it learned nothing.
     pub fn is_barred(&self, entry: &Entry) -> bool {
         self.objectives.is_barred(&entry.measures)
@@ -68,7 +87,7 @@ impl Worth {
 }
 
 /// A candidate of a history.
-pub(super) struct Candidate<'a> {
+pub(in crate::cli) struct Candidate<'a> {
     pub entry: &'a Entry,
     /// What the search looks for, as the axis has it.
     pub worth: f64,
@@ -78,7 +97,7 @@ pub(super) struct Candidate<'a> {
 }
 
 /// The candidates in their order.
-pub(super) fn candidates<'a>(
+pub(in crate::cli) fn candidates<'a>(
     config: &SearchConfig,
     entries: &'a [Entry],
     worth: &Worth,
@@ -102,18 +121,17 @@ pub(super) fn candidates<'a>(
 fn front_so_far<'a>(config: &SearchConfig, entries: &[&'a Entry], worth: &Worth) -> BTreeSet<&'a str> {
     use crate::search::front::pareto::{Point, front};
     let point = |entry: &&Entry| {
-        let first = worth.objectives.first(&entry.measures, worth.scale);
-        let rest = config.minimize.iter().map(|quantity| costs(entry, *quantity));
         let beyond = |value: u64, limit: u64| limit > 0 && value > limit;
         let is_beyond = beyond(entry.params, config.max_params) || beyond(entry.macs, config.max_macs);
         let is_out = is_beyond || worth.is_barred(entry);
-        Point { objectives: std::iter::once(first).chain(rest).collect(), violation: f64::from(u8::from(is_out)) }
+        Point { objectives: worth.objectives(config, entry), violation: f64::from(u8::from(is_out)) }
     };
     let points: Vec<Point> = entries.iter().map(point).collect();
     front(&points).into_iter().map(|place| entries[place].arch.as_str()).collect()
 }
 
-fn costs(entry: &Entry, quantity: Quantity) -> f64 {
+/// What a candidate costs.
+pub(in crate::cli) fn costs(entry: &Entry, quantity: Quantity) -> f64 {
     match quantity {
         Quantity::Params => entry.params as f64,
         Quantity::Macs => entry.macs as f64,
@@ -122,12 +140,12 @@ fn costs(entry: &Entry, quantity: Quantity) -> f64 {
 }
 
 /// What candidates are drawn over: each cost that the search minimises, or else parameters.
-pub(super) fn quantities(config: &SearchConfig) -> Vec<Quantity> {
+pub(in crate::cli) fn quantities(config: &SearchConfig) -> Vec<Quantity> {
     if config.minimize.is_empty() { vec![Quantity::Params] } else { config.minimize.clone() }
 }
 
 /// The axes of candidates over a cost.
-pub(super) fn axes(config: &SearchConfig, quantity: Quantity, worth: &Worth) -> (Axis, Axis) {
+pub(in crate::cli) fn axes(config: &SearchConfig, quantity: Quantity, worth: &Worth) -> (Axis, Axis) {
     let label = match quantity {
         Quantity::Params => "trainable parameters",
         Quantity::Macs => "multiply-adds for one image",

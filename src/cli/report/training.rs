@@ -2,9 +2,9 @@
 
 use maud::{Markup, PreEscaped, html};
 
+use super::super::told::Told;
 use super::super::train::{TrainConfig, TrainResult};
 use super::page::{Section, card, command, figure, page};
-use super::read::Told;
 use super::{candidates, corruption, faults, landscape, plots, settings};
 use crate::error::Result;
 use crate::measure::judged::Judged;
