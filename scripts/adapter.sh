@@ -22,16 +22,14 @@ if [ "$(uname -s)" != Linux ]; then
     exit 1
 fi
 if ! command -v apt-get >/dev/null; then
-    echo "no Vulkan adapter was found; install your GPU's Vulkan driver, or Mesa's with its software adapter:" >&2
-    echo "    Fedora  dnf install mesa-vulkan-drivers" >&2
-    echo "    Arch    pacman -S vulkan-swrast" >&2
-    echo "    Alpine  apk add mesa-vulkan-swrast vulkan-loader" >&2
+    echo "no Vulkan adapter was found" >&2
+    "$program" devices --explain >&2 || true
     exit 1
 fi
 echo "no Vulkan adapter was found" >&2
 scripts/apt-install.sh mesa-vulkan-drivers libvulkan1
 if ! found; then
     echo "mesa-vulkan-drivers is installed, but there is still no Vulkan adapter:" >&2
-    "$program" devices >&2 || true
+    "$program" devices --explain >&2 || true
     exit 1
 fi

@@ -98,8 +98,8 @@ pub(crate) struct Global {
 
 #[derive(Subcommand)]
 enum Command {
-    /// List adapters, their limits, and which one is chosen and why.
-    Devices,
+    /// List adapters, their limits, and which one is chosen and why; --explain looks for one that is missing.
+    Devices(devices::Args),
     /// Parameters and multiply-adds of architectures.
     Space(space::Args),
     /// Search for an architecture.
@@ -175,8 +175,12 @@ pub fn main_with(registry: Registry) -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(quiet_drivers)).init();
     quiet_losses();
     let global = cli.global;
-    let result = match cli.command {
-        Command::Devices => devices::run(&global),
+    let command = cli.command;
+    if command.needs_adapter() {
+        devices::own_manifest::begin_anew_if_needed(&global);
+    }
+    exit(match command {
+        Command::Devices(args) => devices::run(&global, &args),
         Command::Space(args) => space::run(&global, &args),
         Command::Search(args) => search::run(&global, &args),
         Command::Compare(args) => compare::run(&global, &args),
@@ -196,7 +200,27 @@ pub fn main_with(registry: Registry) -> ExitCode {
         Command::Tune(args) => tune::run(&global, &args),
         Command::Data(args) => data::run(&global, &args),
         Command::Selftest => selftest::run(&global),
-    };
+    })
+}
+
+impl Command {
+    /// Whether it opens an adapter, or lists them.
+    fn needs_adapter(&self) -> bool {
+        !matches!(
+            self,
+            Command::Space(_)
+                | Command::Compare(_)
+                | Command::Report(_)
+                | Command::Correlate(_)
+                | Command::Export(_)
+                | Command::Corrupt(_)
+                | Command::Data(_)
+        )
+    }
+}
+
+/// Says what went wrong, if something did.
+fn exit(result: Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

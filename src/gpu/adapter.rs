@@ -72,7 +72,8 @@ const NEEDED: wgpu::Features = wgpu::Features::IMMEDIATES;
 /// What to do without an adapter.
 const NONE_FOUND: &str = "no graphics adapter with Vulkan, Metal or DX12 was found; on Debian or Ubuntu \
     `apt-get install mesa-vulkan-drivers` installs drivers for AMD and Intel and a software adapter (lavapipe), \
-    `apt-get install nvidia-driver` NVIDIA's; on Fedora `dnf install mesa-vulkan-drivers`";
+    `apt-get install nvidia-driver` NVIDIA's; on Fedora `dnf install mesa-vulkan-drivers`; `altiplano devices --explain` says \
+    what is missing here";
 
 /// Names of adapters that are programs. A virtual machine's, or a translation to another interface, has the name of what does the
 /// work in its own and does not say that it is one.

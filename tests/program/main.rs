@@ -17,6 +17,7 @@ mod data;
 mod download;
 mod examples;
 mod export;
+mod first;
 mod heads;
 mod landscape;
 mod onnx;

@@ -1,10 +1,27 @@
-//! `altiplano devices`
+//! `altiplano devices`: adapters, and with `--explain` what stands between a graphics card and its adapter.
+
+mod advice;
+mod explain;
+mod hardware;
+mod loader;
+pub(super) mod own_manifest;
+mod packages;
+mod system;
+#[cfg(all(test, target_os = "linux"))]
+mod tests;
 
 use serde::Serialize;
 
 use super::{Global, tiles};
 use crate::error::Result;
 use crate::gpu::{AdapterReport, adapters};
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// Say why there is no adapter, or why the graphics card is not the one chosen, and what to do.
+    #[arg(long)]
+    explain: bool,
+}
 
 #[derive(Serialize)]
 struct Listed<'a> {
@@ -14,7 +31,10 @@ struct Listed<'a> {
     tuned: bool,
 }
 
-pub(super) fn run(global: &Global) -> Result<()> {
+pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
+    if args.explain {
+        return explain::run(global);
+    }
     let choice = pollster::block_on(adapters(global.device.as_deref()))?;
     let listed = |report| Listed { report, tuned: tiles::tuned(report).is_some() };
     let list: Vec<Listed> = choice.adapters.iter().map(listed).collect();

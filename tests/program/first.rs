@@ -1,0 +1,103 @@
+//! What the program says to somebody who has just built it: why there is no adapter.
+
+use std::process::Command;
+
+use crate::program::{Scratch, short};
+
+/// The program with these variables, without those that say which drivers are to be used.
+#[cfg(target_os = "linux")]
+fn run(scratch: &Scratch, args: &[&str], variables: &[(&str, &str)]) -> (i32, String, String) {
+    let mut command = scratch.command(args);
+    for name in ["VK_ICD_FILENAMES", "VK_DRIVER_FILES", "ALTIPLANO_DEVICE"] {
+        command.env_remove(name);
+    }
+    let output = command.envs(variables.iter().copied()).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_missing_adapter_is_explained() {
+    let scratch = Scratch::new();
+    // What somebody has asked for is told, and respected: no manifest is made beside it.
+    let none = [("VK_DRIVER_FILES", "/nonexistent.json")];
+    let (code, text, _) = run(&scratch, &["devices", "--explain"], &none);
+    assert_eq!(code, 0);
+    for part in [
+        "missing  no adapter was found",
+        "VK_DRIVER_FILES is set",
+        "/nonexistent.json",
+        "what to do\n  1. ",
+        "unset VK_DRIVER_FILES",
+    ] {
+        assert!(text.contains(part), "`{part}` is not in: {text}");
+    }
+    let (code, text, stderr) = run(&scratch, &["devices", "--explain", "--json"], &none);
+    let explained: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((code, &explained["chosen"]), (0, &serde_json::Value::Null), "{stderr}");
+    assert!(explained["findings"].as_array().unwrap().iter().any(|own| own["state"] == "missing"), "{explained}");
+    assert!(explained["advice"][0]["do"][0].as_str().unwrap().contains("VK_DRIVER_FILES"), "{explained}");
+    // What needs an adapter fails, and leads there.
+    let (code, _, stderr) = run(&scratch, &["selftest"], &none);
+    assert!(code == 2 && stderr.contains("devices --explain"), "{stderr}");
+    assert!(scratch.files().is_empty(), "{:?}", scratch.files());
+    // A choice that there is not.
+    let (code, text, _) = run(&scratch, &["devices", "--explain", "--device", "no such"], &[]);
+    assert!(code == 0 && text.contains("is not the one chosen: no adapter matches"), "{text}");
+}
+
+/// Mesa's software adapter with all manifests hidden, in a view of the disk of the program's own. Only root can make such a view;
+/// the decision is tested without it beside its code.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_driver_without_a_manifest_is_used_all_the_same() {
+    let scratch = Scratch::new();
+    let hide = "for folder in /usr/share /etc /usr/local/share; do \
+                [ ! -d $folder/vulkan/icd.d ] || mount -t tmpfs none $folder/vulkan/icd.d || exit 77; done; exec \"$0\" \"$@\"";
+    let hidden = |args: &[&str], variables: &[(&str, &str)]| {
+        let mut command = Command::new("unshare");
+        command.args(["-m", "sh", "-c", hide, env!("CARGO_BIN_EXE_altiplano")]).args(args);
+        command
+            .current_dir(scratch.path(""))
+            .env("XDG_RUNTIME_DIR", scratch.path(""))
+            .env("HOME", scratch.path("home"));
+        for name in ["VK_ICD_FILENAMES", "VK_DRIVER_FILES", "XDG_DATA_DIRS"] {
+            command.env_remove(name);
+        }
+        let output =
+            command.env("ALTIPLANO_CACHE", scratch.path("cache")).envs(variables.iter().copied()).output().ok()?;
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        let (stdout, stderr) = (text(output.stdout), text(output.stderr));
+        let refused = output.status.code() == Some(77) || stderr.contains("unshare: ");
+        (!refused).then_some((output.status.code(), stdout, stderr))
+    };
+    let lavapipe = |list: &str| list.contains("llvmpipe");
+    // What is the user's own choice stays: no driver.
+    let Some((_, list, _)) = hidden(&["devices", "--json"], &[("VK_ICD_FILENAMES", "/nonexistent")]) else {
+        println!("no view of the disk of one's own can be made here");
+        return;
+    };
+    assert!(!lavapipe(&list), "{list}");
+    if !lavapipe(&scratch.good(&["devices", "--json"])) {
+        println!("Mesa's software adapter is not here");
+        return;
+    }
+    let (code, list, stderr) = hidden(&["devices", "--json"], &[]).unwrap();
+    assert!(code == Some(0) && lavapipe(&list), "{list}{stderr}");
+    assert!(serde_json::from_str::<serde_json::Value>(&list).unwrap().is_array());
+    assert_eq!(stderr.lines().filter(|line| line.contains("no manifest of libvulkan")).count(), 1, "{stderr}");
+    assert!(scratch.path("cache/icd.d/libvulkan_lvp.so.json").is_file());
+    // It trains, with its arguments as they were, and explains itself.
+    let train = short("out", &["--quiet", "--json"]);
+    let (code, result, stderr) = hidden(&train, &[]).unwrap();
+    assert!(code == Some(0) && serde_json::from_str::<serde_json::Value>(&result).is_ok(), "{result}{stderr}");
+    assert!(!stderr.contains("manifest"), "{stderr}");
+    let (_, text, _) = hidden(&["devices", "--explain"], &[]).unwrap();
+    assert!(text.contains("goes on with its own of") && text.contains("libvulkan_lvp.so"), "{text}");
+    // Where there is no place for the file there is no adapter, as before.
+    scratch.write("file", "in the way");
+    let place = scratch.path("file").display().to_string();
+    let (code, list, stderr) = hidden(&["devices", "--json"], &[("ALTIPLANO_CACHE", &place)]).unwrap();
+    assert!(code == Some(0) && list.trim() == "[]" && stderr.contains("cannot create"), "{list}{stderr}");
+}
