@@ -16,6 +16,7 @@ mod devices;
 mod earlier;
 mod evaluate;
 mod export;
+mod first;
 mod flatness;
 mod inputs;
 mod landscape;
@@ -59,7 +60,7 @@ struct Cli {
     #[command(flatten, next_help_heading = "Of all commands")]
     global: Global,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 /// Options of every command.
@@ -175,7 +176,10 @@ pub fn main_with(registry: Registry) -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(quiet_drivers)).init();
     quiet_losses();
     let global = cli.global;
-    let command = cli.command;
+    let Some(command) = cli.command else {
+        devices::own_manifest::begin_anew_if_needed(&global);
+        return exit(first::run(&global));
+    };
     if command.needs_adapter() {
         devices::own_manifest::begin_anew_if_needed(&global);
     }

@@ -1,8 +1,53 @@
-//! What the program says to somebody who has just built it: why there is no adapter.
+//! What the program says to somebody who has just built it: its first page, and why there is no adapter.
 
 use std::process::Command;
 
 use crate::program::{Scratch, short};
+
+#[test]
+fn without_a_command_it_says_what_to_do_next() {
+    let scratch = Scratch::new();
+    let name = scratch.json(&["devices", "--json"])[0]["name"].as_str().unwrap().to_owned();
+    let text = scratch.good(&[]);
+    for part in
+        [name.as_str(), "search --method genas --data digits", "--out runs/demo\n", "data verify FOLDER", "--help"]
+    {
+        assert!(text.contains(part), "`{part}` is not in: {text}");
+    }
+    assert!(!text.contains("newest run"), "{text}");
+    assert!(text.lines().count() < 30, "{text}");
+    // Commands are written as the program was called, and can be copied.
+    let demo = text.lines().find(|line| line.contains("search --method genas")).unwrap().trim();
+    let demo: Vec<&str> = demo.split(' ').skip(1).collect();
+    assert!(scratch.good(&[&demo[..], &["--dry-run"]].concat()).contains("genas"));
+    let page = scratch.json(&["--json"]);
+    assert_eq!((&page["adapter"]["name"], &page["newest_run"]), (&name.as_str().into(), &serde_json::Value::Null));
+    assert!(page["adapter"]["software"].is_boolean() && page["own_data"].as_array().unwrap().len() == 3, "{page}");
+    assert_eq!(scratch.files().len(), 0);
+}
+
+#[test]
+fn the_newest_run_is_on_the_first_page() {
+    let scratch = Scratch::new();
+    scratch.good(&short("runs/demo", &["--quiet"]));
+    let text = scratch.good(&[]);
+    // Where the demo's place is taken, there is another one.
+    for part in [
+        "newest run here: runs/demo (finished; its page is runs/demo/report.html)",
+        "report runs/demo\n",
+        "--out runs/demo-2\n",
+    ] {
+        assert!(text.contains(part), "`{part}` is not in: {text}");
+    }
+    std::fs::remove_file(scratch.path("runs/demo/result.json")).unwrap();
+    let run = &scratch.json(&["--json"])["newest_run"];
+    assert_eq!(run["finished"], false);
+    let command = run["commands"][1].as_str().unwrap();
+    assert!(command.ends_with("train --resume --out runs/demo"), "{command}");
+    let args: Vec<&str> = command.split(' ').skip(1).collect();
+    scratch.good(&args);
+    assert_eq!(scratch.json(&["--json"])["newest_run"]["finished"], true);
+}
 
 /// The program with these variables, without those that say which drivers are to be used.
 #[cfg(target_os = "linux")]
@@ -38,11 +83,15 @@ fn a_missing_adapter_is_explained() {
     assert_eq!((code, &explained["chosen"]), (0, &serde_json::Value::Null), "{stderr}");
     assert!(explained["findings"].as_array().unwrap().iter().any(|own| own["state"] == "missing"), "{explained}");
     assert!(explained["advice"][0]["do"][0].as_str().unwrap().contains("VK_DRIVER_FILES"), "{explained}");
-    // What needs an adapter fails, and leads there.
+    // The first page never fails, and leads there; what needs an adapter fails, and leads there.
+    let (code, text, _) = run(&scratch, &[], &none);
+    assert!(code == 0 && text.contains("adapter: none") && text.contains("devices --explain"), "{text}");
     let (code, _, stderr) = run(&scratch, &["selftest"], &none);
     assert!(code == 2 && stderr.contains("devices --explain"), "{stderr}");
     assert!(scratch.files().is_empty(), "{:?}", scratch.files());
     // A choice that there is not.
+    let (code, text, _) = run(&scratch, &["--device", "no such"], &[]);
+    assert!(code == 0 && text.contains("no adapter matches --device `no such`"), "{text}");
     let (code, text, _) = run(&scratch, &["devices", "--explain", "--device", "no such"], &[]);
     assert!(code == 0 && text.contains("is not the one chosen: no adapter matches"), "{text}");
 }
