@@ -8,6 +8,7 @@ mod args;
 mod baseline;
 mod bench;
 mod compare;
+mod completions;
 mod configuration;
 mod correlate;
 mod corrupt;
@@ -20,6 +21,7 @@ mod first;
 mod flatness;
 mod inputs;
 mod landscape;
+mod man;
 mod model;
 mod names;
 mod pictures;
@@ -139,6 +141,10 @@ enum Command {
     Data(data::Args),
     /// Check kernels, gradients and determinism on this adapter.
     Selftest,
+    /// A script by which a shell completes commands and options.
+    Completions(completions::Args),
+    /// Manual pages, one of each command.
+    Man(man::Args),
 }
 
 /// Runs the program.
@@ -204,6 +210,8 @@ pub fn main_with(registry: Registry) -> ExitCode {
         Command::Tune(args) => tune::run(&global, &args),
         Command::Data(args) => data::run(&global, &args),
         Command::Selftest => selftest::run(&global),
+        Command::Completions(args) => completions::run(&global, &args, Cli::command()),
+        Command::Man(args) => man::run(&global, &args, Cli::command()),
     })
 }
 
@@ -219,6 +227,8 @@ impl Command {
                 | Command::Export(_)
                 | Command::Corrupt(_)
                 | Command::Data(_)
+                | Command::Completions(_)
+                | Command::Man(_)
         )
     }
 }

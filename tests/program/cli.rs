@@ -55,10 +55,12 @@ fn what_nobody_reads_is_no_failure() {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_altiplano"));
         command.args(args).stdout(closed()).stderr(closed()).status().unwrap().code()
     };
-    for args in [&["--help"][..], &["search", "--help"], &["help", "score"], &["--version"], &[]] {
+    for args in
+        [&["--help"][..], &["search", "--help"], &["help", "score"], &["--version"], &[], &["completions", "zsh"]]
+    {
         assert_eq!(run(args), Some(0), "{args:?}");
     }
-    for args in [&["serach"][..], &["search", "--evaluation", "many"]] {
+    for args in [&["serach"][..], &["search", "--evaluation", "many"], &["completions"]] {
         assert_eq!(run(args), Some(2), "{args:?}");
     }
 }

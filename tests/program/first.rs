@@ -1,4 +1,5 @@
-//! What the program says to somebody who has just built it: its first page, and why there is no adapter.
+//! What the program says to somebody who has just built it: its first page, why there is no adapter, completions and manual
+//! pages.
 
 use std::process::Command;
 
@@ -149,4 +150,55 @@ fn a_driver_without_a_manifest_is_used_all_the_same() {
     let place = scratch.path("file").display().to_string();
     let (code, list, stderr) = hidden(&["devices", "--json"], &[("ALTIPLANO_CACHE", &place)]).unwrap();
     assert!(code == Some(0) && list.trim() == "[]" && stderr.contains("cannot create"), "{list}{stderr}");
+}
+
+#[test]
+fn shells_complete_all_commands() {
+    let scratch = Scratch::new();
+    let help = scratch.good(&["--help"]);
+    let commands: Vec<&str> = help
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    assert!(commands.len() > 15 && commands.contains(&"search"), "{commands:?}");
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = scratch.good(&["completions", shell]);
+        for word in commands.iter().copied().chain(["dry-run", "severities"]) {
+            assert!(script.contains(word), "{word} is not in the script for {shell}");
+        }
+        assert_eq!(scratch.json(&["completions", shell, "--json"])["shell"], shell);
+        scratch.write(shell, script);
+    }
+    // As the shells that are here read it.
+    for shell in ["bash", "zsh", "fish"] {
+        match Command::new(shell).arg("-n").arg(scratch.path(shell)).output() {
+            Ok(output) => assert!(output.status.success(), "{shell}: {}", String::from_utf8_lossy(&output.stderr)),
+            Err(_) => println!("{shell} is not here"),
+        }
+    }
+    scratch.bad(2, &["completions", "csh"], &["csh", "bash"]);
+
+    let pages = scratch.json(&["man", "--out", "man/man1", "--json"]);
+    assert!(pages["pages"].as_array().unwrap().len() > commands.len());
+    for command in commands.iter().filter(|command| **command != "help") {
+        let page = String::from_utf8(scratch.read(&format!("man/man1/altiplano-{command}.1"))).unwrap();
+        assert!(page.contains(".TH") && page.contains("SYNOPSIS") && page.contains("json"), "{page}");
+    }
+    assert!(scratch.path("man/man1/altiplano-data-verify.1").is_file());
+    let whole = String::from_utf8(scratch.read("man/man1/altiplano.1")).unwrap();
+    assert!(
+        commands.iter().filter(|own| **own != "help").all(|own| whole.contains(&format!("altiplano\\-{own}"))),
+        "{whole}"
+    );
+    scratch.bad(2, &["man", "--out", "man/man1"], &["altiplano", ".1", "exists", "--force"]);
+    std::fs::remove_file(scratch.path("man/man1/altiplano.1")).unwrap();
+    scratch.write("man/man1/other.1", "another's");
+    scratch.good(&["man", "--out", "man/man1", "--force"]);
+    assert_eq!(scratch.read("man/man1/other.1"), b"another's");
+    assert!(scratch.path("man/man1/altiplano.1").is_file());
+    scratch.bad(2, &["man", "--out", "bash"], &["bash", "is a file"]);
 }
