@@ -77,6 +77,7 @@ test-long:
 	@scripts/adapter.sh
 	ALTIPLANO_LONG=1 $(CARGO) test --release --test engine --test program --test search $(TIMED) -- $(REPORT) $(LONG_TESTS) 2>&1 \
 		| tee runs/test-long.log
+	$(CARGO) test --release --features watch,download --lib --test program -- cli:: download
 
 test-swiftshader:
 	$(TESTS) --no-run

@@ -38,7 +38,7 @@ pub(super) fn run(global: &Global, args: &Args, command: clap::Command) -> Resul
     for (name, _) in pages.iter().filter(|_| out.is_dir()) {
         Outputs::new(&[]).file("--out", Some(&out.join(name)), &[], refuse)?;
     }
-    // None is written unless all are.
+    // All are made before any takes the place of an earlier one.
     let scratch = Scratch::new(out)?;
     let put = |name: &str, bytes: &[u8]| {
         let path = scratch.at.join(name);

@@ -223,6 +223,7 @@ impl Command {
             Command::Space(_)
                 | Command::Compare(_)
                 | Command::Report(_)
+                | Command::Watch(_)
                 | Command::Correlate(_)
                 | Command::Export(_)
                 | Command::Corrupt(_)

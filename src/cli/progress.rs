@@ -124,8 +124,18 @@ fn can_draw() -> bool {
 /// Sets `stop` at the first signal that asks to end, and lets a second one end the process at once. Signals that were ignored
 /// when the process began stay ignored: who started it, with `nohup` or in the background, said so.
 pub(crate) fn on_signals(stop: &Arc<AtomicBool>) -> Result<()> {
+    on_these_signals(&SIGNALS, stop)
+}
+
+/// The same for those signals that a terminal sends on request: when the terminal itself goes, the process does too.
+#[cfg(feature = "watch")]
+pub(crate) fn on_requests(stop: &Arc<AtomicBool>) -> Result<()> {
+    on_these_signals(&SIGNALS[..2], stop)
+}
+
+fn on_these_signals(signals: &[i32], stop: &Arc<AtomicBool>) -> Result<()> {
     let ignored = ignored_signals();
-    for signal in SIGNALS.iter().copied().filter(|signal| ignored >> (signal - 1) & 1 == 0) {
+    for signal in signals.iter().copied().filter(|signal| ignored >> (signal - 1) & 1 == 0) {
         let failed = |e: std::io::Error| Error::invalid("signals", e.to_string());
         // The second handler runs first and sees what the first has set.
         signal_hook::flag::register_conditional_default(signal, stop.clone()).map_err(failed)?;

@@ -112,7 +112,9 @@ fn a_driver_without_a_manifest_is_used_all_the_same() {
             .current_dir(scratch.path(""))
             .env("XDG_RUNTIME_DIR", scratch.path(""))
             .env("HOME", scratch.path("home"));
-        for name in ["VK_ICD_FILENAMES", "VK_DRIVER_FILES", "XDG_DATA_DIRS"] {
+        for name in
+            ["VK_ICD_FILENAMES", "VK_DRIVER_FILES", "VK_ADD_DRIVER_FILES", "XDG_DATA_DIRS", "ALTIPLANO_OWN_MANIFEST"]
+        {
             command.env_remove(name);
         }
         let output =

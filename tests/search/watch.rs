@@ -26,7 +26,7 @@ fn lines(child: std::process::Child) -> Vec<String> {
 fn wait_for(what: &str, is_so: impl Fn() -> bool) {
     let begin = Instant::now();
     while !is_so() {
-        assert!(begin.elapsed() < Duration::from_secs(60), "{what}");
+        assert!(begin.elapsed() < Duration::from_secs(200), "{what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

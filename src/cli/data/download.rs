@@ -263,6 +263,10 @@ fn fetch_sets(
     let mut before = 0;
     for set in sets {
         let unpacked = set.unpack.is_some() && set.data.join("labels.npy").is_file();
+        // Told before gigabytes are fetched for it.
+        if set.unpack.is_some() && !unpacked && std::fs::symlink_metadata(&set.data).is_ok() {
+            return Err(Error::file(&set.data, None, "is there already, without labels.npy; move it away"));
+        }
         for file in &mut set.files {
             let (bytes, name) = (file.bytes.unwrap_or(0), format!("{}, in KiB", path_text(&file.file)));
             let (from, to) = (share(before), share(before + bytes));

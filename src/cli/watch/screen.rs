@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
-use super::super::progress::on_signals;
+use super::super::progress::on_requests;
 use super::LOOK;
 use super::draw::{Inks, draw};
 use super::run::Watched;
@@ -52,7 +52,8 @@ impl Drop for Restored {
 pub(super) fn run(watched: &mut Watched) -> Result<()> {
     let failed = |error: std::io::Error| Error::io("write", "the terminal")(error);
     let stop = Arc::new(AtomicBool::new(false));
-    on_signals(&stop)?;
+    // Without its terminal there is nothing to do, and nothing to restore.
+    on_requests(&stop)?;
     let mut terminal = ratatui::try_init().map_err(failed)?;
     let _restored = Restored;
     let inks = Inks::of_terminal();
