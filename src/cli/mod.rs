@@ -306,3 +306,6 @@ impl Global {
         }
     }
 }
+
+#[cfg(test)]
+mod documented_tests;

@@ -3,6 +3,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/documented.rs"]
+mod documented;
 #[path = "../common/program.rs"]
 mod program;
 #[cfg(feature = "download")]
@@ -14,6 +16,7 @@ mod cli;
 mod correlate;
 mod corrupt;
 mod data;
+mod documentation;
 mod download;
 mod examples;
 mod export;
