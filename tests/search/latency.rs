@@ -169,7 +169,13 @@ fn a_table_counts_where_it_predicts_well_and_where_it_was_measured() {
     change(&scratch, "made_on", json!(["Radeon of elsewhere", "RADV", "0.1.0", "without checks"]));
     let args = search(&["--out", "run", "--resume"]);
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    scratch.bad(2, &args, &["latencies", "Radeon of elsewhere, RADV", "--device", "--force"]);
+    // The run is as it was, and says for those who watch it why it did not go on.
+    let before = scratch.files();
+    scratch.stops(2, &args, &["latencies", "Radeon of elsewhere, RADV", "--device", "--force"]);
+    let said: Value = serde_json::from_slice(&scratch.read("run/progress.json")).unwrap();
+    assert!(said["state"] == "failed" && said["why"].as_str().unwrap().contains("Radeon of elsewhere"), "{said}");
+    std::fs::remove_file(scratch.path("run/progress.json")).unwrap();
+    assert_eq!(scratch.files(), before);
 }
 
 #[test]
