@@ -1,13 +1,13 @@
 //! An epoch whose pictures are decoded ahead of the device, against one of the same images on the device and decoding alone. Weights after
 //! an epoch are compared in the same run.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use image::{Rgb, RgbImage};
 
 use super::Spread;
 use super::suites::{Line, Sink, Suites};
-use crate::data::{Handling, Images, Reading, load_with};
+use crate::data::{Handling, Images, Reading, TemporaryFolder, load_with};
 use crate::error::{Error, Result};
 use crate::nn::nas_bench_201::Network;
 use crate::report::statistics::median;
@@ -23,20 +23,11 @@ const BATCH: usize = 32;
 const SIDE: usize = 32;
 const ARCH: &str = "|nor_conv_3x3~0|+|skip_connect~0|nor_conv_1x1~1|+|skip_connect~0|none~1|nor_conv_3x3~2|";
 
-/// A folder that goes when it is dropped.
-struct Folder(PathBuf);
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 /// JPEGs of mixed sizes, as the web has them, in two classes.
-fn write_pictures() -> Result<Folder> {
-    let folder = Folder(std::env::temp_dir().join(format!("altiplano-streaming-{}", std::process::id())));
+fn write_pictures() -> Result<TemporaryFolder> {
+    let folder = TemporaryFolder::new("streaming")?;
     for number in 0..2 * EACH {
-        let class = folder.0.join(["a", "b"][number % 2]);
+        let class = folder.path().join(["a", "b"][number % 2]);
         std::fs::create_dir_all(&class).map_err(Error::io("create", &class))?;
         let (width, height) = (480 + 7 * (number % 23) as u32, 400 + 9 * (number % 19) as u32);
         let pixel = |x: u32, y: u32| Rgb([(x / 2 + number as u32) as u8, (y + x * y / 99) as u8, (3 * y / 4) as u8]);
@@ -61,7 +52,7 @@ impl Suites<'_> {
     /// If the disk or the device fails, or weights differ.
     pub fn streaming(&self, sink: &mut Sink) -> Result<bool> {
         let folder = write_pictures()?;
-        let parts = [images(&folder.0, None)?, images(&folder.0, Some(0))?];
+        let parts = [images(folder.path(), None)?, images(folder.path(), Some(0))?];
         let (statistics, indices) = (parts[0].channel_statistics()?, (0..parts[0].len()).collect::<Vec<_>>());
         let sizes = Macro { channels: 4, cells: 1, in_channels: 3, height: SIDE, width: SIDE, classes: 2 };
         let model = Network::new(ARCH.parse()?, sizes);

@@ -1,8 +1,8 @@
 //! Finds out which layout a folder or archive is in, and reads it.
 
 use super::cifar::Variant;
+use super::packed_pictures::Unpacked;
 use super::source::{Limits, Source};
-use super::unpacked::Unpacked;
 use super::{Dataset, NpyImages, Origin, Reading, cifar, digits, folder, idx, known, label_table, npy};
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};

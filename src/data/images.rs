@@ -5,10 +5,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::histogram::{ChannelStatistics, Histograms};
+use super::packed_pictures::Unpacked;
 use super::pictures::Pictures;
 use super::pixels::Pixels;
 use super::resize::Window;
-use super::unpacked::Unpacked;
 use crate::error::{Error, Result};
 
 /// The most pixel bytes of one part of a data set in memory: 4 GiB.

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::histogram::Histograms;
+use super::packed_pictures::Unpacked;
 use super::pictures::Pictures;
 use super::resize::Window;
-use super::unpacked::Unpacked;
 use crate::error::Result;
 
 /// Bytes of images that are walked through at a time where they are in files.

@@ -4,35 +4,28 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::label_table::USUAL;
 use super::picture::other_ending;
 use super::source::{Limits, Source};
-use super::{annotations, is_picture};
+use super::{TemporaryFolder, annotations, is_picture};
 use crate::error::{Error, Result};
 
 /// What is unpacked of an archive at most.
 const LIMITS: Limits = Limits { file: 256 << 20, archive: 16 << 30 };
 
-/// A folder in the system's place for temporary files.
+/// The pictures of an archive, in a folder for a while.
 pub(super) struct Unpacked {
-    folder: PathBuf,
     /// Where the set begins: the folder, or the only one in it.
     pub root: PathBuf,
     /// What was unpacked.
     pub archive: PathBuf,
+    _folder: TemporaryFolder,
 }
 
 impl fmt::Debug for Unpacked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} unpacked", self.archive.display())
-    }
-}
-
-impl Drop for Unpacked {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 
@@ -42,20 +35,16 @@ impl Unpacked {
     /// # Errors
     /// If it is damaged, too large, or a name leads out of it, and what the disk says.
     pub fn pictures_of(archive: &Path) -> Result<Option<Self>> {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("altiplano-pictures-{}-{number}", std::process::id()));
-        // Not `create_dir_all`: what is there already is somebody's.
-        std::fs::create_dir(&folder).map_err(Error::io("create", &folder))?;
-        let mut unpacked = Unpacked { root: folder.clone(), folder, archive: archive.to_owned() };
-        let source = Source::members_by(archive, &place, LIMITS, Some(&unpacked.folder))?;
+        let folder = TemporaryFolder::new("pictures")?;
+        let source = Source::members_by(archive, &place, LIMITS, Some(folder.path()))?;
         if !source.names().any(|name| is_picture(Path::new(name))) {
             return Ok(None);
         }
-        while let Some(only) = only_folder(&unpacked.root)? {
-            unpacked.root = only;
+        let mut root = folder.path().to_owned();
+        while let Some(only) = only_folder(&root)? {
+            root = only;
         }
-        Ok(Some(unpacked))
+        Ok(Some(Unpacked { root, archive: archive.to_owned(), _folder: folder }))
     }
 
     /// What an error says of files that lie in the archive.
