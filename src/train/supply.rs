@@ -256,6 +256,47 @@ fn padded(mut bytes: Vec<u8>) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::{Handling, Reading, load_with};
+
+    #[test]
+    fn random_parts_are_others_in_each_epoch_and_are_not_shifted() {
+        let dir = tempfile::tempdir().unwrap();
+        for i in 0..8u8 {
+            let path = dir.path().join(format!("{}/{i}.png", i % 2));
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            image::GrayImage::from_pixel(40, 30, image::Luma([i])).save(path).unwrap();
+        }
+        let read = |random_crop: Option<f64>| {
+            let handling = Handling { memory: Some(0), ..Handling::default() };
+            let reading = Reading { crop: Some(8), random_crop, handling, ..Reading::default() };
+            load_with(dir.path().to_str().unwrap(), &reading).unwrap().train
+        };
+        let chosen = |images: &Images, seed: u64, epoch: u64| {
+            let supply = Supply {
+                pixels: Where::Streamed(Arc::new(Stream::new(images.clone()))),
+                labels: Arc::new(images.labels.clone()),
+                source: [8, 8, 1],
+                classes: 2,
+                filter: Filter::default(),
+            };
+            let shifted = |image: usize| Pick { dx: 1, dy: -1, flip: true, ..Pick::plain(image) };
+            let mut picks: Vec<Pick> = (0..images.len()).map(shifted).chain([Pick::default()]).collect();
+            supply.choose_parts(&mut picks, seed, epoch);
+            picks
+        };
+        let images = read(Some(0.2));
+        let (first, next, other) = (chosen(&images, 3, 0), chosen(&images, 3, 1), chosen(&images, 4, 0));
+        assert_eq!(first, chosen(&images, 3, 0));
+        for (pick, image) in first.iter().zip(0..images.len()) {
+            assert!(pick.part.is_some() && (pick.dx, pick.dy, pick.flip, pick.image) == (0, 0, true, Some(image)));
+            assert!(pick.part != next[image].part && pick.part != other[image].part);
+        }
+        assert_eq!(first.last(), Some(&Pick::default()));
+        assert!(first[..images.len()].windows(2).all(|pair| pair[0].part != pair[1].part));
+        // Middles are shifted as ever.
+        let middles = chosen(&read(None), 3, 0);
+        assert!(middles[..6].iter().all(|pick| pick.part.is_none() && (pick.dx, pick.dy) == (1, -1)));
+    }
 
     #[test]
     fn writes_go_on_in_the_next_slab() {
