@@ -17,7 +17,7 @@ use crate::report::paired::Paired;
 use crate::report::statistics::{mean, quartiles, spearman, std};
 use crate::report::svg::Place;
 use crate::report::table::Table;
-use crate::search::archive::Entry;
+use crate::search::archive::{self, Entry};
 use crate::search::config::SearchConfig;
 use crate::search::result::SearchResult;
 
@@ -111,10 +111,8 @@ fn read(folder: &Path) -> Result<Run> {
     let read: SearchResult = finished(folder)?;
     let path = folder.join("history.jsonl");
     let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
-    let entry = |(number, line): (usize, &str)| {
-        serde_json::from_str(line).map_err(|e| Error::file(&path, None, format!("line {}: {e}", number + 1)))
-    };
-    Ok(Run { history: text.lines().enumerate().map(entry).collect::<Result<_>>()?, read })
+    let history = archive::entries(&path, text.lines()).map(|line| Ok(line?.1)).collect::<Result<_>>()?;
+    Ok(Run { history, read })
 }
 
 /// Runs by what they have in common, each group by seed.

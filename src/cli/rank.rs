@@ -13,7 +13,6 @@ use super::inputs::{HandlingArgs, load_data};
 use super::place::{FORCE, Outputs};
 use super::progress::say;
 use super::run::finished;
-use super::search::given_supernet;
 use crate::data::Reading;
 use crate::error::{Error, Result};
 use crate::nn::space::Family;
@@ -79,7 +78,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     // A run that did not train it says where it lies.
     let read = config.supernet_file.as_ref().map(PathBuf::from);
     let file = args.supernet.clone().or(read).unwrap_or_else(|| args.run.join(SUPERNET));
-    let given = given_supernet(&file, &family, true)?;
+    let given = supernet::Given::read(&file, &family, true)?;
     let (gpu, preset) = global.gpu()?;
     let folder = RunFolder::create(&args.run, Existing::Resume)?;
     let (statistics, supply) = (data.train.channel_statistics()?, Supply::new(&gpu, &data.train)?);

@@ -209,16 +209,14 @@ impl Latencies {
             known: Mutex::default(),
             fault: Mutex::default(),
         };
-        match folder.read_checkpoint(CHECKPOINT)? {
-            Some(bytes) => own.take_up(&bytes)?,
+        match folder.read_checkpoint_json(CHECKPOINT)? {
+            Some(table) => own.take_up(table)?,
             None => own.lay(seed)?,
         }
         Ok(own)
     }
 
-    fn take_up(&mut self, bytes: &[u8]) -> Result<()> {
-        let fail = |e: serde_json::Error| Error::invalid("checkpoint", format!("{CHECKPOINT}: {e}"));
-        let table: Table = serde_json::from_slice(bytes).map_err(fail)?;
+    fn take_up(&mut self, table: Table) -> Result<()> {
         let own = lock(&self.table).made_on.clone();
         if table.made_on != own {
             let why = format!(
@@ -363,8 +361,7 @@ impl Latencies {
     /// # Errors
     /// If it cannot be written.
     pub fn save(&self, folder: &RunFolder) -> Result<()> {
-        let json = serde_json::to_vec(&*lock(&self.table)).map_err(|e| Error::invalid("checkpoint", e.to_string()))?;
-        folder.checkpoint(CHECKPOINT, &json)
+        folder.checkpoint_json(CHECKPOINT, &*lock(&self.table))
     }
 
     /// What the result says of them.

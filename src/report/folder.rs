@@ -13,6 +13,9 @@ use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use crate::error::{Error, Result};
 
 /// What to do with a folder that holds something already.
@@ -233,6 +236,19 @@ impl RunFolder {
             Error::file(&path, Some(offset), why + advice)
         })?;
         Ok(Some(bytes.split_off(HEADER)))
+    }
+
+    /// Stores a value as a checkpoint in JSON.
+    pub fn checkpoint_json(&self, name: &str, value: &impl Serialize) -> Result<()> {
+        let json = serde_json::to_vec(value).map_err(|e| Error::invalid("checkpoint", format!("{name}: {e}")))?;
+        self.checkpoint(name, &json)
+    }
+
+    /// The value of a checkpoint in JSON; `None` if there is none. Fails if it is damaged, or another value's.
+    pub fn read_checkpoint_json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
+        let Some(bytes) = self.read_checkpoint(name)? else { return Ok(None) };
+        let value = serde_json::from_slice(&bytes);
+        value.map(Some).map_err(|e| Error::invalid("checkpoint", format!("{name}: {e}")))
     }
 
     fn checkpoint_path(&self, name: &str) -> Result<PathBuf> {

@@ -5,8 +5,13 @@
 //! bits `serde_json` needs its feature `float_roundtrip`.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::nn::count::Cost;
+use crate::report::number;
 
 /// One evaluated architecture.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,14 +28,14 @@ pub struct Entry {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub given: bool,
     /// What the arm maximises, as it was seen then. NaN means that the evaluation failed, and is worse than everything.
-    #[serde(with = "real")]
+    #[serde(with = "number::text")]
     pub fitness: f64,
     /// Trainable parameters.
     pub params: u64,
     /// Multiply-adds for one image.
     pub macs: u64,
     /// Whatever was measured, by name.
-    #[serde(default, with = "reals")]
+    #[serde(default, with = "number::texts")]
     pub measures: BTreeMap<String, f64>,
 }
 
@@ -49,65 +54,35 @@ fn arm<'de, D: serde::Deserializer<'de>>(from: D) -> std::result::Result<String,
     })
 }
 
+/// The entries of a history's lines, each with the number of its line; empty ones are passed over.
+///
+/// # Errors
+/// Each for itself: names the file and the line.
+pub fn entries<'a>(
+    path: &'a Path,
+    lines: impl Iterator<Item = &'a str>,
+) -> impl Iterator<Item = Result<(usize, Entry)>> {
+    let filled = lines.enumerate().filter(|(_, line)| !line.trim().is_empty());
+    filled.map(move |(place, line)| match serde_json::from_str(line) {
+        Ok(entry) => Ok((place + 1, entry)),
+        Err(error) => Err(at(path, place + 1, &error.to_string())),
+    })
+}
+
+/// What is wrong with a line of a history.
+pub fn at(path: &Path, number: usize, why: &str) -> Error {
+    Error::file(path, None, format!("line {number}: {why}"))
+}
+
 impl Entry {
+    /// Its parameters and multiply-adds.
+    pub fn cost(&self) -> Cost {
+        Cost { params: self.params, macs: self.macs }
+    }
+
     /// What was measured under a name; not a number if nothing was, as a history that someone edited may have it.
     pub fn measure(&self, name: &str) -> f64 {
         self.measures.get(name).copied().unwrap_or(f64::NAN)
-    }
-}
-
-/// A number as JSON has it, or one of the strings `NaN`, `inf`, `-inf`.
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(untagged)]
-enum Real {
-    Number(f64),
-    Text(String),
-}
-
-impl From<f64> for Real {
-    fn from(value: f64) -> Self {
-        if value.is_finite() { Real::Number(value) } else { Real::Text(value.to_string()) }
-    }
-}
-
-impl Real {
-    fn value<E: serde::de::Error>(self) -> std::result::Result<f64, E> {
-        match self {
-            Real::Number(value) => Ok(value),
-            Real::Text(text) => match text.as_str() {
-                "NaN" => Ok(f64::NAN),
-                "inf" => Ok(f64::INFINITY),
-                "-inf" => Ok(f64::NEG_INFINITY),
-                _ => Err(E::custom(format!("`{text}` is no number, expected one or NaN, inf, -inf"))),
-            },
-        }
-    }
-}
-
-/// One number.
-mod real {
-    use super::{Deserialize, Real, Serialize};
-
-    pub(super) fn serialize<S: serde::Serializer>(value: &f64, to: S) -> Result<S::Ok, S::Error> {
-        Real::from(*value).serialize(to)
-    }
-
-    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
-        Real::deserialize(from)?.value()
-    }
-}
-
-/// Numbers by name.
-mod reals {
-    use super::{BTreeMap, Deserialize, Real};
-
-    pub(super) fn serialize<S: serde::Serializer>(values: &BTreeMap<String, f64>, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_map(values.iter().map(|(name, value)| (name, Real::from(*value))))
-    }
-
-    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(from: D) -> Result<BTreeMap<String, f64>, D::Error> {
-        let map: BTreeMap<String, Real> = BTreeMap::deserialize(from)?;
-        map.into_iter().map(|(name, value)| Ok((name, value.value()?))).collect()
     }
 }
 

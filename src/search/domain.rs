@@ -177,6 +177,20 @@ pub enum Quantity {
     Latency,
 }
 
+impl Quantity {
+    /// All, in the order of their limits.
+    pub const ALL: [Quantity; 3] = [Quantity::Params, Quantity::Macs, Quantity::Latency];
+
+    /// What it is of a network that takes so long.
+    pub fn of(self, cost: Cost, latency: f64) -> f64 {
+        match self {
+            Quantity::Params => cost.params as f64,
+            Quantity::Macs => cost.macs as f64,
+            Quantity::Latency => latency,
+        }
+    }
+}
+
 impl std::str::FromStr for Quantity {
     type Err = Error;
 
@@ -204,10 +218,9 @@ pub struct Limits {
 impl Limits {
     /// By how much a network of this latency exceeds them, as a part of them.
     pub fn violation(&self, cost: Cost, latency: f64) -> f64 {
-        let limit = |most: f64| (most > 0.0).then_some(most);
-        let counts = [(cost.params, self.params), (cost.macs, self.macs)];
-        let counts = counts.map(|(own, most)| violation(own as f64, limit(most as f64)));
-        counts.iter().sum::<f64>() + violation(latency, limit(self.latency))
+        let most = Cost { params: self.params, macs: self.macs };
+        let limit = |quantity: Quantity| Some(quantity.of(most, self.latency)).filter(|most| *most > 0.0);
+        Quantity::ALL.iter().map(|quantity| violation(quantity.of(cost, latency), limit(*quantity))).sum()
     }
 
     /// Checks that the smallest network of a space is within those of counts.
@@ -323,8 +336,7 @@ impl<'a> Bounded<'a> {
         }
         let objective = |quantity: &Quantity| match quantity {
             Quantity::Params => params,
-            Quantity::Macs => cost.macs as f64,
-            Quantity::Latency => latency,
+            other => other.of(cost, latency),
         };
         let objectives = self.minimize.iter().map(objective).collect();
         Ok(Point { objectives, violation: self.limits.violation(trained, latency) })

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::archive::Entry;
+use super::archive::{self, Entry};
 use super::budget::Work;
 use super::checks::{check_angle, check_limits, nobody};
 use super::config::{Arm, SearchConfig};
@@ -216,12 +216,11 @@ impl<'a> Run<'a> {
         let path = self.folder.path().join("history.jsonl");
         let mut seen = HashSet::new();
         let mut entries = vec![];
-        for (number, line) in self.folder.history()?.iter().enumerate() {
-            let fail = |why: String| Error::file(&path, None, format!("line {}: {why}", number + 1));
-            let entry: Entry = serde_json::from_str(line).map_err(|e| fail(e.to_string()))?;
+        for line in archive::entries(&path, self.folder.history()?.iter().map(String::as_str)) {
+            let (number, entry) = line?;
             if !seen.insert((entry.arm.clone(), entry.arch.clone())) {
                 let why = format!("`{}` of arm {} is there twice; remove the line", entry.arch, entry.arm);
-                return Err(fail(why));
+                return Err(archive::at(&path, number, &why));
             }
             if let (Some(latencies), Some(&own)) = (self.latencies, entry.measures.get(LATENCY)) {
                 latencies.remember(&entry.arch, own);
@@ -274,11 +273,7 @@ impl<'a> Run<'a> {
         let (strategy, objectives) = (arm.strategy.open(device), arm.objectives.open(own.constant));
         let mut study = Study::new(own.domain, strategy, objectives, self.config.seed).named(&arm.name);
         let checkpoint = format!("arm-{}", arm.name);
-        let mut proposed: Proposed = match self.folder.read_checkpoint(&checkpoint)? {
-            Some(bytes) => serde_json::from_slice(&bytes)
-                .map_err(|e| Error::invalid("checkpoint", format!("{checkpoint}: {e}")))?,
-            None => Proposed::default(),
-        };
+        let mut proposed: Proposed = self.folder.read_checkpoint_json(&checkpoint)?.unwrap_or_default();
         if own.place == 0 {
             // That of the supernet, which is there by now.
             proposed.before = proposed.before.or(Some(self.folder.seconds()));
@@ -312,8 +307,7 @@ impl<'a> Run<'a> {
             // A clock that ends the search has to be kept.
             if study.steps().len() > steps || self.config.time > 0.0 {
                 proposed.steps = study.steps().to_vec();
-                let json = serde_json::to_vec(&proposed).map_err(|e| Error::invalid("checkpoint", e.to_string()))?;
-                self.folder.checkpoint(&checkpoint, &json)?;
+                self.folder.checkpoint_json(&checkpoint, &proposed)?;
             }
             if jobs.is_empty() {
                 break;

@@ -1,16 +1,19 @@
 //! Training a supernet on random paths, one or several in every step, or on its largest and smallest network and others between.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use super::job::{self, Saving};
+use super::step::{StepOptions, build};
 use super::stores::Stores;
 use super::trainer::{Progress, Recipe, Setting, Trainer};
 use crate::error::{Error, Result};
-use crate::graph::Role;
-use crate::graph::store::Store;
+use crate::graph::store::{Contents, Store};
+use crate::graph::{Role, Statistics};
 use crate::nn::classifier;
 use crate::nn::space::{Family, Supernet};
 use crate::nn::tensors::{Named, fresh, to_bytes};
+use crate::nn::weights::Weights;
 use crate::philox::Stream;
 use crate::progress::{Observer, Share};
 use crate::report::folder::{RunFolder, SUPERNET, kept_supernet};
@@ -94,6 +97,42 @@ impl Given {
     /// Of a file's tensors and its metadata.
     pub fn new(named: Named, metadata: &BTreeMap<String, String>) -> Self {
         Given { named, seed: metadata.get(SEED).and_then(|seed| seed.parse().ok()) }
+    }
+
+    /// Of a file, whose tensors must be those of the space's supernet, or, unless candidates share them, ones that its networks can be
+    /// cut out of.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is no such file: names what is missing, or the tensor of other axes.
+    pub fn read(path: &Path, family: &Family, shared: bool) -> Result<Self> {
+        let weights = Weights::read(path)?;
+        if !shared && family.is_cut_from(&weights.named) {
+            // With each gene at its least once, all that any network takes is looked at.
+            let largest: Arch = family.genes().iter().map(|gene| gene.options - 1).collect();
+            let mut less = vec![largest.clone(); largest.len()];
+            less.iter_mut().enumerate().for_each(|(gene, arch)| arch[gene] = 0);
+            for arch in less.iter().chain([&largest]) {
+                family.cut(&weights.named, arch).map_err(|error| Error::file(path, None, error.to_string()))?;
+            }
+            return Ok(Given::new(weights.named, &weights.metadata));
+        }
+        let Some(model) = family.supernet()?.filter(|_| shared || !family.is_elastic()) else {
+            let why = format!("it is no supernet that networks of {} are cut out of", family.name());
+            return Err(Error::file(path, None, why));
+        };
+        let passes =
+            StepOptions { batch: 1, statistics: Statistics::Running, smoothing: 0.0, update: None, gradients: false };
+        let graph = build(&*model, &passes)?.graph;
+        let named = weights.whole(&graph)?;
+        let wanted = Contents::of(&graph, &[Role::Weights, Role::Running])?.entries;
+        if let Some((name, entry)) = wanted.iter().find(|(name, entry)| named[*name].dims != entry.info.dims) {
+            let (own, theirs) = (&entry.info.dims, &named[name].dims);
+            let why = format!(
+                "tensor {name} is {theirs:?}, and {own:?} in this supernet; it is of another build or other classes"
+            );
+            return Err(Error::file(path, None, why));
+        }
+        Ok(Given::new(named, &weights.metadata))
     }
 }
 

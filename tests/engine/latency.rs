@@ -5,6 +5,7 @@ use altiplano::nn::Model;
 use altiplano::nn::space::{Family, ImageInfo, Purpose, Registry};
 use altiplano::philox::Stream;
 use altiplano::report::folder::{Existing, RunFolder};
+use altiplano::space::Arch;
 
 use crate::common;
 
@@ -17,24 +18,42 @@ fn family(space: &str) -> Family {
     Family::new(space.clone(), build).unwrap()
 }
 
-/// Also those that the table was not made of: whatever else the machine does, it takes no three times as long for one of them alone.
+/// How often latencies are measured anew until they fit: other work on the machine may take it away while one network is timed, for longer than
+/// all turns of a measurement, but hardly each time. A table that lacks dispatches fits never.
+const ATTEMPTS: usize = 4;
+
+/// Latencies measured from nothing, if what the table says of some networks that it was not made of is what they take, within a factor of three.
+fn foretelling(family: &Family, folder: &RunFolder, archs: &[Arch]) -> Result<Latencies, String> {
+    let latencies = Latencies::open(common::gpu(), common::preset(), family, folder, 1).unwrap();
+    println!("{}", latencies.summary());
+    for arch in archs {
+        // A dispatch that the table lacks is looked for in the network itself.
+        let foretold = latencies.foretold(arch).unwrap();
+        let measured = latencies.measured_wait(arch).unwrap();
+        if !(foretold > measured / 3.0 && foretold < measured * 3.0) {
+            return Err(format!("{}: {foretold} of {measured} ms", family.show(arch)));
+        }
+        assert_eq!(latencies.measured_wait(arch).unwrap(), measured, "measured again");
+    }
+    Ok(latencies)
+}
+
 #[test]
 fn what_was_measured_foretells_what_was_not() {
     for space in ["mobilenet-v3", "nas-bench-201", "darts"] {
         let family = family(space);
-        let folder = tempfile::tempdir().unwrap();
-        let folder = RunFolder::create(folder.path().join("run"), Existing::Refuse).unwrap();
-        let latencies = Latencies::open(common::gpu(), common::preset(), &family, &folder, 1).unwrap();
-        println!("{space}: {}", latencies.summary());
         let mut draw = Stream::new(9, 1, 0);
         let archs: Vec<_> = (0..3).map(|_| family.sample(&mut draw).unwrap()).collect();
-        for arch in &archs {
-            // A dispatch that the table lacks is looked for in the network itself.
-            let foretold = latencies.foretold(arch).unwrap();
-            let measured = latencies.measured_wait(arch).unwrap();
-            assert!(foretold > measured / 3.0 && foretold < measured * 3.0, "{space}: {foretold} of {measured} ms");
-            assert_eq!(latencies.measured_wait(arch).unwrap(), measured, "measured again");
-        }
+        let mut unfit = vec![];
+        let (_held, folder, latencies) = loop {
+            assert!(unfit.len() < ATTEMPTS, "{space}: {unfit:?}");
+            let held = tempfile::tempdir().unwrap();
+            let folder = RunFolder::create(held.path().join("run"), Existing::Refuse).unwrap();
+            match foretelling(&family, &folder, &archs) {
+                Ok(latencies) => break (held, folder, latencies),
+                Err(why) => unfit.push(why),
+            }
+        };
         assert_eq!(latencies.summary()["checked_on"], 4);
         latencies.save(&folder).unwrap();
         let again = Latencies::open(common::gpu(), common::preset(), &family, &folder, 2).unwrap();

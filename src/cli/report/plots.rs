@@ -121,10 +121,9 @@ pub(in crate::cli) fn candidates<'a>(
 fn front_so_far<'a>(config: &SearchConfig, entries: &[&'a Entry], worth: &Worth) -> BTreeSet<&'a str> {
     use crate::search::front::pareto::{Point, front};
     let point = |entry: &&Entry| {
-        let beyond = |value: u64, limit: u64| limit > 0 && value > limit;
-        let is_beyond = beyond(entry.params, config.max_params) || beyond(entry.macs, config.max_macs);
-        let is_out = is_beyond || worth.is_barred(entry);
-        Point { objectives: worth.objectives(config, entry), violation: f64::from(u8::from(is_out)) }
+        let violation = config.limits().violation(entry.cost(), entry.measure(LATENCY));
+        let barred = f64::from(u8::from(worth.is_barred(entry)));
+        Point { objectives: worth.objectives(config, entry), violation: violation + barred }
     };
     let points: Vec<Point> = entries.iter().map(point).collect();
     front(&points).into_iter().map(|place| entries[place].arch.as_str()).collect()
@@ -132,11 +131,7 @@ fn front_so_far<'a>(config: &SearchConfig, entries: &[&'a Entry], worth: &Worth)
 
 /// What a candidate costs.
 pub(in crate::cli) fn costs(entry: &Entry, quantity: Quantity) -> f64 {
-    match quantity {
-        Quantity::Params => entry.params as f64,
-        Quantity::Macs => entry.macs as f64,
-        Quantity::Latency => entry.measure(LATENCY),
-    }
+    quantity.of(entry.cost(), entry.measure(LATENCY))
 }
 
 /// What candidates are drawn over: each cost that the search minimises, or else parameters.

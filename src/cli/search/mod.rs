@@ -16,13 +16,9 @@ use super::run::{Place, in_folder};
 use super::train::keep_training;
 use crate::data::{Dataset, absolute};
 use crate::error::{Error, Result};
-use crate::graph::store::Contents;
-use crate::graph::{Role, Statistics};
-use crate::measure::forward::graph;
 use crate::nn::space::Family;
-use crate::nn::weights::Weights;
 use crate::report::folder::{REPORT, RunFolder, SUPERNET};
-use crate::search::archive::Entry;
+use crate::search::archive::{self, Entry};
 use crate::search::budget::Work;
 use crate::search::config::{Preset, SearchConfig};
 use crate::search::evaluate::EvaluatorConfig;
@@ -31,7 +27,6 @@ use crate::search::result::SearchResult;
 use crate::search::run::{Given, Task, search};
 use crate::search::strategy::StrategyConfig;
 use crate::search::surrogate::Kind;
-use crate::space::Arch;
 use crate::train::supernet;
 
 pub(super) use options::Args;
@@ -283,43 +278,13 @@ fn several(global: &Global, args: &Args, out: &Path, count: u64) -> Result<()> {
 fn given(config: &SearchConfig, family: &Family) -> Result<Given> {
     let mut given = Given::default();
     if let Some(path) = &config.supernet_file {
-        let own = given_supernet(Path::new(path), family, config.evaluator.needs_supernet())?;
+        let own = supernet::Given::read(Path::new(path), family, config.evaluator.needs_supernet())?;
         given.supernet = Some(own);
     }
     if let Some(path) = &config.warm_start {
         given.warm = warm(config, family, Path::new(path))?;
     }
     Ok(given)
-}
-
-/// A supernet's file, whose tensors must be this one's, or, where candidates do not share them, ones that networks can be cut out of.
-pub(super) fn given_supernet(path: &Path, family: &Family, shared: bool) -> Result<supernet::Given> {
-    let weights = Weights::read(path)?;
-    if !shared && family.is_cut_from(&weights.named) {
-        // With each gene at its least once, all that any network takes is looked at.
-        let largest: Arch = family.genes().iter().map(|gene| gene.options - 1).collect();
-        let mut less = vec![largest.clone(); largest.len()];
-        less.iter_mut().enumerate().for_each(|(gene, arch)| arch[gene] = 0);
-        for arch in less.iter().chain([&largest]) {
-            family.cut(&weights.named, arch).map_err(|error| Error::file(path, None, error.to_string()))?;
-        }
-        return Ok(supernet::Given::new(weights.named, &weights.metadata));
-    }
-    let Some(model) = family.supernet()?.filter(|_| shared || !family.is_elastic()) else {
-        let why = format!("it is no supernet that networks of {} are cut out of", family.name());
-        return Err(Error::file(path, None, why));
-    };
-    let graph = graph(&*model, 1, Statistics::Running)?;
-    let named = weights.whole(&graph)?;
-    let wanted = Contents::of(&graph, &[Role::Weights, Role::Running])?.entries;
-    if let Some((name, entry)) = wanted.iter().find(|(name, entry)| named[*name].dims != entry.info.dims) {
-        let (own, theirs) = (&entry.info.dims, &named[name].dims);
-        let why = format!(
-            "tensor {name} is {theirs:?}, and {own:?} in this supernet; it is of another build or other classes"
-        );
-        return Err(Error::file(path, None, why));
-    }
-    Ok(supernet::Given::new(named, &weights.metadata))
 }
 
 /// Candidates of another run, whose networks and measures must be this one's.
@@ -346,9 +311,9 @@ fn warm(config: &SearchConfig, family: &Family, path: &Path) -> Result<Vec<Entry
     }
     let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
     let mut all: Vec<Entry> = vec![];
-    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let fail = |why: String| Error::file(path, None, format!("line {}: {why}", number + 1));
-        let mut entry: Entry = serde_json::from_str(line).map_err(|e| fail(e.to_string()))?;
+    for line in archive::entries(path, text.lines()) {
+        let (number, mut entry) = line?;
+        let fail = |why: String| archive::at(path, number, &why);
         // Earlier versions wrote down the error alone.
         if let Some(error) = entry.measures.get("error").copied() {
             entry.measures.entry("accuracy".to_owned()).or_insert(1.0 - error / 100.0);
@@ -358,7 +323,7 @@ fn warm(config: &SearchConfig, family: &Family, path: &Path) -> Result<Vec<Entry
             continue;
         }
         let cost = family.parse(&entry.arch).and_then(|arch| family.cost(&arch)).map_err(|e| fail(e.to_string()))?;
-        if (entry.params, entry.macs) != (cost.params, cost.macs) {
+        if entry.cost() != cost {
             let why = format!(
                 "{} parameters and {} multiply-adds, and {} and {} in this search: its networks are built otherwise",
                 entry.params, entry.macs, cost.params, cost.macs

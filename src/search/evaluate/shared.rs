@@ -98,17 +98,15 @@ impl<'a> Shared<'a> {
         };
         let (supernet, store) = heritage.paths()?;
         let mut population = Population::new(setting, supernet, store, population)?;
-        if let Some(bytes) = folder.read_checkpoint(FOUND)? {
-            let broken = |e: serde_json::Error| Error::invalid("checkpoint", format!("{FOUND}: {e}"));
-            population.set_sigmas(serde_json::from_slice(&bytes).map_err(broken)?);
+        if let Some(sigmas) = folder.read_checkpoint_json(FOUND)? {
+            population.set_sigmas(sigmas);
         } else if population.sigmas().is_empty() {
             let streams =
                 |_, slot| -> Box<dyn Draw> { Box::new(Stream::new(seed, PROBE_PURPOSE, PROBE_STREAM << 20 ^ slot)) };
             let probes = random::distinct(&Whole(&**family), PROBES, &streams)?;
             let paths = probes.iter().map(|arch| supernet::path(supernet, arch)).collect::<Result<Vec<_>>>()?;
             population.find_sigmas_wait(&paths)?;
-            let json = serde_json::to_vec(population.sigmas()).map_err(|e| Error::invalid(FOUND, e.to_string()))?;
-            folder.checkpoint(FOUND, &json)?;
+            folder.checkpoint_json(FOUND, &population.sigmas())?;
         }
         let angle = heritage.before().map(|before| Angle::new(before, heritage.named())).transpose()?;
         Ok(Shared { population, supernet, angle, released_angle: options.released_angle })

@@ -16,7 +16,6 @@
 //! Candidates begin from fresh weights, or inherit those of a supernet that the run trains first, as the paper's do.
 
 use super::{Situation, Sizes};
-use crate::measure::judge::WeightNoise;
 use crate::search::config::Arm;
 use crate::search::domain::Quantity;
 use crate::search::evaluate::EvaluatorConfig;
@@ -76,10 +75,7 @@ pub(super) fn preset(situation: &Situation, side: usize) -> Sizes {
         // Smaller than the initial sample, so that there is a selection from the beginning.
         strategy.plain.population = 8;
     }
-    let noise = match quick {
-        true => WeightNoise { sigma: 0.05, draws: 8, batch: 50 },
-        false => WeightNoise { sigma: 0.05, draws: 20, batch: 100 },
-    };
+    let finals = FinalsConfig::usual(situation);
     let contestants = ["flat", "flat:sgd", "baseline", "baseline:sgd", "random", "random-by-accuracy", "largest"];
     Sizes {
         evaluations: strategy.initial + strategy.picks * generations,
@@ -95,7 +91,7 @@ pub(super) fn preset(situation: &Situation, side: usize) -> Sizes {
                 (false, _) => 0,
             },
             images: if quick { 500 } else { 0 },
-            noise,
+            noise: finals.noise,
             recalibration_batches: if quick { 10 } else { 20 },
             best_epoch: elastic,
             training: recipe(epochs),
@@ -112,8 +108,7 @@ pub(super) fn preset(situation: &Situation, side: usize) -> Sizes {
                 (true, false) => 4_000,
                 (false, _) => 0,
             },
-            noise,
-            ..FinalsConfig::usual(situation)
+            ..finals
         },
         training: recipe(final_epochs),
     }

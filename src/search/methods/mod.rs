@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::config::{Arm, Preset, SearchConfig};
+use super::config::{Arm, Preset, SearchConfig, distinct};
 use super::domain::Quantity;
 use super::evaluate::EvaluatorConfig;
 use super::finals::{FinalsConfig, Who};
@@ -186,12 +186,6 @@ impl Method {
 /// # Errors
 /// If the configuration names an arm that the method does not have.
 pub fn arms(config: &SearchConfig) -> Result<Vec<Arm>> {
-    let own = |name: &str| Arm {
-        name: name.to_owned(),
-        strategy: config.strategy,
-        evaluator: config.evaluator.clone(),
-        objectives: config.objectives.clone(),
-    };
     let Some((first, others)) = config.arms.split_first() else {
         return Err(Error::invalid("arms", "there is none; the first is the search itself"));
     };
@@ -206,9 +200,8 @@ pub fn arms(config: &SearchConfig) -> Result<Vec<Arm>> {
         return Err(Error::invalid("arms", why));
     }
     // These names say what an arm does.
-    let taken = ["random", "random-by-accuracy", "accuracy", "params", "baseline", "kept"].contains(&first.as_str())
-        || Who::named(first).is_some()
-        || first.starts_with("any-");
+    let taken =
+        ARMS.contains(&first.as_str()) || first == "kept" || Who::named(first).is_some() || first.starts_with("any-");
     if taken && fitness.is_none() && first != config.method.name() {
         return Err(Error::invalid(
             "arms",
@@ -223,33 +216,48 @@ pub fn arms(config: &SearchConfig) -> Result<Vec<Arm>> {
         let why = format!("`{name}` is no name of up to 80 letters, digits, `-` and `_`");
         return Err(Error::invalid("arms", why));
     }
-    let mut arms = vec![own(first)];
+    let mut arms = vec![own(config, first)];
     for name in others {
         if arms.iter().any(|arm| arm.name == *name) {
             return Err(Error::invalid("arms", format!("{name} is there twice")));
         }
-        let (arm, by_accuracy) = (own(name), ObjectivesConfig::Single { maximize: "accuracy".into() });
-        let measures_accuracy = matches!(config.evaluator, EvaluatorConfig::Shared(_) | EvaluatorConfig::Trained(_));
-        arms.push(match name.as_str() {
-            "random" => Arm { strategy: StrategyConfig::Random(beside(config)), ..arm },
-            "accuracy" if measures_accuracy => Arm { objectives: by_accuracy, ..arm },
-            name if shared && let Some(fitness) = Fitness::of_arm(name) => {
-                Arm { objectives: fitness.objectives(None)?, ..arm }
-            }
-            // The same candidates as `random`, whose measures it shares.
-            "random-by-accuracy" if measures_accuracy => {
-                Arm { strategy: StrategyConfig::Random(beside(config)), objectives: by_accuracy, ..arm }
-            }
-            "params" => Arm {
-                evaluator: EvaluatorConfig::Cost,
-                objectives: ObjectivesConfig::Single { maximize: "params".into() },
-                ..arm
-            },
-            "baseline" if matches!(config.evaluator, EvaluatorConfig::Trained(_)) => flatnas::baseline(arm),
-            _ => return Err(no_arm(name, config)),
-        });
+        arms.push(held_against(config, name)?.ok_or_else(|| no_arm(name, config))?);
     }
     Ok(arms)
+}
+
+/// Names of arms that a search is held against, besides those of a fitness.
+const ARMS: [&str; 5] = ["random", "params", "accuracy", "random-by-accuracy", "baseline"];
+
+/// The search itself, under a name.
+fn own(config: &SearchConfig, name: &str) -> Arm {
+    Arm {
+        name: name.to_owned(),
+        strategy: config.strategy,
+        evaluator: config.evaluator.clone(),
+        objectives: config.objectives.clone(),
+    }
+}
+
+/// The arm of a name that the search is held against; none if this search can have no such arm.
+fn held_against(config: &SearchConfig, name: &str) -> Result<Option<Arm>> {
+    let own = own(config, name);
+    let shared = matches!(config.evaluator, EvaluatorConfig::Shared(_));
+    let trained = matches!(config.evaluator, EvaluatorConfig::Trained(_));
+    let by = |measure: &str| ObjectivesConfig::Single { maximize: measure.to_owned() };
+    let by_chance = || StrategyConfig::Random(beside(config));
+    Ok(Some(match name {
+        "random" => Arm { strategy: by_chance(), ..own },
+        "params" => Arm { evaluator: EvaluatorConfig::Cost, objectives: by("params"), ..own },
+        "accuracy" if shared || trained => Arm { objectives: by("accuracy"), ..own },
+        // The same candidates as `random`, whose measures it shares.
+        "random-by-accuracy" if shared || trained => Arm { strategy: by_chance(), objectives: by("accuracy"), ..own },
+        "baseline" if trained => flatnas::baseline(own),
+        name => match Fitness::of_arm(name).filter(|_| shared) {
+            Some(fitness) => Arm { objectives: fitness.objectives(None)?, ..own },
+            None => return Ok(None),
+        },
+    }))
 }
 
 /// For each arm the earlier one that evaluates the same candidates in the same way, if there is one: it measures nothing anew.
@@ -272,14 +280,8 @@ fn beside(config: &SearchConfig) -> Random {
 }
 
 fn no_arm(name: &str, config: &SearchConfig) -> Error {
-    let mut known = vec!["random", "params"];
-    match config.evaluator {
-        EvaluatorConfig::Shared(_) => {
-            known.extend(["accuracy", "random-by-accuracy", "flatness", "angle"]);
-            known.extend(["angle-flatness", "accuracy-flatness", "angle-accuracy"]);
-        }
-        EvaluatorConfig::Trained(_) => known.extend(["baseline", "accuracy", "random-by-accuracy"]),
-        _ => {}
-    }
-    unknown(&format!("arm of --method {}", config.method), name, &known)
+    let names = ARMS.map(str::to_owned).into_iter().chain(Fitness::ALL.map(Fitness::arm));
+    let has = |name: &String| matches!(held_against(config, name), Ok(Some(_)));
+    let known: Vec<String> = distinct(names).into_iter().filter(has).collect();
+    unknown(&format!("arm of --method {}", config.method), name, &known.iter().map(String::as_str).collect::<Vec<_>>())
 }

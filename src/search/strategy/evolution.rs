@@ -3,12 +3,11 @@
 //! Generation 0 is random. Each later one mutates and crosses the best of all that was evaluated before,
 //! and fills up with random architectures; nothing is evaluated twice.
 
-use std::collections::HashSet;
-
 use serde::{Deserialize, Serialize};
 
-use super::random::missed;
-use super::{Individual, Proposal, Strategy, Streams, View, check_sizes, pick};
+use super::genes::below;
+use super::met::Met;
+use super::{Individual, Proposal, Strategy, Streams, View, check_sizes};
 use crate::error::{Error, Result};
 use crate::philox::Stream;
 use crate::search::domain::Dedupe;
@@ -123,9 +122,8 @@ impl Strategy for Evolution {
         let streams = move |generation: u64, slot: u64| -> Box<dyn Draw> {
             Box::new(Stream::new(seed, PURPOSE, generation << 20 ^ slot))
         };
-        let visited = view.earlier.iter().map(|individual| view.domain.key(&individual.arch)).collect();
         let parents = if view.generation == 0 { vec![] } else { best(view.earlier, self.parents) };
-        let mut nursery = Nursery { own: self, view, streams: &streams, visited };
+        let mut nursery = Nursery { own: self, view, streams: &streams, met: Met::of(view.domain, view.earlier) };
         Ok(Proposal { archs: nursery.breed(&parents)?, ..Proposal::default() })
     }
 
@@ -135,12 +133,11 @@ impl Strategy for Evolution {
 }
 
 /// The first so many by the first objective, those beyond limits last, failures left out, equals in the order of their evaluation.
-fn best(all: &[Individual], count: usize) -> Vec<&Arch> {
-    let value = |individual: &Individual| individual.point.objectives.first().copied().unwrap_or(f64::NAN);
-    let mut sorted: Vec<&Individual> = all.iter().filter(|individual| !value(individual).is_nan()).collect();
+pub(super) fn best(all: &[Individual], count: usize) -> Vec<&Arch> {
+    let mut sorted: Vec<&Individual> = all.iter().filter(|individual| !individual.first().is_nan()).collect();
     // Both zeros are equal, which `total_cmp` would not say.
     sorted.sort_by(|a, b| {
-        let order = value(a).partial_cmp(&value(b)).unwrap_or(std::cmp::Ordering::Equal);
+        let order = a.first().partial_cmp(&b.first()).unwrap_or(std::cmp::Ordering::Equal);
         (a.point.violation > 0.0).cmp(&(b.point.violation > 0.0)).then(order)
     });
     sorted.into_iter().take(count).map(|individual| &individual.arch).collect()
@@ -152,7 +149,7 @@ struct Nursery<'a> {
     view: &'a View<'a>,
     /// Random numbers of a slot: first the mutations', then the crossovers', then the random ones'.
     streams: &'a Streams<'a>,
-    visited: HashSet<Arch>,
+    met: Met<'a>,
 }
 
 impl Nursery<'_> {
@@ -165,7 +162,7 @@ impl Nursery<'_> {
         if !parents.is_empty() {
             for slot in 0..mutations {
                 proposals.extend(self.fresh(slot, protocol.mutation_tries, &mut |draw| {
-                    let parent = parents[pick(draw, parents.len())];
+                    let parent = parents[below(draw, parents.len() as u32) as usize];
                     space.mutate(parent, mutation_probability, protocol.mutation_scope, draw)
                 })?);
             }
@@ -182,7 +179,7 @@ impl Nursery<'_> {
             let random = &mut |draw: &mut dyn Draw| domain.sample(draw);
             let found = self.fresh(slot, protocol.random_tries, random)?.or_else(|| {
                 let mut draw = (self.streams)(self.view.generation, slot as u64);
-                missed(domain, &mut self.visited, draw.as_mut())
+                self.met.missed(draw.as_mut())
             });
             match found {
                 Some(arch) => proposals.push(arch),
@@ -200,28 +197,19 @@ impl Nursery<'_> {
         tries: u32,
         make: &mut dyn FnMut(&mut dyn Draw) -> Result<Arch>,
     ) -> Result<Option<Arch>> {
-        let domain = self.view.domain;
         let mut draw = (self.streams)(self.view.generation, slot as u64);
-        for _ in 0..tries {
-            if domain.size().is_some_and(|size| self.visited.len() as u64 >= size) {
-                return Ok(None);
-            }
-            let Some(arch) = domain.admit(make(draw.as_mut())?).filter(|arch| domain.is_within(arch)) else { continue };
-            if self.visited.insert(domain.key(&arch)) {
-                return Ok(Some(arch));
-            }
-        }
-        Ok(None)
+        self.met.first_new(tries as usize, &mut |_| make(draw.as_mut()))
     }
 }
 
 /// Two parents' places, of so many.
 fn pair(draw: &mut dyn Draw, parents: usize, same: bool) -> (usize, usize) {
-    let a = pick(draw, parents);
+    let mut pick = |n: usize| below(draw, n as u32) as usize;
+    let a = pick(parents);
     if same || parents < 2 {
-        return (a, pick(draw, parents));
+        return (a, pick(parents));
     }
-    let b = pick(draw, parents - 1);
+    let b = pick(parents - 1);
     (a, b + usize::from(b >= a))
 }
 

@@ -1,5 +1,7 @@
 //! Tests of the evolution on NAS-Bench-201 with a made-up fitness.
 
+use std::collections::HashSet;
+
 use super::*;
 use crate::search::domain::{Dedupe, Domain, Whole};
 use crate::search::objectives::{Measures, Weighted};

@@ -12,6 +12,7 @@ use crate::space::{Arch, Draw};
 
 pub mod evolution;
 pub mod genes;
+pub mod met;
 pub mod moves;
 pub mod nsga2;
 pub mod random;
@@ -35,6 +36,13 @@ pub struct Individual {
     pub arch: Arch,
     /// What was found of it.
     pub point: Point,
+}
+
+impl Individual {
+    /// What the search looks for first, which is minimised; not a number if the evaluation failed.
+    pub fn first(&self) -> f64 {
+        self.point.objectives.first().copied().unwrap_or(f64::NAN)
+    }
 }
 
 /// What a strategy sees.
@@ -190,11 +198,6 @@ pub(super) fn check_sizes(sizes: &[(&str, usize)]) -> Result<()> {
         Some((what, size)) => Err(Error::invalid(*what, format!("is {size}, expected 1 to {}", 1 << 20))),
         None => Ok(()),
     }
-}
-
-/// Below `n`, also if the source breaks its contract.
-pub(super) fn pick(draw: &mut dyn Draw, n: usize) -> usize {
-    draw.below(n as u32) as usize % n.max(1)
 }
 
 #[cfg(test)]

@@ -6,11 +6,11 @@
 //! long, as a pure function of the earlier generations, the settings and the streams.
 
 use std::borrow::Borrow;
-use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
 use super::genes::{below, polynomial_mutation, two_point_crossover};
+use super::met::Met;
 use super::{Individual, Streams};
 use crate::error::{Error, Result};
 use crate::search::domain::{Domain, draw_within};
@@ -92,19 +92,19 @@ impl<'a> Nsga2<'a> {
     }
 
     /// The candidates of the first generation: the given ones that may be evaluated, each once, and random
-    /// ones up to the population. `seen` holds the keys that are not to be proposed and receives theirs.
+    /// ones up to the population. `met` holds the keys that are not to be proposed and receives theirs.
     ///
     /// # Errors
     /// A given genotype that is none.
-    pub fn first(&self, given: &[Arch], seen: &mut HashSet<Arch>) -> Result<Vec<Arch>> {
+    pub fn first(&self, given: &[Arch], met: &mut Met) -> Result<Vec<Arch>> {
         let mut candidates = Vec::new();
         for arch in given {
             self.domain.space().check_vector(arch)?;
-            candidates.extend(self.fresh(arch.clone(), seen));
+            candidates.extend(met.meet(arch.clone()));
         }
         let mut slot = 0;
         while candidates.len() < self.settings.population {
-            match self.random((self.streams)(0, slot).as_mut(), seen) {
+            match self.random((self.streams)(0, slot).as_mut(), met) {
                 Some(genes) => candidates.push(genes),
                 None => break,
             }
@@ -114,31 +114,31 @@ impl<'a> Nsga2<'a> {
     }
 
     /// The children of some parents: as many as the settings' offspring, fewer only when nothing unseen is left or
-    /// found. `seen` holds the keys that are not to be proposed and receives the children's.
+    /// found. `met` holds the keys that are not to be proposed and receives the children's.
     ///
     /// Each slot draws two parents by binary tournaments, which the lower rank wins, then the larger crowding
     /// distance, then a coin. It keeps those of the two children that are new. When a hundred matings bring
     /// nothing new, a random candidate takes the place, so that a population that has closed in on one
     /// region goes on.
-    pub fn breed<T: Borrow<Individual>>(&self, generation: u64, parents: &[T], seen: &mut HashSet<Arch>) -> Vec<Arch> {
+    pub fn breed<T: Borrow<Individual>>(&self, generation: u64, parents: &[T], met: &mut Met) -> Vec<Arch> {
         let points: Vec<&Point> = parents.iter().map(|parent| &parent.borrow().point).collect();
         let merits = merits(&points);
         let count = self.settings.offspring.unwrap_or(self.settings.population);
         let mut children: Vec<Arch> = Vec::new();
         let mut slot = 0;
-        while children.len() < count && !self.exhausted(seen) {
+        while children.len() < count && !met.is_all() {
             let mut draw = (self.streams)(generation, slot);
             let mut born = Vec::new();
             for _ in 0..if parents.is_empty() { 0 } else { MATING_TRIES } {
                 let pair = self.mate(parents, &merits, draw.as_mut());
                 let room = count - children.len();
-                born.extend(pair.into_iter().filter_map(|child| self.fresh(child, seen)).take(room));
-                if !born.is_empty() || self.exhausted(seen) {
+                born.extend(pair.into_iter().filter_map(|child| met.meet(child)).take(room));
+                if !born.is_empty() || met.is_all() {
                     break;
                 }
             }
             if born.is_empty() {
-                born.extend(self.random(draw.as_mut(), seen));
+                born.extend(self.random(draw.as_mut(), met));
             }
             if born.is_empty() {
                 break;
@@ -183,12 +183,11 @@ impl<'a> Nsga2<'a> {
     /// Genotypes of another space, or with different numbers of objectives.
     pub fn ask(&self, earlier: &[Individual], generation: u64) -> Result<Vec<Arch>> {
         self.check_all(earlier)?;
-        let mut seen: HashSet<Arch> = HashSet::new();
-        if generation == 0 {
-            return self.first(&[], &mut seen);
+        let mut met = Met::of(self.domain, if generation == 0 { &[] } else { earlier });
+        match generation {
+            0 => self.first(&[], &mut met),
+            _ => Ok(self.breed(generation, &self.replay(earlier), &mut met)),
         }
-        seen.extend(earlier.iter().map(|individual| self.domain.key(&individual.arch)));
-        Ok(self.breed(generation, &self.replay(earlier), &mut seen))
     }
 
     /// Evaluates generation after generation and returns the last one's survivors, the best first. `given`
@@ -198,12 +197,12 @@ impl<'a> Nsga2<'a> {
     /// Those of `evaluate`, or that it returned another number of points than it was given genotypes, or
     /// points with different numbers of objectives; a given genotype that is none.
     pub fn run(&self, given: &[Arch], evaluate: &mut Evaluate) -> Result<Vec<Individual>> {
-        let mut seen = HashSet::new();
+        let mut met = Met::of(self.domain, &[]);
         let mut population: Vec<Individual> = Vec::new();
         for generation in 0..self.settings.generations {
             let candidates = match generation {
-                0 => self.first(given, &mut seen)?,
-                _ => self.breed(generation, &population, &mut seen),
+                0 => self.first(given, &mut met)?,
+                _ => self.breed(generation, &population, &mut met),
             };
             if candidates.is_empty() {
                 break;
@@ -260,28 +259,11 @@ impl<'a> Nsga2<'a> {
         [a, b]
     }
 
-    /// The genotype in the form in which it is evaluated, if it may be and was not seen.
-    fn fresh(&self, arch: Arch, seen: &mut HashSet<Arch>) -> Option<Arch> {
-        let arch = self.domain.admit(arch)?;
-        seen.insert(self.domain.key(&arch)).then_some(arch)
-    }
-
-    /// A random candidate that was not seen.
-    fn random(&self, draw: &mut dyn Draw, seen: &mut HashSet<Arch>) -> Option<Arch> {
-        for _ in 0..RANDOM_TRIES {
-            if self.exhausted(seen) {
-                return None;
-            }
-            let arch = self.fresh(draw_within(self.domain, draw), seen);
-            if arch.is_some() {
-                return arch;
-            }
-        }
-        None
-    }
-
-    fn exhausted(&self, seen: &HashSet<Arch>) -> bool {
-        self.domain.size().is_some_and(|size| seen.len() as u64 >= size)
+    /// A random candidate that was not met.
+    fn random(&self, draw: &mut dyn Draw, met: &mut Met) -> Option<Arch> {
+        (0..RANDOM_TRIES)
+            .map_while(|_| (!met.is_all()).then(|| met.meet(draw_within(self.domain, draw))))
+            .find_map(|found| found)
     }
 
     /// Genotypes of this space, all with as many objectives.

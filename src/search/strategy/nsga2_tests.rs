@@ -98,7 +98,7 @@ fn ask_and_run_are_the_same_search() {
     assert!(ranks(&points).windows(2).all(|pair| pair[0] <= pair[1]));
     // What is given begins, each once.
     let given: Vec<Arch> = [0, 4, 0].map(|value| vec![value; 6].into()).into();
-    let first = search.first(&given, &mut HashSet::new()).unwrap();
+    let first = search.first(&given, &mut Met::of(search.domain, &[])).unwrap();
     assert_eq!((first.len(), &first[..2]), (10, &given[..2]));
 }
 

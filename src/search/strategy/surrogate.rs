@@ -131,7 +131,7 @@ impl Search {
         let &View { domain, seed, generation, earlier } = view;
         let mut proposal = Proposal::default();
         let x: Vec<Vec<f64>> = earlier.iter().map(|i| domain.features(&i.arch)).collect();
-        let y: Vec<f64> = earlier.iter().map(|i| i.point.objectives.first().copied().unwrap_or(f64::NAN)).collect();
+        let y: Vec<f64> = earlier.iter().map(|i| i.first()).collect();
         let model = match self.fit(&x, &y, (seed, generation), &mut proposal) {
             Ok(model) => model,
             Err(why) => {
