@@ -1,4 +1,4 @@
-//! A trained model, asked about one picture.
+//! A trained model, asked about one picture: `altiplano classify` as a program of one's own.
 //!
 //! ```text
 //! altiplano train --arch 303101 --data digits --out runs/digits
@@ -7,6 +7,7 @@
 
 use std::path::Path;
 
+use altiplano::data::picture_for;
 use altiplano::error::{Error, Result};
 use altiplano::gpu::{Gpu, Options};
 use altiplano::graph::Statistics;
@@ -17,17 +18,11 @@ use altiplano::nn::tensors::{Named, Values};
 use altiplano::nn::weights::Weights;
 use altiplano::train::single;
 use altiplano::train::step::{Rates, StepOptions};
-use image::imageops::FilterType;
 
-/// A picture as the model wants it: its size, grey or RGB, normalised, channels first.
-fn pixels(path: &Path, card: &ModelCard, [height, width, channels]: [usize; 3]) -> Result<Vec<f32>> {
-    let picture = image::open(path).map_err(|error| Error::file(path, None, error.to_string()))?;
-    let picture = picture.resize_exact(width as u32, height as u32, FilterType::Triangle);
-    let bytes = match channels {
-        1 => picture.to_luma8().into_raw(),
-        3 => picture.to_rgb8().into_raw(),
-        other => return Err(Error::invalid("model", format!("sees images of {other} channels, pictures have 1 or 3"))),
-    };
+/// A picture as the model wants it: brought to its size, grey or RGB, normalised, channels first.
+fn pixels(path: &Path, card: &ModelCard, input: [usize; 3]) -> Result<Vec<f32>> {
+    let bytes = picture_for(path, &card.reading, input)?;
+    let channels = input[2];
     let normalised = |channel: usize| {
         let (mean, std) = (card.mean[channel], card.std[channel]);
         let own = bytes.iter().skip(channel).step_by(channels);

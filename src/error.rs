@@ -188,6 +188,11 @@ pub(crate) fn unknown(what: &str, given: &str, known: &[&str]) -> Error {
     Error::invalid(what, format!("`{given}` is unknown{hint} (known: {})", known.join(", ")))
 }
 
+/// Whether a name may have been meant.
+pub(crate) fn is_near(given: &str, name: &str) -> bool {
+    !suggestions(given, &[name]).is_empty()
+}
+
 /// The names that begin with what was given, else those that contain it, else the one with the fewest letters to change.
 fn suggestions<'a>(given: &str, known: &[&'a str]) -> Vec<&'a str> {
     let given = given.to_lowercase();

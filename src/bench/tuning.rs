@@ -251,6 +251,7 @@ mod tests {
             backend: "vulkan".into(),
             kind: "discrete".into(),
             driver: "driver 1.2".into(),
+            memory: None,
             limits,
             features: vec![],
             chosen: true,

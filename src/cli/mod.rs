@@ -7,6 +7,7 @@ mod architectures;
 mod args;
 mod baseline;
 mod bench;
+mod classify;
 mod compare;
 mod completions;
 mod configuration;
@@ -82,6 +83,9 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "N", default_value_t = MAX_SUBMIT.as_millis() as u64,
         value_parser = clap::value_parser!(u64).range(1..=MOST_SUBMIT.as_millis() as u64))]
     max_submit_ms: u64,
+    /// Device memory that may be taken, in MiB (default: all that the driver gives). With less, fewer networks lie side by side.
+    #[arg(long, global = true, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1 << 30))]
+    memory: Option<u64>,
     /// Print one JSON document and nothing else on stdout.
     #[arg(long, global = true)]
     json: bool,
@@ -129,6 +133,8 @@ enum Command {
     Landscape(Box<landscape::Args>),
     /// Accuracy of a trained model on clean, corrupted and attacked images.
     Evaluate(evaluate::Args),
+    /// What a trained model takes pictures for.
+    Classify(classify::Args),
     /// A trained model for other programs: as ONNX, and with a card.
     Export(export::Args),
     /// Corrupted copies of an image, a folder of images, an array or a data set.
@@ -204,6 +210,7 @@ pub fn main_with(registry: Registry) -> ExitCode {
         Command::Flatness(args) => flatness::run(&global, &args),
         Command::Landscape(args) => landscape::run(&global, &args),
         Command::Evaluate(args) => evaluate::run(&global, &args),
+        Command::Classify(args) => classify::run(&global, &args),
         Command::Export(args) => export::run(&global, &args),
         Command::Corrupt(args) => corrupt::run(&global, &args),
         Command::Bench(args) => bench::run(&global, &args),
@@ -278,6 +285,7 @@ impl Global {
             device: self.device.clone(),
             checked: self.checked,
             max_submit,
+            memory: self.memory.map(|mib| mib << 20),
             ..Options::default()
         })
     }

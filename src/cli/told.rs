@@ -51,7 +51,10 @@ impl Told {
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(FILE);
         if !path.is_file() {
-            let why = format!("holds no {FILE}: it is no folder of a search or a training");
+            let why = match folder.exists() {
+                true => format!("holds no {FILE}: it is no folder of a search or a training"),
+                false => "there is no such folder".to_owned(),
+            };
             return Err(Error::file(folder, None, why));
         }
         let stamp = Stamp::of(&path);

@@ -15,6 +15,7 @@ use super::left_out::LeftOut;
 use super::picture::{Caps, Kind, kind_of};
 use super::pictures::{Making, Pictures, Room, Seen};
 use super::reading::{Fit, Reading};
+use super::resize::{Filter, resize};
 use crate::error::{Error, Result, path_text};
 
 /// How much one picture may take.
@@ -44,6 +45,30 @@ impl Headed {
     pub fn sides(&self) -> [usize; 2] {
         [self.kind.1 as usize, self.kind.0 as usize]
     }
+}
+
+/// The pixels of one picture for a network that sees images of so many rows, columns and channels: brought to its size as `reading` brings the
+/// pictures of a set, or else, unless it has that size, by a shorter side as long as the network's and the middle of it.
+///
+/// # Errors
+/// If it cannot be read, or has other sides than a network that sees no square.
+pub fn picture_for(path: &Path, reading: &Reading, [height, width, channels]: [usize; 3]) -> Result<Vec<u8>> {
+    let headed = Headed { file: (path.to_owned(), 0), kind: kind_of(path, &CAPS)? };
+    let seen = [height, width];
+    let fit = match reading.fit()? {
+        Some(fit) => Some(fit),
+        None if headed.sides() == seen => None,
+        None if height == width => Some(Fit::square(height)),
+        None => {
+            let [rows, columns] = headed.sides();
+            let why = format!("has {rows} rows and {columns} columns, and the network sees {height} and {width}");
+            return Err(Error::file(path, None, why));
+        }
+    };
+    let sides = fit.map_or(seen, |fit| [fit.crop; 2]);
+    let shape = [sides[0], sides[1], channels];
+    let (pixels, _) = Making { shape, fit, random: None }.image(&headed, None)?;
+    if sides == seen { Ok(pixels) } else { resize(&pixels, shape, seen, Filter::default()) }
 }
 
 /// Images, and the files that they were read from.

@@ -146,7 +146,10 @@ pub fn load_with(spec: &str, reading: &Reading) -> Result<Dataset> {
 fn find(spec: &str, into: Option<&Path>) -> Result<Found> {
     let path = Path::new(spec);
     if !path.exists() {
-        let why = format!("`{spec}` is neither `digits`, the bundled set, nor an existing path. {}", layouts());
+        let near = if crate::error::is_near(spec, "digits") { "; did you mean `digits`?" } else { "" };
+        let why = format!(
+            "`{spec}` is neither `digits`, the bundled set, nor an existing path{near} (`altiplano data list` says what is read)"
+        );
         return Err(Error::invalid("data set", why));
     }
     let mut found = match path {

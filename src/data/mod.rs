@@ -39,6 +39,7 @@ mod temporary;
 mod verify;
 mod zip_archive;
 
+pub use decode::picture_for;
 pub use detect::{SpooledTest, load, load_with, spool_test};
 pub use histogram::ChannelStatistics;
 pub use identity::{Hashed, Identity, absolute, checksum};

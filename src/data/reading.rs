@@ -203,6 +203,11 @@ pub(super) struct Fit {
 }
 
 impl Fit {
+    /// The middle square of a picture whose shorter side is as long.
+    pub fn square(side: usize) -> Self {
+        Fit { shorter: side, crop: side }
+    }
+
     /// Rows and columns to which a picture of some is brought, and what is kept of it.
     pub fn of(&self, [height, width]: [usize; 2]) -> ([usize; 2], Window) {
         let (short, long) = (height.min(width).max(1), height.max(width));

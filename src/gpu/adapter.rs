@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::memory;
 use crate::error::{Error, Result};
 
 /// Limits that the engine plans with.
@@ -45,6 +46,9 @@ pub struct AdapterReport {
     pub kind: String,
     /// Driver and its version.
     pub driver: String,
+    /// Bytes of its own memory, or of that of the machine where it has none, if its backend tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
     /// What can be planned with.
     pub limits: Limits,
     /// Optional features that are used if they are there.
@@ -125,6 +129,7 @@ impl AdapterReport {
             backend: info.backend.to_string(),
             kind: kind.into(),
             driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
+            memory: None,
             limits: Limits {
                 // Offsets are counted in vec4 and in u32, so 32 GiB could be addressed; drivers offer less.
                 slab_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size) & !15,
@@ -175,6 +180,7 @@ async fn list() -> Vec<(wgpu::Adapter, AdapterReport)> {
     let found = instance.enumerate_adapters(wgpu::Backends::all()).await;
     let describe = |(index, adapter): (usize, wgpu::Adapter)| {
         let report = AdapterReport::new(index, &adapter.get_info(), &adapter.limits(), adapter.features());
+        let report = AdapterReport { memory: memory::of(&adapter), ..report };
         (adapter, report)
     };
     found.into_iter().enumerate().map(describe).collect()

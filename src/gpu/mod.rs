@@ -5,6 +5,7 @@
 
 mod adapter;
 mod cut;
+mod memory;
 mod mirror;
 mod pace;
 mod pipeline;
@@ -30,6 +31,9 @@ use crate::error::{Error, Result};
 use crate::shader::Variant;
 use pace::{Mark, Pace};
 
+/// Bytes of memory of an adapter that does not say how much it has.
+const USUAL_MEMORY: u64 = 16 << 30;
+
 /// How to open a device.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -43,6 +47,9 @@ pub struct Options {
     /// Longest time that a submission may take, by estimate: [`MAX_SUBMIT`] if nothing is said, at most [`MOST_SUBMIT`]. Longer work
     /// is submitted in portions, which changes no result.
     pub max_submit: Option<Duration>,
+    /// Bytes of device memory that may be taken: what is beyond them is refused before the driver is asked. All that the driver gives if nothing
+    /// is said.
+    pub memory: Option<u64>,
 }
 
 /// An open device with its pipelines.
@@ -60,6 +67,8 @@ struct Shared {
     /// Why the device was lost, if it was; it stays lost.
     lost: Arc<Mutex<Option<String>>>,
     pace: Pace,
+    /// Bytes that slabs may have.
+    memory: Option<u64>,
     /// Bytes of the slabs that are alive.
     allocated: Arc<std::sync::atomic::AtomicU64>,
     counts: Mutex<Counts>,
@@ -144,7 +153,7 @@ impl Gpu {
         report.limits.workgroups = report.limits.workgroups.min(options.most_workgroups.unwrap_or(u32::MAX)).max(1);
         let pace = Pace::new(&report, options.max_submit.unwrap_or(MAX_SUBMIT))?;
         let (device, queue) = adapter::request(&adapter, &report).await?;
-        Ok(Self::assemble(device, queue, report, options.checked, pace))
+        Ok(Self::assemble((device, queue), report, options, pace))
     }
 
     /// [`Gpu::open`], blocking.
@@ -164,10 +173,16 @@ impl Gpu {
         let report = adapter::report_of_device(&device);
         adapter::suffices(&device, &report)?;
         let pace = Pace::new(&report, MAX_SUBMIT)?;
-        Ok(Self::assemble(device, queue, report, checked, pace))
+        let options = Options { checked, ..Options::default() };
+        Ok(Self::assemble((device, queue), report, &options, pace))
     }
 
-    fn assemble(device: wgpu::Device, queue: wgpu::Queue, report: AdapterReport, checked: bool, pace: Pace) -> Self {
+    fn assemble(
+        (device, queue): (wgpu::Device, wgpu::Queue),
+        report: AdapterReport,
+        options: &Options,
+        pace: Pace,
+    ) -> Self {
         let fault = Arc::new(Mutex::new(None));
         let first = fault.clone();
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
@@ -183,11 +198,12 @@ impl Gpu {
             device,
             queue,
             report,
-            checked,
+            checked: options.checked,
             pipelines: Mutex::default(),
             fault,
             lost,
             pace,
+            memory: options.memory,
             allocated: Arc::default(),
             counts: Mutex::default(),
             submitting: Mutex::default(),
@@ -208,6 +224,31 @@ impl Gpu {
     /// Bytes of device memory that are allocated now.
     pub fn allocated(&self) -> u64 {
         self.0.allocated.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Bytes that networks side by side may take beyond the first of them: a quarter of the device's memory, or of what may be taken of it. On
+    /// adapters that are programs no more than a gibibyte, whatever they say they have, since what is wider finds no place in a processor's caches.
+    pub fn width(&self) -> u64 {
+        let (report, usual) = (self.report(), self.0.memory.unwrap_or(USUAL_MEMORY) / 4);
+        match (report.is_software(), self.0.memory.or(report.memory)) {
+            (true, _) => usual.min(1 << 30),
+            (false, all) => all.map_or(usual, |all| all / 4),
+        }
+    }
+
+    /// Whether so many bytes more may be taken.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] if not, with how much would do.
+    pub fn check_room(&self, bytes: u64, what: &str) -> Result<()> {
+        let (taken, limit) = (self.allocated(), self.0.memory.unwrap_or(u64::MAX));
+        if taken.saturating_add(bytes) <= limit {
+            return Ok(());
+        }
+        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+        let advice =
+            format!("{} MiB of them are taken; ask for more with --memory, or for a smaller --batch", mib(taken));
+        Err(Error::Memory { what: what.into(), needed: mib(taken + bytes), limit: limit >> 20, advice })
     }
 
     /// What the host has asked of the device so far.
@@ -274,6 +315,7 @@ impl Gpu {
         if bytes > limit {
             return Err(memory("use a smaller --batch, fewer channels, or an adapter with larger bindings"));
         }
+        self.check_room(bytes, what)?;
         let scope = self.0.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let buffer = self.0.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some(what),

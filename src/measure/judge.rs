@@ -27,8 +27,6 @@ pub const JUDGED_IMAGES: usize = 200;
 const BATCH: usize = 128;
 /// Deviations of weight noise besides the one asked for under which networks are seen, as multiples of it.
 const OTHER_SIGMAS: [f64; 3] = [0.5, 2.0, 4.0];
-/// Bytes of activations that one population may take on adapters that share the processor's memory, and on others.
-const BUDGETS: (u64, u64) = (512 << 20, 2 << 30);
 
 /// Weight noise, as FlatNAS's `R` has it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -264,7 +262,7 @@ fn disturbed_group_wait(
     images: &[usize],
     batch: usize,
 ) -> Result<Vec<Disturbed>> {
-    let budget = if setting.gpu.report().is_software() { BUDGETS.0 } else { BUDGETS.1 };
+    let budget = setting.gpu.width() / 2;
     let draws = noise.map_or(0, |noise| noise.draws);
     let scores = |range: Range<usize>| {
         let some = &networks[range];
@@ -289,8 +287,8 @@ fn disturbed_group_wait(
         }
         let forward = Forward::of(setting, batch, &passes, &all)?;
         if forward.plan().bytes() > budget && some.len() > 1 {
-            let (what, needed) = ("activations of networks side by side".to_owned(), forward.plan().bytes());
-            return Err(Error::Memory { what, needed, limit: budget, advice: String::new() });
+            let (what, needed) = ("activations of networks side by side".to_owned(), forward.plan().bytes() >> 20);
+            return Err(Error::Memory { what, needed, limit: budget >> 20, advice: String::new() });
         }
         let scores = forward.evaluate_wait(images)?;
         let own = scores.chunks(draws + 1);

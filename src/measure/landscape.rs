@@ -24,9 +24,6 @@ const PURPOSE: u32 = 0x4C41_4E44;
 /// Networks beside each other at most. More would compile for longer than they save.
 const MOST: usize = 64;
 
-/// Bytes that one population may take on adapters that share the processor's memory, and on others.
-const BUDGETS: (u64, u64) = (1 << 30, 4 << 30);
-
 /// What a direction is in tensors of one axis, which have no filters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OneAxis {
@@ -131,7 +128,7 @@ fn population(
     running: &(Store, usize),
     most: usize,
 ) -> Result<(Vec<Store>, Forward)> {
-    let budget = if setting.gpu.report().is_software() { BUDGETS.0 } else { BUDGETS.1 };
+    let budget = setting.gpu.width();
     let contents = Contents::of(pass, &[Role::Weights])?;
     let compile = |count: usize| {
         let copies = Store::packed(setting.gpu, vec![contents.clone(); count], "networks around one")?;

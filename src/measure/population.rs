@@ -12,9 +12,6 @@ use crate::nn::Model;
 use crate::train::feed::Pick;
 use crate::train::trainer::Setting;
 
-/// Bytes of activations that one population may take on adapters that share the processor's memory, and on others.
-const BUDGETS: (u64, u64) = (256 << 20, 1 << 30);
-
 /// What is measured, and on what.
 #[derive(Clone, Debug)]
 pub struct PopulationOptions {
@@ -79,7 +76,8 @@ impl<'a> Population<'a> {
         let draws = options.flatness.draws;
         // Candidates with noise of their own are evaluated one by one.
         let mut width = if options.flatness.shared_noise { options.side_by_side } else { 1 };
-        let budget = if setting.gpu.report().is_software() { BUDGETS.0 } else { BUDGETS.1 };
+        // Passes for statistics and without noise lie beside it.
+        let budget = setting.gpu.width() / 4;
         let makers = makers(setting, weights, &options)?;
         loop {
             let subjects = Subjects { setting, weights, width, batch: options.batch };

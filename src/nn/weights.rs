@@ -62,6 +62,10 @@ impl Weights {
     /// [`Error::Io`] if it cannot be read, [`Error::File`] if it is no safetensors file of numbers; a PyTorch file gets the
     /// lines that convert it.
     pub fn read(path: &Path) -> Result<Self> {
+        if path.is_dir() {
+            let why = "is a folder; expected a file of weights, such as best.safetensors in the folder of a run";
+            return Err(Error::file(path, None, why));
+        }
         let (mut named, metadata, converted) = read(path)?;
         let mut notes = vec![];
         for (dtype, count) in converted {

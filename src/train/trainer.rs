@@ -66,7 +66,10 @@ fn with_largest_batch(error: Error, recipe: &Recipe, fits: &dyn Fn(usize) -> Res
         if fits(middle).is_ok() { good = middle } else { bad = middle }
     }
     let advice = match good {
-        0 => "no batch fits; use fewer --channels, a smaller --image, or an adapter with larger bindings".into(),
+        0 => {
+            "no batch fits; use fewer --channels, a smaller --image, more --memory, or an adapter with larger bindings"
+                .into()
+        }
         _ => format!("the largest --batch that fits is {good}"),
     };
     let advice =

@@ -60,6 +60,7 @@ const TABLE: &[(&str, &[(How, &str)])] = &[
             (Run, "search --data photos --crop 8 --resize 8 --dry-run"),
             (Run, "train --data photos --arch 333132 --epochs 2 --batch 16 --out runs/photos"),
             (Run, "evaluate --model runs/photos/best.safetensors --data photos"),
+            (Run, "classify photos/test/dog/0.png --model runs/photos/best.safetensors"),
             (Dry, "search --data photos --batch 16 --out runs/search"),
             (Run, "report runs/photos"),
         ],

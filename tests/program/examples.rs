@@ -53,6 +53,68 @@ fn a_model_is_asked_about_one_picture() {
     assert!(!good && text.contains("1.png"), "{text}");
 }
 
+/// The command says what the model is to say of pictures, whatever their size and colour; those of its size are what it was trained on.
+#[test]
+fn pictures_of_any_size_are_classified() {
+    let scratch = Scratch::new();
+    scratch.image_folder("abc", &["a", "b", "c"], 16);
+    let train =
+        ["train", "--quiet", "--data", "abc", "--arch", ARCH, "--channels", "4", "--epochs", "2", "--out", "model"];
+    scratch.good(&[&train[..], &["--batch", "16"]].concat());
+    fn classify<'a>(more: &[&'a str]) -> Vec<&'a str> {
+        [&["classify"], more, &["--model", "model/best.safetensors"]].concat()
+    }
+    let (_, text) = run(&scratch, "classify", &["model/best.safetensors", "abc/test/b/1.png"]);
+    // Twice as large, and larger on one side, of which the middle counts.
+    let own = image::open(scratch.path("abc/test/b/1.png")).unwrap().to_luma8();
+    let large = image::RgbImage::from_fn(20, 16, |x, y| {
+        let grey = if (2..18).contains(&x) { own.get_pixel((x - 2) / 2, y / 2).0[0] } else { 255 };
+        image::Rgb([grey; 3])
+    });
+    large.save(scratch.path("large.png")).unwrap();
+    let many: Vec<&str> = std::iter::once("large.png").chain(std::iter::repeat_n("abc/test/b/1.png", 40)).collect();
+    let answer = scratch.json(&classify(&[&many[..], &["--json"]].concat()));
+    let pictures = answer["pictures"].as_array().unwrap();
+    assert_eq!(pictures.len(), 41);
+    for picture in &pictures[1..] {
+        assert_eq!(picture["picture"], "abc/test/b/1.png");
+        for (line, likely) in text.lines().zip(picture["answers"].as_array().unwrap()) {
+            let (class, probability) = line.split_once(' ').unwrap();
+            let probability: f64 = probability.parse().unwrap();
+            assert_eq!(likely["class"], class);
+            assert!((likely["probability"].as_f64().unwrap() - probability).abs() < 1e-4, "{line}");
+        }
+    }
+    let probability = |picture: &serde_json::Value, class: &str| {
+        let all = picture["answers"].as_array().unwrap().iter();
+        all.filter(|own| own["class"] == class).map(|own| own["probability"].as_f64().unwrap()).sum::<f64>()
+    };
+    for class in ["a", "b", "c"] {
+        let (large, own) = (probability(&pictures[0], class), probability(&pictures[1], class));
+        assert!((large - own).abs() < 0.1, "{class}: {large} {own}");
+    }
+    let line = scratch.good(&classify(&["abc/test/b/1.png", "--top", "1"]));
+    let first = &pictures[1]["answers"][0];
+    let want = format!(
+        "abc/test/b/1.png: {} ({:.1} %)\n",
+        first["class"].as_str().unwrap(),
+        100.0 * first["probability"].as_f64().unwrap()
+    );
+    assert_eq!(line, want);
+    scratch.write("text.png", "text");
+    scratch.bad(2, &classify(&["abc/test/b/1.png", "text.png"]), &["text.png", "no picture"]);
+    scratch.bad(2, &classify(&["nowhere.png"]), &["nowhere.png"]);
+    scratch.bad(2, &classify(&["abc/test/b/1.png", "--top", "0"]), &["--top"]);
+    scratch.bad(2, &["classify", "abc/test/b/1.png", "--model", "model"], &["model", "best.safetensors"]);
+    let bare = Named::from([("a".to_owned(), Values { dims: vec![1], data: vec![1.0] })]);
+    scratch.write("bare.safetensors", to_bytes(&bare, BTreeMap::new()).unwrap());
+    scratch.bad(
+        2,
+        &["classify", "abc/test/b/1.png", "--model", "bare.safetensors"],
+        &["bare.safetensors", "which network"],
+    );
+}
+
 #[test]
 fn the_engine_shares_a_programs_device() {
     let scratch = Scratch::new();

@@ -23,6 +23,8 @@ mod killed;
 #[cfg(feature = "cli")]
 mod latency;
 #[cfg(feature = "cli")]
+mod memory;
+#[cfg(feature = "cli")]
 mod own_space;
 #[cfg(feature = "cli")]
 mod proxy;

@@ -43,13 +43,14 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         for Listed { report: a, tuned } in &list {
             let l = &a.limits;
             text += &format!(
-                "{}{} {}\n    {}, {}, driver {}\n    bindings up to {} MiB, {} storage buffers, workgroup memory {} KiB, subgroups of {} to {}\n    features: {}\n    tiles: {}\n",
+                "{}{} {}\n    {}, {}, driver {}\n    {}bindings up to {} MiB, {} storage buffers, workgroup memory {} KiB, subgroups of {} to {}\n    features: {}\n    tiles: {}\n",
                 if a.chosen { "* " } else { "  " },
                 a.index,
                 a.name,
                 a.backend,
                 a.kind,
                 a.driver,
+                a.memory.map_or(String::new(), |bytes| format!("{} MiB of memory, ", bytes >> 20)),
                 l.slab_bytes >> 20,
                 l.storage_buffers,
                 l.workgroup_bytes >> 10,

@@ -146,7 +146,7 @@ fn images(config: &SearchConfig, result: Option<&SearchResult>) -> Vec<Check> {
         !attacks.is_empty(),
         "errors under attack",
         attacks.join(", "),
-        "no attack was run: nothing here says how the networks bear images that are meant to mislead (--attacks pgd)",
+        "no attack was run: nothing here says how the networks bear images that are meant to mislead (--attacks pgd:8/255:10)",
     ));
     let trained = result.map_or((0, 0), |result| (result.trained.training_images, result.trained.epochs));
     let why = format!("{} images, {} epochs with {}", trained.0, trained.1, config.training.optimizer);
@@ -154,8 +154,7 @@ fn images(config: &SearchConfig, result: Option<&SearchResult>) -> Vec<Check> {
         (true, _) => check(State::Partly, "training on all images", why + "; other training images were left out"),
         (_, 0) => check(State::Done, "training on all images", why),
         (_, kept) => {
-            let why =
-                format!("{why}; {kept} were kept back to choose by, and the command below trains without them too");
+            let why = format!("{why}; {kept} were kept back to choose by, and trained no network");
             check(State::Partly, "training on all images", why)
         }
     });

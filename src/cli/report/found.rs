@@ -1,6 +1,6 @@
 //! What was found, how sure that is, and what can be done with it, in words.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use maud::{Markup, PreEscaped, html};
 
@@ -8,22 +8,27 @@ use super::super::progress::duration;
 use super::super::run::quoted;
 use super::super::search::text::choice;
 use super::super::train::program;
-use super::page::{card, command, table};
+use super::page::{card, command};
 use crate::measure::judged::{Judged, Spread};
 use crate::nn::space::Family;
 use crate::report::diagram::Sheet;
 use crate::report::svg::short;
-use crate::report::table::Table;
 use crate::search::result::SearchResult;
 
 /// The network that was kept, in figures.
 pub(super) fn figures(result: &SearchResult, kept: &Judged) -> Markup {
     let right = |error: &Spread| format!("{:.1} %", 100.0 - error.mean);
+    let between = |error: &Spread, images: usize| {
+        let (low, high) = wilson(100.0 - error.mean, images);
+        format!("; {low:.1} to {high:.1} % of others like them")
+    };
     html! {
         div.cards {
-            (card(&right(&kept.clean_error), &format!("of {} test images right", kept.test_images)))
+            (card(&right(&kept.clean_error),
+                &format!("of {} test images right{}", kept.test_images, between(&kept.clean_error, kept.test_images))))
             @if let Some(error) = &kept.mean_corrupted_error {
-                (card(&right(error), &format!("right under 15 corruptions, {} images", kept.judged_images)))
+                (card(&right(error),
+                    &format!("right under 15 corruptions, {} images{}", kept.judged_images, between(error, kept.judged_images))))
             }
             (card(&short(kept.params as f64), "trainable parameters"))
             (card(&short(kept.macs as f64), "multiply-adds for one image"))
@@ -34,12 +39,24 @@ pub(super) fn figures(result: &SearchResult, kept: &Judged) -> Markup {
     }
 }
 
+/// Between what a share in percent points that was seen on so many images lies with a confidence of 95 % (Wilson, JASA 1927). Of images that
+/// were seen several times, under corruptions, it is the widest that it can be.
+fn wilson(percent: f64, images: usize) -> (f64, f64) {
+    const Z: f64 = 1.959_964;
+    let (n, share) = (images.max(1) as f64, (percent / 100.0).clamp(0.0, 1.0));
+    let middle = share + Z * Z / (2.0 * n);
+    let half = Z * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
+    let bound = |value: f64| (100.0 * value / (1.0 + Z * Z / n)).clamp(0.0, 100.0);
+    (bound(middle - half), bound(middle + half))
+}
+
 /// The story in a few sentences.
 pub(super) fn story(result: &SearchResult, kept: &Judged) -> Markup {
     let own = &result.arms[..result.arms.len().min(1)];
     let strategy = own.first().map_or("", |arm| arm.strategy.as_str());
     let why = choice(result, kept);
     html! {
+        p { b { (conclusion(result, kept)) } }
         p {
             "The search evaluated " b { (result.evaluated) } " candidates of the space " (result.space) " on " (result.dataset)
             " (strategy " (strategy) ") and picked " code.arch { (result.best.arch) } ". "
@@ -53,6 +70,20 @@ pub(super) fn story(result: &SearchResult, kept: &Judged) -> Markup {
         @if !why.is_empty() { p.soft { (why.trim_end()) } }
         @if let Some(short) = &result.short { p.fault { "Fewer candidates than asked for: " (short) } }
         @for suspicion in &result.trained.suspicions { p.fault { (suspicion) } }
+    }
+}
+
+/// Whether the search was of use, in a sentence.
+fn conclusion(result: &SearchResult, kept: &Judged) -> String {
+    let picked = result.finalists.first();
+    let is_own = picked.is_some_and(|own| own.arch == kept.arch);
+    match kept.role.as_str() {
+        _ if is_own && kept.role != "largest" => "The search's own pick is the network that is kept.".to_owned(),
+        "largest" if is_own => "The search picked the largest network, which no search is needed to find.".to_owned(),
+        "largest" => "Here the search did not pay: what is kept is the largest network, which no search is needed to find. No other one errs less \
+                      by more than chance on the images by which that is decided."
+            .to_owned(),
+        role => format!("Here the search's own pick is not what is kept, but {}.", meaning(role)),
     }
 }
 
@@ -85,36 +116,43 @@ fn verdict((difference, error): (f64, f64)) -> &'static str {
 /// The kept network against each of the others.
 pub(super) fn sure(result: &SearchResult, kept: &Judged) -> Markup {
     let against = |other: &&Judged| (&other.arch, other.optimizer) != (&kept.arch, kept.optimizer);
+    let cell = |value: Option<(f64, f64)>| {
+        html! {
+            td { @if let Some((gap, error)) = value { (format!("{gap:+.2} ± {error:.2}")) br; span.soft { (verdict((gap, error))) } } @else { "-" } }
+        }
+    };
     let row = |other: &Judged| {
         let clean = Some(difference(&other.clean_error, &kept.clean_error, kept.test_images));
         let corrupted = other.mean_corrupted_error.as_ref().zip(kept.mean_corrupted_error.as_ref());
         let corrupted = corrupted.map(|(one, other)| difference(one, other, kept.judged_images));
-        let cell = |value: Option<(f64, f64)>| value.map_or("-".to_owned(), |(d, e)| format!("{d:+.2} ± {e:.2}"));
         let ratio = other.params as f64 / (kept.params as f64).max(1.0);
-        let verdict = |value: Option<(f64, f64)>| value.map_or("-", verdict).to_owned();
-        vec![
-            result.label(other),
-            format!("{ratio:.2}"),
-            cell(clean),
-            verdict(clean),
-            cell(corrupted),
-            verdict(corrupted),
-        ]
+        html! { tr { td.l { (result.label(other)) } (cell(clean)) (cell(corrupted)) td { (format!("{ratio:.2}")) } } }
     };
-    let header = ["network", "parameters (times)", "clean error", "clean", "corrupted error", "corrupted"];
-    let rows: Vec<Vec<String>> = result.finalists.iter().filter(against).map(row).collect();
+    let rows: Vec<Markup> = result.finalists.iter().filter(against).map(row).collect();
     html! {
         @if rows.is_empty() {
             p { "No other network was trained: there is nothing to hold it against." }
         } @else {
             p {
                 "By how many percent points the others err more than the kept network (below zero: less), with the standard error of the \
-                 difference. Differences within two standard errors may be chance."
+                 difference as if each had been tested on images of its own. All saw the same, so the true one is smaller: what is told apart \
+                 here is, and some that is not may be."
                 @if kept.seeds < 2 { " Each network was trained once: the error is that of the test images, and another training may differ by more." }
             }
-            (table(&Table { title: String::new(), header: header.map(str::to_owned).to_vec(), rows }, None))
+            div.wide { table {
+                thead { tr { th.l { "network" } th { "clean error" } th { "corrupted error" } th { "parameters," br; "times the kept one's" } } }
+                tbody { @for row in &rows { (row) } }
+            } }
+            (who(result))
         }
     }
+}
+
+/// What each of the networks is, in words.
+fn who(result: &SearchResult) -> Markup {
+    let mut roles: Vec<&str> = result.finalists.iter().map(|own| own.role.as_str()).collect();
+    roles.dedup();
+    html! { dl { @for role in roles { dt { (role) } dd { (meaning(role)) } } } }
 }
 
 /// All networks that were trained at the end, in a row each; errors at each severity are in a chart.
@@ -128,12 +166,12 @@ pub(super) fn networks(result: &SearchResult, kept: &Judged, family: &Family, sh
         let picture = family.parse(&judged.arch).map(|arch| sheet.small(&family.diagram(&arch))).unwrap_or_default();
         rows.push(html! {
             tr.kept[std::ptr::eq(judged, kept)] {
-                td.l { (result.label(judged)) } td.l { (judged.optimizer) } td { (PreEscaped(picture)) }
-                td { (judged.params) } td { (judged.macs) }
-                @if timed { td { (judged.latency.map_or("-".to_owned(), |ms| format!("{ms:.3}"))) } }
-                td { (judged.clean_error) } td { (judged.robustness) } td { (error(judged.mean_corrupted_error)) }
+                td.l { (result.label(judged)) }
+                td { (judged.clean_error) } td { (error(judged.mean_corrupted_error)) } td { (judged.robustness) }
                 @for attack in &attacks { td { (error(judged.attacked_error.get(*attack).copied())) } }
-                td { (error(judged.validation_error)) } td.arch { (judged.arch) }
+                td { (error(judged.validation_error)) } td.l { (judged.optimizer) } td { (judged.params) } td { (judged.macs) }
+                @if timed { td { (judged.latency.map_or("-".to_owned(), |ms| format!("{ms:.3}"))) } }
+                td { (PreEscaped(picture)) } td.arch { (judged.arch) }
             }
         });
     }
@@ -141,11 +179,11 @@ pub(super) fn networks(result: &SearchResult, kept: &Judged, family: &Family, sh
         p { "Errors and R in percent points; R and errors under corruption on the first " (kept.judged_images) " test images." }
         div.wide { table {
             thead { tr {
-                th.l { "network" } th.l { "trained with" } th.l {} th { "parameters" } th { "multiply-adds" }
-                @if timed { th { "latency (ms)" } }
-                th { "clean error" } th { "R" } th { "corrupted error" }
+                th.l { "network" } th { "clean error" } th { "corrupted error" } th { "R" }
                 @for attack in &attacks { th { "error under " (attack) } }
-                th { "error on images kept back" } th.l { "architecture" }
+                th { "error on images kept back" } th.l { "trained with" } th { "parameters" } th { "multiply-adds" }
+                @if timed { th { "latency (ms)" } }
+                th.l {} th.l { "architecture" }
             } }
             tbody { @for row in &rows { (row) } }
         } }
@@ -156,7 +194,17 @@ pub(super) fn networks(result: &SearchResult, kept: &Judged, family: &Family, sh
 fn meaning(role: &str) -> String {
     match role {
         "largest" => "the largest network of the space within the limits, which no search is needed to find".to_owned(),
-        any if any == "any" || any.starts_with("any-") => "a network drawn at random".to_owned(),
+        any if any == "any" || any.starts_with("any-") => {
+            "a network drawn at random, which nothing has measured".to_owned()
+        }
+        "random" => {
+            "what the same measure picked among networks drawn at random, as many as the search evaluated".to_owned()
+        }
+        "random-by-accuracy" => "the most accurate of the same networks drawn at random".to_owned(),
+        "accuracy" => "what the same search picked that looks for accuracy alone".to_owned(),
+        "params" => "what the same search picked that looks for parameters alone".to_owned(),
+        "baseline" => "what the same search picked among candidates trained by SGD, by their errors alone".to_owned(),
+        "flat" | "flatness" | "proxy" => format!("what the search itself picked ({role})"),
         arm => format!("what the arm {arm} picked"),
     }
 }
@@ -200,40 +248,79 @@ pub(super) fn words() -> Markup {
     html! { dl { @for (word, what) in all { dt { (word) } dd { (what) } } } }
 }
 
-/// Commands that repeat or go on with the run in a folder.
-pub(super) fn commands(folder: &Path, is_done: bool) -> Markup {
-    let program = program();
-    // Of a folder such as `.`, a name beside it.
-    let place = std::path::absolute(folder).ok().filter(|_| folder.file_name().is_none()).unwrap_or(folder.to_owned());
-    let beside = |ending: &str| {
-        let mut name = place.clone().into_os_string();
+/// A run's folder as commands name it.
+struct Place(PathBuf);
+
+impl Place {
+    /// Of a folder such as `.` its whole path, so that it has a name beside it.
+    fn of(folder: &Path) -> Self {
+        Place(std::path::absolute(folder).ok().filter(|_| folder.file_name().is_none()).unwrap_or(folder.to_owned()))
+    }
+
+    fn own(&self) -> String {
+        quoted(&self.0)
+    }
+
+    fn file(&self, name: &str) -> String {
+        quoted(&self.0.join(name))
+    }
+
+    /// A name beside it.
+    fn beside(&self, ending: &str) -> String {
+        let mut name = self.0.clone().into_os_string();
         name.push(ending);
         quoted(Path::new(&name))
-    };
-    let (own, file) = (quoted(&place), |name: &str| quoted(&place.join(name)));
+    }
+}
+
+/// What can be done with the network that a run kept.
+pub(super) fn usage(folder: &Path, data: &str) -> Markup {
+    let (program, place) = (program(), Place::of(folder));
+    let model = place.file("best.safetensors");
+    html! {
+        p {
+            "Its weights are in " code { (model) } ", for PyTorch and others too; the file says which network it is, what its classes are called and how \
+             images are normalised. Where " code { (program) } " is not found, write where the program lies, such as target/release/altiplano."
+        }
+        h3 { "Ask it about a picture" }
+        (command(&format!("{program} classify picture.png --model {model}")))
+        h3 { "Test it: clean, under corruptions, under attacks" }
+        (command(&format!("{program} evaluate --model {model} --data {}", quoted(Path::new(data)))))
+        h3 { "Take it into another program: as ONNX, and a card with the lines that load it" }
+        (command(&format!("{program} export {model} --onnx {} --card {}", place.beside(".onnx"), place.beside(".md"))))
+    }
+}
+
+/// Commands that repeat or go on with the run in a folder.
+pub(super) fn commands(folder: &Path, is_done: bool) -> Markup {
+    let (program, place) = (program(), Place::of(folder));
     html! {
         @if !is_done {
             h3 { "Go on with it" }
-            (command(&format!("{program} search --resume --out {own}")))
+            (command(&format!("{program} search --resume --out {}", place.own())))
         }
         h3 { "Search again, with the same settings and seed" }
-        (command(&format!("{program} search --config {} --out {}", file("config.toml"), beside("-again"))))
+        (command(&format!("{program} search --config {} --out {}", place.file("config.toml"), place.beside("-searched"))))
         @if folder.join("best.safetensors").exists() {
             h3 { "Train the kept network again" }
-            (command(&format!("{program} train --config {} --out {}", file("train.toml"), beside("-trained"))))
-            h3 { "Use its weights (safetensors; the file says which network it is, its classes and how images were normalised)" }
-            (command(&file("best.safetensors")))
-            h3 { "Take it into another program (ONNX)" }
-            (command(&format!("{program} export {} --onnx {}", file("best.safetensors"), beside(".onnx"))))
+            (command(&format!("{program} train --config {} --out {}", place.file("train.toml"), place.beside("-again"))))
         }
         h3 { "This report, from the files of the run" }
-        (command(&format!("{program} report {own}")))
+        (command(&format!("{program} report {}", place.own())))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// R's `prop.test(4, 355, correct = FALSE)`, and the ends.
+    #[test]
+    fn shares_lie_between_wilsons_bounds() {
+        let (low, high) = wilson(100.0 * 351.0 / 355.0, 355);
+        assert!((low - 97.139).abs() < 2e-3 && (high - 99.561).abs() < 2e-3, "{low} {high}");
+        assert_eq!((wilson(100.0, 10).1, wilson(0.0, 10).0), (100.0, 0.0));
+    }
 
     #[test]
     fn seeds_that_agree_by_chance_tell_nothing_apart() {

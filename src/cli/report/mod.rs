@@ -170,6 +170,9 @@ impl Search<'_> {
                 html! { (found::figures(result, kept)) (found::story(result, kept)) (opt(network)) (key) },
             );
             add("sure", "How sure that is", found::sure(result, kept));
+            if told.folder.join("best.safetensors").exists() {
+                add("use", "Use it", found::usage(&told.folder, &config.data));
+            }
         }
         let checks = checks::of_search(told, config, entries, result);
         add("checks", "What was done, and what was not", checks::markup(&checks));
@@ -223,8 +226,8 @@ impl Search<'_> {
                 p.fault {
                     "This run has not ended, or its result cannot be read: " (own) " of " (self.config.evaluations)
                     " candidates of the search itself are evaluated, " (self.entries.len())
-                    " with all arms. No network is chosen, trained or tested yet; everything below is as far as it has come, and limits of \
-                     latency and the rule on networks that learned nothing are not applied to the front yet."
+                    " with all arms. No network is chosen, trained or tested yet; everything below is as far as it has come, and the rule on networks \
+                     that learned nothing is not applied to the front yet."
                 }
             }
         }
