@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::Global;
 use super::model::described_by;
+use super::progress::note;
 use crate::data::{ChannelStatistics, Identity, picture_for};
 use crate::error::{Error, Result, path_text};
 use crate::graph::Statistics;
@@ -58,6 +59,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
         return Err(Error::invalid("--top", "0 classes; expected at least 1"));
     }
     let weights = Weights::read(&args.model)?;
+    weights.notes.iter().for_each(|text| note(global, text));
     if !ModelCard::is_in(&weights) {
         let why = "does not say which network it is, nor what its classes are called: `altiplano train --from` makes a model that does";
         return Err(Error::file(&args.model, None, why));
@@ -67,13 +69,16 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     let network = family.network(&arch)?;
     let [height, width, channels] = network.input();
     // All of them are looked at before the device is asked anything.
-    let read = |path: &PathBuf| Ok(normalised(&picture_for(path, &card.reading, network.input())?, &card.statistics()));
-    let images = args.pictures.iter().map(read).collect::<Result<Vec<Vec<f32>>>>()?;
+    let read = |path: &PathBuf| picture_for(path, &card.reading, network.input());
+    let images = args.pictures.iter().map(read).collect::<Result<Vec<Vec<u8>>>>()?;
     let (gpu, preset) = global.gpu()?;
     let mut answers = vec![];
     for (images, paths) in images.chunks(BATCH).zip(args.pictures.chunks(BATCH)) {
         let count = images.len();
-        let x = Values { dims: vec![count, channels, height, width], data: images.concat() };
+        let x = Values {
+            dims: vec![count, channels, height, width],
+            data: images.iter().flat_map(|own| normalised(own, &card.statistics())).collect(),
+        };
         // A step wants labels, which decide nothing about logits.
         let y = Values { dims: vec![count], data: vec![0.0; count] };
         let batch = Named::from([("x".to_owned(), x), ("y".to_owned(), y)]);

@@ -51,8 +51,11 @@ impl Headed {
 /// pictures of a set, or else, unless it has that size, by a shorter side as long as the network's and the middle of it.
 ///
 /// # Errors
-/// If it cannot be read, or has other sides than a network that sees no square.
+/// If it cannot be read, has other sides than a network that sees no square, or the network sees neither grey nor RGB.
 pub fn picture_for(path: &Path, reading: &Reading, [height, width, channels]: [usize; 3]) -> Result<Vec<u8>> {
+    if !matches!(channels, 1 | 3) {
+        return Err(Error::invalid("model", format!("sees images of {channels} channels, and pictures have 1 or 3")));
+    }
     let headed = Headed { file: (path.to_owned(), 0), kind: kind_of(path, &CAPS)? };
     let seen = [height, width];
     let fit = match reading.fit()? {

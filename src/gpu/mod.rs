@@ -229,26 +229,26 @@ impl Gpu {
     /// Bytes that networks side by side may take beyond the first of them: a quarter of the device's memory, or of what may be taken of it. On
     /// adapters that are programs no more than a gibibyte, whatever they say they have, since what is wider finds no place in a processor's caches.
     pub fn width(&self) -> u64 {
-        let (report, usual) = (self.report(), self.0.memory.unwrap_or(USUAL_MEMORY) / 4);
-        match (report.is_software(), self.0.memory.or(report.memory)) {
-            (true, _) => usual.min(1 << 30),
-            (false, all) => all.map_or(usual, |all| all / 4),
+        let (report, asked) = (self.report(), self.0.memory.unwrap_or(u64::MAX));
+        match report.is_software() {
+            true => (asked / 4).min(1 << 30),
+            false => asked.min(report.memory.unwrap_or(USUAL_MEMORY)) / 4,
         }
     }
 
     /// Whether so many bytes more may be taken.
     ///
     /// # Errors
-    /// [`Error::Memory`] if not, with how much would do.
+    /// [`Error::Memory`] if not, with how much would do for these.
     pub fn check_room(&self, bytes: u64, what: &str) -> Result<()> {
         let (taken, limit) = (self.allocated(), self.0.memory.unwrap_or(u64::MAX));
         if taken.saturating_add(bytes) <= limit {
             return Ok(());
         }
         let mib = |bytes: u64| bytes.div_ceil(1 << 20);
-        let advice =
-            format!("{} MiB of them are taken; ask for more with --memory, or for a smaller --batch", mib(taken));
-        Err(Error::Memory { what: what.into(), needed: mib(taken + bytes), limit: limit >> 20, advice })
+        let needed = mib(taken.saturating_add(bytes));
+        let advice = format!("{} MiB of them are taken; --memory {needed} lets it have them", mib(taken));
+        Err(Error::Memory { what: what.into(), needed, limit: limit >> 20, advice })
     }
 
     /// What the host has asked of the device so far.

@@ -101,7 +101,7 @@ impl Plan {
         instances.iter().try_for_each(|instance| check_path(&instance.graph, &instance.path))?;
         let graphs: Vec<_> = instances.iter().map(|i| i.graph.clone()).collect();
         let schedule = Schedule::new(&graphs, preset, &gpu.report().limits)?;
-        gpu.check_room(schedule.bytes(), "this work")?;
+        gpu.check_room(schedule.bytes(), "this pass with what is taken already")?;
         let slabs = schedule.slabs.iter().map(|&size| gpu.slab(size * 16, "activations"));
         let slabs: Vec<Slab> = slabs.collect::<Result<_>>()?;
         let bytes = slabs.iter().map(Slab::bytes).sum();
@@ -138,7 +138,6 @@ impl Plan {
     /// [`Error::Memory`] if they cannot be placed on this adapter.
     pub fn announce(gpu: &Gpu, graphs: &[Arc<Graph>], preset: Preset) -> Result<Announced> {
         let schedule = Schedule::new(graphs, preset, &gpu.report().limits)?;
-        gpu.check_room(schedule.bytes(), "this work")?;
         Ok(Announced { bytes: schedule.bytes(), dispatches: schedule.merged.len() })
     }
 

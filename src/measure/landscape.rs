@@ -138,10 +138,13 @@ fn population(
         Ok::<_, Error>((copies, forward))
     };
     match compile(most) {
-        Ok((copies, forward)) if forward.plan().bytes() <= budget || most == 1 => Ok((copies, forward)),
-        Ok(_) | Err(Error::Memory { .. }) if most > 1 => population(setting, (pass, batch), running, most.div_ceil(2)),
-        other => other,
+        Ok((copies, forward)) if forward.plan().bytes() <= budget || most == 1 => return Ok((copies, forward)),
+        // What was too wide gives its memory back before fewer are tried.
+        Ok(wide) => drop(wide),
+        Err(Error::Memory { .. }) if most > 1 => {}
+        Err(other) => return Err(other),
     }
+    population(setting, (pass, batch), running, most.div_ceil(2))
 }
 
 #[cfg(test)]

@@ -66,10 +66,7 @@ fn with_largest_batch(error: Error, recipe: &Recipe, fits: &dyn Fn(usize) -> Res
         if fits(middle).is_ok() { good = middle } else { bad = middle }
     }
     let advice = match good {
-        0 => {
-            "no batch fits; use fewer --channels, a smaller --image, more --memory, or an adapter with larger bindings"
-                .into()
-        }
+        0 => "no batch fits; use fewer --channels, a smaller --image, or an adapter with more memory".into(),
         _ => format!("the largest --batch that fits is {good}"),
     };
     let advice =
@@ -192,9 +189,16 @@ impl<'a> Trainer<'a> {
         }
         let graphs = graphs(members, &options)?;
         let Setting { gpu, preset, statistics, .. } = setting;
-        if let Err(error) = Plan::announce(gpu, &graphs, preset) {
+        // Weights, gradients and images too are there before the first step.
+        let room = |graphs: &[Arc<Graph>]| {
+            let announced = Plan::announce(gpu, graphs, preset)?;
+            let stores: u64 = graphs.iter().map(|graph| graph.persistent_bytes()).sum();
+            gpu.check_room(announced.bytes + stores, "training with what is taken already")?;
+            Ok(announced)
+        };
+        if let Err(error) = room(&graphs) {
             return Err(with_largest_batch(error, recipe, &|batch| {
-                Plan::announce(gpu, &self::graphs(members, &StepOptions { batch, ..options })?, preset)
+                room(&self::graphs(members, &StepOptions { batch, ..options })?)
             }));
         }
         // Networks of one seed and size see the same batches; a supernet's paths may see them at several sizes.

@@ -3,7 +3,7 @@
 use crate::SMALL_CROZE;
 use crate::program::Scratch;
 
-/// The number before a word.
+/// The number after `needs` and before a word.
 fn before(text: &str, word: &str) -> u64 {
     let words: Vec<&str> = text.split_whitespace().collect();
     let place = words.windows(3).position(|own| own[0] == "needs" && own[2] == word);
@@ -43,5 +43,15 @@ fn less_memory_changes_no_result() {
     let alone = alone.to_string();
     let large = [&trained[..], &["--batch", "256", "--out", "large", "--memory", &alone]].concat();
     scratch.bad(1, &large, &["MiB", "the largest --batch that fits is"]);
+    // What is said to fit does.
+    let refusal = scratch.run(&large).stderr;
+    let batch = refusal.rsplit(' ').next().unwrap().trim();
+    scratch.good(&[&trained[..], &["--batch", batch, "--out", "fits", "--memory", &alone]].concat());
+    // A population around a network, of which as many are held as fit.
+    let around =
+        ["landscape", "--model", "whole/best.safetensors", "--data", "digits", "--images", "64", "--size", "5"];
+    scratch.good(&[&around[..], &["--out", "around"]].concat());
+    let (_, refused) = with_least(&scratch, &[&around[..], &["--out", "around-less"]].concat());
+    assert!(refused > 0 && scratch.read("around/landscape.npy") == scratch.read("around-less/landscape.npy"));
     scratch.bad(2, &["train", "--memory", "0"], &["--memory"]);
 }

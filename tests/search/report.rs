@@ -101,7 +101,8 @@ fn a_search_ends_in_a_page_that_says_what_was_found() {
         "altiplano search --config run/config.toml --out run-searched",
         "altiplano train --config run/train.toml --out run-again",
         "altiplano classify picture.png --model run/best.safetensors",
-        "altiplano evaluate --model run/best.safetensors --data",
+        "altiplano evaluate --model run/best.safetensors --data digits --attacks pgd:8/255:10",
+        "what the search itself picked",
         "altiplano export run/best.safetensors --onnx run.onnx --card run.md",
     ] {
         assert!(whole.contains(words), "{words}");

@@ -154,7 +154,7 @@ fn images(config: &SearchConfig, result: Option<&SearchResult>) -> Vec<Check> {
         (true, _) => check(State::Partly, "training on all images", why + "; other training images were left out"),
         (_, 0) => check(State::Done, "training on all images", why),
         (_, kept) => {
-            let why = format!("{why}; {kept} were kept back to choose by, and trained no network");
+            let why = format!("{why}; {kept} were kept back to choose by, and trained none of the networks at the end");
             check(State::Partly, "training on all images", why)
         }
     });

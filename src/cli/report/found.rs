@@ -20,7 +20,7 @@ pub(super) fn figures(result: &SearchResult, kept: &Judged) -> Markup {
     let right = |error: &Spread| format!("{:.1} %", 100.0 - error.mean);
     let between = |error: &Spread, images: usize| {
         let (low, high) = wilson(100.0 - error.mean, images);
-        format!("; {low:.1} to {high:.1} % of others like them")
+        format!("; 95 % interval {low:.1} to {high:.1}")
     };
     html! {
         div.cards {
@@ -64,7 +64,7 @@ pub(super) fn story(result: &SearchResult, kept: &Judged) -> Markup {
             " epochs on " (result.trained.training_images) " images, and tested on images that nothing before had seen."
         }
         p {
-            "Kept is " b { (result.label(kept)) } ", " (meaning(&kept.role)) ", trained with " (kept.optimizer) ": "
+            "Kept is " b { (result.label(kept)) } ", " (meaning(result, &kept.role)) ", trained with " (kept.optimizer) ": "
             code.arch { (kept.arch) }
         }
         @if !why.is_empty() { p.soft { (why.trim_end()) } }
@@ -78,12 +78,15 @@ fn conclusion(result: &SearchResult, kept: &Judged) -> String {
     let picked = result.finalists.first();
     let is_own = picked.is_some_and(|own| own.arch == kept.arch);
     match kept.role.as_str() {
+        _ if result.config.finals.kept_back == 0 => "What the search picked is kept, whatever it is held against below: no images were kept back to \
+                                                     choose by."
+            .to_owned(),
         _ if is_own && kept.role != "largest" => "The search's own pick is the network that is kept.".to_owned(),
         "largest" if is_own => "The search picked the largest network, which no search is needed to find.".to_owned(),
         "largest" => "Here the search did not pay: what is kept is the largest network, which no search is needed to find. No other one errs less \
-                      by more than chance on the images by which that is decided."
+                      by more than a standard error on the images by which that is decided."
             .to_owned(),
-        role => format!("Here the search's own pick is not what is kept, but {}.", meaning(role)),
+        role => format!("Here the search's own pick is not what is kept, but {}.", meaning(result, role)),
     }
 }
 
@@ -135,8 +138,8 @@ pub(super) fn sure(result: &SearchResult, kept: &Judged) -> Markup {
         } @else {
             p {
                 "By how many percent points the others err more than the kept network (below zero: less), with the standard error of the \
-                 difference as if each had been tested on images of its own. All saw the same, so the true one is smaller: what is told apart \
-                 here is, and some that is not may be."
+                 difference as if each had been tested on images of its own. They were tested on the same ones, for which it is usually smaller: \
+                 some that is not told apart here may be."
                 @if kept.seeds < 2 { " Each network was trained once: the error is that of the test images, and another training may differ by more." }
             }
             div.wide { table {
@@ -152,7 +155,7 @@ pub(super) fn sure(result: &SearchResult, kept: &Judged) -> Markup {
 fn who(result: &SearchResult) -> Markup {
     let mut roles: Vec<&str> = result.finalists.iter().map(|own| own.role.as_str()).collect();
     roles.dedup();
-    html! { dl { @for role in roles { dt { (role) } dd { (meaning(role)) } } } }
+    html! { dl { @for role in roles { dt { (role) } dd { (meaning(result, role)) } } } }
 }
 
 /// All networks that were trained at the end, in a row each; errors at each severity are in a chart.
@@ -191,8 +194,9 @@ pub(super) fn networks(result: &SearchResult, kept: &Judged, family: &Family, sh
 }
 
 /// What a contestant is, for who has not read of it.
-fn meaning(role: &str) -> String {
+fn meaning(result: &SearchResult, role: &str) -> String {
     match role {
+        own if result.arms.first().is_some_and(|arm| arm.arm == own) => "what the search itself picked".to_owned(),
         "largest" => "the largest network of the space within the limits, which no search is needed to find".to_owned(),
         any if any == "any" || any.starts_with("any-") => {
             "a network drawn at random, which nothing has measured".to_owned()
@@ -204,7 +208,6 @@ fn meaning(role: &str) -> String {
         "accuracy" => "what the same search picked that looks for accuracy alone".to_owned(),
         "params" => "what the same search picked that looks for parameters alone".to_owned(),
         "baseline" => "what the same search picked among candidates trained by SGD, by their errors alone".to_owned(),
-        "flat" | "flatness" | "proxy" => format!("what the search itself picked ({role})"),
         arm => format!("what the arm {arm} picked"),
     }
 }
@@ -284,8 +287,8 @@ pub(super) fn usage(folder: &Path, data: &str) -> Markup {
         }
         h3 { "Ask it about a picture" }
         (command(&format!("{program} classify picture.png --model {model}")))
-        h3 { "Test it: clean, under corruptions, under attacks" }
-        (command(&format!("{program} evaluate --model {model} --data {}", quoted(Path::new(data)))))
+        h3 { "Test it: clean, under corruptions, under an attack" }
+        (command(&format!("{program} evaluate --model {model} --data {} --attacks pgd:8/255:10", quoted(Path::new(data)))))
         h3 { "Take it into another program: as ONNX, and a card with the lines that load it" }
         (command(&format!("{program} export {model} --onnx {} --card {}", place.beside(".onnx"), place.beside(".md"))))
     }
@@ -319,7 +322,7 @@ mod tests {
     fn shares_lie_between_wilsons_bounds() {
         let (low, high) = wilson(100.0 * 351.0 / 355.0, 355);
         assert!((low - 97.139).abs() < 2e-3 && (high - 99.561).abs() < 2e-3, "{low} {high}");
-        assert_eq!((wilson(100.0, 10).1, wilson(0.0, 10).0), (100.0, 0.0));
+        assert!(wilson(100.0, 10).1 > 99.999 && wilson(100.0, 10).0 < 80.0 && wilson(0.0, 10).0 < 1e-9);
     }
 
     #[test]
