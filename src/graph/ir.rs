@@ -508,12 +508,6 @@ impl Graph {
         })
     }
 
-    /// Bytes of all tensors that outlive a run.
-    pub fn persistent_bytes(&self) -> u64 {
-        let outlive = self.tensors.iter().filter(|tensor| tensor.persistent.is_some());
-        outlive.map(|tensor| tensor.shape.vec4s() as u64 * 16).sum()
-    }
-
     /// The tensor that carries this probe.
     pub fn probe(&self, name: &str) -> Option<TensorId> {
         self.ids().find(|&id| self.tensor(id).probe.as_deref() == Some(name))

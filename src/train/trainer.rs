@@ -57,6 +57,12 @@ pub struct Setting<'a> {
     pub statistics: &'a ChannelStatistics,
 }
 
+/// Bytes of a graph's tensors that outlive a run.
+fn persistent_bytes(graph: &Graph) -> u64 {
+    let outlive = graph.tensors.iter().filter(|tensor| tensor.persistent.is_some());
+    outlive.map(|tensor| tensor.shape.vec4s() as u64 * 16).sum()
+}
+
 /// Names the largest batch that fits in an error about memory, found by halving.
 fn with_largest_batch(error: Error, recipe: &Recipe, fits: &dyn Fn(usize) -> Result<Announced>) -> Error {
     let Error::Memory { what, needed, limit, .. } = error else { return error };
@@ -192,7 +198,7 @@ impl<'a> Trainer<'a> {
         // Weights, gradients and images too are there before the first step.
         let room = |graphs: &[Arc<Graph>]| {
             let announced = Plan::announce(gpu, graphs, preset)?;
-            let stores: u64 = graphs.iter().map(|graph| graph.persistent_bytes()).sum();
+            let stores: u64 = graphs.iter().map(|graph| persistent_bytes(graph)).sum();
             gpu.check_room(announced.bytes + stores, "training with what is taken already")?;
             Ok(announced)
         };
