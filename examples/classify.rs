@@ -19,26 +19,16 @@ use altiplano::nn::weights::Weights;
 use altiplano::train::single;
 use altiplano::train::step::{Rates, StepOptions};
 
-/// A picture as the model wants it: brought to its size, grey or RGB, normalised, channels first.
-fn pixels(path: &Path, card: &ModelCard, input: [usize; 3]) -> Result<Vec<f32>> {
-    let bytes = picture_for(path, &card.reading, input)?;
-    let channels = input[2];
-    let normalised = |channel: usize| {
-        let (mean, std) = (card.mean[channel], card.std[channel]);
-        let own = bytes.iter().skip(channel).step_by(channels);
-        own.map(move |byte| ((f64::from(*byte) / 255.0 - mean) / std) as f32)
-    };
-    Ok((0..channels).flat_map(normalised).collect())
-}
-
 /// Probabilities of the classes, most likely first.
 fn classify(model: &Path, picture: &Path) -> Result<Vec<(String, f64)>> {
     // The file says which network it is, how its images were normalised, and what its classes are called.
     let weights = Weights::read(model)?;
     let card = ModelCard::read(&weights)?;
     let network = card.model(&Registry::default())?;
-    let input @ [height, width, channels] = network.input();
-    let x = Values { dims: vec![1, channels, height, width], data: pixels(picture, &card, input)? };
+    let [height, width, channels] = network.input();
+    // Brought to the network's size, as the pictures were that it was trained on.
+    let pixels = picture_for(picture, &card.reading, network.input())?;
+    let x = Values { dims: vec![1, channels, height, width], data: card.statistics().normalised(&pixels) };
     // The step wants a label, which decides nothing about logits.
     let y = Values { dims: vec![1], data: vec![0.0] };
     let batch = Named::from([("x".to_owned(), x), ("y".to_owned(), y)]);

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::Global;
 use super::model::described_by;
 use super::progress::note;
-use crate::data::{ChannelStatistics, Identity, picture_for};
+use crate::data::{Identity, picture_for};
 use crate::error::{Error, Result, path_text};
 use crate::graph::Statistics;
 use crate::nn::card::ModelCard;
@@ -71,19 +71,25 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     // All of them are looked at before the device is asked anything.
     let read = |path: &PathBuf| picture_for(path, &card.reading, network.input());
     let images = args.pictures.iter().map(read).collect::<Result<Vec<Vec<u8>>>>()?;
+    let statistics = card.statistics();
     let (gpu, preset) = global.gpu()?;
     let mut answers = vec![];
     for (images, paths) in images.chunks(BATCH).zip(args.pictures.chunks(BATCH)) {
         let count = images.len();
         let x = Values {
             dims: vec![count, channels, height, width],
-            data: images.iter().flat_map(|own| normalised(own, &card.statistics())).collect(),
+            data: images.iter().flat_map(|own| statistics.normalised(own)).collect(),
         };
         // A step wants labels, which decide nothing about logits.
         let y = Values { dims: vec![count], data: vec![0.0; count] };
         let batch = Named::from([("x".to_owned(), x), ("y".to_owned(), y)]);
-        let statistics = Statistics::Running;
-        let options = StepOptions { batch: count, statistics, smoothing: 0.0, update: None, gradients: false };
+        let options = StepOptions {
+            batch: count,
+            statistics: Statistics::Running,
+            smoothing: 0.0,
+            update: None,
+            gradients: false,
+        };
         let outcome = single::run(&gpu, preset, &*network, &options, &Rates::default(), &weights.named, &batch)?;
         let logits = outcome.tensors.get("logits").ok_or_else(|| Error::invalid("model", "gives no logits"))?;
         if logits.data.iter().any(|logit| !logit.is_finite()) {
@@ -96,16 +102,6 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<()> {
     let inputs = BTreeMap::from([("model", Identity::of_file(&args.model)?)]);
     let answer = Answer { inputs, arch: card.arch, pictures: answers };
     global.print(&answer, || answer.pictures.iter().map(line).collect())
-}
-
-/// Channel by channel, normalised.
-fn normalised(pixels: &[u8], statistics: &ChannelStatistics) -> Vec<f32> {
-    let ChannelStatistics { mean, std } = statistics;
-    let channel = |(channel, (mean, std)): (usize, (&f64, &f64))| {
-        let own = pixels.iter().skip(channel).step_by(statistics.mean.len());
-        own.map(|byte| ((f64::from(*byte) / 255.0 - mean) / std) as f32).collect::<Vec<_>>()
-    };
-    mean.iter().zip(std).enumerate().flat_map(channel).collect()
 }
 
 /// The most likely classes by the softmax of their logits.

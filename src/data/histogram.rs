@@ -11,6 +11,18 @@ pub struct ChannelStatistics {
     pub std: Vec<f64>,
 }
 
+impl ChannelStatistics {
+    /// The pixels of one image, channel behind channel in the last axis, as a network sees them: from 0 to 1, less the mean, divided by the
+    /// deviation, one channel after the other.
+    pub fn normalised(&self, pixels: &[u8]) -> Vec<f32> {
+        let channel = |(channel, (mean, std)): (usize, (&f64, &f64))| {
+            let own = pixels.iter().skip(channel).step_by(self.mean.len());
+            own.map(|byte| ((f64::from(*byte) / 255.0 - mean) / std) as f32).collect::<Vec<_>>()
+        };
+        self.mean.iter().zip(&self.std).enumerate().flat_map(channel).collect()
+    }
+}
+
 /// Counts of the 256 values, one list per channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Histograms(Vec<[u64; 256]>);

@@ -114,6 +114,20 @@ fn a_search_ends_in_a_page_that_says_what_was_found() {
     scratch.write("run/result.json", other.to_string());
     scratch.good(&["report", "run", "--out", "copy.html"]);
     assert!(page(&scratch, "copy.html").contains("Kept is <b>proxy</b>"));
+    std::fs::remove_file(scratch.path("copy.html")).unwrap();
+    // Whether the search paid is said, and not where no choice was made.
+    let paid = match kept["role"].as_str().unwrap() {
+        "largest" => "the search did not pay",
+        "proxy" => "own pick is the network that is kept",
+        _ => "own pick is not what is kept, but",
+    };
+    assert!(whole.contains(paid), "{paid}");
+    other = result.clone();
+    other["config"]["finals"]["kept_back"] = 0.into();
+    scratch.write("run/result.json", other.to_string());
+    scratch.good(&["report", "run", "--out", "copy.html"]);
+    let copy = page(&scratch, "copy.html");
+    assert!(copy.contains("whatever it is held against") && !copy.contains(paid));
     scratch.write("run/result.json", serde_json::to_vec_pretty(&result).unwrap());
     std::fs::remove_file(scratch.path("copy.html")).unwrap();
     // An arm that has fewer candidates is no match.
