@@ -228,7 +228,7 @@ impl Gpu {
 
     /// Bytes that networks side by side may take beyond the first of them: a quarter of the device's memory, or of what may be taken of it. On
     /// adapters that are programs no more than a gibibyte, whatever they say they have, since what is wider finds no place in a processor's caches.
-    pub fn width(&self) -> u64 {
+    pub fn population_bytes(&self) -> u64 {
         let (report, asked) = (self.report(), self.0.memory.unwrap_or(u64::MAX));
         match report.is_software() {
             true => (asked / 4).min(1 << 30),

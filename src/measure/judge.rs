@@ -262,7 +262,7 @@ fn disturbed_group_wait(
     images: &[usize],
     batch: usize,
 ) -> Result<Vec<Disturbed>> {
-    let budget = setting.gpu.width() / 2;
+    let budget = setting.gpu.population_bytes() / 2;
     let draws = noise.map_or(0, |noise| noise.draws);
     let scores = |range: Range<usize>| {
         let some = &networks[range];

@@ -128,7 +128,7 @@ fn population(
     running: &(Store, usize),
     most: usize,
 ) -> Result<(Vec<Store>, Forward)> {
-    let budget = setting.gpu.width();
+    let budget = setting.gpu.population_bytes();
     let contents = Contents::of(pass, &[Role::Weights])?;
     let compile = |count: usize| {
         let copies = Store::packed(setting.gpu, vec![contents.clone(); count], "networks around one")?;

@@ -77,7 +77,7 @@ impl<'a> Population<'a> {
         // Candidates with noise of their own are evaluated one by one.
         let mut width = if options.flatness.shared_noise { options.side_by_side } else { 1 };
         // Passes for statistics and without noise lie beside it.
-        let budget = setting.gpu.width() / 4;
+        let budget = setting.gpu.population_bytes() / 4;
         let makers = makers(setting, weights, &options)?;
         loop {
             let subjects = Subjects { setting, weights, width, batch: options.batch };
